@@ -1,0 +1,53 @@
+"""Every error argosy raises on purpose, in one tree.
+
+One tree, because every boundary (command line, HTTP, Dramatiq message, answer of a cluster) must turn an error into one clear
+line and must not turn a defect into one: what derives from `ArgosyError` is an answer to the caller, anything else is a bug and
+keeps its traceback. A message says what is wrong, where, and what to do about it.
+"""
+
+
+class ArgosyError(Exception):
+    """Base of every error that argosy raises on purpose."""
+
+
+class InvalidRequest(ArgosyError):
+    """The caller's input cannot work; nothing was changed."""
+
+
+class NotFound(ArgosyError):
+    """The named thing does not exist."""
+
+
+class Conflict(ArgosyError):
+    """The request contradicts what is already there, e.g. a name that is taken."""
+
+
+class ManifestError(InvalidRequest):
+    """A manifest cannot be run as it is.
+
+    Args:
+        problem: What is wrong and what to do.
+        line: 1-based line in the manifest, where known.
+        column: 1-based column in the manifest, where known.
+    """
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        self.problem, self.line, self.column = problem, line, column
+        where = "" if line is None else f"line {line}" + ("" if column is None else f", column {column}") + ": "
+        super().__init__(f"manifest: {where}{problem}")
+
+
+class MediaSourceError(ArgosyError):
+    """The API server's media list could not be read; the launch waits and is tried again."""
+
+
+class SealBroken(ArgosyError):
+    """A sealed value cannot be opened with the configured keys."""
+
+
+class NotConfigured(ArgosyError):
+    """A setting that this command needs is missing."""
+
+
+class Fenced(ArgosyError):
+    """This holder's lease or claim was taken over; nothing that it does afterwards may be written."""

@@ -1,0 +1,69 @@
+"""What a cluster owner asks after registering: can argosy work there, and if not, what is missing?"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import orjson
+
+from argosy.kube.answers import ClusterDown, Health, KubeError, Missing
+from argosy.kube.connection import Connection
+from argosy.kube.workflows import Workflows
+
+NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")] + [
+    ("", "secrets", verb) for verb in ("create", "list", "delete")
+]
+"""(group, resource, verb) that clusters/jobcluster.yaml grants; nothing else is used."""
+
+
+@dataclass
+class Report:
+    """Findings of one check; `health` is `ok` where argosy can work."""
+
+    health: Health = Health.OK
+    message: str = ""
+    kubernetes_version: str = ""
+    argo_version: str = ""
+    crd: bool = False
+    missing_permissions: list[str] = field(default_factory=list)
+
+
+async def check(connection: Connection) -> Report:
+    """Ask a cluster for its versions, the Workflow CRD and each permission that argosy needs.
+
+    Returns:
+        The report; an unreachable cluster is a finding, not an error.
+    """
+    report = Report()
+    try:
+        report.kubernetes_version = orjson.loads(await connection.call("get", "version", "/version"))["gitVersion"]
+        report.crd = await _crd(connection)
+        allowed = await asyncio.gather(*(connection.allowed(verb, group, name) for group, name, verb in NEEDED))
+        report.missing_permissions = [
+            f"{verb} {name}" for (_, name, verb), granted in zip(NEEDED, allowed, strict=True) if not granted
+        ]
+        if report.missing_permissions:
+            raise ClusterDown(Health.FORBIDDEN, "missing permissions: " + ", ".join(report.missing_permissions))
+        report.argo_version = await _argo_version(connection)
+    except ClusterDown as error:
+        report.health, report.message = error.health, str(error)
+    except KubeError as error:
+        report.health, report.message = Health.UNREACHABLE, str(error)
+    return report
+
+
+async def _crd(connection: Connection) -> bool:
+    """Discovery, which every authenticated user may read, tells whether workflows are served."""
+    try:
+        answer = orjson.loads(await connection.call("get", "apiresources", "/apis/argoproj.io/v1alpha1"))
+    except (Missing, ClusterDown) as error:
+        if isinstance(error, ClusterDown) and error.health != Health.ARGO_MISSING:
+            raise
+        raise ClusterDown(Health.ARGO_MISSING, "the CRD workflows.argoproj.io is not installed") from error
+    return any(resource["name"] == "workflows" for resource in answer["resources"])
+
+
+async def _argo_version(connection: Connection) -> str:
+    """Argo's controller stamps no version on the CRD; it does on every workflow that it finished, where there is one."""
+    page = await Workflows(connection).page("workflows.argoproj.io/completed=true", limit=1)
+    labels = page.items[0]["metadata"].get("labels", {}) if page.items else {}
+    return str(labels.get("workflows.argoproj.io/workflow-controller-version", ""))

@@ -1,0 +1,241 @@
+"""The connection to one JobCluster: its credentials, its pool, its deadlines.
+
+One connection per (cluster, credential version), because a client per call leaks sessions, temp CA files and time (faults.md §2, row 24)
+and because a cluster that hangs must exhaust nobody's pool but its own (design §5.7). Configuration, authentication (a rotating
+in-cluster token included), TLS and the session are the official client's; the calls go past its model layer, bytes in and bytes out.
+The CA stays in memory, TLS verification cannot be switched off, redirects and proxies from the environment are not followed.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException, load_incluster_config
+
+from argosy.errors import NotConfigured
+from argosy.kube import answers
+from argosy.metrics import KUBE_CALLS
+
+Headers = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach a cluster.
+
+    Args:
+        name: The cluster's name, for metrics and messages.
+        namespace: Namespace in which workflows run.
+        host: Host name or address; None for the cluster that this process runs in.
+        port: Port of the Kubernetes API.
+        ca: CA certificates as PEM text; empty for the system's.
+        token: Bearer token.
+    """
+
+    name: str
+    namespace: str
+    host: str | None
+    port: int = 443
+    ca: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+
+class _Rest(RESTClientObject):
+    """The official REST client, used for the session that it builds from the configuration."""
+
+    def open(self) -> aiohttp.ClientSession:
+        if self.pool_manager is None:
+            self.pool_manager = self._create_pool_manager()
+        return self.pool_manager
+
+
+class Connection:
+    """Calls to one cluster. Opened on first use inside an event loop; close it there too.
+
+    Args:
+        access: Where and with which token.
+        limit: Concurrent connections.
+        connect_timeout: Seconds to connect.
+        request_timeout: Seconds for one whole request, connecting included.
+    """
+
+    def __init__(
+        self, access: Access, *, limit: int = 64, connect_timeout: float = 3.0, request_timeout: float = 10.0
+    ) -> None:
+        self.access = access
+        self.request_timeout = request_timeout
+        self._connect_timeout = connect_timeout
+        self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
+        configuration = _configuration(access)
+        configuration.connection_pool_maxsize = limit
+        configuration.client_session_kwargs = {"trust_env": False}
+        self._api = ApiClient(configuration)
+        self._rest = _Rest(configuration)
+        self._base = str(configuration.host).rstrip("/")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the pool; calls under way end with an error."""
+        await self._rest.close()
+        await self._api.close()
+
+    async def call(
+        self,
+        verb: str,
+        resource: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        timeout: float | None = None,
+    ) -> bytes:
+        """One request and its answer's body.
+
+        Args:
+            verb: Kubernetes verb: create, get, list, patch or delete.
+            resource: Plural resource name, for metrics and the permission check.
+            path: Path from the server's root.
+            query: Query parameters.
+            body: Serialised body.
+            content_type: Of the body.
+            timeout: Seconds for the whole request where it must be shorter than the connection's own.
+
+        Raises:
+            KubeError: One of the classes in `answers`.
+        """
+        try:
+            async with self._request(verb, path, query, body, content_type, self._deadline(timeout)) as response:
+                data = await response.read()
+                KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
+                if response.status < 300:
+                    return data
+                error = answers.of_response(response.status, data, response.headers.get("Retry-After"))
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            error = answers.of_exception(failure)
+            KUBE_CALLS.labels(self.access.name, verb, resource, type(error).__name__).inc()
+        if isinstance(error, answers.Denied):
+            error = await self._explain(error, verb, resource)
+        raise error
+
+    @asynccontextmanager
+    async def stream(
+        self, resource: str, path: str, query: Mapping[str, str], silence: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A watch: lines as they arrive.
+
+        Args:
+            resource: Plural resource name, for metrics.
+            path: Path from the server's root.
+            query: Query parameters, `watch=1` among them.
+            silence: Seconds without a byte after which the connection counts as dead: a half-open one never says so itself
+                (faults.md §2, row 8).
+
+        Raises:
+            KubeError: Also from the iteration: `Unclear` when the stream broke or fell silent.
+        """
+        timeout = aiohttp.ClientTimeout(sock_connect=self._connect_timeout, sock_read=silence)
+        try:
+            async with self._request("watch", path, query, None, "application/json", timeout) as response:
+                KUBE_CALLS.labels(self.access.name, "watch", resource, response.status).inc()
+                if response.status >= 300:
+                    error = answers.of_response(
+                        response.status, await response.read(), response.headers.get("Retry-After")
+                    )
+                    raise await self._explain(error, "watch", resource) if isinstance(error, answers.Denied) else error
+                yield _lines(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            raise answers.of_exception(failure) from failure
+
+    async def allowed(self, verb: str, group: str, resource: str) -> bool:
+        """Whether this token may do `verb` on `resource` in the namespace, by SelfSubjectAccessReview.
+
+        Raises:
+            KubeError: The review itself failed.
+        """
+        attributes = {"namespace": self.access.namespace, "verb": verb, "group": group, "resource": resource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = await self.call("create", "selfsubjectaccessreviews", path, body=orjson.dumps(review))
+        return bool(orjson.loads(answer)["status"]["allowed"])
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: bytes | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers: Headers = {"Content-Type": content_type, "Accept": "application/json"}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, _METHODS[verb], body)
+        url = self._base + path + ("?" + urlencode(query) if query else "")
+        async with self._rest.open().request(
+            _METHODS[verb], url, headers=headers, data=body, timeout=timeout, allow_redirects=False
+        ) as response:
+            yield response
+
+    def _deadline(self, timeout: float | None) -> aiohttp.ClientTimeout:
+        if timeout is None or timeout >= self.request_timeout:
+            return self._timeout
+        return aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout)
+
+    async def _explain(self, error: answers.Denied, verb: str, resource: str) -> answers.KubeError:
+        """A 403 is the cluster's only where the token lacks the permission; else an admission rule refuses this object."""
+        if resource == "selfsubjectaccessreviews":
+            return answers.ClusterDown(answers.Health.FORBIDDEN, str(error))
+        if await self.allowed(verb, "argoproj.io" if resource == "workflows" else "", resource):
+            return answers.Refused(str(error))
+        return answers.ClusterDown(answers.Health.FORBIDDEN, f"{error}: grant the Role in clusters/jobcluster.yaml")
+
+
+_METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE"}
+
+
+def _configuration(access: Access) -> Any:
+    configuration = Configuration()
+    if access.host is None:
+        try:
+            load_incluster_config(configuration)
+        except ConfigException as error:
+            raise NotConfigured(
+                f"cluster {access.name}: it means the cluster that argosy itself runs in, but this process runs in none "
+                f"({error}); register a cluster and make it the default: argosy cluster add … --default"
+            ) from error
+        return configuration
+    host = f"[{access.host}]" if ":" in access.host else access.host
+    configuration.host = f"https://{host}:{access.port}"
+    configuration.ca_cert_data = access.ca or None
+    configuration.api_key = {"BearerToken": f"Bearer {access.token}"}
+    return configuration
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Lines of any length: aiohttp's own readline has a limit that one large workflow exceeds."""
+    rest: list[bytes] = []
+    async for chunk in response.content.iter_any():
+        *lines, tail = chunk.split(b"\n")
+        for line in lines:
+            yield b"".join((*rest, line))
+            rest.clear()
+        rest.append(tail)

@@ -1,0 +1,178 @@
+"""Workflows of one cluster: create, read, list, watch, terminate, release.
+
+Every change of an existing object names the uid that it means, in the patch itself or as a delete's precondition: names come free
+and are taken again, uids are not (faults.md §2, row 4).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from argosy.kube import answers
+from argosy.kube.connection import Connection
+
+FINALIZER = "argosy.dev/recorded"
+"""Holds a finished workflow until the database knows how it ended (design §5.2)."""
+
+PAGE = 500
+SILENCE = 70.0
+"""Seconds without a byte on a watch; bookmarks come about once a minute."""
+
+_MERGE = "application/merge-patch+json"
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of a watch: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, and the object as it then was."""
+
+    type: str
+    object: Object
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a list; `continue_` is empty on the last."""
+
+    items: list[Object]
+    resource_version: str
+    continue_: str
+
+
+class Workflows:
+    """Calls on the workflows in a connection's namespace.
+
+    Args:
+        connection: The cluster.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._path = f"/apis/argoproj.io/v1alpha1/namespaces/{connection.access.namespace}/workflows"
+
+    async def create(self, body: bytes, timeout: float | None = None) -> Object:
+        """Create a workflow from its serialised manifest.
+
+        Args:
+            body: JSON.
+            timeout: Seconds for the request.
+
+        Returns:
+            The object's `metadata`.
+
+        Raises:
+            NameTaken: An object of that name is there.
+            Unclear: It may have been created; create the *same name* again.
+            KubeError: Anything else in `answers`.
+        """
+        answer = await self._connection.call("create", "workflows", self._path, body=body, timeout=timeout)
+        return _metadata(answer)
+
+    async def get(self, name: str) -> Object:
+        """The whole workflow.
+
+        Raises:
+            Missing: There is none of that name.
+        """
+        answer = await self._connection.call("get", "workflows", f"{self._path}/{name}")
+        return _object(answer)
+
+    async def page(self, selector: str, continue_: str = "", limit: int = PAGE) -> Page:
+        """One page of the workflows that match a label selector, from the newest state (never resourceVersion=0).
+
+        Raises:
+            Expired: The continue token is too old; start from the first page.
+        """
+        query = {"labelSelector": selector, "limit": str(limit)} | ({"continue": continue_} if continue_ else {})
+        document = _object(await self._connection.call("list", "workflows", self._path, query=query))
+        metadata = document["metadata"]
+        return Page(document["items"], metadata["resourceVersion"], metadata.get("continue") or "")
+
+    @asynccontextmanager
+    async def watch(
+        self, selector: str, resource_version: str, silence: float = SILENCE
+    ) -> AsyncIterator[AsyncIterator[Event]]:
+        """Events after a list's resourceVersion, with bookmarks; ends when the server closes it.
+
+        Raises:
+            Expired: 410, as the answer or inside an ERROR event; list anew.
+            FutureVersion: The server does not know that version yet (etcd restored); list anew.
+            Unclear: The stream broke, or was silent for `silence` seconds.
+        """
+        query = {
+            "watch": "1",
+            "labelSelector": selector,
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": "300",
+        }
+        async with self._connection.stream("workflows", self._path, query, silence) as lines:
+            yield _events(lines)
+
+    async def terminate(self, name: str, uid: str) -> None:
+        """Have Argo end a running workflow; harmless on a finished one.
+
+        Raises:
+            OtherObject: The name now belongs to another object.
+            Missing: It is gone.
+        """
+        patch = {"metadata": {"uid": uid}, "spec": {"shutdown": "Terminate", "suspend": None}}
+        await self._patch(name, patch)
+
+    async def release(self, name: str, uid: str, finalizers: list[str]) -> None:
+        """Take our finalizer off.
+
+        Args:
+            name: Name of the workflow.
+            uid: Its uid.
+            finalizers: The finalizers it was last seen with; those of others stay.
+
+        Raises:
+            OtherObject: The name now belongs to another object.
+            Missing: It is gone.
+        """
+        rest = [finalizer for finalizer in finalizers if finalizer != FINALIZER]
+        await self._patch(name, {"metadata": {"uid": uid, "finalizers": rest or None}})
+
+    async def delete(self, name: str, uid: str) -> None:
+        """Delete one object.
+
+        Raises:
+            OtherObject: The name now belongs to another object.
+            Missing: It is gone.
+        """
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        await self._connection.call("delete", "workflows", f"{self._path}/{name}", body=orjson.dumps(options))
+
+    async def _patch(self, name: str, patch: Object) -> None:
+        path = f"{self._path}/{name}"
+        await self._connection.call("patch", "workflows", path, body=orjson.dumps(patch), content_type=_MERGE)
+
+
+async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+    async for line in lines:
+        document = _object(line)
+        if document["type"] == "ERROR":
+            status = document["object"]
+            raise answers.of_status(int(status.get("code") or 500), status)
+        yield Event(document["type"], document["object"])
+
+
+def _metadata(body: bytes) -> Object:
+    metadata: Object = _object(body)["metadata"]
+    return metadata
+
+
+def _object(body: bytes) -> Object:
+    """A JSON object; a cut or foreign answer proves nothing about what the server did."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise answers.Unclear(f"the answer is not JSON ({error})") from error
+    if not isinstance(document, dict):
+        raise answers.Unclear("the answer is no JSON object")
+    return document

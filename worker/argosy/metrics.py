@@ -1,0 +1,73 @@
+"""What SREs see: every metric of argosy, named in one place.
+
+prometheus-client in multiprocess mode: the processes of one pool write files in one directory and one port serves their sum, so
+that a pool is one target. `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported (`argosy worker` and `argosy
+tracker` do so). Gauges that tell the state of the database are set by whoever holds the housekeeping lease and cleared when it is
+lost; sum over instances is then right.
+"""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
+
+LAUNCHES = Counter("argosy_launches_total", "Launches that ended their expansion.", ["outcome"])
+JOBS = Gauge(
+    "argosy_jobs", "Jobs by state of their newest attempt (final states: of the last day).", ["state"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+QUEUE_DEPTH = Gauge("argosy_queue_depth", "Queued jobs of a cluster.", ["cluster"], multiprocess_mode="livemostrecent")
+QUEUE_OLDEST = Gauge(
+    "argosy_queue_oldest_age_seconds", "Age of the oldest queued job of a cluster.", ["cluster"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+SUBMIT_SECONDS = Histogram(
+    "argosy_submit_seconds", "From the first bytes of a create to its answer.", ["cluster"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+)  # fmt: skip
+QUEUED_SECONDS = Histogram(
+    "argosy_queued_seconds", "From a job's expansion to its claim.", ["cluster"],
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600),
+)  # fmt: skip
+SUBMITTED = Counter("argosy_submits_total", "Creates by how they ended.", ["cluster", "outcome"])
+KUBE_CALLS = Counter(
+    "argosy_kubernetes_requests_total", "Kubernetes API calls.", ["cluster", "verb", "resource", "code"]
+)
+WATCH_LAG = Histogram(
+    "argosy_watch_lag_seconds", "From receiving a workflow's change to its commit in the database.", ["cluster"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60),
+)  # fmt: skip
+WATCH_LAST = Gauge(
+    "argosy_watch_last_contact_timestamp_seconds", "When the cluster's watch last said anything, bookmarks included.",
+    ["cluster"], multiprocess_mode="livemax",
+)  # fmt: skip
+CLUSTER_UP = Gauge(
+    "argosy_cluster_up", "1 while the cluster's tracker is in contact with it.", ["cluster"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+STRANGERS = Counter(
+    "argosy_stranger_workflows_total",
+    "Workflows under our labels that no attempt recorded; each was terminated.",
+    ["cluster"],
+)
+DEAD_LETTERS = Counter("argosy_dead_letters_total", "Dramatiq messages that could not be read.", ["queue"])
+LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loop logged and survived.", ["loop"])
+
+
+def serve(host: str, port: int) -> int:
+    """Serve /metrics of this pool of processes.
+
+    Args:
+        host: Address to listen on.
+        port: Port, 0 for any free one.
+
+    Returns:
+        The port that is served.
+    """
+    registry = CollectorRegistry()
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        server, _ = start_http_server(port, addr=host, registry=registry)
+    else:
+        server, _ = start_http_server(port, addr=host)
+    return int(server.server_port)

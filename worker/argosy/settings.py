@@ -1,0 +1,95 @@
+"""What an operator can set, as one typed object read from `ARGOSY_…` environment variables.
+
+One object that is handed on, and no module-level reads of the environment: a test, the demo and a pod configure the same thing
+in the same way. Secrets are `SecretStr`, so that no representation of the settings shows one.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from argosy.errors import NotConfigured
+
+
+class Settings(BaseSettings):
+    """Settings of every argosy process; each field is the environment variable `ARGOSY_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="ARGOSY_", extra="ignore")
+
+    database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
+    redis_url: SecretStr = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey, Dramatiq's transport"
+    )
+    installation: str = Field(
+        default="argosy",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
+        description="Name of this installation: a label on every object, so that two can share a cluster",
+    )
+    keys: Annotated[list[SecretStr], NoDecode] = Field(
+        default=[], description="Fernet keys for cluster credentials, newest first, separated by commas"
+    )
+    token_private_key: SecretStr | None = Field(
+        default=None, description="Base64 X25519 private key that opens sealed launch tokens; workers only"
+    )
+    token_public_key: str | None = Field(
+        default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
+    )
+    host: str = Field(
+        default="http://localhost:8080", description="Address of the platform, given to workflows as `host`"
+    )
+    rest_url: str = Field(
+        default="http://localhost:8080/rest",
+        description="API server's REST root, given to workflows as `rest_url`, and where media queries are resolved",
+    )
+    tus_url: str = Field(default="http://localhost:8080/files/", description="Upload server, given to workflows")
+    media_page: int = Field(default=5000, ge=1, description="Media asked for in one page of a query")
+    media_page_bytes: int = Field(default=64 << 20, ge=1, description="Largest page of media accepted, bytes")
+    media_max: int = Field(default=5_000_000, ge=1, description="Largest number of media in one launch")
+    claim_lease: float = Field(
+        default=20.0, gt=1, description="Seconds until a silent worker's claim may be taken over"
+    )
+    claim_batch: int = Field(default=64, ge=1, le=1000, description="Jobs claimed in one transaction")
+    creates_in_flight: int = Field(
+        default=64, ge=1, le=1000, description="Concurrent creates on one cluster, a process"
+    )
+    tracker_lease: float = Field(
+        default=15.0, gt=1, description="Seconds until a silent tracker's cluster is taken over"
+    )
+    connect_timeout: float = Field(default=3.0, gt=0, description="Seconds to connect to a cluster")
+    request_timeout: float = Field(default=10.0, gt=0, description="Seconds for one whole request to a cluster")
+    housekeeping_interval: float = Field(default=2.0, gt=0, description="Seconds between two rounds of housekeeping")
+    metrics_port: int = Field(default=9191, ge=0, le=65535, description="Port of /metrics of this process")
+    metrics_host: str = Field(default="0.0.0.0", description="Address /metrics listens on")  # noqa: S104
+    metrics_directory: Path | None = Field(
+        default=None, description="Where multiprocess metrics are kept; default: temporary"
+    )
+    log_format: str = Field(default="json", pattern="^(json|console)$", description="json, or console for people")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's address with the driver that argosy uses."""
+        return self.database_url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        NotConfigured: A variable is missing or its value cannot be used; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "ARGOSY_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise NotConfigured(f"{name}: {first['msg']}; set it in the environment (see README, “Settings”)") from None

@@ -1,0 +1,90 @@
+"""The job state machine, as one table.
+
+Every transition is made in SQL as a compare-and-set whose `WHERE state IN (…)` comes from this table, so a late record, a
+redelivered message or a stopped worker that wakes up can only repeat a transition or do nothing: it can never take a job back.
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of one attempt of a job; a job shows the state of its newest attempt."""
+
+    QUEUED = "queued"
+    SUBMITTING = "submitting"
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ERROR = "error"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    DELETED = "deleted"
+    LOST = "lost"
+
+
+FINAL = frozenset(
+    {State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED, State.REJECTED, State.DELETED, State.LOST}
+)
+"""States that an attempt does not leave by itself."""
+
+ACTIVE = frozenset({State.SUBMITTING, State.PENDING, State.RUNNING})
+"""States that hold one of the cluster's slots: a workflow exists, or may."""
+
+_ENDS = frozenset({State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED, State.DELETED, State.LOST})
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.SUBMITTING, State.CANCELLED, State.REJECTED}),
+    State.SUBMITTING: frozenset({State.QUEUED, State.PENDING, State.RUNNING, State.REJECTED}) | _ENDS,
+    State.PENDING: frozenset({State.RUNNING}) | _ENDS,
+    State.RUNNING: _ENDS,
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.ERROR: frozenset(),
+    State.CANCELLED: frozenset(),
+    State.REJECTED: frozenset(),
+    State.DELETED: frozenset(
+        {State.PENDING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED}
+    ),
+    State.LOST: frozenset({State.PENDING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED}),
+}
+"""From each state, where an attempt may go. `deleted` and `lost` re-open when the same k8s uid is seen again (an etcd that was
+restored, a list that was wrong); `submitting` goes back to `queued` only where the create surely did not happen."""
+
+PHASE_STATE: dict[str, State] = {
+    "": State.PENDING,
+    "Pending": State.PENDING,
+    "Running": State.RUNNING,
+    "Succeeded": State.SUCCEEDED,
+    "Failed": State.FAILED,
+    "Error": State.ERROR,
+}
+"""Argo's `status.phase` of a workflow to the state it means; the controller has not looked yet where it is empty."""
+
+
+def sources(target: State) -> frozenset[State]:
+    """The states from which `target` can be entered: the `WHERE state IN (…)` of its compare-and-set."""
+    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
+
+
+def observed(phase: str, cancel_requested: bool) -> State | None:
+    """What a workflow's phase says of its attempt.
+
+    Args:
+        phase: `status.phase` of the workflow, empty where Argo has not looked yet.
+        cancel_requested: Whether a cancel of the job is under way; then a workflow that ended unsuccessfully was cancelled.
+
+    Returns:
+        The state to enter, or None for a phase that this version does not know.
+    """
+    state = PHASE_STATE.get(phase)
+    if cancel_requested and state in {State.FAILED, State.ERROR}:
+        return State.CANCELLED
+    return state
+
+
+def rest_status(state: State, cancel_requested: bool) -> str:
+    """The REST reference's `status` string: Argo's phase for a workflow, the capitalised state otherwise."""
+    if cancel_requested and state not in FINAL:
+        return "Cancelling"
+    return str(state).capitalize()
