@@ -1,0 +1,87 @@
+"""Sealing: what lies in the database is useless without the keys that the processes hold.
+
+Two kinds, because two sides write. Cluster credentials are written and read by argosy: a Fernet key ring, so that keys rotate without
+a stop (first key seals, all keys open). Launch tokens are written by API servers in any language: a libsodium sealed box, so that a
+caller needs the public key only and can open nothing, not even what it sealed itself (design §5.8).
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from nacl.exceptions import CryptoError
+from nacl.public import PrivateKey, PublicKey, SealedBox
+
+from argosy.errors import NotConfigured, SealBroken
+
+
+class KeyRing:
+    """Seals and opens cluster credentials.
+
+    Args:
+        keys: Fernet keys, newest first.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        if not keys:
+            raise NotConfigured(
+                "ARGOSY_KEYS is empty: cluster credentials cannot be sealed; make keys with: argosy keys"
+            )
+        try:
+            self._ring = MultiFernet([Fernet(key) for key in keys])
+        except ValueError as error:
+            raise NotConfigured(f"ARGOSY_KEYS: {error}; make keys with: argosy keys") from error
+
+    def seal(self, text: str) -> bytes:
+        """Seal with the newest key."""
+        return self._ring.encrypt(text.encode())
+
+    def open(self, sealed: bytes) -> str:
+        """Open with whichever key sealed it.
+
+        Raises:
+            SealBroken: None of the keys did.
+        """
+        try:
+            return self._ring.decrypt(sealed).decode()
+        except InvalidToken as error:
+            raise SealBroken(
+                "none of ARGOSY_KEYS opens this credential; add the key that sealed it, or enter it anew"
+            ) from error
+
+
+def seal_token(token: str, public_key: str) -> bytes:
+    """Seal a launch token to the workers' public key.
+
+    Args:
+        token: The user's API token.
+        public_key: `ARGOSY_TOKEN_PUBLIC_KEY`, base64.
+    """
+    try:
+        return bytes(SealedBox(PublicKey(b64decode(public_key))).encrypt(token.encode()))
+    except (ValueError, CryptoError) as error:
+        raise NotConfigured(
+            f"ARGOSY_TOKEN_PUBLIC_KEY is no X25519 key ({error}); make a pair with: argosy keys"
+        ) from error
+
+
+def open_token(sealed: bytes, private_key: str) -> str:
+    """Open a launch token.
+
+    Raises:
+        SealBroken: It was sealed to another key.
+    """
+    try:
+        return bytes(SealedBox(PrivateKey(b64decode(private_key))).decrypt(sealed)).decode()
+    except (ValueError, CryptoError) as error:
+        raise SealBroken(f"ARGOSY_TOKEN_PRIVATE_KEY does not open this launch's token ({error})") from error
+
+
+def new_keys() -> dict[str, str]:
+    """Fresh keys of both kinds, by the environment variable that takes them."""
+    private = PrivateKey.generate()
+    return {
+        "ARGOSY_KEYS": Fernet.generate_key().decode(),
+        "ARGOSY_TOKEN_PRIVATE_KEY": b64encode(bytes(private)).decode(),
+        "ARGOSY_TOKEN_PUBLIC_KEY": b64encode(bytes(private.public_key)).decode(),
+    }

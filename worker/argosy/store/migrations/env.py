@@ -1,0 +1,10 @@
+"""Alembic's entry: migrations run on the connection that `database.upgrade` holds, inside its transaction."""
+
+from alembic import context
+from argosy.store.tables import SCHEMA, metadata
+from sqlalchemy import text
+
+connection = context.config.attributes["connection"]
+connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+context.configure(connection=connection, target_metadata=metadata, version_table_schema=SCHEMA, include_schemas=True)
+context.run_migrations()

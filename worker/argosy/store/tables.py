@@ -1,0 +1,263 @@
+"""The tables, all in the schema `argosy`, because the database is shared with the API server.
+
+A job is what was asked for and never changes but for its flags; an *attempt* is one try of it and carries the state machine, so that a
+retry is a new row and the old one stays as it ended. The state is a column of the attempt alone: two copies could disagree.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlmodel import Field, SQLModel
+
+from argosy.states import ACTIVE, State
+
+SCHEMA = "argosy"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+def _in(states: frozenset[State]) -> str:
+    return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+
+
+def _now() -> Any:
+    return Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()))
+
+
+def _time() -> Any:
+    return Field(default=None, sa_column=Column(DateTime(timezone=True)))
+
+
+def _text(default: str = "") -> Any:
+    return Field(default=default, sa_column=Column(Text, nullable=False, server_default=default))
+
+
+def _int(default: int) -> Any:
+    return Field(default=default, sa_column=Column(Integer, nullable=False, server_default=str(default)))
+
+
+def _flag(default: bool) -> Any:
+    return Field(default=default, sa_column=Column(Boolean, nullable=False, server_default=str(default).lower()))
+
+
+class Base(SQLModel):
+    """Base of the tables; their metadata is their own, so that the API server's models stay out of our migrations."""
+
+    metadata = metadata
+
+
+class Cluster(Base, table=True):
+    """A registered JobCluster. Removed ones stay as rows without credentials, because finished attempts name them."""
+
+    __tablename__ = "cluster"
+    __table_args__ = (
+        Index("uq_cluster_name", "name", unique=True, postgresql_where=text("removed_at IS NULL")),
+        Index(
+            "uq_cluster_default", "is_default", unique=True, postgresql_where=text("is_default AND removed_at IS NULL")
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    organization: int | None = Field(default=None, sa_column=Column(BigInteger))
+    host: str | None = Field(default=None, sa_column=Column(Text))
+    port: int = _int(443)
+    cert: str = _text()
+    token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    credential_version: int = _int(1)
+    namespace: str = _text("argosy")
+    service_account: str | None = Field(default=None, sa_column=Column(Text))
+    is_default: bool = _flag(False)
+    finalizer: bool = _flag(True)
+    token_in_clear: bool = _flag(False)
+    max_active: int = _int(500)
+    health: str = _text("unknown")
+    health_message: str = _text()
+    health_since: datetime = _now()
+    as_of: datetime | None = _time()
+    kubernetes_version: str = _text()
+    argo_version: str = _text()
+    created_at: datetime = _now()
+    removed_at: datetime | None = _time()
+
+
+class Algorithm(Base, table=True):
+    """A registered algorithm. Launches copy what they need, so it can change or go at any time."""
+
+    __tablename__ = "algorithm"
+    __table_args__ = (UniqueConstraint("name"), CheckConstraint("files_per_job >= 1", name="files_per_job"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    project: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    description: str = _text()
+    cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
+    files_per_job: int
+    manifest: str = _text()
+    categories: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
+    parameters: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
+    created_at: datetime = _now()
+
+
+class Launch(Base, table=True):
+    """One request. `accepted` as it came, `resolved` when everything a job needs is frozen here, then `expanded` or `rejected`."""
+
+    __tablename__ = "launch"
+    __table_args__ = (
+        CheckConstraint("state IN ('accepted', 'resolved', 'expanded', 'rejected')", name="state"),
+        Index("ix_launch_unexpanded", "next_try_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
+        Index("ix_launch_project_created_at", "project", "created_at"),
+    )
+
+    gid: UUID = Field(primary_key=True)
+    project: int = Field(sa_column=Column(BigInteger, nullable=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    algorithm_name: str = Field(sa_column=Column(Text, nullable=False))
+    request_digest: str = Field(sa_column=Column(Text, nullable=False))
+    media_query: str | None = Field(default=None, sa_column=Column(Text))
+    media_ids: list[int] | None = Field(default=None, sa_column=Column(ARRAY(BigInteger)))
+    extra_params: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
+    success_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    failure_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    state: str = _text("accepted")
+    reason: str = _text()
+    tries: int = _int(0)
+    next_try_at: datetime = _now()
+    algorithm_id: int | None = Field(default=None)
+    cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
+    manifest: str | None = Field(default=None, sa_column=Column(Text))
+    parameters: list[list[str]] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    files_per_job: int | None = Field(default=None)
+    jobs: int = _int(0)
+    created_at: datetime = _now()
+    expanded_at: datetime | None = _time()
+
+
+class Job(Base, table=True):
+    """One batch of a launch."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        UniqueConstraint("gid", "ordinal"),
+        Index("ix_job_project_created_at", "project", "created_at", "gid", "ordinal"),
+    )
+
+    uid: UUID = Field(primary_key=True)
+    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid"), nullable=False))
+    ordinal: int
+    project: int = Field(sa_column=Column(BigInteger, nullable=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    media_ids: list[int] = Field(sa_column=Column(ARRAY(BigInteger), nullable=False))
+    attempt: int = _int(1)
+    cancel_requested: bool = _flag(False)
+    hidden: bool = _flag(False)
+    created_at: datetime = _now()
+
+
+class Attempt(Base, table=True):
+    """One try of a job: at most one workflow, for ever. Its row outlives the workflow and is the proof that it existed."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (
+        CheckConstraint(_in(frozenset(State)), name="state"),
+        Index("ix_attempt_queue", "cluster_id", "seq", postgresql_where=text("state = 'queued'")),
+        Index("ix_attempt_active", "cluster_id", "state", postgresql_where=text(_in(ACTIVE))),
+        Index("ix_attempt_gid", "gid"),
+        Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+    )
+
+    uid: UUID = Field(sa_column=Column(ForeignKey("argosy.job.uid", ondelete="CASCADE"), primary_key=True))
+    number: int = Field(primary_key=True)
+    seq: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), nullable=False))
+    gid: UUID
+    project: int = Field(sa_column=Column(BigInteger, nullable=False))
+    cluster_id: int = Field(foreign_key="argosy.cluster.id")
+    state: str = _text("queued")
+    message: str = _text()
+    name: str | None = Field(default=None, sa_column=Column(Text))
+    digest: str | None = Field(default=None, sa_column=Column(Text))
+    k8s_uid: str | None = Field(default=None, sa_column=Column(Text))
+    claim_worker: str | None = Field(default=None, sa_column=Column(Text))
+    claim_epoch: int = _int(0)
+    lease_until: datetime | None = _time()
+    not_before: datetime | None = _time()
+    tries: int = _int(0)
+    progress: str = _text()
+    queued_at: datetime = _now()
+    submitted_at: datetime | None = _time()
+    started_at: datetime | None = _time()
+    finished_at: datetime | None = _time()
+    as_of: datetime = _now()
+
+
+class Node(Base, table=True):
+    """One entry of a workflow's `status.nodes`, as last seen."""
+
+    __tablename__ = "node"
+    __table_args__ = (
+        ForeignKeyConstraint(["uid", "attempt"], ["argosy.attempt.uid", "argosy.attempt.number"], ondelete="CASCADE"),
+    )
+
+    uid: UUID = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    node_id: str = Field(sa_column=Column(Text, primary_key=True))
+    task: str = _text()
+    type: str = _text()
+    phase: str = _text()
+    message: str = _text()
+    children: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
+    exit_code: int | None = Field(default=None)
+    started_at: datetime | None = _time()
+    finished_at: datetime | None = _time()
+
+
+class LaunchSecret(Base, table=True):
+    """A Secret that a launch has, or may have, on a cluster: written before it is made, removed when it is surely gone."""
+
+    __tablename__ = "launch_secret"
+
+    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid"), primary_key=True))
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    deleting: bool = _flag(False)
+
+
+class Lease(Base, table=True):
+    """Who does a thing that only one may do. The epoch grows with each change of holder and fences the former one."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    holder: str = _text()
+    epoch: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    until: datetime = _now()
