@@ -1,0 +1,58 @@
+"""`python -m clusters.local build|up`: the local cluster for people, and for programs that read one line of JSON."""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from argosy.errors import ArgosyError
+from clusters.local.build import ensure_binaries
+from clusters.local.cluster import LocalCluster
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _up(directory: Path | None, audit_log: Path | None) -> None:
+    """Run a cluster until SIGTERM or SIGINT; its connection goes to standard output, everything else to standard error."""
+    with LocalCluster(directory, audit_log, _say) as cluster:
+        print(json.dumps(dataclasses.asdict(cluster.connection)), flush=True)
+        _say(f"logs:     {cluster.directory / 'logs'}")
+        _say(f"talk to it:  KUBECONFIG={cluster.connection.kubeconfig} {cluster.kubectl_path} get wf -n argosy")
+        _say("Ctrl-C ends it")
+        signal.pause()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the command; 0 also after Ctrl-C, 1 with one line on standard error after a failure."""
+    parser = argparse.ArgumentParser(prog="python -m clusters.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build", help="build what is missing in the cache")
+    up = commands.add_parser("up", help="start a cluster, print its connection as one line of JSON, run until Ctrl-C")
+    up.add_argument("--directory", type=Path, help="where its files go; must be empty, is removed at the end")
+    up.add_argument("--audit-log", type=Path, help="who created, changed or deleted what")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if arguments.command == "build":
+            ensure_binaries(_say)
+        else:
+            _up(arguments.directory, arguments.audit_log)
+    except KeyboardInterrupt:
+        _say("stopped")
+    except ArgosyError as error:
+        _say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

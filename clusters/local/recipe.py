@@ -1,0 +1,195 @@
+"""How each part of the control plane is configured: the files it reads and the command it is started with.
+
+All parts but the product are administrators here, each under its own name, so that the audit log tells them apart. Ports are
+chosen once and kept over restarts, as clients keep the address of a real apiserver. Everything listens on 127.0.0.1.
+"""
+
+import json
+import secrets
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from clusters.local.build import Binaries
+from clusters.local.certificates import issue_server_certificate, key_pem, new_key
+from clusters.local.component import Component
+from clusters.local.guard import Guard
+
+HERE = Path(__file__).parent
+HOST = "127.0.0.1"
+USERS = ("admin", "controller-manager", "argo", "player")
+ARGO_HEALTH_PORT = 6060
+PROBE_SECONDS = 5.0
+
+
+@contextmanager
+def hold_argo_health_port() -> Iterator[None]:
+    """Keep Argo's controller from listening on every address of the machine.
+
+    Its health port is fixed in its code, without an address; where it cannot have it, it logs so and works on. Where somebody
+    else has the port already, all is well too.
+    """
+    holder = socket.socket()
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind((HOST, ARGO_HEALTH_PORT))
+            holder.listen()
+        except OSError:
+            pass
+        yield
+    finally:
+        holder.close()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that were free a moment ago, all different."""
+    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
+    ports: list[int] = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Recipe:
+    """The files of one cluster, written when this is made, and its components, not yet started.
+
+    Args:
+        directory: Where the files go.
+        binaries: What to run.
+        guard: Whose group every component joins.
+        audit_log: Where the apiserver writes its audit log, if at all.
+    """
+
+    def __init__(self, directory: Path, binaries: Binaries, guard: Guard, audit_log: Path | None) -> None:
+        self._directory = directory
+        self._binaries = binaries
+        self._guard = guard
+        self._audit_log = audit_log
+        self.port, self._etcd_port, self._peer_port = free_ports(3)
+        self.tokens = {user: secrets.token_urlsafe(32) for user in USERS}
+        certificate = issue_server_certificate()
+        self.authority = certificate.authority
+        self._write("ca.crt", certificate.authority)
+        self._write("server.crt", certificate.certificate)
+        self._write("server.key", certificate.key)
+        self._write("sa.key", key_pem(new_key()))
+        self._write("tokens.csv", "".join(f"{self.tokens[u]},{u},{u},system:masters\n" for u in USERS))
+        for user in USERS:
+            self._write(f"{user}.token", self.tokens[user])
+            self._write(f"{user}.kubeconfig", self._kubeconfig_text(user))
+        (directory / "logs").mkdir()
+
+    def kubeconfig(self, user: str) -> Path:
+        """The kubeconfig of one of USERS."""
+        return self._directory / f"{user}.kubeconfig"
+
+    def etcd(self) -> Component:
+        """The store; without fsync, because nobody needs its data after the machine has crashed."""
+        client, peer = f"http://{HOST}:{self._etcd_port}", f"http://{HOST}:{self._peer_port}"
+        command = [
+            str(self._binaries.etcd),
+            "--name=local",
+            f"--data-dir={self._directory / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=local={peer}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        ]
+        return self._component("etcd", command, probe=f"{client}/readyz")
+
+    def apiserver(self) -> Component:
+        """The Kubernetes API."""
+        command = [
+            str(self._binaries.kube_apiserver),
+            f"--etcd-servers=http://{HOST}:{self._etcd_port}",
+            f"--bind-address={HOST}",
+            f"--advertise-address={HOST}",
+            f"--secure-port={self.port}",
+            f"--cert-dir={self._directory}",
+            f"--tls-cert-file={self._directory / 'server.crt'}",
+            f"--tls-private-key-file={self._directory / 'server.key'}",
+            f"--token-auth-file={self._directory / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={self._directory / 'sa.key'}",
+            f"--service-account-signing-key-file={self._directory / 'sa.key'}",
+            "--service-cluster-ip-range=10.0.0.0/24",
+            "--endpoint-reconciler-type=none",
+            "--profiling=false",
+        ]
+        if self._audit_log is not None:
+            command += [f"--audit-log-path={self._audit_log}", f"--audit-policy-file={HERE / 'audit-policy.yaml'}"]
+        return self._component("kube-apiserver", command, probe=f"https://{HOST}:{self.port}/readyz")
+
+    def controller_manager(self) -> Component:
+        """Default ServiceAccounts, the end of namespaces, and pods that go with their workflow; no other controller."""
+        command = [
+            str(self._binaries.kube_controller_manager),
+            f"--kubeconfig={self.kubeconfig('controller-manager')}",
+            "--controllers=serviceaccount,serviceaccount-token,garbagecollector,namespace",
+            f"--service-account-private-key-file={self._directory / 'sa.key'}",
+            "--leader-elect=false",
+            "--secure-port=0",
+        ]
+        return self._component("kube-controller-manager", command)
+
+    def argo(self) -> Component:
+        """Argo's workflow-controller, for workflows in every namespace."""
+        command = [
+            str(self._binaries.workflow_controller),
+            f"--kubeconfig={self.kubeconfig('argo')}",
+            "--namespace=argo",
+            "--loglevel=warn",
+            "--qps=200",  # its default of 20 requests a second would be what every test waits for
+            "--burst=400",
+        ]
+        environment = {"LEADER_ELECTION_DISABLE": "true", "DEFAULT_REQUEUE_TIME": "1s"}
+        return self._component("workflow-controller", command, environment)
+
+    def player(self) -> Component:
+        """What ends the pods (player.py)."""
+        files = [str(self._directory / "ca.crt"), str(self._directory / "player.token")]
+        command = [sys.executable, "-m", "clusters.local.player", f"https://{HOST}:{self.port}", *files]
+        return self._component("player", command)
+
+    def _component(
+        self, name: str, command: list[str], environment: dict[str, str] | None = None, probe: str | None = None
+    ) -> Component:
+        log = self._directory / "logs" / f"{name}.log"
+        return Component(name, command, self._guard, log, environment, lambda: probe is None or self._answers(probe))
+
+    def _answers(self, url: str) -> bool:
+        """Whether a readiness probe says yes."""
+        context = ssl.create_default_context(cadata=self.authority)
+        headers = {"Authorization": f"Bearer {self.tokens['admin']}"}
+        try:
+            return httpx.get(url, verify=context, headers=headers, timeout=PROBE_SECONDS, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _write(self, name: str, text: str) -> None:
+        """Write a file that only this user may read."""
+        path = self._directory / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+
+    def _kubeconfig_text(self, user: str) -> str:
+        cluster = {"server": f"https://{HOST}:{self.port}", "certificate-authority": str(self._directory / "ca.crt")}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "local", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": self.tokens[user]}}],
+            "contexts": [{"name": "local", "context": {"cluster": "local", "user": user}}],
+            "current-context": "local",
+        }
+        return json.dumps(config, indent=2)
