@@ -1,0 +1,77 @@
+"""A tenant's manifest: read it, say what is wrong with it, render one workflow of it. Pure.
+
+A manifest is data (design §5.9): nothing here evaluates its text, touches a network or a clock, or takes a value from anywhere but
+its arguments, so the same launch renders the same bytes for ever.
+"""
+
+from argosy.manifest.document import Document, parse
+from argosy.manifest.lint import check, lint
+from argosy.manifest.parameters import (
+    MEDIA_IDS_LIMIT,
+    RESERVED,
+    NamedValue,
+    files_per_job_that_fits,
+    media_ids_text,
+    merge_parameters,
+)
+from argosy.manifest.render import (
+    ANNOTATION_ALGORITHM,
+    ANNOTATION_DIGEST,
+    ANNOTATION_MEDIA_IDS,
+    ANNOTATION_NAME,
+    FINALIZER,
+    JOB_TYPE,
+    LABEL_ATTEMPT,
+    LABEL_GID,
+    LABEL_INSTALLATION,
+    LABEL_JOB_TYPE,
+    LABEL_MANAGED_BY,
+    LABEL_PROJECT,
+    LABEL_UID,
+    LABEL_USER,
+    MANAGED_BY,
+    PLACEHOLDER,
+    SECRET_KEY,
+    TTL_FLOOR,
+    LaunchFrame,
+    Rendered,
+    Renderer,
+    secret_name,
+    workflow_name,
+)
+
+__all__ = [
+    "ANNOTATION_ALGORITHM",
+    "ANNOTATION_DIGEST",
+    "ANNOTATION_MEDIA_IDS",
+    "ANNOTATION_NAME",
+    "FINALIZER",
+    "JOB_TYPE",
+    "LABEL_ATTEMPT",
+    "LABEL_GID",
+    "LABEL_INSTALLATION",
+    "LABEL_JOB_TYPE",
+    "LABEL_MANAGED_BY",
+    "LABEL_PROJECT",
+    "LABEL_UID",
+    "LABEL_USER",
+    "MANAGED_BY",
+    "MEDIA_IDS_LIMIT",
+    "PLACEHOLDER",
+    "RESERVED",
+    "SECRET_KEY",
+    "TTL_FLOOR",
+    "Document",
+    "LaunchFrame",
+    "NamedValue",
+    "Rendered",
+    "Renderer",
+    "check",
+    "files_per_job_that_fits",
+    "lint",
+    "media_ids_text",
+    "merge_parameters",
+    "parse",
+    "secret_name",
+    "workflow_name",
+]

@@ -1,0 +1,325 @@
+"""A tenant's manifest, from text to plain data that still knows its lines.
+
+A manifest is hostile until shown otherwise (faults.md §2, row 21): it is measured before it is built. Size, nesting and the
+nodes that aliases *would* expand to are limited while it is still a graph, so that a few hundred bytes of aliases cannot become
+gigabytes. What would be lost silently (a key written twice, a second document) is an error. Every later finding can name its
+line, because the document keeps the graph.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import yaml
+
+from argosy.errors import ManifestError
+from argosy.manifest.scalars import Scalar, as_text, resolve
+
+MAX_BYTES = 512 * 1024
+MAX_NODES = 50_000
+"""Mappings, sequences and scalars after the expansion of aliases; the largest honest manifest seen has a few thousand."""
+MAX_DEPTH = 100
+
+API_VERSION = "argoproj.io/v1alpha1"
+
+Path = tuple[str | int, ...]
+
+_PLAIN = "plain"
+_TAG = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A manifest as data.
+
+    Args:
+        body: `apiVersion`, `kind`, `metadata` and `spec`, as Argo would read them; fields that are null are left out.
+    """
+
+    body: dict[str, Any]
+    _root: yaml.Node = field(repr=False, compare=False)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The workflow's spec."""
+        spec: dict[str, Any] = self.body["spec"]
+        return spec
+
+    def line(self, path: Sequence[str | int], offset: int = 0) -> tuple[int, int] | None:
+        """Where a node is written.
+
+        Args:
+            path: Keys and indexes from the top, such as `("spec", "templates", 0)`; where its end is not in the manifest,
+                the nearest parent counts.
+            offset: Character of the node's text that is meant; only a literal block (`|`) has more than one line.
+
+        Returns:
+            1-based line and column, of the key where there is one; None for an empty path.
+        """
+        node, mark = self._root, None
+        for step in path:
+            found = _child(node, step)
+            if found is None:
+                break
+            mark, node = found
+        if mark is None:
+            return None
+        if offset and isinstance(node, yaml.ScalarNode) and node.style == "|":
+            return node.start_mark.line + 2 + str(node.value).count("\n", 0, offset), 1
+        return mark.line + 1, mark.column + 1
+
+    def error(self, path: Sequence[str | int], problem: str, offset: int = 0) -> ManifestError:
+        """A finding at a path, with its line."""
+        return ManifestError(problem, *(self.line(path, offset) or ()))
+
+
+def spell(path: Sequence[str | int]) -> str:
+    """A path as people write it: `spec.templates[0].name`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+
+
+def parse(text: str) -> Document:
+    """Read a manifest.
+
+    Args:
+        text: YAML or JSON.
+
+    Raises:
+        ManifestError: It is not one Workflow with an entrypoint among its templates, or larger than allowed.
+    """
+    document = load(text)
+    for finding in outline(document):
+        raise finding
+    return document
+
+
+def load(text: str) -> Document:
+    """Read one YAML mapping without asking what it describes.
+
+    Raises:
+        ManifestError: With line and column, where it is not that.
+    """
+    root = _compose(text)
+    if not isinstance(root, yaml.MappingNode):
+        raise _at(root, "must be a mapping with apiVersion, kind, metadata and spec")
+    _measure(root, 1, {}, set())
+    body: dict[str, Any] = _build(root)
+    _as_argo_reads(body)
+    return Document(body, root)
+
+
+def outline(document: Document) -> Iterator[ManifestError]:
+    """What keeps a mapping from being a workflow with an entrypoint."""
+    body = document.body
+    if body.get("kind") != "Workflow":
+        yield document.error(("kind",), f"kind must be Workflow, not {body.get('kind')!r}")
+        return
+    if body.get("apiVersion") != API_VERSION:
+        yield document.error(("apiVersion",), f"apiVersion must be {API_VERSION}, not {body.get('apiVersion')!r}")
+    spec = body.get("spec")
+    if not isinstance(spec, dict):
+        yield document.error(("spec",), "spec is missing: it holds the entrypoint and the templates")
+        return
+    templates = spec.get("templates")
+    if not isinstance(templates, list) or not templates:
+        yield document.error(("spec", "templates"), "spec.templates is missing: it lists at least one template")
+        return
+    names = [template.get("name") for template in templates if isinstance(template, dict)]
+    entrypoint = spec.get("entrypoint")
+    if not isinstance(entrypoint, str):
+        yield document.error(("spec", "entrypoint"), "spec.entrypoint is missing: it names the template to start with")
+    elif entrypoint not in names:
+        yield document.error(("spec", "entrypoint"), f'spec.entrypoint: there is no template "{entrypoint}"')
+
+
+class _Loader(yaml.CSafeLoader):
+    """libyaml's parser; plain scalars are marked, not resolved."""
+
+    def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
+        if kind is yaml.ScalarNode:
+            return _PLAIN if implicit[0] else _TAG + "str"
+        return _TAG + ("seq" if kind is yaml.SequenceNode else "map")
+
+
+def _compose(text: str) -> yaml.Node:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise _in_text(text, error.start, "half of a surrogate pair: save the file as UTF-8") from error
+    if size > MAX_BYTES:
+        raise ManifestError(f"is {size} bytes; at most {MAX_BYTES} are allowed")
+    if (null := text.find("\0")) >= 0:
+        raise _in_text(text, null, "NUL character: remove it")
+    try:
+        _check_nesting(text)
+        loader = _Loader(text)
+        try:
+            roots: list[yaml.Node] = []
+            while loader.check_node():
+                roots.append(cast(yaml.Node, loader.get_node()))
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        raise _in_text(text, error.position, f"character that YAML does not allow ({error.reason})") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(part for part in (error.context, error.problem) if part)
+        raise ManifestError(f"syntax error: {problem}", *(() if mark is None else _place(mark))) from error
+    roots = [root for root in roots if not (root.tag == _PLAIN and not root.value)]
+    if not roots:
+        raise ManifestError("is empty", 1, 1)
+    if len(roots) > 1:
+        raise _at(roots[1], "a second document begins here; a manifest is one Workflow")
+    return roots[0]
+
+
+def _check_nesting(text: str) -> None:
+    """Refuse deep nesting from the event stream: composing a graph recurses in C."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _at(event, f"nested more than {MAX_DEPTH} levels deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _measure(
+    node: yaml.Node, depth: int, known: dict[yaml.Node, tuple[int, int]], above: set[yaml.Node]
+) -> tuple[int, int]:
+    """Nodes and height of what a node expands to, without expanding it."""
+    if node in above:
+        raise _at(node, "an alias contains itself")
+    if node not in known:
+        if depth > MAX_DEPTH:
+            raise _at(node, f"nested more than {MAX_DEPTH} levels deep")
+        above.add(node)
+        parts = [_measure(part, depth + 1, known, above) for part in _parts(node)]
+        above.remove(node)
+        known[node] = 1 + sum(nodes for nodes, _ in parts), 1 + max((height for _, height in parts), default=0)
+    nodes, height = known[node]
+    if nodes > MAX_NODES:
+        raise _at(node, f"expands to more than {MAX_NODES} nodes; use fewer aliases")
+    if depth + height > MAX_DEPTH + 1:
+        raise _at(node, f"nested more than {MAX_DEPTH} levels deep")
+    return nodes, height
+
+
+def _parts(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def _build(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        _expect_tag(node, "map")
+        return {key: value for key, value in _entries(node).items() if value is not None}
+    if isinstance(node, yaml.SequenceNode):
+        _expect_tag(node, "seq")
+        return [_build(item) for item in node.value]
+    return _scalar(node)
+
+
+def _entries(node: yaml.MappingNode) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if _is_merge(key_node):
+            for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+                if not isinstance(source, yaml.MappingNode):
+                    raise _at(value_node, "<< takes a mapping or a list of mappings")
+                merged = {**_entries(source), **merged}
+            continue
+        key = _key(key_node)
+        if key in entries:
+            raise _at(key_node, f'key "{key}" is written twice')
+        entries[key] = _build(value_node)
+    return {**merged, **entries}
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    return (key.tag == _PLAIN and key.value == "<<") or key.tag == _TAG + "merge"
+
+
+def _key(node: yaml.Node) -> str:
+    value = _scalar(node) if isinstance(node, yaml.ScalarNode) else None
+    if value is None:
+        raise _at(node, "a key must be text")
+    return as_text(value)
+
+
+def _scalar(node: yaml.Node) -> Scalar:
+    text = str(node.value)
+    if "\0" in text:
+        raise _at(node, "NUL character: remove it")
+    if node.tag == _TAG + "str":
+        return text
+    if node.tag != _PLAIN:
+        _expect_tag(node, "int", "float", "bool", "null", "timestamp")
+    value = resolve(text)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _at(node, f"{text} cannot be written as JSON; put it in quotes if text is meant")
+    return value
+
+
+def _expect_tag(node: yaml.Node, *names: str) -> None:
+    if node.tag not in {_TAG + name for name in names}:
+        raise _at(node, f'tag "{node.tag.replace(_TAG, "!!")}" is not allowed here; write a plain value')
+
+
+def _as_argo_reads(value: Any, parent: str | int = "") -> None:
+    """Write numbers as text where Argo's Go types take either but its full CRD takes text only."""
+    if isinstance(value, list):
+        for item in value:
+            _as_argo_reads(item, parent)
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key == "parameters" and parent in {"arguments", "inputs", "outputs"} and isinstance(item, list):
+            for parameter in item:
+                if isinstance(parameter, dict):
+                    _stringify(parameter, "value", "default")
+                    _stringify(parameter.get("valueFrom"), "default")
+                    if isinstance(choices := parameter.get("enum"), list):
+                        parameter["enum"] = [as_text(c) if isinstance(c, int | float) else c for c in choices]
+        elif key in {"limits", "requests"} and parent == "resources" and isinstance(item, dict):
+            _stringify(item, *item)
+        else:
+            _as_argo_reads(item, key)
+
+
+def _stringify(mapping: Any, *keys: str) -> None:
+    if isinstance(mapping, dict):
+        mapping.update({key: as_text(mapping[key]) for key in keys if isinstance(mapping.get(key), int | float)})
+
+
+def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        item = node.value[step]
+        return item.start_mark, item
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    for key, value in node.value:
+        if not _is_merge(key) and _key(key) == step:
+            return key.start_mark, value
+    for key, value in node.value:
+        if _is_merge(key):
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if found := _child(source, step):
+                    return found
+    return None
+
+
+def _place(mark: yaml.Mark) -> tuple[int, int]:
+    return mark.line + 1, mark.column + 1
+
+
+def _at(node: yaml.Node | yaml.Event, problem: str) -> ManifestError:
+    return ManifestError(problem, *_place(cast(yaml.Mark, node.start_mark)))
+
+
+def _in_text(text: str, position: int, problem: str) -> ManifestError:
+    return ManifestError(problem, text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position))

@@ -1,0 +1,124 @@
+"""The parameters of a launch: one list, every name once, no value that Argo would read as a template.
+
+Tator appends the algorithm's and the caller's parameters to its own without looking: a launch could override `rest_url` or give
+a name twice. And Argo substitutes parameters as text, several times over, so a value that holds or completes `{{` becomes an
+expression that runs in the controller (CVE-2021-37914). Both are refused here, with the parameter's name.
+"""
+
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+from argosy.errors import InvalidRequest
+from argosy.manifest.scalars import Scalar, as_text
+
+RESERVED: tuple[str, ...] = (
+    "name",
+    "media_ids",
+    "gid",
+    "uid",
+    "host",
+    "rest_url",
+    "rest_token",
+    "tus_url",
+    "project_id",
+)
+"""What every workflow receives, in this order, before any other parameter."""
+
+MEDIA_IDS_LIMIT = 120 * 1024
+"""Bytes of the parameter media_ids: manifests hand it on as one environment string, and Linux takes none over 128 KiB."""
+
+_NAME = re.compile(r"[-a-zA-Z0-9_]+")
+_OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b", re.IGNORECASE)
+
+
+class NamedValue(Protocol):
+    """A parameter as a request carries it."""
+
+    @property
+    def name(self) -> str:
+        """Unique within the launch."""
+
+    @property
+    def value(self) -> Scalar:
+        """Any JSON scalar."""
+
+
+def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue]) -> list[tuple[str, str]]:
+    """The parameters of a launch after the reserved ones.
+
+    Args:
+        algorithm: The registered algorithm's.
+        extra: The launch's own.
+
+    Returns:
+        Names and texts, the algorithm's first, in the order given.
+
+    Raises:
+        InvalidRequest: A name is empty, malformed, reserved or given twice, or a value cannot be handed to a workflow.
+    """
+    merged: dict[str, str] = {}
+    for owner, parameters in (("algorithm", algorithm), ("launch", extra)):
+        for parameter in parameters:
+            name = parameter.name
+            if not _NAME.fullmatch(name):
+                raise InvalidRequest(f'{owner} parameter "{name}": a name has letters, digits, "_" and "-" only')
+            if name in RESERVED:
+                raise InvalidRequest(f'{owner} parameter "{name}": the name is reserved; argosy sets it')
+            if name in merged:
+                raise InvalidRequest(f'{owner} parameter "{name}": the name is given twice; remove one')
+            merged[name] = safe_text(f'{owner} parameter "{name}"', parameter.value)
+    return list(merged.items())
+
+
+def safe_text(what: str, value: Scalar) -> str:
+    """A value as the text that a workflow may receive.
+
+    Args:
+        what: What it is, for the error.
+        value: Any JSON scalar.
+
+    Raises:
+        InvalidRequest: It holds what Argo would read as a template, or what no environment string can hold.
+    """
+    try:
+        text = as_text(value)
+        text.encode()
+    except ValueError as error:
+        raise InvalidRequest(f"{what}: the value cannot be written as text ({error})") from error
+    if "\0" in text:
+        raise InvalidRequest(f"{what}: the value holds a NUL character; remove it")
+    if _OPENS_A_TEMPLATE.search(text):
+        raise InvalidRequest(
+            f'{what}: the value holds "{{{{" (or ends in "{{", or spells it \\u007b), which Argo would expand; remove it'
+        )
+    return text
+
+
+def media_ids_text(media_ids: Sequence[int]) -> str:
+    """The parameter media_ids of one job: decimal ids, separated by commas."""
+    return ",".join(map(str, media_ids))
+
+
+def files_per_job_that_fits(media_ids: Sequence[int]) -> int:
+    """The largest files_per_job with which no batch's media_ids is over the limit.
+
+    Args:
+        media_ids: All ids of the launch, in order; millions are fine.
+
+    Returns:
+        At least 1; the whole list's length where one job can take it all.
+    """
+    ends = array("q", accumulate((len(str(media_id)) + 1 for media_id in media_ids), initial=0))
+    total = len(media_ids)
+
+    def fits(size: int) -> bool:
+        return all(ends[min(at + size, total)] - ends[at] <= MEDIA_IDS_LIMIT + 1 for at in range(0, total, size))
+
+    size = max(1, bisect_right(ends, MEDIA_IDS_LIMIT + 1) - 1)
+    while size > 1 and not fits(size):
+        size -= 1
+    return size

@@ -1,0 +1,244 @@
+"""One workflow from a launch's frozen frame.
+
+What is the same for all jobs of a launch is parsed, rewritten and serialised once; a job's own parts are spliced between as whole
+JSON values, never into tenant text, so that no value can change the structure. The bytes are canonical (sorted keys): their
+digest is stored on the attempt and in an annotation, and tells our own object from a stranger of the same name (design §5.1). It
+leaves out `spec.shutdown`, because a cancelled attempt of unclear fate is created again with it (design §5.5).
+"""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from argosy.manifest.document import API_VERSION, parse
+from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
+from argosy.manifest.token import plan
+
+FINALIZER = "argosy.dev/recorded"
+TTL_FLOOR = 3600
+"""Seconds that a finished workflow stays at least on a cluster without the finalizer."""
+
+SECRET_KEY = "rest_token"  # noqa: S105
+PLACEHOLDER = "in-secret"
+"""What the parameter rest_token holds where pods get the token from the launch's Secret."""
+
+LABEL_JOB_TYPE = "job_type"
+LABEL_PROJECT = "project"
+LABEL_GID = "gid"
+LABEL_UID = "uid"
+LABEL_USER = "user"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_INSTALLATION = "argosy.dev/installation"
+LABEL_ATTEMPT = "argosy.dev/attempt"
+JOB_TYPE = "algorithm"
+MANAGED_BY = "argosy"
+
+ANNOTATION_MEDIA_IDS = "media_ids"
+ANNOTATION_NAME = "name"
+ANNOTATION_ALGORITHM = "alg_id"
+ANNOTATION_DIGEST = "argosy.dev/digest"
+
+_NEVER_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+_TTL_FIELDS = ("secondsAfterCompletion", "secondsAfterSuccess", "secondsAfterFailure")
+
+
+@dataclass(frozen=True)
+class LaunchFrame:
+    """What is the same for all jobs of a launch on one cluster.
+
+    Args:
+        parameters: Merged algorithm and extra parameters, from `merge_parameters`.
+        service_account: Set as `spec.serviceAccountName` where given, over the tenant's.
+        finalizer: Whether the cluster's workflows carry the finalizer; without it a TTL is at least an hour.
+        token: The API token, only where the cluster's policy allows it in clear; None = it comes from the launch's Secret.
+    """
+
+    gid: UUID
+    project: int
+    user: int
+    algorithm_id: int
+    algorithm_name: str
+    manifest: str
+    parameters: list[tuple[str, str]]
+    installation: str
+    host: str
+    rest_url: str
+    tus_url: str
+    service_account: str | None
+    finalizer: bool
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One workflow, ready to be created.
+
+    Args:
+        name: `metadata.name`.
+        digest: SHA-256 (hex) of the canonical object without its digest annotation and without `spec.shutdown`.
+        body: JSON.
+    """
+
+    name: str
+    digest: str
+    body: bytes
+
+    def terminated(self) -> bytes:
+        """The same workflow, created as one that never runs; its digest is the same."""
+        body = orjson.loads(self.body)
+        body["spec"]["shutdown"] = "Terminate"
+        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+
+
+def workflow_name(uid: UUID, attempt: int) -> str:
+    """The only name that an attempt's workflow can have; at most 63 characters, so that it can be a label too."""
+    return f"job-{uid}-{attempt}"
+
+
+def secret_name(gid: UUID) -> str:
+    """The Secret of a launch on a cluster; its key is `SECRET_KEY`."""
+    return f"argosy-{gid}"
+
+
+class Renderer:
+    """Renders the workflows of one launch on one cluster.
+
+    Args:
+        frame: What they share.
+
+    Raises:
+        ManifestError: The manifest cannot be run.
+        InvalidRequest: A value of the frame cannot be handed to a workflow.
+    """
+
+    secret_name: str
+    """Name of the launch's Secret."""
+    uses_secret: bool
+    """Whether any container takes the token from it."""
+
+    def __init__(self, frame: LaunchFrame) -> None:
+        document = parse(frame.manifest)
+        self.secret_name = secret_name(frame.gid)
+        spec = copy.deepcopy(document.spec)
+        own = _own_parameters(spec)
+        given = dict(frame.parameters)
+        rewrites = []
+        if frame.token is None:
+            found = plan(document, {parameter["name"] for parameter in own} | given.keys())
+            for finding in found.findings:
+                raise finding
+            rewrites = found.rewrites
+        for path in rewrites:
+            _from_secret(spec, path, self.secret_name)
+        self.uses_secret = bool(rewrites)
+        _adjust(spec, frame)
+        fixed = _fixed_parameters(frame)
+        self._before = [_parameter(name, fixed[name]) for name in ("gid",)]
+        self._after = [_parameter(name, fixed[name]) for name in RESERVED[RESERVED.index("host") :]]
+        self._after += [_parameter(name, safe_text(f'parameter "{name}"', value)) for name, value in frame.parameters]
+        self._after += [_dumped(parameter) for parameter in own if parameter["name"] not in given]
+        self._name = _parameter("name", fixed["name"])
+        arguments = spec.pop("arguments", None) or {}
+        self._arguments = {key: _dumped(value) for key, value in arguments.items() if key != "parameters"}
+        self._spec = {key: _dumped(value) for key, value in spec.items()}
+        self._labels = {
+            LABEL_JOB_TYPE: JOB_TYPE,
+            LABEL_PROJECT: str(frame.project),
+            LABEL_GID: str(frame.gid),
+            LABEL_USER: str(frame.user),
+            LABEL_MANAGED_BY: MANAGED_BY,
+            LABEL_INSTALLATION: frame.installation,
+        }
+        self._annotations = {ANNOTATION_NAME: frame.algorithm_name, ANNOTATION_ALGORITHM: str(frame.algorithm_id)}
+        self._metadata = {"finalizers": [FINALIZER]} if frame.finalizer else {}
+
+    def render(self, uid: UUID, attempt: int, media_ids: Sequence[int]) -> Rendered:
+        """The workflow of one attempt.
+
+        Args:
+            uid: The job's.
+            attempt: From 1.
+            media_ids: Its batch, in order.
+        """
+        name, uid_text, media = workflow_name(uid, attempt), str(uid), media_ids_text(media_ids)
+        annotations = {**self._annotations, ANNOTATION_MEDIA_IDS: media}
+        parameters = [
+            self._name,
+            {"name": "media_ids", "value": media},
+            *self._before,
+            {"name": "uid", "value": uid_text},
+            *self._after,
+        ]
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "Workflow",
+            "metadata": {
+                **self._metadata,
+                "annotations": annotations,
+                "labels": {**self._labels, LABEL_UID: uid_text, LABEL_ATTEMPT: str(attempt)},
+                "name": name,
+            },
+            "spec": {**self._spec, "arguments": {**self._arguments, "parameters": parameters}},
+        }
+        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        annotations[ANNOTATION_DIGEST] = digest
+        return Rendered(name, digest, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+
+
+def _own_parameters(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The workflow parameters that the manifest declares, without those that only argosy sets; the first of a name counts."""
+    own: dict[str, dict[str, Any]] = {}
+    for parameter in spec.get("arguments", {}).get("parameters", []):
+        if parameter["name"] not in RESERVED:
+            own.setdefault(parameter["name"], parameter)
+    return list(own.values())
+
+
+def _fixed_parameters(frame: LaunchFrame) -> dict[str, str]:
+    values = {
+        "name": frame.algorithm_name,
+        "gid": str(frame.gid),
+        "host": frame.host,
+        "rest_url": frame.rest_url,
+        "rest_token": PLACEHOLDER if frame.token is None else frame.token,
+        "tus_url": frame.tus_url,
+        "project_id": str(frame.project),
+    }
+    return {name: safe_text(f'parameter "{name}"', value) for name, value in values.items()}
+
+
+def _from_secret(spec: dict[str, Any], path: tuple[str | int, ...], secret: str) -> None:
+    entry: Any = spec
+    for step in path:
+        entry = entry[step]
+    del entry["value"]
+    entry["valueFrom"] = {"secretKeyRef": {"name": secret, "key": SECRET_KEY}}
+
+
+def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
+    """Make a tenant's spec ours where tracking depends on it."""
+    spec.pop("shutdown", None)
+    spec.pop("workflowMetadata", None)
+    metadata = spec.setdefault("podMetadata", {})
+    metadata["annotations"] = {**metadata.get("annotations", {}), **_NEVER_EVICT}
+    if frame.service_account is not None:
+        spec["serviceAccountName"] = frame.service_account
+    old = spec.pop("ttlSecondsAfterFinished", None)
+    if old is not None:
+        spec["ttlStrategy"] = {"secondsAfterCompletion": old, **spec.get("ttlStrategy", {})}
+    if not frame.finalizer and "ttlStrategy" in spec:
+        ttl = spec["ttlStrategy"]
+        ttl.update({name: max(ttl[name], TTL_FLOOR) for name in _TTL_FIELDS if name in ttl})
+
+
+def _parameter(name: str, value: str) -> orjson.Fragment:
+    return _dumped({"name": name, "value": value})
+
+
+def _dumped(value: Any) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))

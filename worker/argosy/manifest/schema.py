@@ -1,0 +1,71 @@
+"""Argo's own schema of a Workflow, and what it says about a manifest.
+
+Argo ignores a field that it does not know (or, with its full CRD, the apiserver drops it), so a misspelt `conatiner` surfaces as
+a job that does nothing. The schema that ships here is Argo's, closed: every unknown field is a finding, with its line and the
+name that was probably meant. `clusters/local/schema.py` makes it from a release of Argo.
+"""
+
+import difflib
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from itertools import islice
+from typing import Any
+
+import orjson
+from jsonschema import Draft202012Validator, ValidationError
+
+from argosy.errors import ManifestError
+from argosy.manifest.document import Document, Path, spell
+
+MAX_FINDINGS = 100
+LONGEST_SHOWN = 60
+"""Characters of a wrong value that a finding repeats."""
+
+
+def schema_errors(document: Document) -> Iterator[ManifestError]:
+    """Where a manifest differs from Argo's schema; at most `MAX_FINDINGS`."""
+    body = {key: value for key, value in document.body.items() if key != "status"}
+    if isinstance(spec := body.get("spec"), dict):
+        body["spec"] = {key: value for key, value in spec.items() if key != "ttlSecondsAfterFinished"}
+        old = spec.get("ttlSecondsAfterFinished", 0)
+        if isinstance(old, bool) or not isinstance(old, int):
+            path: Path = ("spec", "ttlSecondsAfterFinished")
+            yield document.error(path, f"{spell(path)}: must be an integer, not {_shown(old)}")
+    for error in islice(_validator().iter_errors(body), MAX_FINDINGS):
+        yield from _findings(document, error)
+
+
+@cache
+def _validator() -> Draft202012Validator:
+    text = resources.files(__package__).joinpath("workflow.schema.json").read_bytes()
+    return Draft202012Validator(orjson.loads(text))
+
+
+def _findings(document: Document, error: ValidationError) -> Iterator[ManifestError]:
+    path: Path = tuple(error.absolute_path)
+    expected: Any = error.validator_value
+    if error.validator == "additionalProperties":
+        known = error.schema["properties"] if isinstance(error.schema, dict) else {}
+        given: dict[str, Any] = error.instance  # type: ignore[assignment]
+        for name in sorted(given.keys() - known.keys()):
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            yield document.error((*path, name), f"{spell((*path, name))}: unknown field{hint}")
+        return
+    if error.validator == "required":
+        problem = f'"{next(name for name in expected if f"{name!r} is" in error.message)}" is missing'
+    elif error.validator == "type":
+        types = " or ".join([expected] if isinstance(expected, str) else expected)
+        quotes = ": put it in quotes" if "string" in types and isinstance(error.instance, int | float) else ""
+        problem = f"must be {types}, not {_shown(error.instance)}{quotes}"
+    else:
+        problem = f"{_shown(error.instance)} is not allowed here"
+    yield document.error(path, f"{spell(path)}: {problem}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
