@@ -18,14 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
+
 from clusters.local.build import Binaries, ensure_binaries
 from clusters.local.component import ClusterError, Component
+from clusters.local.definitions import install_definitions
 from clusters.local.guard import Guard
 from clusters.local.recipe import HOST, Recipe, hold_argo_health_port
 
 HERE = Path(__file__).parent
 NAMESPACE = "argosy"
-TOKEN_DURATION = "8760h"
+TOKEN_SECONDS = 365 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class Connection:
 class LocalCluster:
     """A JobCluster on this machine.
 
-    Its parts are `etcd`, `apiserver`, `controller_manager`, `argo` and `player`; `connection` is there once it has started.
+    Its parts are `etcd`, `apiserver`, `controller_manager`, `argo` and `player`; `connection`, and `admin`, an HTTP client that
+    may do everything, are there once it has started.
 
     Args:
         directory: Everything it writes goes here, and is removed on stop; made by `start`, must not exist or be empty.
@@ -71,6 +75,8 @@ class LocalCluster:
     argo: Component
     player: Component
     connection: Connection
+    admin: httpx.Client
+    kubectl_path: Path
 
     def __init__(
         self,
@@ -144,6 +150,17 @@ class LocalCluster:
             raise ClusterError(f"{command}: {done.stderr.strip()}")
         return done.stdout
 
+    def token_of(self, service_account: str, namespace: str = NAMESPACE) -> str:
+        """A new token of a ServiceAccount, good for TOKEN_SECONDS."""
+        answer = self.admin.post(
+            f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token",
+            json={"spec": {"expirationSeconds": TOKEN_SECONDS}},
+        )
+        if answer.is_error:
+            raise ClusterError(f"no token of ServiceAccount {namespace}/{service_account}: {answer.text}")
+        token: str = answer.json()["status"]["token"]
+        return token
+
     def _start(self, binaries: Binaries) -> None:
         begun = time.monotonic()
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -151,6 +168,7 @@ class LocalCluster:
         self._resources.enter_context(hold_argo_health_port())
         self.kubectl_path = binaries.kubectl
         self._recipe = recipe = Recipe(self.directory, binaries, guard, self._audit_log)
+        self.admin = self._resources.enter_context(recipe.admin)
         self.etcd, self.apiserver = recipe.etcd(), recipe.apiserver()
         self.controller_manager, self.argo, self.player = recipe.controller_manager(), recipe.argo(), recipe.player()
         self._progress("starting etcd and kube-apiserver")
@@ -159,10 +177,9 @@ class LocalCluster:
         for component in (self.etcd, self.apiserver):
             component.wait_until_ready()
         self._progress("applying Argo's definitions and what argosy is granted")
-        self.kubectl("apply", "--server-side", "-k", str(binaries.crds))
-        self.kubectl("apply", "--server-side", "-f", str(HERE / "argo.yaml"), "-f", str(HERE.parent / "jobcluster.yaml"))
-        # Argo's controller dies without its definitions, and the garbage collector learns late of those it did not find.
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        install_definitions(self.admin, binaries.crds)
+        for file in (HERE / "argo.yaml", HERE.parent / "jobcluster.yaml"):
+            self.kubectl("apply", "--server-side", "-f", str(file))
         self._progress("starting kube-controller-manager, Argo's workflow-controller and the pod player")
         for component in (self.controller_manager, self.argo, self.player):
             self._launch(component)
@@ -171,7 +188,7 @@ class LocalCluster:
             host=HOST,
             port=recipe.port,
             ca=recipe.authority,
-            token=self.kubectl("create", "token", "argosy", "-n", NAMESPACE, f"--duration={TOKEN_DURATION}").strip(),
+            token=self.token_of("argosy"),
             namespace=NAMESPACE,
             admin_token=recipe.tokens["admin"],
             kubeconfig=str(recipe.kubeconfig("admin")),

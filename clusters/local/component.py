@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from argosy.errors import ArgosyError
+
 from clusters.local.guard import Guard
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -74,7 +75,9 @@ class Component:
         while not self._ready():
             self._check_alive()
             if time.monotonic() > deadline:
-                raise ClusterError(f"{self.name} was not ready after {START_SECONDS:.0f} s; its log ends:\n{self._tail()}")
+                raise ClusterError(
+                    f"{self.name} was not ready after {START_SECONDS:.0f} s; its log ends:\n{self._tail()}"
+                )
             time.sleep(POLL_SECONDS)
         self._check_alive()
 

@@ -66,7 +66,7 @@ def _annotations(pod: Json) -> Mapping[str, str]:
 
 
 def _environment(pod: Json) -> dict[str, str]:
-    main = next((c for c in pod["spec"]["containers"] if c["name"] != "wait"), {})
+    main: Json = next((c for c in pod["spec"]["containers"] if c["name"] != "wait"), {})
     return {variable["name"]: variable.get("value", "") for variable in main.get("env", [])}
 
 
@@ -325,18 +325,18 @@ def _outputs(pod: Json) -> Json:
     return outputs
 
 
-async def play(server: str, ca_file: Path, token_file: Path) -> None:
+async def play(server: str, authority: str, token: str) -> None:
     """Play the pods of one cluster until cancelled.
 
     Args:
         server: `https://host:port`.
-        ca_file: The authority of its certificate.
-        token_file: A token that may read and patch pods and create workflowtaskresults everywhere.
+        authority: The authority of its certificate, PEM text.
+        token: May read and patch pods and create workflowtaskresults everywhere.
     """
     session = aiohttp.ClientSession(
         server,
-        headers={"Authorization": f"Bearer {token_file.read_text().strip()}", "User-Agent": "argosy-pod-player"},
-        connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(ca_file)), limit=CONNECTIONS),
+        headers={"Authorization": f"Bearer {token}", "User-Agent": "argosy-pod-player"},
+        connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=authority), limit=CONNECTIONS),
         timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
         read_bufsize=LARGEST_EVENT,
     )
@@ -352,7 +352,7 @@ def main() -> None:
     parser.add_argument("ca_file", type=Path)
     parser.add_argument("token_file", type=Path)
     arguments = parser.parse_args()
-    asyncio.run(play(arguments.server, arguments.ca_file, arguments.token_file))
+    asyncio.run(play(arguments.server, arguments.ca_file.read_text(), arguments.token_file.read_text()))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ HOST = "127.0.0.1"
 USERS = ("admin", "controller-manager", "argo", "player")
 ARGO_HEALTH_PORT = 6060
 PROBE_SECONDS = 5.0
+REQUEST_SECONDS = 30.0
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Recipe:
-    """The files of one cluster, written when this is made, and its components, not yet started.
+    """The files of one cluster, written when this is made, its administrator's client, and its components, not yet started.
 
     Args:
         directory: Where the files go.
@@ -84,10 +85,21 @@ class Recipe:
             self._write(f"{user}.token", self.tokens[user])
             self._write(f"{user}.kubeconfig", self._kubeconfig_text(user))
         (directory / "logs").mkdir()
+        self.admin = self._client(self.tokens["admin"])
 
     def kubeconfig(self, user: str) -> Path:
         """The kubeconfig of one of USERS."""
         return self._directory / f"{user}.kubeconfig"
+
+    def _client(self, token: str) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"https://{HOST}:{self.port}",
+            headers={"Authorization": f"Bearer {token}"},
+            verify=ssl.create_default_context(cadata=self.authority),
+            timeout=REQUEST_SECONDS,
+            limits=httpx.Limits(max_keepalive_connections=0),  # a kept connection would not survive the next restart
+            trust_env=False,
+        )
 
     def etcd(self) -> Component:
         """The store; without fsync, because nobody needs its data after the machine has crashed."""
@@ -128,7 +140,7 @@ class Recipe:
         ]
         if self._audit_log is not None:
             command += [f"--audit-log-path={self._audit_log}", f"--audit-policy-file={HERE / 'audit-policy.yaml'}"]
-        return self._component("kube-apiserver", command, probe=f"https://{HOST}:{self.port}/readyz")
+        return self._component("kube-apiserver", command, probe="/readyz")
 
     def controller_manager(self) -> Component:
         """Default ServiceAccounts, the end of namespaces, and pods that go with their workflow; no other controller."""
@@ -164,17 +176,13 @@ class Recipe:
     def _component(
         self, name: str, command: list[str], environment: dict[str, str] | None = None, probe: str | None = None
     ) -> Component:
-        log = self._directory / "logs" / f"{name}.log"
-        return Component(name, command, self._guard, log, environment, lambda: probe is None or self._answers(probe))
+        def ready() -> bool:
+            try:
+                return probe is None or self.admin.get(probe, timeout=PROBE_SECONDS).is_success
+            except httpx.TransportError:
+                return False
 
-    def _answers(self, url: str) -> bool:
-        """Whether a readiness probe says yes."""
-        context = ssl.create_default_context(cadata=self.authority)
-        headers = {"Authorization": f"Bearer {self.tokens['admin']}"}
-        try:
-            return httpx.get(url, verify=context, headers=headers, timeout=PROBE_SECONDS, trust_env=False).is_success
-        except httpx.TransportError:
-            return False
+        return Component(name, command, self._guard, self._directory / "logs" / f"{name}.log", environment, ready)
 
     def _write(self, name: str, text: str) -> None:
         """Write a file that only this user may read."""

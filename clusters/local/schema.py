@@ -4,12 +4,13 @@
 
 Run it when Argo's version in `argo/go.mod` changes, and commit the result. The source is the JSON schema that Argo ships
 (`api/jsonschema/schema.json` of its Go module), not its CRD: the CRD says the same of every field but spells each use out (416 kB
-against 45 kB here), leaves inline templates open, and takes no number where Argo's Go types do. What is changed on the way:
+against 59 kB here), leaves inline templates open, and takes no number where Argo's Go types do. What is changed on the way:
 
 - only what a Workflow reaches is kept, without its status and without descriptions, under short names;
 - every object with a list of fields is closed, so that a misspelt field is found;
 - a quantity and an int-or-string may also be written as a number, and a parameter's value as a number or a boolean: Argo reads
-  them so, and its schema says "string".
+  them so, and its schema says "string";
+- a container needs no image, as in the CRD: `templateDefaults` may hold it.
 """
 
 import json
@@ -42,6 +43,8 @@ def make(source: dict[str, Any]) -> dict[str, Any]:
     workflow = made["Workflow"]
     workflow["properties"].pop("status", None)
     workflow["required"] = []
+    made["k8s.Container"].pop("required")
+    made["ScriptTemplate"].pop("required")
     for name, definition in made.items():
         fields = definition.get("properties", {})
         if name in {"Parameter", "ValueFrom"}:
