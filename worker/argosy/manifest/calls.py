@@ -84,6 +84,11 @@ def calls(document: Document) -> Iterator[Call]:
             yield from _hooks(path, template.path, holder, names)
 
 
+def workflow_parameters(document: Document) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The workflow parameters that a manifest declares itself, with their paths."""
+    yield from _parameters(("spec", "arguments"), document.spec.get("arguments"))
+
+
 def _hooks(path: Path, caller: Path, holder: dict[str, Any], names: Mapping[str, Path]) -> Iterator[Call]:
     hooks = holder.get("hooks")
     for event, hook in hooks.items() if isinstance(hooks, dict) else ():

@@ -5,10 +5,12 @@ kind run, and their findings come in the order of the lines.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.calls import calls, templates
-from argosy.manifest.document import Document, load, outline, spell
+from argosy.manifest.calls import calls, templates, workflow_parameters
+from argosy.manifest.document import Document, Path, load, outline, spell
+from argosy.manifest.parameters import RESERVED
 from argosy.manifest.schema import schema_errors
 from argosy.manifest.token import plan
 
@@ -52,13 +54,24 @@ def _findings(document: Document, token_in_clear: bool) -> list[ManifestError]:
 
 
 def _references(document: Document) -> Iterator[ManifestError]:
-    names = set()
+    named = [template for template in templates(document) if template.path[-1] != "inline"]
+    yield from _doubles(document, [(template.path, template.body.get("name")) for template in named], "a template")
+    declared = [(path, parameter["name"]) for path, parameter in workflow_parameters(document)]
+    yield from _doubles(document, [entry for entry in declared if entry[1] not in RESERVED], "a workflow parameter")
     for template in templates(document):
-        name = template.body.get("name")
-        if isinstance(name, str) and template.path[-1] != "inline":
-            if name in names:
-                yield document.error((*template.path, "name"), f'{spell(template.path)}: the name "{name}" is taken')
-            names.add(name)
+        for kind in ("container", "script"):
+            body = template.body.get(kind)
+            if isinstance(body, dict) and "image" not in body and "templateDefaults" not in document.spec:
+                yield document.error((*template.path, kind), f'{spell((*template.path, kind))}: "image" is missing')
     for call in calls(document):
         if call.missing is not None and call.path != ("spec", "entrypoint"):
             yield document.error(call.path, f'{spell(call.path)}: there is no template "{call.missing}"')
+
+
+def _doubles(document: Document, named: list[tuple[Path, Any]], what: str) -> Iterator[ManifestError]:
+    seen = set()
+    for path, name in named:
+        if isinstance(name, str) and name in seen:
+            yield document.error((*path, "name"), f'{spell(path)}: {what} named "{name}" is there already')
+        elif isinstance(name, str):
+            seen.add(name)

@@ -6,7 +6,6 @@ digest is stored on the attempt and in an annotation, and tells our own object f
 leaves out `spec.shutdown`, because a cancelled attempt of unclear fate is created again with it (design §5.5).
 """
 
-import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from uuid import UUID
 
 import orjson
 
-from argosy.manifest.document import API_VERSION, parse
+from argosy.manifest.calls import workflow_parameters
+from argosy.manifest.document import API_VERSION, Document
+from argosy.manifest.lint import check
 from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
 from argosy.manifest.token import plan
 
@@ -44,6 +45,7 @@ ANNOTATION_ALGORITHM = "alg_id"
 ANNOTATION_DIGEST = "argosy.dev/digest"
 
 _NEVER_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+_MEDIA_IDS, _UID = RESERVED.index("media_ids"), RESERVED.index("uid")
 _TTL_FIELDS = ("secondsAfterCompletion", "secondsAfterSuccess", "secondsAfterFailure")
 
 
@@ -122,28 +124,13 @@ class Renderer:
     """Whether any container takes the token from it."""
 
     def __init__(self, frame: LaunchFrame) -> None:
-        document = parse(frame.manifest)
+        document = check(frame.manifest, token_in_clear=True)
+        spec = document.spec
         self.secret_name = secret_name(frame.gid)
-        spec = copy.deepcopy(document.spec)
-        own = _own_parameters(spec)
-        given = dict(frame.parameters)
-        rewrites = []
-        if frame.token is None:
-            found = plan(document, {parameter["name"] for parameter in own} | given.keys())
-            for finding in found.findings:
-                raise finding
-            rewrites = found.rewrites
-        for path in rewrites:
-            _from_secret(spec, path, self.secret_name)
-        self.uses_secret = bool(rewrites)
+        self.uses_secret = frame.token is None and _take_from_secret(document, frame, self.secret_name)
+        self._parameters = _parameters(frame, [parameter for _, parameter in workflow_parameters(document)])
         _adjust(spec, frame)
-        fixed = _fixed_parameters(frame)
-        self._before = [_parameter(name, fixed[name]) for name in ("gid",)]
-        self._after = [_parameter(name, fixed[name]) for name in RESERVED[RESERVED.index("host") :]]
-        self._after += [_parameter(name, safe_text(f'parameter "{name}"', value)) for name, value in frame.parameters]
-        self._after += [_dumped(parameter) for parameter in own if parameter["name"] not in given]
-        self._name = _parameter("name", fixed["name"])
-        arguments = spec.pop("arguments", None) or {}
+        arguments = spec.pop("arguments", {})
         self._arguments = {key: _dumped(value) for key, value in arguments.items() if key != "parameters"}
         self._spec = {key: _dumped(value) for key, value in spec.items()}
         self._labels = {
@@ -167,13 +154,9 @@ class Renderer:
         """
         name, uid_text, media = workflow_name(uid, attempt), str(uid), media_ids_text(media_ids)
         annotations = {**self._annotations, ANNOTATION_MEDIA_IDS: media}
-        parameters = [
-            self._name,
-            {"name": "media_ids", "value": media},
-            *self._before,
-            {"name": "uid", "value": uid_text},
-            *self._after,
-        ]
+        parameters: list[orjson.Fragment | dict[str, str]] = [*self._parameters]
+        parameters[_MEDIA_IDS] = {"name": "media_ids", "value": media}
+        parameters[_UID] = {"name": "uid", "value": uid_text}
         body = {
             "apiVersion": API_VERSION,
             "kind": "Workflow",
@@ -190,34 +173,37 @@ class Renderer:
         return Rendered(name, digest, orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
 
 
-def _own_parameters(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """The workflow parameters that the manifest declares, without those that only argosy sets; the first of a name counts."""
-    own: dict[str, dict[str, Any]] = {}
-    for parameter in spec.get("arguments", {}).get("parameters", []):
-        if parameter["name"] not in RESERVED:
-            own.setdefault(parameter["name"], parameter)
-    return list(own.values())
-
-
-def _fixed_parameters(frame: LaunchFrame) -> dict[str, str]:
-    values = {
+def _parameters(frame: LaunchFrame, own: list[dict[str, Any]]) -> list[orjson.Fragment]:
+    """All workflow parameters in order; those that differ from job to job are empty."""
+    reserved = {
         "name": frame.algorithm_name,
+        "media_ids": "",
         "gid": str(frame.gid),
+        "uid": "",
         "host": frame.host,
         "rest_url": frame.rest_url,
         "rest_token": PLACEHOLDER if frame.token is None else frame.token,
         "tus_url": frame.tus_url,
         "project_id": str(frame.project),
     }
-    return {name: safe_text(f'parameter "{name}"', value) for name, value in values.items()}
+    ours = {**{name: reserved[name] for name in RESERVED}, **dict(frame.parameters)}
+    theirs = [parameter for parameter in own if parameter["name"] not in ours]
+    given = [{"name": name, "value": safe_text(f'parameter "{name}"', value)} for name, value in ours.items()]
+    return [_dumped(parameter) for parameter in [*given, *theirs]]
 
 
-def _from_secret(spec: dict[str, Any], path: tuple[str | int, ...], secret: str) -> None:
-    entry: Any = spec
-    for step in path:
-        entry = entry[step]
-    del entry["value"]
-    entry["valueFrom"] = {"secretKeyRef": {"name": secret, "key": SECRET_KEY}}
+def _take_from_secret(document: Document, frame: LaunchFrame, secret: str) -> bool:
+    """Rewrite the environment variables that hold the token; whether there are any."""
+    found = plan(document, dict(frame.parameters))
+    for finding in found.findings:
+        raise finding
+    for path in found.rewrites:
+        entry: Any = document.spec
+        for step in path:
+            entry = entry[step]
+        del entry["value"]
+        entry["valueFrom"] = {"secretKeyRef": {"name": secret, "key": SECRET_KEY}}
+    return bool(found.rewrites)
 
 
 def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
@@ -234,10 +220,6 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
     if not frame.finalizer and "ttlStrategy" in spec:
         ttl = spec["ttlStrategy"]
         ttl.update({name: max(ttl[name], TTL_FLOOR) for name in _TTL_FIELDS if name in ttl})
-
-
-def _parameter(name: str, value: str) -> orjson.Fragment:
-    return _dumped({"name": name, "value": value})
 
 
 def _dumped(value: Any) -> orjson.Fragment:
