@@ -1,0 +1,87 @@
+"""retryStrategy: whether a node whose last try has ended has another one, and when (`processNodeRetries` of operator.go)."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.simulator import templates
+from argosy.simulator.nodes import FAILED, Node
+from argosy.simulator.templates import Json, NotSimulated
+
+_RETRIED_PHASES = {"Always": FAILED, "OnFailure": ("Failed",), "OnError": ("Error",)}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What comes after a try.
+
+    Args:
+        phase: The retry node ends in it; None while it goes on.
+        message: The retry node's from now on; None leaves it.
+        wait: Seconds until the next try; 0 for at once.
+    """
+
+    phase: str | None = None
+    message: str | None = None
+    wait: float = 0.0
+
+
+def after(tries: list[Node], strategy: Json, shutdown: str, seconds_since_last: float) -> Verdict:
+    """What comes after the last of these tries.
+
+    Args:
+        tries: All of them; the last has ended.
+        strategy: The template's.
+        shutdown: The workflow's, empty for none.
+        seconds_since_last: Since the last try ended.
+    """
+    last = tries[-1]
+    phase = last["phase"]
+    if phase not in FAILED:
+        return Verdict("Succeeded")
+    if shutdown:
+        return Verdict(phase, f"Stopped with strategy '{shutdown}'")
+    limit = None if strategy.get("limit") is None else int(strategy["limit"])
+    backoff = _backoff(strategy.get("backoff") or {}, len(tries))
+    if backoff > seconds_since_last and limit is not None and len(tries) <= limit:
+        return Verdict(None, f"Backoff for {_words(backoff)}", backoff - seconds_since_last)
+    if phase not in _RETRIED_PHASES[strategy.get("retryPolicy") or "OnFailure"]:
+        return Verdict(phase, last.get("message", ""))
+    if limit is not None and len(tries) > limit:
+        return Verdict(phase, "No more retries left")
+    return Verdict(None, "" if backoff else None)
+
+
+def scope_of(last: Node | None) -> dict[str, str]:
+    """What the next try's template can say about the last one."""
+    last = last or {}
+    return {
+        "lastRetry.exitCode": last.get("outputs", {}).get("exitCode", "0"),
+        "lastRetry.status": last.get("phase", ""),
+        "lastRetry.message": last.get("message", ""),
+    }
+
+
+def _backoff(backoff: Json, tries: int) -> float:
+    """Seconds to wait after this many tries."""
+    if not backoff:
+        return 0.0
+    seconds = _duration(backoff["duration"]) * float(int(backoff.get("factor") or 1)) ** (tries - 1)
+    return min(seconds, _duration(backoff["cap"])) if backoff.get("cap") else seconds
+
+
+def _words(seconds: float) -> str:
+    """A duration as Argo writes it into a message."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} second{'' if whole == 1 else 's'}"
+    minutes = whole // 60
+    return f"{minutes} minute{'' if minutes == 1 else 's'} {whole % 60} seconds"
+
+
+def _duration(text: Any) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|)", templates.text_of(text))
+    if match is None:
+        raise NotSimulated(f"duration {text!r}")
+    return float(match[1]) * _SECONDS[match[2]]
