@@ -17,6 +17,10 @@ import orjson
 from argosy.errors import ArgosyError
 
 
+_OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
+"""A 409's words when a delete's uid is another object's: checked on reading, and once more by etcd's transaction."""
+
+
 class Health(StrEnum):
     """Why a cluster cannot be worked with at present, or `ok`."""
 
@@ -128,7 +132,7 @@ def of_status(code: int, status: dict[str, Any], retry_after: float | None = Non
         case 409:
             if reason == "AlreadyExists":
                 return NameTaken(message)
-            if "Precondition failed" in message:
+            if any(words in message for words in _OTHER_UID):
                 return OtherObject(message)
             return Wait(message, retry_after)
         case 410:
