@@ -16,7 +16,6 @@ import orjson
 
 from argosy.errors import ArgosyError
 
-
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
 """A 409's words when a delete's uid is another object's: checked on reading, and once more by etcd's transaction."""
 
