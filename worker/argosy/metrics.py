@@ -50,6 +50,9 @@ STRANGERS = Counter(
     "Workflows under our labels that no attempt recorded; each was terminated.",
     ["cluster"],
 )
+UNREADABLE = Counter(
+    "argosy_unreadable_workflows_total", "Workflows whose state could not be read or written.", ["cluster"]
+)
 DEAD_LETTERS = Counter("argosy_dead_letters_total", "Dramatiq messages that could not be read.", ["queue"])
 LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loop logged and survived.", ["loop"])
 

@@ -23,11 +23,6 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey, Dramatiq's transport"
     )
-    installation: str = Field(
-        default="argosy",
-        pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$",
-        description="Name of this installation: a label on every object, so that two can share a cluster",
-    )
     keys: Annotated[list[SecretStr], NoDecode] = Field(
         default=[], description="Fernet keys for cluster credentials, newest first, separated by commas"
     )

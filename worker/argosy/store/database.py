@@ -33,7 +33,7 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
         max_overflow=pool_size,
         pool_pre_ping=True,
         pool_timeout=10,
-        connect_args={"connect_timeout": 5, "options": SESSION, "application_name": f"argosy/{settings.installation}"},
+        connect_args={"connect_timeout": 5, "options": SESSION, "application_name": "argosy"},
     )
 
 

@@ -75,6 +75,14 @@ class Base(SQLModel):
     metadata = metadata
 
 
+class Installation(Base, table=True):
+    """The one row that names this installation: the label on all its objects, so that two can share a cluster."""
+
+    __tablename__ = "installation"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+
+
 class Cluster(Base, table=True):
     """A registered JobCluster. Removed ones stay as rows without credentials, because finished attempts name them."""
 

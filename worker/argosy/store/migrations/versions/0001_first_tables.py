@@ -59,6 +59,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("removed_at IS NULL"),
     )
     op.create_table(
+        "installation",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_installation")),
+        schema="argosy",
+    )
+    op.create_table(
         "lease",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("holder", sa.Text(), server_default="", nullable=False),
@@ -245,6 +251,8 @@ def upgrade() -> None:
         schema="argosy",
     )
 
+    op.execute("INSERT INTO argosy.installation (id) VALUES (left(replace(gen_random_uuid()::text, '-', ''), 12))")
+
 
 def downgrade() -> None:
     op.drop_table("node", schema="argosy")
@@ -279,6 +287,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_algorithm_project"), table_name="algorithm", schema="argosy")
     op.drop_table("algorithm", schema="argosy")
     op.drop_table("lease", schema="argosy")
+    op.drop_table("installation", schema="argosy")
     op.drop_index(
         "uq_cluster_name", table_name="cluster", schema="argosy", postgresql_where=sa.text("removed_at IS NULL")
     )

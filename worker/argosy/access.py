@@ -1,0 +1,89 @@
+"""From a cluster's row to a connection: the one place where `store` and `kube` meet.
+
+One connection per (cluster, credential version): a rotated credential takes effect with the next job, and nothing leaks a client per
+call (faults.md §2, row 24).
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from argosy.crypto import KeyRing
+from argosy.kube.connection import Access, Connection
+from argosy.settings import Settings
+from argosy.store import registry
+from argosy.store.tables import Cluster
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A cluster's row and its connection."""
+
+    cluster: Cluster
+    connection: Connection
+
+
+def access_of(cluster: Cluster, settings: Settings) -> Access:
+    """How to reach a registered cluster, its token opened.
+
+    Raises:
+        SealBroken: None of the configured keys opens the token.
+        NotConfigured: No keys are configured.
+    """
+    token = ""
+    if cluster.token_sealed is not None:
+        token = KeyRing([key.get_secret_value() for key in settings.keys]).open(cluster.token_sealed)
+    return Access(cluster.name, cluster.namespace, cluster.host, cluster.port, cluster.cert, token)
+
+
+def connect(cluster: Cluster, settings: Settings) -> Connection:
+    """A new connection to a registered cluster; the caller closes it."""
+    return Connection(
+        access_of(cluster, settings),
+        limit=settings.creates_in_flight,
+        connect_timeout=settings.connect_timeout,
+        request_timeout=settings.request_timeout,
+    )
+
+
+class Clusters:
+    """The connections of one process, on one event loop.
+
+    Args:
+        engine: Where the rows are.
+        settings: Keys and deadlines.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._settings = engine, settings
+        self._open: dict[int, Reached] = {}
+
+    async def reach(self, cluster_id: int) -> Reached:
+        """The cluster as its row now says, connected with its present credentials.
+
+        Raises:
+            NotFound: It was removed.
+            SealBroken: Its token cannot be opened.
+        """
+        cluster = await asyncio.to_thread(self._row, cluster_id)
+        held = self._open.get(cluster_id)
+        if held is not None and held.cluster.credential_version == cluster.credential_version:
+            reached = Reached(cluster, held.connection)
+        else:
+            reached = Reached(cluster, connect(cluster, self._settings))
+            if held is not None:
+                await held.connection.close()
+        self._open[cluster_id] = reached
+        return reached
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for reached in self._open.values():
+            await reached.connection.close()
+        self._open.clear()
+
+    def _row(self, cluster_id: int) -> Cluster:
+        with Session(self._engine) as session:
+            return registry.cluster(session, cluster_id)

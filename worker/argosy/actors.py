@@ -1,0 +1,170 @@
+"""The worker: Dramatiq actors, each a thin call of one stage. `argosy worker` runs `dramatiq argosy.actors:setup`.
+
+Actors are idempotent and hold no state that matters: a message may come twice, late or never. What fails is left to the database, which
+knows what is unfinished, so actors are retried only a little: housekeeping sends the wake-up again (faults.md §1).
+"""
+
+import os
+import socket
+from typing import TypeVar
+from uuid import UUID
+
+import dramatiq
+import structlog
+from dramatiq.middleware import (
+    AsyncIO,
+    CurrentMessage,
+    Middleware,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
+from dramatiq.middleware.prometheus import Prometheus
+from pydantic import ValidationError
+
+from argosy import launch, log, settings
+from argosy.access import Clusters
+from argosy.errors import ArgosyError, Conflict, NotFound
+from argosy.media import RestMediaSource
+from argosy.metrics import DEAD_LETTERS
+from argosy.shapes import LaunchRequest
+from argosy.store import database
+from argosy.store.installation import identity
+from argosy.submit import Submitter
+from argosy.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
+
+_HOUR = 3_600_000
+"""Milliseconds. A run of a long queue, or the resolving of millions of media, is no fault; what hangs is bounded by the deadlines of its
+own network calls. Dramatiq's ten minutes would cut work that goes well."""
+
+T = TypeVar("T", UUID, int)
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+class Unprocessable(ArgosyError):
+    """A message that no retry will make right; it goes to the dead letters."""
+
+
+_FINAL = (Unprocessable, NotFound)
+"""What no further try of the same message can mend."""
+
+
+class _Stages:
+    """What the actors of one process share; made after the fork, because neither pools nor event loops survive one."""
+
+    def __init__(self, configured: settings.Settings, wakeups: WakeUps) -> None:
+        self.settings, self.wakeups = configured, wakeups
+        self.engine = database.engine(configured, pool_size=8)
+        self.launching = launch.Launching(self.engine, configured, RestMediaSource(configured))
+        self.submitter = Submitter(
+            self.engine,
+            configured,
+            Clusters(self.engine, configured),
+            identity(self.engine),
+            worker=f"{socket.gethostname()}/{os.getpid()}",
+        )
+
+
+class _Boot(Middleware):
+    """Makes the stages when a worker process has booted."""
+
+    def __init__(self, configured: settings.Settings) -> None:
+        self.settings = configured
+        self.stages: _Stages | None = None
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Called by Dramatiq in each worker process."""
+        assert isinstance(broker, Broker)  # noqa: S101 -- `setup` made it
+        self.stages = _Stages(self.settings, WakeUps(broker))
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Called by Dramatiq when its threads have ended."""
+        if self.stages is not None:
+            self.stages.engine.dispose()
+
+    def get(self) -> _Stages:
+        if self.stages is None:
+            raise RuntimeError("an actor ran before its worker booted")
+        return self.stages
+
+
+def setup() -> None:
+    """Make the broker and its actors; called by Dramatiq in each process."""
+    configured = settings.load()
+    log.configure(configured)
+    boot = _Boot(configured)
+    made = broker(
+        configured,
+        [
+            Prometheus(),
+            TimeLimit(time_limit=_HOUR),
+            ShutdownNotifications(),
+            # A few quick tries for a database or Redis that blinks; the rest is housekeeping's.
+            Retries(max_retries=3, min_backoff=500, max_backoff=5_000),
+            CurrentMessage(),
+            AsyncIO(),
+            boot,
+        ],
+    )
+    dramatiq.set_broker(made)
+    declare(made, boot)
+
+
+def declare(made: Broker, boot: _Boot) -> None:
+    """Declare the actors on a broker. They take any arguments, so that a malformed message is refused by name, not by a TypeError."""
+
+    def run_launch(*args: object, **kwargs: object) -> None:
+        """A caller's launch request: commit it, then go on as after any wake-up."""
+        request = _request(args, kwargs)
+        stages = boot.get()
+        try:
+            launch.accept(stages.engine, request)
+        except Conflict as error:
+            raise _unprocessable(LAUNCH, str(error)) from error
+        stages.wakeups.expand(request.gid)
+
+    def run_expand(*args: object, **kwargs: object) -> None:
+        """Wake-up: expand one launch."""
+        gid = _argument(EXPAND, UUID, args, kwargs)
+        stages = boot.get()
+        cluster_id = launch.expand(stages.launching, gid)
+        if cluster_id is not None:
+            stages.wakeups.submit(cluster_id)
+
+    async def run_submit(*args: object, **kwargs: object) -> None:
+        """Wake-up: submit one cluster's queue."""
+        await boot.get().submitter.run(_argument(SUBMIT, int, args, kwargs))
+
+    for name, function in ((LAUNCH, run_launch), (EXPAND, run_expand)):
+        dramatiq.actor(actor_name=name, queue_name=name, broker=made, throws=_FINAL)(function)
+    dramatiq.actor(actor_name=SUBMIT, queue_name=SUBMIT, broker=made, throws=_FINAL)(run_submit)
+
+
+def _request(args: tuple[object, ...], kwargs: dict[str, object]) -> LaunchRequest:
+    payload: object = args[0] if len(args) == 1 and not kwargs else kwargs
+    try:
+        return LaunchRequest.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _unprocessable(LAUNCH, f"{where}: {first['msg']}") from error
+
+
+def _argument(queue: str, kind: type[T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:
+    try:
+        (value,) = args
+        return kind(str(value))
+    except ValueError as error:
+        raise _unprocessable(
+            queue, f"expected one {kind.__name__}, got {len(args)} arguments {sorted(kwargs)}"
+        ) from error
+
+
+def _unprocessable(queue: str, reason: str) -> Unprocessable:
+    message = CurrentMessage.get_current_message()
+    DEAD_LETTERS.labels(queue).inc()
+    logger.error(
+        "message refused, dead-lettered", queue=queue, message_id=getattr(message, "message_id", ""), reason=reason
+    )
+    return Unprocessable(f"message on queue {queue!r}: {reason}")

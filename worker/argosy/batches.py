@@ -1,0 +1,63 @@
+"""Cutting a launch into jobs: which media go together, and under which uid. Pure.
+
+A uid is a version-1 UUID because the REST reference says so, but it is derived, not drawn: number i of a launch has the time
+`gid.time + 1 + i`, and node and clock sequence come from SHA-256(gid). So a redelivered message yields the same ids, a caller can
+answer with all ids before a worker has run, and two launches of one host at one moment cannot collide (design §6).
+"""
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import overload
+from uuid import UUID
+
+_MULTICAST = 1 << 40
+"""Marks the node part as no real network card's (RFC 9562, 6.10)."""
+
+
+class JobUids(Sequence[UUID]):
+    """The uids of a launch's jobs, derived when asked for.
+
+    Args:
+        gid: The launch.
+        count: Number of its jobs.
+    """
+
+    def __init__(self, gid: UUID, count: int) -> None:
+        digest = sha256(gid.bytes).digest()
+        self._time = gid.time + 1
+        self._clock = int.from_bytes(digest[:2]) & 0x3FFF | 0x8000
+        self._node = int.from_bytes(digest[2:8]) | _MULTICAST
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> UUID: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[UUID]: ...
+    def __getitem__(self, index: int | slice) -> UUID | list[UUID]:
+        if isinstance(index, slice):
+            return [self._uid(i) for i in range(*index.indices(self._count))]
+        return self._uid(range(self._count)[index])
+
+    def _uid(self, index: int) -> UUID:
+        time = self._time + index
+        time_hi_version = time >> 48 & 0x0FFF | 0x1000
+        fields = (time & 0xFFFFFFFF, time >> 32 & 0xFFFF, time_hi_version, self._clock >> 8, self._clock & 0xFF)
+        return UUID(fields=(*fields, self._node))
+
+
+def distinct(media_ids: Sequence[int]) -> list[int]:
+    """The ids in their order, the first of a double kept."""
+    return list(dict.fromkeys(media_ids))
+
+
+def count(media: int, files_per_job: int) -> int:
+    """Number of batches of so many media."""
+    return -(-media // files_per_job)
+
+
+def batches(media_ids: Sequence[int], files_per_job: int) -> Iterator[Sequence[int]]:
+    """Consecutive batches of `files_per_job` media; the last may be shorter."""
+    return (media_ids[start : start + files_per_job] for start in range(0, len(media_ids), files_per_job))

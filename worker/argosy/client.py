@@ -1,0 +1,421 @@
+"""What an API server imports: launch and read, register algorithms and clusters. Typed, synchronous, nothing but PostgreSQL.
+
+A launch is written in the caller's own transaction when it hands its connection in, so the API server needs neither Redis nor a second
+commit; everything that is read comes from the database and asks no cluster (design §6). The one exception is `check_cluster`, which is
+asked for because it asks the cluster.
+"""
+
+import asyncio
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID, uuid1
+
+from pydantic import BaseModel, ValidationError
+from sqlmodel import Session
+
+from argosy import crypto, manifest
+from argosy.access import connect
+from argosy.batches import JobUids, count, distinct
+from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured, NotFound
+from argosy.kube.check import Report, check
+from argosy.settings import Settings
+from argosy.settings import load as load_settings
+from argosy.shapes import (
+    AlgorithmShape,
+    AlgorithmSpec,
+    ClusterShape,
+    ClusterSpec,
+    JobShape,
+    LaunchRequest,
+    LaunchShape,
+)
+from argosy.store import database, launches, reading, registry
+from argosy.store.tables import Algorithm, Cluster
+
+_UUID_EPOCH = 0x01B21DD213814000
+"""Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
+
+_AHEAD = 3600
+"""Seconds that a gid's time may be ahead of this clock."""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A launch that is written.
+
+    `uids` are the ids of its jobs in the order of their batches; None where they are known only when the launch is expanded (a query,
+    all media, or an algorithm that is not registered). `new` is False where the same request was written before.
+    """
+
+    gid: UUID
+    uids: JobUids | None
+    new: bool
+
+
+class Client:
+    """The job half of the platform.
+
+    Args:
+        settings: Of this process; default: from the environment (`ARGOSY_…`).
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or load_settings()
+        self.engine = database.engine(self.settings)
+
+    def close(self) -> None:
+        """Close the pool."""
+        self.engine.dispose()
+
+    def launch(
+        self,
+        algorithm_name: str,
+        *,
+        project: int,
+        user: int,
+        media_ids: Sequence[int] | None = None,
+        media_query: str | None = None,
+        extra_params: Sequence[dict[str, Any]] = (),
+        token: str | None = None,
+        success_email_spec: dict[str, Any] | None = None,
+        failure_email_spec: dict[str, Any] | None = None,
+        gid: UUID | str | None = None,
+        connection: Any = None,
+    ) -> Launched:
+        """Run an algorithm on media.
+
+        Args:
+            algorithm_name: A registered algorithm of the project.
+            project: Whose media, and who is charged.
+            user: Who launches.
+            media_ids: The media in their order; the first of a double counts.
+            media_query: Query string of the API server's media list instead; neither means all media of the project.
+            extra_params: `{"name": …, "value": …}` each.
+            token: The user's API token; sealed before it leaves this call.
+            success_email_spec: Stored with the launch.
+            failure_email_spec: Stored with the launch.
+            gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
+            connection: A DB-API connection, SQLAlchemy connection or session, or Django connection, in whose transaction the launch
+                is written; the caller commits. Default: an own one, committed on return.
+
+        Raises:
+            InvalidRequest: A field cannot be used.
+            Conflict: The gid belongs to another launch.
+            NotConfigured: A token is given, but no public key is configured.
+        """
+        request = _validated(
+            LaunchRequest,
+            {
+                "gid": gid or uuid1(),
+                "project": project,
+                "user": user,
+                "algorithm_name": algorithm_name,
+                "media_ids": None if media_ids is None else list(media_ids),
+                "media_query": media_query,
+                "extra_params": list(extra_params),
+                "success_email_spec": success_email_spec,
+                "failure_email_spec": failure_email_spec,
+                "token_sealed": self._seal(token),
+            },
+        )
+        if (request.gid.time - _UUID_EPOCH) / 1e7 > time.time() + _AHEAD:
+            raise InvalidRequest(
+                f"gid {request.gid}: its time is more than an hour ahead; check the clock that made it"
+            )
+        written = self._write(request, connection)
+        uids = None
+        if request.media_ids is not None and written.files_per_job is not None:
+            uids = JobUids(request.gid, count(len(distinct(request.media_ids)), written.files_per_job))
+        return Launched(request.gid, uids, written.new)
+
+    def _seal(self, token: str | None) -> str | None:
+        if token is None:
+            return None
+        if self.settings.token_public_key is None:
+            raise NotConfigured(
+                "ARGOSY_TOKEN_PUBLIC_KEY is not set: a launch's token cannot be sealed; see: argosy keys"
+            )
+        return b64encode(crypto.seal_token(token, self.settings.token_public_key)).decode()
+
+    def _write(self, request: LaunchRequest, connection: Any) -> launches.Written:
+        if connection is not None:
+            with _dbapi(connection).cursor() as cursor:
+                return launches.insert(cursor, request)
+        own = self.engine.raw_connection()
+        try:
+            written = launches.insert(own.cursor(), request)
+            own.commit()
+            return written
+        finally:
+            own.close()
+
+    def launches(self, *, project: int | None = None, gid: UUID | None = None, limit: int = 100) -> list[LaunchShape]:
+        """Launches, newest first, with their jobs counted by status."""
+        with self.engine.connect() as connection:
+            return reading.launches(connection, project, gid, limit)
+
+    def list(
+        self,
+        *,
+        project: int | None = None,
+        gid: UUID | None = None,
+        media_id: int | None = None,
+        limit: int = 100,
+        offset: int = 0,
+        nodes: bool = True,
+    ) -> list[JobShape]:
+        """Jobs, newest launch first, in the order of their batches.
+
+        Args:
+            project: Only this project's.
+            gid: Only this launch's.
+            media_id: Only those that hold this medium.
+            limit: The most to return.
+            offset: How many to leave out first.
+            nodes: Whether to read the nodes too.
+        """
+        where = reading.Filter(project=project, gid=gid, media_id=media_id)
+        with self.engine.connect() as connection:
+            return reading.jobs(connection, where, limit, offset, nodes)
+
+    def get(self, uid: UUID, *, project: int | None = None, attempt: int | None = None) -> JobShape:
+        """One job, also before its launch was expanded and after it was rejected.
+
+        Args:
+            uid: Which.
+            project: Only if it belongs to this project.
+            attempt: An older attempt instead of the newest.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        where = reading.Filter(uid=uid, project=project, attempt=attempt, hidden=True)
+        with self.engine.connect() as connection:
+            found = reading.jobs(connection, where, limit=1)
+            early = None if found or attempt is not None else reading.unexpanded(connection, uid)
+        if early is not None and project in {None, early.project}:
+            return early
+        if not found:
+            raise NotFound(
+                f"job {uid}" + (f", attempt {attempt}" if attempt else "") + " does not exist; see: argosy list"
+            )
+        return found[0]
+
+    def register_algorithm(self, **fields: Any) -> AlgorithmShape:
+        """Register an algorithm; the fields are `AlgorithmSpec`'s.
+
+        Raises:
+            InvalidRequest: A required field is missing or cannot be used.
+            ManifestError: The manifest has an error; it says where.
+            Conflict: The name is not unique.
+            NotFound: The cluster is not registered.
+        """
+        spec = _validated(AlgorithmSpec, fields)
+        with Session(self.engine, expire_on_commit=False) as session:
+            self._check_algorithm(session, spec, None)
+            row = Algorithm(**_algorithm_row(spec))
+            session.add(row)
+            session.commit()
+            return _algorithm_shape(row)
+
+    def update_algorithm(self, key: str | int, **fields: Any) -> AlgorithmShape:
+        """Change fields of an algorithm; launches that exist keep what they were launched with. Raises as `register_algorithm`."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            row = registry.algorithm(session, key)
+            now = _algorithm_shape(row).model_dump(exclude={"id"})
+            spec = _validated(AlgorithmSpec, now | fields)
+            self._check_algorithm(session, spec, row.id)
+            row.sqlmodel_update(_algorithm_row(spec))
+            session.add(row)
+            session.commit()
+            return _algorithm_shape(row)
+
+    def remove_algorithm(self, key: str | int) -> None:
+        """Remove an algorithm; its launches go on."""
+        with Session(self.engine) as session:
+            session.delete(registry.algorithm(session, key))
+            session.commit()
+
+    def algorithms(self, *, project: int | None = None) -> Sequence[AlgorithmShape]:
+        """Registered algorithms, by name."""
+        with Session(self.engine) as session:
+            return [_algorithm_shape(row) for row in registry.algorithms(session, project)]
+
+    def algorithm(self, key: str | int) -> AlgorithmShape:
+        """One algorithm by name or id.
+
+        Raises:
+            NotFound: There is none.
+        """
+        with Session(self.engine) as session:
+            return _algorithm_shape(registry.algorithm(session, key))
+
+    def lint(self, text: str, *, cluster: str | int | None = None) -> Sequence[ManifestError]:
+        """Everything that is wrong with a manifest, in the order of its lines.
+
+        Args:
+            text: The manifest.
+            cluster: Judge it by this cluster's policy.
+        """
+        in_clear = False
+        if cluster is not None:
+            with Session(self.engine) as session:
+                in_clear = registry.cluster(session, cluster).token_in_clear
+        return manifest.lint(text, token_in_clear=in_clear)
+
+    def _check_algorithm(self, session: Session, spec: AlgorithmSpec, own: int | None) -> None:
+        if registry.name_taken(session, Algorithm, spec.name, own):
+            raise Conflict(
+                f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects)"
+            )
+        in_clear = False
+        if spec.cluster is not None:
+            in_clear = registry.cluster(session, spec.cluster).token_in_clear
+        if "{{" in spec.name:
+            raise InvalidRequest("name: must not contain '{{'")
+        manifest.merge_parameters(spec.parameters, [])
+        manifest.check(spec.manifest, token_in_clear=in_clear)
+
+    def add_cluster(self, **fields: Any) -> ClusterShape:
+        """Register a JobCluster; the fields are `ClusterSpec`'s.
+
+        Raises:
+            InvalidRequest: A required field is missing or cannot be used.
+            Conflict: The name is not unique.
+        """
+        spec = _validated(ClusterSpec, fields)
+        with Session(self.engine, expire_on_commit=False) as session:
+            self._check_cluster(session, spec, None)
+            row = Cluster(**self._cluster_row(spec))
+            _one_default(session, row)
+            session.commit()
+            session.refresh(row)
+            return _cluster_shape(row)
+
+    def update_cluster(self, key: str | int, **fields: Any) -> ClusterShape:
+        """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            row = registry.cluster(session, key)
+            if fields.get("host", row.host) != row.host and not fields.get("token"):
+                raise InvalidRequest("token: enter it anew together with a new host")
+            now = _cluster_shape(row).model_dump(include=set(ClusterSpec.model_fields))
+            spec = _validated(ClusterSpec, now | {"token": "unchanged"} | fields)
+            self._check_cluster(session, spec, row.id)
+            changed = self._cluster_row(spec)
+            if "token" not in fields:
+                del changed["token_sealed"]
+            row.sqlmodel_update(changed)
+            row.credential_version += 1
+            _one_default(session, row)
+            session.commit()
+            session.refresh(row)
+            return _cluster_shape(row)
+
+    def remove_cluster(self, key: str | int) -> None:
+        """Remove a cluster and forget its credentials.
+
+        Raises:
+            Conflict: Jobs on it have not ended, or algorithms name it.
+        """
+        with Session(self.engine) as session:
+            registry.remove_cluster(session, key)
+            session.commit()
+
+    def clusters(self, *, organization: int | None = None) -> Sequence[ClusterShape]:
+        """Registered clusters, by name, without their tokens."""
+        with Session(self.engine) as session:
+            return [_cluster_shape(row) for row in registry.clusters(session, organization)]
+
+    def cluster(self, key: str | int) -> ClusterShape:
+        """One cluster by name or id, without its token.
+
+        Raises:
+            NotFound: There is none.
+        """
+        with Session(self.engine) as session:
+            return _cluster_shape(registry.cluster(session, key))
+
+    def check_cluster(self, key: str | int) -> Report:
+        """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            row = registry.cluster(session, key)
+
+        async def ask() -> Report:
+            async with connect(row, self.settings) as connection:
+                return await check(connection)
+
+        report = asyncio.run(ask())
+        with Session(self.engine) as session:
+            row = registry.cluster(session, key)
+            row.kubernetes_version = report.kubernetes_version or row.kubernetes_version
+            row.argo_version = report.argo_version or row.argo_version
+            session.add(row)
+            session.commit()
+        return report
+
+    def _check_cluster(self, session: Session, spec: ClusterSpec, own: int | None) -> None:
+        if registry.name_taken(session, Cluster, spec.name, own):
+            raise Conflict(f"name: {spec.name!r} is not unique; another cluster has it")
+        if spec.cert:
+            try:
+                ssl.create_default_context(cadata=spec.cert)
+            except (ssl.SSLError, ValueError) as error:
+                raise InvalidRequest(f"cert: no PEM certificate ({error})") from error
+
+    def _cluster_row(self, spec: ClusterSpec) -> dict[str, Any]:
+        row = spec.model_dump(exclude={"token", "default"})
+        ring = crypto.KeyRing([key.get_secret_value() for key in self.settings.keys]) if spec.token else None
+        return row | {"is_default": spec.default, "token_sealed": ring.seal(spec.token) if ring else None}
+
+
+def _validated(model: type[M], fields: dict[str, Any]) -> M:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        words = {"missing": "required field is missing", "extra_forbidden": "no such field"}.get(
+            first["type"], first["msg"]
+        )
+        raise InvalidRequest(f"{where}: {words}" if where else words.removeprefix("Value error, ")) from None
+
+
+def _dbapi(connection: Any) -> Any:
+    """The DB-API connection inside what the caller has: SQLAlchemy's session or connection, else the thing itself."""
+    if isinstance(connection, Session) or hasattr(connection, "get_bind"):
+        connection = connection.connection()
+    driver = getattr(getattr(connection, "connection", None), "driver_connection", None)
+    return connection if driver is None else driver
+
+
+def _one_default(session: Session, row: Cluster) -> None:
+    """A new default takes the place of the old one."""
+    if row.is_default:
+        with session.no_autoflush:
+            for other in registry.clusters(session):
+                if other.is_default and other.id != row.id:
+                    other.is_default = False
+                    session.add(other)
+            session.flush()
+    session.add(row)
+
+
+def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:
+    return spec.model_dump(exclude={"cluster"}) | {"cluster_id": spec.cluster}
+
+
+def _algorithm_shape(row: Algorithm) -> AlgorithmShape:
+    return AlgorithmShape.model_validate(
+        row.model_dump(exclude={"cluster_id", "created_at"}) | {"cluster": row.cluster_id}
+    )
+
+
+def _cluster_shape(row: Cluster) -> ClusterShape:
+    return ClusterShape.model_validate(row.model_dump() | {"default": row.is_default})

@@ -1,0 +1,196 @@
+"""What a workflow object says, read into plain values. Pure.
+
+The object was written by Argo, a tenant's containers and whoever may write on the cluster, so every field is doubted: wrong types, NUL
+bytes, absurd sizes. One that cannot be read hurts its own job only (faults.md §2, row 21).
+"""
+
+import gzip
+import io
+from base64 import b64decode
+from binascii import Error as Base64Error
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from argosy.errors import ArgosyError
+from argosy.kube.workflows import FINALIZER
+
+NODES_LIMIT = 64 << 20
+"""Bytes that compressed node status may unpack to; a bomb packs a thousandfold."""
+
+_TEXT_LIMIT = 8192
+
+Object = dict[str, Any]
+
+
+class Unreadable(ArgosyError):
+    """The status of a workflow cannot be read."""
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One entry of `status.nodes`."""
+
+    node_id: str
+    task: str
+    type: str
+    phase: str
+    message: str
+    children: tuple[str, ...]
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A workflow as it was seen once.
+
+    `uid` and `attempt` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
+    yet. `nodes` is None where they cannot be read; `note` then says why.
+    """
+
+    name: str
+    k8s_uid: str
+    uid: UUID | None
+    attempt: int | None
+    phase: str
+    message: str
+    progress: str
+    started_at: datetime | None
+    finished_at: datetime | None
+    deleting: bool
+    shutdown: bool
+    finalizers: tuple[str, ...]
+    gone: bool = False
+    nodes: tuple[NodeStatus, ...] | None = ()
+    note: str = field(default="")
+
+    @property
+    def finished(self) -> bool:
+        """Whether Argo is done with it."""
+        return self.phase in {"Succeeded", "Failed", "Error"}
+
+    @property
+    def held(self) -> bool:
+        """Whether our finalizer is on it."""
+        return FINALIZER in self.finalizers
+
+
+def read(workflow: Object, gone: bool = False) -> Sighting:
+    """Read a workflow object.
+
+    Args:
+        workflow: The object, as listed or watched.
+        gone: Whether this is its last state, seen in a DELETED event.
+
+    Raises:
+        Unreadable: Not even its metadata can be read.
+    """
+    try:
+        metadata: Object = workflow["metadata"]
+        name, k8s_uid = str(metadata["name"]), str(metadata["uid"])
+    except (KeyError, TypeError) as error:
+        raise Unreadable(f"a workflow without name or uid in its metadata: {error}") from error
+    status = _mapping(workflow.get("status"))
+    labels = _mapping(metadata.get("labels"))
+    nodes, note = _nodes(status)
+    finalizers = metadata.get("finalizers")
+    return Sighting(
+        name=name,
+        k8s_uid=k8s_uid,
+        uid=_uuid(labels.get("uid")),
+        attempt=_integer(labels.get("argosy.dev/attempt")),
+        phase=_text(status.get("phase")),
+        message=_text(status.get("message")),
+        progress=_text(status.get("progress")),
+        started_at=_time(status.get("startedAt")),
+        finished_at=_time(status.get("finishedAt")),
+        deleting=metadata.get("deletionTimestamp") is not None,
+        shutdown=bool(_mapping(workflow.get("spec")).get("shutdown")),
+        finalizers=tuple(str(f) for f in finalizers) if isinstance(finalizers, list) else (),
+        gone=gone,
+        nodes=nodes,
+        note=note,
+    )
+
+
+def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
+    if status.get("offloadNodeStatusVersion"):
+        return None, "nodes: not readable here (Argo keeps them in its own database)"
+    nodes = status.get("nodes")
+    if packed := status.get("compressedNodes"):
+        try:
+            nodes = orjson.loads(_unpack(packed))
+        except (Unreadable, orjson.JSONDecodeError) as error:
+            return None, f"nodes: not readable ({error})"
+    if nodes is None:
+        return (), ""
+    if not isinstance(nodes, dict):
+        return None, "nodes: not readable (no mapping)"
+    return tuple(_node(str(key), _mapping(node)) for key, node in nodes.items()), ""
+
+
+def _unpack(packed: object) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(b64decode(str(packed), validate=True))) as file:
+            data = file.read(NODES_LIMIT + 1)
+    except (Base64Error, OSError, EOFError, ValueError) as error:
+        raise Unreadable(f"compressed in a way that this version cannot read: {error}") from error
+    if len(data) > NODES_LIMIT:
+        raise Unreadable(f"larger than {NODES_LIMIT} bytes unpacked")
+    return data
+
+
+def _node(key: str, node: Object) -> NodeStatus:
+    children = node.get("children")
+    exit_code = _mapping(node.get("outputs")).get("exitCode")
+    return NodeStatus(
+        node_id=_text(key),
+        task=_text(node.get("displayName") or node.get("name")),
+        type=_text(node.get("type")),
+        phase=_text(node.get("phase")),
+        message=_text(node.get("message")),
+        children=tuple(_text(child) for child in children) if isinstance(children, list) else (),
+        exit_code=_integer(exit_code),
+        started_at=_time(node.get("startedAt")),
+        finished_at=_time(node.get("finishedAt")),
+    )
+
+
+def _mapping(value: object) -> Object:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    """Text that PostgreSQL takes: no NUL, no lone surrogate, bounded."""
+    if value is None:
+        return ""
+    return str(value)[:_TEXT_LIMIT].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _integer(value: object) -> int | None:
+    """A number in PostgreSQL's `integer` range, or None."""
+    try:
+        number = int(str(value))
+    except ValueError:
+        return None
+    return number if abs(number) < 1 << 31 else None
+
+
+def _uuid(value: object) -> UUID | None:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        return None
+
+
+def _time(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None

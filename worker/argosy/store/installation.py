@@ -1,0 +1,21 @@
+"""The name of this installation: drawn by the first migration, so that no two databases share one."""
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from argosy.errors import NotConfigured
+
+
+def identity(engine: Engine) -> str:
+    """The installation's id, a label on all its objects.
+
+    Raises:
+        NotConfigured: The database cannot be reached, or has not been migrated.
+    """
+    try:
+        with engine.connect() as connection:
+            return str(connection.execute(text("SELECT id FROM argosy.installation")).scalar_one())
+    except ProgrammingError as error:
+        raise NotConfigured("the database has no argosy schema yet; run: argosy db upgrade") from error
+    except OperationalError as error:
+        raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error

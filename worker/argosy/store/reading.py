@@ -1,0 +1,223 @@
+"""What readers see: jobs with their nodes, launches, the figures behind the gauges. Nothing here asks a cluster.
+
+Every read of a tenant is filtered by its project in SQL (faults.md §3, CVE-2024-53862).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.batches import JobUids
+from argosy.shapes import JobShape, LaunchShape, NodeShape
+from argosy.states import FINAL, State, rest_status
+
+_UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs; None does not filter. `attempt` shows that attempt instead of the newest."""
+
+    project: int | None = None
+    gid: UUID | None = None
+    uid: UUID | None = None
+    media_id: int | None = None
+    attempt: int | None = None
+    hidden: bool = False
+
+
+_JOBS = (
+    "SELECT j.uid, j.gid, j.ordinal, a.name, j.project, j.user_id, l.algorithm_name, a.state, j.cancel_requested, a.message, "
+    "a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster, "
+    "CASE WHEN a.state IN ('pending', 'running') THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of "
+    "FROM argosy.job j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = "
+)
+
+
+def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nodes: bool = True) -> list[JobShape]:
+    """Jobs, newest launch first, in the order of their batches.
+
+    Args:
+        connection: Where to ask.
+        where: Which.
+        limit: The most to return.
+        offset: How many to leave out first.
+        nodes: Whether to read the nodes too.
+    """
+    conditions = ["(j.hidden = false OR :hidden)"]
+    for name, condition in (
+        ("project", "j.project = :project"),
+        ("gid", "j.gid = :gid"),
+        ("uid", "j.uid = :uid"),
+        ("media_id", ":media_id = ANY (j.media_ids)"),
+    ):
+        if getattr(where, name) is not None:
+            conditions.append(condition)
+    number = "j.attempt" if where.attempt is None else ":attempt"
+    rows = connection.execute(
+        text(
+            f"{_JOBS}{number} JOIN argosy.cluster c ON c.id = a.cluster_id WHERE {' AND '.join(conditions)} "
+            "ORDER BY j.created_at DESC, j.gid, j.ordinal LIMIT :limit OFFSET :offset"
+        ),
+        vars(where) | {"limit": limit, "offset": offset},
+    ).all()
+    by_attempt = _nodes(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
+    return [
+        JobShape(
+            uid=row.uid,
+            gid=row.gid,
+            id=row.name,
+            project=row.project,
+            user=row.user_id,
+            algorithm=row.algorithm_name,
+            status=rest_status(State(row.state), row.cancel_requested),
+            message=row.message,
+            start_time=row.started_at,
+            stop_time=row.finished_at,
+            media_ids=row.media_ids,
+            attempt=row.number,
+            cluster=row.cluster,
+            as_of=row.as_of,
+            nodes=by_attempt.get(row.uid, []),
+        )
+        for row in rows
+    ]
+
+
+def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
+    rows = connection.execute(
+        text(
+            "SELECT n.* FROM argosy.node n JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+            "ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
+        ),
+        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
+    )
+    found: dict[UUID, list[NodeShape]] = {}
+    for row in rows:
+        found.setdefault(row.uid, []).append(
+            NodeShape(
+                id=row.node_id,
+                task=row.task,
+                status=row.phase,
+                start_time=row.started_at,
+                stop_time=row.finished_at,
+                children=row.children,
+                type=row.type,
+                message=row.message,
+                exit_code=row.exit_code,
+            )
+        )
+    return found
+
+
+def launches(
+    connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100
+) -> list[LaunchShape]:
+    """Launches, newest first, each with its jobs counted by status."""
+    rows = connection.execute(
+        text(
+            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
+            "WHERE (CAST(:project AS bigint) IS NULL OR project = :project) AND (CAST(:gid AS uuid) IS NULL OR gid = :gid) "
+            "ORDER BY created_at DESC LIMIT :limit"
+        ),
+        {"project": project, "gid": gid, "limit": limit},
+    ).all()
+    counts = _counts(connection, [row.gid for row in rows])
+    return [
+        LaunchShape(
+            gid=row.gid,
+            project=row.project,
+            user=row.user_id,
+            algorithm=row.algorithm_name,
+            state=row.state,
+            reason=row.reason,
+            jobs=row.jobs,
+            created_at=row.created_at,
+            counts=counts.get(row.gid, {}),
+        )
+        for row in rows
+    ]
+
+
+def _counts(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
+    rows = connection.execute(
+        text(
+            "SELECT a.gid, a.state, j.cancel_requested, count(*) AS jobs FROM argosy.attempt a "
+            "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number WHERE a.gid = ANY (CAST(:gids AS uuid[])) "
+            "GROUP BY a.gid, a.state, j.cancel_requested"
+        ),
+        {"gids": list(gids)},
+    )
+    found: dict[UUID, dict[str, int]] = {}
+    for row in rows:
+        status = rest_status(State(row.state), row.cancel_requested)
+        counts = found.setdefault(row.gid, {})
+        counts[status] = counts.get(status, 0) + row.jobs
+    return found
+
+
+def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
+    """A job of a launch that has no job rows yet, or never will: `Queued`, or `Rejected` with the reason.
+
+    Such a job exists only as a derived uid: number i has the time `gid.time + 1 + i`, and a gid's time is at most an hour ahead of its
+    launch, so few launches come into question.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT gid, project, user_id, algorithm_name, state, reason, media_ids, created_at FROM argosy.launch "
+            "WHERE state IN ('accepted', 'resolved', 'rejected') "
+            "AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
+        ),
+        {"made": _UUID_EPOCH + timedelta(microseconds=uid.time // 10)},
+    )
+    for row in rows:
+        ordinal = uid.time - row.gid.time - 1
+        if ordinal < 0 or JobUids(row.gid, ordinal + 1)[ordinal] != uid:
+            continue
+        rejected = row.state == "rejected"
+        return JobShape(
+            uid=uid,
+            gid=row.gid,
+            id=None,
+            project=row.project,
+            user=row.user_id,
+            algorithm=row.algorithm_name,
+            status="Rejected" if rejected else "Queued",
+            message=row.reason,
+            start_time=None,
+            stop_time=None,
+            media_ids=[],
+            attempt=0,
+            cluster=None,
+            as_of=row.created_at,
+            nodes=[],
+        )
+    return None
+
+
+def jobs_by_state(connection: Connection) -> dict[str, int]:
+    """Attempts by state: unfinished ones, and those that finished within a day."""
+    unfinished = ", ".join(f"'{state}'" for state in State if state not in FINAL)
+    rows = connection.execute(
+        text(
+            f"SELECT state, count(*) AS jobs FROM argosy.attempt WHERE state IN ({unfinished}) "  # noqa: S608
+            "OR finished_at > clock_timestamp() - interval '1 day' GROUP BY state"
+        )
+    )
+    return {row.state: row.jobs for row in rows}
+
+
+def queues(connection: Connection) -> dict[str, tuple[int, float]]:
+    """Per cluster: number of queued jobs, and the age of the oldest in seconds."""
+    rows = connection.execute(
+        text(
+            "SELECT c.name, count(a.uid) AS depth, "
+            "coalesce(extract(epoch FROM clock_timestamp() - min(a.queued_at)), 0)::float8 AS oldest "
+            "FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id AND a.state = 'queued' "
+            "WHERE c.removed_at IS NULL GROUP BY c.name"
+        )
+    )
+    return {row.name: (row.depth, row.oldest) for row in rows}

@@ -1,0 +1,139 @@
+"""Registered clusters and algorithms."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from argosy.errors import Conflict, NotFound
+from argosy.store.tables import Algorithm, Cluster
+
+IN_CLUSTER = "in-cluster"
+"""Name of the cluster that argosy itself runs in, registered by itself when an algorithm needs it."""
+
+
+def clusters(session: Session, organization: int | None = None) -> Sequence[Cluster]:
+    """All clusters, or an organization's, by name."""
+    query = select(Cluster).where(col(Cluster.removed_at).is_(None)).order_by(Cluster.name)
+    if organization is not None:
+        query = query.where(Cluster.organization == organization)
+    return session.exec(query).all()
+
+
+def cluster(session: Session, key: str | int) -> Cluster:
+    """A cluster by name or id.
+
+    Raises:
+        NotFound: There is none.
+    """
+    same = Cluster.id == key if isinstance(key, int) else Cluster.name == key
+    found = session.exec(select(Cluster).where(same, col(Cluster.removed_at).is_(None))).one_or_none()
+    if found is None:
+        raise NotFound(f"cluster {key!r} is not registered; see: argosy cluster list")
+    return found
+
+
+def default_cluster(session: Session) -> int:
+    """Id of the default cluster; where none is registered, of the one that argosy runs in."""
+    default = session.exec(
+        select(Cluster.id).where(col(Cluster.is_default), col(Cluster.removed_at).is_(None))
+    ).one_or_none()
+    if default is not None:
+        return default
+    session.exec(
+        insert(Cluster)
+        .values(name=IN_CLUSTER, host=None)
+        .on_conflict_do_nothing(index_elements=["name"], index_where=col(Cluster.removed_at).is_(None))
+    )
+    identifier = cluster(session, IN_CLUSTER).id
+    assert identifier is not None  # noqa: S101 -- it was read from the database
+    return identifier
+
+
+def unfinished(session: Session, cluster_id: int) -> int:
+    """Number of jobs on a cluster that have not ended, and launches that will be expanded there."""
+    row = session.connection().execute(
+        text(
+            "SELECT (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :id AND state = 'queued')"
+            " + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :id AND state IN ('submitting', 'pending', 'running'))"
+            " + (SELECT count(*) FROM argosy.launch WHERE cluster_id = :id AND state = 'resolved')"
+        ),
+        {"id": cluster_id},
+    )
+    return int(row.scalar_one())
+
+
+def remove_cluster(session: Session, key: str | int) -> Cluster:
+    """Remove a cluster; its row stays without credentials, because finished attempts name it.
+
+    Raises:
+        Conflict: Jobs on it have not ended, or algorithms name it.
+    """
+    found = cluster(session, key)
+    session.connection().execute(text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE"), {"id": found.id})
+    if jobs := unfinished(session, found.id or 0):
+        raise Conflict(f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it")
+    named = session.exec(select(Algorithm.name).where(Algorithm.cluster_id == found.id)).all()
+    if named:
+        raise Conflict(
+            f"cluster {found.name!r} is named by the algorithms {', '.join(named)}; change or remove them first"
+        )
+    session.connection().execute(
+        text(
+            "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', is_default = false, "
+            "credential_version = credential_version + 1 WHERE id = :id"
+        ),
+        {"id": found.id},
+    )
+    return found
+
+
+def algorithms(session: Session, project: int | None = None) -> Sequence[Algorithm]:
+    """All algorithms, or a project's, by name."""
+    query = select(Algorithm).order_by(Algorithm.name)
+    if project is not None:
+        query = query.where(Algorithm.project == project)
+    return session.exec(query).all()
+
+
+def algorithm(session: Session, key: str | int) -> Algorithm:
+    """An algorithm by name or id.
+
+    Raises:
+        NotFound: There is none; the message names what is there.
+    """
+    same = Algorithm.id == key if isinstance(key, int) else Algorithm.name == key
+    found = session.exec(select(Algorithm).where(same)).one_or_none()
+    if found is None:
+        raise NotFound(f"algorithm {key!r} is not registered; {_known(algorithms(session))}")
+    return found
+
+
+def algorithm_of(session: Session, project: int, name: str) -> Algorithm:
+    """The algorithm that a launch in a project names.
+
+    Raises:
+        NotFound: The project has none of that name; the message names those it has.
+    """
+    found = session.exec(select(Algorithm).where(Algorithm.project == project, Algorithm.name == name)).one_or_none()
+    if found is None:
+        raise NotFound(f"unknown algorithm {name!r} in project {project}; {_known(algorithms(session, project))}")
+    return found
+
+
+def name_taken(session: Session, table: type[Cluster] | type[Algorithm], name: str, other_than: int | None) -> bool:
+    """Whether another registered row has this name."""
+    query = select(func.count()).select_from(table).where(col(table.name) == name)
+    if table is Cluster:
+        query = query.where(col(Cluster.removed_at).is_(None))
+    if other_than is not None:
+        query = query.where(col(table.id) != other_than)
+    return session.exec(query).one() > 0
+
+
+def _known(found: Sequence[Algorithm]) -> str:
+    if not found:
+        return "none is registered: argosy algorithm register FILE …"
+    names = [algorithm.name for algorithm in found]
+    return "registered: " + ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

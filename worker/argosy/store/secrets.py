@@ -1,0 +1,83 @@
+"""Which launch has, or may have, a Secret on which cluster: written down before it is made, so that none is ever forgotten."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, text
+
+from argosy.errors import Conflict
+
+
+@dataclass(frozen=True)
+class Debt:
+    """A Secret whose launch has ended on its cluster."""
+
+    gid: UUID
+    cluster_id: int
+
+
+def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
+    """Commit that a launch's Secret is about to be made on a cluster.
+
+    Returns:
+        The launch's sealed token, None where it has none.
+
+    Raises:
+        Conflict: The Secret is being deleted right now; try again later.
+    """
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster) ON CONFLICT DO NOTHING"),
+            {"gid": gid, "cluster": cluster_id},
+        )
+        row = connection.execute(
+            text(
+                "SELECT s.deleting, l.token_sealed FROM argosy.launch_secret s JOIN argosy.launch l USING (gid) "
+                "WHERE s.gid = :gid AND s.cluster_id = :cluster FOR UPDATE OF s"
+            ),
+            {"gid": gid, "cluster": cluster_id},
+        ).one()
+        if row.deleting:
+            raise Conflict(f"the Secret of launch {gid} is being deleted; it is made again when that is done")
+        sealed: bytes | None = row.token_sealed
+        return sealed
+
+
+def due(connection: Connection, limit: int = 100) -> list[Debt]:
+    """Mark and return the Secrets that nobody needs any more: every job of the launch on that cluster has ended."""
+    rows = connection.execute(
+        text(
+            "UPDATE argosy.launch_secret s SET deleting = true FROM (SELECT gid, cluster_id FROM argosy.launch_secret o "
+            "WHERE o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND a.cluster_id = o.cluster_id "
+            "AND a.state IN ('queued', 'submitting', 'pending', 'running')) LIMIT :limit FOR UPDATE SKIP LOCKED) d "
+            "WHERE s.gid = d.gid AND s.cluster_id = d.cluster_id RETURNING s.gid, s.cluster_id"
+        ),
+        {"limit": limit},
+    )
+    return [Debt(**row._mapping) for row in rows]
+
+
+def settle(connection: Connection, debt: Debt) -> None:
+    """The Secret is surely gone."""
+    connection.execute(
+        text("DELETE FROM argosy.launch_secret WHERE gid = :gid AND cluster_id = :cluster AND deleting"),
+        {"gid": debt.gid, "cluster": debt.cluster_id},
+    )
+
+
+def wipe_tokens(connection: Connection, limit: int = 100) -> int:
+    """Forget the tokens of launches that have ended everywhere and whose Secrets are gone.
+
+    Returns:
+        How many.
+    """
+    return connection.execute(
+        text(
+            "UPDATE argosy.launch l SET token_sealed = NULL FROM (SELECT gid FROM argosy.launch o WHERE token_sealed IS NOT NULL "
+            "AND state = 'expanded' AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
+            "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
+            "AND a.state IN ('queued', 'submitting', 'pending', 'running')) LIMIT :limit FOR UPDATE SKIP LOCKED) d "
+            "WHERE l.gid = d.gid"
+        ),
+        {"limit": limit},
+    ).rowcount

@@ -1,0 +1,230 @@
+"""What the tracker reads and writes: attempts by their workflow's k8s uid, node rows, a cluster's health.
+
+All of it happens inside transactions that begin with the fence of the cluster's lease (`leases.fence`), and rows are locked in the order
+of their keys, so that two writers of the same rows wait for each other instead of deadlocking.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from argosy.states import FINAL, State
+
+
+@dataclass(frozen=True)
+class Known:
+    """An attempt as the database has it; `newest` where its job has no later one."""
+
+    uid: UUID
+    number: int
+    cluster_id: int
+    state: State
+    name: str | None
+    k8s_uid: str | None
+    message: str
+    progress: str
+    cancel_requested: bool
+    newest: bool
+
+
+@dataclass(frozen=True)
+class Change:
+    """New values of an attempt."""
+
+    uid: UUID
+    number: int
+    state: State
+    k8s_uid: str
+    message: str
+    progress: str
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """New values of one node."""
+
+    uid: UUID
+    number: int
+    node_id: str
+    task: str
+    type: str
+    phase: str
+    message: str
+    children: tuple[str, ...]
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A workflow that must be in a complete list, because its attempt was recorded and has not ended."""
+
+    uid: UUID
+    number: int
+    k8s_uid: str
+
+
+def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Known]:
+    """The attempts of these keys, locked until the transaction ends."""
+    rows = connection.execute(
+        text(
+            "SELECT a.uid, a.number, a.cluster_id, a.state, a.name, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
+            "a.number = j.attempt AS newest FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+            "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+            "ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
+    )
+    return {(row.uid, row.number): Known(**{**row._mapping, "state": State(row.state)}) for row in rows}
+
+
+def change(connection: Connection, changes: Sequence[Change]) -> None:
+    """Write attempts that `known` has locked in this transaction."""
+    if not changes:
+        return
+    connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
+            "started_at = coalesce(c.started_at, a.started_at), "
+            "finished_at = CASE WHEN c.final THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
+            "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, as_of = clock_timestamp() "
+            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]), CAST(:k8s_uids AS text[]), "
+            "CAST(:messages AS text[]), CAST(:progress AS text[]), CAST(:started AS timestamptz[]), "
+            "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[])) "
+            "AS c (uid, number, state, k8s_uid, message, progress, started_at, finished_at, final) "
+            "WHERE a.uid = c.uid AND a.number = c.number"
+        ),
+        {
+            "uids": [row.uid for row in changes],
+            "numbers": [row.number for row in changes],
+            "states": [str(row.state) for row in changes],
+            "k8s_uids": [row.k8s_uid for row in changes],
+            "messages": [row.message for row in changes],
+            "progress": [row.progress for row in changes],
+            "started": [row.started_at for row in changes],
+            "finished": [row.finished_at for row in changes],
+            "finals": [row.state in FINAL for row in changes],
+        },
+    )
+
+
+def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
+    """Insert or update nodes, in the order of their keys; rows that are the same already are not written."""
+    if not nodes:
+        return
+    ordered = sorted(nodes, key=lambda node: (node.uid, node.number, node.node_id))
+    connection.execute(
+        text(
+            "INSERT INTO argosy.node AS n (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, "
+            "finished_at) SELECT uid, attempt, node_id, task, type, phase, message, "
+            "ARRAY(SELECT jsonb_array_elements_text(children::jsonb)), exit_code, started_at, finished_at "
+            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:ids AS text[]), CAST(:tasks AS text[]), "
+            "CAST(:types AS text[]), CAST(:phases AS text[]), CAST(:messages AS text[]), CAST(:children AS text[]), "
+            "CAST(:exit_codes AS int[]), CAST(:started AS timestamptz[]), CAST(:finished AS timestamptz[])) "
+            "AS c (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, finished_at) "
+            "ON CONFLICT (uid, attempt, node_id) DO UPDATE SET task = excluded.task, type = excluded.type, "
+            "phase = excluded.phase, message = excluded.message, children = excluded.children, "
+            "exit_code = excluded.exit_code, started_at = excluded.started_at, finished_at = excluded.finished_at "
+            "WHERE (n.task, n.type, n.phase, n.message, n.children, n.exit_code, n.started_at, n.finished_at) IS DISTINCT FROM "
+            "(excluded.task, excluded.type, excluded.phase, excluded.message, excluded.children, excluded.exit_code, "
+            "excluded.started_at, excluded.finished_at)"
+        ),
+        {
+            "uids": [node.uid for node in ordered],
+            "numbers": [node.number for node in ordered],
+            "ids": [node.node_id for node in ordered],
+            "tasks": [node.task for node in ordered],
+            "types": [node.type for node in ordered],
+            "phases": [node.phase for node in ordered],
+            "messages": [node.message for node in ordered],
+            "children": [_json(node.children) for node in ordered],
+            "exit_codes": [node.exit_code for node in ordered],
+            "started": [node.started_at for node in ordered],
+            "finished": [node.finished_at for node in ordered],
+        },
+    )
+
+
+def expected(connection: Connection, cluster_id: int) -> list[Expected]:
+    """The workflows that a list begun after this must show, or they are gone."""
+    rows = connection.execute(
+        text(
+            "SELECT uid, number, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster "
+            "AND state IN ('pending', 'running') AND k8s_uid IS NOT NULL"
+        ),
+        {"cluster": cluster_id},
+    )
+    return [Expected(**row._mapping) for row in rows]
+
+
+def absent(connection: Connection, missing: Iterable[Expected]) -> int:
+    """End attempts whose workflow was not in a complete list: `cancelled` where that was asked for, else `lost`.
+
+    Returns:
+        How many.
+    """
+    rows = sorted(missing, key=lambda row: (row.uid, row.number))
+    if not rows:
+        return 0
+    return connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
+            "message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
+            "finished_at = clock_timestamp(), as_of = clock_timestamp() FROM argosy.job j, "
+            "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:k8s_uids AS text[])) AS c (uid, number, k8s_uid) "
+            "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
+            "AND a.state IN ('pending', 'running')"
+        ),
+        {
+            "uids": [row.uid for row in rows],
+            "numbers": [row.number for row in rows],
+            "k8s_uids": [row.k8s_uid for row in rows],
+        },
+    ).rowcount
+
+
+def health(connection: Connection, cluster_id: int, state: str, message: str) -> None:
+    """A cluster's health; `health_since` moves only when the state changes."""
+    connection.execute(
+        text(
+            "UPDATE argosy.cluster SET health_since = CASE WHEN health = :health THEN health_since ELSE clock_timestamp() END, "
+            "health = :health, health_message = :message WHERE id = :cluster"
+        ),
+        {"cluster": cluster_id, "health": state, "message": message[:2000]},
+    )
+
+
+def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None:
+    """Until when the cluster's jobs are known to be as they are recorded."""
+    connection.execute(
+        text(
+            "UPDATE argosy.cluster SET as_of = clock_timestamp() - make_interval(secs => :ago), "
+            "health_since = CASE WHEN health = 'ok' THEN health_since ELSE clock_timestamp() END, health = 'ok', "
+            "health_message = '' WHERE id = :cluster"
+        ),
+        {"cluster": cluster_id, "ago": seconds_ago},
+    )
+
+
+def cancelling(connection: Connection, cluster_id: int) -> list[tuple[str, str]]:
+    """(name, k8s uid) of the workflows on a cluster whose job is to be cancelled and that have not ended."""
+    rows = connection.execute(
+        text(
+            "SELECT a.name, a.k8s_uid FROM argosy.attempt a JOIN argosy.job j USING (uid) WHERE a.cluster_id = :cluster "
+            "AND a.state IN ('pending', 'running') AND j.cancel_requested AND a.k8s_uid IS NOT NULL"
+        ),
+        {"cluster": cluster_id},
+    )
+    return [(row.name, row.k8s_uid) for row in rows]
+
+
+def _json(children: tuple[str, ...]) -> str:
+    """Arrays of different lengths do not fit one SQL array."""
+    return orjson.dumps(children).decode()

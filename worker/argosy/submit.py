@@ -1,0 +1,314 @@
+"""Stage 2: queued jobs become workflows, once each.
+
+Claims run ahead and records run behind, so that the creators never wait for the database (design §3: the same work with a claim and a
+record around each create ran at two thirds of the speed). What keeps it to one workflow per attempt (design §5.1):
+
+- the claim is committed before the create, and names it: f(uid, attempt), never a drawn name;
+- a creator checks the claim's deadline on the monotonic clock right before it sends, and its request ends before the lease does;
+- an answer that proves nothing is resolved by creating the *same name* again; a taken name is read and compared, and adopted when it
+  is ours; taken and then gone means that it existed;
+- what is created is rendered from the frozen launch alone, and its digest is stored with the claim.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection as Database
+from sqlalchemy import Engine
+
+from argosy import crypto, manifest
+from argosy.access import Clusters, Reached
+from argosy.errors import ArgosyError, Conflict, NotConfigured, SealBroken
+from argosy.kube import answers
+from argosy.kube.secrets import Secrets
+from argosy.kube.workflows import Workflows
+from argosy.manifest import LaunchFrame, Rendered, Renderer
+from argosy.metrics import QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
+from argosy.settings import Settings
+from argosy.store import launches, queue, secrets
+from argosy.store.tables import Cluster
+
+_MARGIN = 1.0
+"""Seconds that a request ends before its lease does."""
+
+_DOWN = 5.0
+"""Seconds that a job waits when its cluster is away or its create is unclear."""
+
+_TRIES = 10
+"""Unclear tries after which a refusal is believed: an apiserver gives a request up after a minute, ten tries take longer."""
+
+_RENDERERS = 256
+"""Launches whose frame is kept rendered."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job in this worker's hands until `deadline` (monotonic seconds)."""
+
+    waiting: queue.Waiting
+    renderer: Renderer
+    deadline: float
+
+    def key(self) -> tuple[UUID, int, int]:
+        """What every record of it carries."""
+        return self.waiting.uid, self.waiting.number, self.waiting.epoch
+
+
+@dataclass
+class _Run:
+    """One pass over one cluster's queue. `hold` is set when the cluster asks to be left alone."""
+
+    reached: Reached
+    claimed: asyncio.Queue[Claimed | None]
+    outcomes: asyncio.Queue[queue.Outcome | None] = field(default_factory=asyncio.Queue)
+    hold: float | None = None
+    why: str = ""
+    secrets: dict[UUID, asyncio.Lock] = field(default_factory=dict)
+    secrets_made: set[UUID] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return self.reached.cluster.name
+
+
+class Submitter:
+    """Submits the queues of clusters; one per process and event loop.
+
+    Args:
+        engine: The queue of record.
+        settings: Lease, batch, concurrency, what workflows are told.
+        clusters: Connections of this process.
+        installation: Label of our objects.
+        worker: Who claims, for people.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, clusters: Clusters, installation: str, worker: str) -> None:
+        self._engine, self._settings, self._clusters = engine, settings, clusters
+        self._installation, self._worker = installation, worker
+        self._running: dict[int, bool] = {}
+        self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
+
+    async def run(self, cluster_id: int) -> None:
+        """Submit what is queued on a cluster until its queue or its slots are used up.
+
+        A wake-up that finds a run of this process under way makes it go round once more.
+
+        Raises:
+            NotFound: The cluster was removed.
+        """
+        if cluster_id in self._running:
+            self._running[cluster_id] = True
+            return
+        self._running[cluster_id] = True
+        try:
+            while self._running[cluster_id]:
+                self._running[cluster_id] = False
+                await self._pass(cluster_id)
+        finally:
+            del self._running[cluster_id]
+
+    async def _pass(self, cluster_id: int) -> None:
+        reached = await self._clusters.reach(cluster_id)
+        run = _Run(reached, asyncio.Queue(maxsize=self._settings.claim_batch))
+        creators = self._settings.creates_in_flight
+        async with asyncio.TaskGroup() as tasks:
+            recorder = tasks.create_task(self._record(run))
+            workers = [tasks.create_task(self._creator(run)) for _ in range(creators)]
+            await self._claim(run)
+            for _ in workers:
+                await run.claimed.put(None)
+            await asyncio.gather(*workers)
+            await run.outcomes.put(None)
+            await recorder
+
+    async def _claim(self, run: _Run) -> None:
+        """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
+        while run.hold is None:
+            before = time.monotonic()
+            claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster)
+            if not claimed:
+                return
+            deadline = before + self._settings.claim_lease - _MARGIN
+            for waiting, renderer in claimed:
+                QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
+                await run.claimed.put(Claimed(waiting, renderer, deadline))
+
+    def _claim_batch(self, cluster: Cluster) -> list[tuple[queue.Waiting, Renderer]]:
+        assert cluster.id is not None  # noqa: S101 -- it was read from the database
+        with self._engine.begin() as database:
+            renderers: dict[UUID, Renderer] = {}
+
+            def render(waiting: queue.Waiting) -> queue.Rendering | str:
+                try:
+                    renderer = self._renderer(database, waiting.gid, cluster)
+                except NotConfigured:
+                    raise
+                except ArgosyError as error:
+                    return str(error)
+                renderers[waiting.uid] = renderer
+                rendered = renderer.render(waiting.uid, waiting.number, waiting.media_ids)
+                return queue.Rendering(rendered.name, rendered.digest)
+
+            claimed = queue.claim(
+                database,
+                cluster.id,
+                self._worker,
+                self._settings.claim_lease,
+                self._settings.claim_batch,
+                render,
+            )
+            return [(waiting, renderers[waiting.uid]) for waiting in claimed]
+
+    def _renderer(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
+        assert cluster.id is not None  # noqa: S101 -- it was read from the database
+        key = (gid, cluster.id, cluster.credential_version)
+        if key not in self._renderers:
+            if len(self._renderers) >= _RENDERERS:
+                self._renderers.clear()
+            self._renderers[key] = Renderer(self._frame(launches.frame(database, gid), cluster))
+        return self._renderers[key]
+
+    def _frame(self, frame: launches.Frame, cluster: Cluster) -> LaunchFrame:
+        return LaunchFrame(
+            gid=frame.gid,
+            project=frame.project,
+            user=frame.user_id,
+            algorithm_id=frame.algorithm_id,
+            algorithm_name=frame.algorithm_name,
+            manifest=frame.manifest,
+            parameters=[(name, value) for name, value in frame.parameters],
+            installation=self._installation,
+            host=self._settings.host,
+            rest_url=self._settings.rest_url,
+            tus_url=self._settings.tus_url,
+            service_account=cluster.service_account,
+            finalizer=cluster.finalizer,
+            token=self._token(frame.token_sealed) if cluster.token_in_clear else None,
+        )
+
+    def _token(self, sealed: bytes | None) -> str:
+        if sealed is None:
+            return ""
+        if self._settings.token_private_key is None:
+            raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not set: launch tokens cannot be opened")
+        return crypto.open_token(sealed, self._settings.token_private_key.get_secret_value())
+
+    async def _creator(self, run: _Run) -> None:
+        workflows = Workflows(run.reached.connection)
+        async for job in _until_none(run.claimed):
+            with SUBMIT_SECONDS.labels(run.name).time():
+                outcome = await self._create(run, workflows, job)
+            SUBMITTED.labels(run.name, type(outcome).__name__.lower()).inc()
+            await run.outcomes.put(outcome)
+
+    async def _create(self, run: _Run, workflows: Workflows, job: Claimed) -> queue.Outcome:
+        waiting = job.waiting
+        rendered = job.renderer.render(waiting.uid, waiting.number, waiting.media_ids)
+        body = rendered.terminated() if waiting.cancel_requested else rendered.body
+        unclear, why = waiting.stale, "taken over from a worker that did not finish it"
+        while True:
+            # The last check before the bytes leave: a claim that ran out is somebody else's by now.
+            left = job.deadline - time.monotonic()
+            if left < _MARGIN or run.hold is not None:
+                return _back(job, unclear, run.why or why, run.hold or 0.0)
+            try:
+                if job.renderer.uses_secret:
+                    await self._ensure_secret(run, job)
+                metadata = await workflows.create(body, timeout=left)
+                return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
+            except answers.NameTaken:
+                return await self._adopt(workflows, job, rendered)
+            except answers.Unclear as error:
+                unclear, why = True, str(error)
+                await asyncio.sleep(min(1.0, left / 4))
+            except answers.Wait as error:
+                run.hold, run.why = error.retry_after or 1.0, f"the cluster asks to wait: {error}"
+                return _back(job, unclear, run.why, run.hold)
+            except answers.ClusterDown as error:
+                run.hold, run.why = _DOWN, f"cluster {error.health}: {error}"
+                return _back(job, unclear, run.why, run.hold)
+            except Conflict as error:
+                return _back(job, unclear, str(error), _DOWN)
+            except (answers.KubeError, SealBroken) as error:
+                if unclear and waiting.tries < _TRIES:
+                    return queue.Unresolved(*job.key(), str(error), _DOWN)
+                return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
+
+    async def _adopt(self, workflows: Workflows, job: Claimed, rendered: Rendered) -> queue.Outcome:
+        """The name is taken: by this attempt's own workflow, whose answer was lost, or by a stranger."""
+        try:
+            found = await workflows.get(rendered.name)
+        except answers.Missing:
+            return queue.Ended(
+                *job.key(), "lost", "its workflow existed and was removed before anybody saw how it ended"
+            )
+        except answers.KubeError as error:
+            return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", _DOWN)
+        if self._is_ours(found, job, {rendered.digest, job.waiting.digest}):
+            return queue.Created(*job.key(), rendered.name, rendered.digest, found["metadata"]["uid"])
+        return queue.Ended(
+            *job.key(),
+            "rejected",
+            f"the name {rendered.name} is taken by an object that is not this attempt's; remove it and retry",
+        )
+
+    def _is_ours(self, found: dict[str, Any], job: Claimed, digests: set[str | None]) -> bool:
+        labels = found["metadata"].get("labels") or {}
+        annotations = found["metadata"].get("annotations") or {}
+        wanted = {
+            manifest.LABEL_INSTALLATION: self._installation,
+            manifest.LABEL_UID: str(job.waiting.uid),
+            manifest.LABEL_ATTEMPT: str(job.waiting.number),
+        }
+        return wanted.items() <= labels.items() and annotations.get(manifest.ANNOTATION_DIGEST) in digests
+
+    async def _ensure_secret(self, run: _Run, job: Claimed) -> None:
+        """The launch's token on this cluster, before its first workflow there; written down before it is made."""
+        gid, cluster_id = job.waiting.gid, run.reached.cluster.id or 0
+        async with run.secrets.setdefault(gid, asyncio.Lock()):
+            if gid in run.secrets_made:
+                return
+            sealed = await asyncio.to_thread(secrets.intend, self._engine, gid, cluster_id)
+            labels = {
+                manifest.LABEL_INSTALLATION: self._installation,
+                manifest.LABEL_GID: str(gid),
+                manifest.LABEL_MANAGED_BY: manifest.MANAGED_BY,
+            }
+            data = {manifest.SECRET_KEY: self._token(sealed)}
+            await Secrets(run.reached.connection).ensure(job.renderer.secret_name, labels, data)
+            run.secrets_made.add(gid)
+
+    async def _record(self, run: _Run) -> None:
+        """Record behind: whatever has come in since the last commit goes into one transaction."""
+        ended = False
+        while not ended:
+            batch: list[queue.Outcome | None] = [await run.outcomes.get()]
+            while not run.outcomes.empty():
+                batch.append(run.outcomes.get_nowait())
+            outcomes = [outcome for outcome in batch if outcome is not None]
+            ended = len(outcomes) < len(batch)
+            if outcomes:
+                await asyncio.to_thread(self._record_batch, outcomes)
+
+    def _record_batch(self, outcomes: list[queue.Outcome]) -> None:
+        with self._engine.begin() as database:
+            queue.record(database, outcomes)
+
+
+def _back(job: Claimed, unclear: bool, reason: str, seconds: float) -> queue.Outcome:
+    """Not now: to the queue where the create surely did not happen, else it stays ours to resolve."""
+    if unclear:
+        return queue.Unresolved(*job.key(), reason, max(seconds, 1.0))
+    return queue.Returned(*job.key(), reason, seconds)
+
+
+async def _until_none(source: asyncio.Queue[Claimed | None]) -> AsyncIterator[Claimed]:
+    while (item := await source.get()) is not None:
+        yield item

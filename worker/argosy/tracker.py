@@ -1,0 +1,177 @@
+"""The tracker process: one event loop for all clusters whose lease it holds, and housekeeping.
+
+A cluster belongs to one tracker at a time, by lease. Leases are renewed by a task of their own that does nothing else, so that a slow
+list or a large flush cannot lose one; a tracker that was stopped and wakes up finds its epoch gone and writes nothing. The tracker also
+LISTENs for launches that an API server committed without knowing Redis.
+"""
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import psycopg
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from argosy.access import Clusters
+from argosy.errors import ArgosyError, Fenced
+from argosy.housekeeping import Housekeeping
+from argosy.manifest import LABEL_INSTALLATION
+from argosy.metrics import LOOP_ERRORS
+from argosy.settings import Settings
+from argosy.store import leases, registry
+from argosy.store.installation import identity
+from argosy.store.launches import CHANNEL
+from argosy.track import ClusterTracker, Tracked
+from argosy.wakeups import WakeUps
+
+log = structlog.stdlib.get_logger(__name__)
+
+_HOUSEKEEPING = "housekeeping"
+
+
+@dataclass(frozen=True)
+class _Held:
+    version: tuple[int, int]
+    task: asyncio.Task[None]
+
+
+class Tracker:
+    """One tracker process.
+
+    Args:
+        engine: Where the rows are.
+        settings: Lease and intervals.
+        wakeups: Where wake-ups go.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, wakeups: WakeUps) -> None:
+        self._engine, self._settings, self._wakeups = engine, settings, wakeups
+        self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+        self._clusters = Clusters(engine, settings)
+        self._held: dict[int, _Held] = {}
+        self._tasks: set[asyncio.Future[None]] = set()
+
+    async def run(self) -> None:
+        """Track until cancelled; then give the leases back."""
+        selector = f"{LABEL_INSTALLATION}={await asyncio.to_thread(identity, self._engine)}"
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._hold_clusters(selector))
+                tasks.create_task(self._keep_house())
+                tasks.create_task(self._listen())
+        finally:
+            for held in self._held.values():
+                held.task.cancel()
+            await asyncio.gather(*(held.task for held in self._held.values()), return_exceptions=True)
+            await self._clusters.close()
+            await asyncio.to_thread(self._release)
+
+    async def _hold_clusters(self, selector: str) -> None:
+        while True:
+            try:
+                epochs = await asyncio.to_thread(self._renew)
+            except DBAPIError as error:
+                log.warning("database away, leases not renewed", reason=str(error.orig))
+                epochs = None
+            if epochs is not None:
+                await self._match(epochs, selector)
+            await asyncio.sleep(self._settings.tracker_lease / 5)
+
+    def _renew(self) -> dict[int, tuple[int, int]]:
+        """Take or renew the lease of every registered cluster: (epoch, credential version) of those that this tracker holds."""
+        with Session(self._engine) as session:
+            clusters = registry.clusters(session)
+            epochs = {}
+            for cluster in clusters:
+                epoch = leases.acquire(
+                    session.connection(), _lease(cluster.id or 0), self._holder, self._settings.tracker_lease
+                )
+                if epoch is not None:
+                    epochs[cluster.id or 0] = (epoch, cluster.credential_version)
+            session.commit()
+        return epochs
+
+    async def _match(self, epochs: dict[int, tuple[int, int]], selector: str) -> None:
+        """Start what was won, stop what was lost, restart what has new credentials or died."""
+        for cluster_id, held in list(self._held.items()):
+            if epochs.get(cluster_id) != held.version or held.task.done():
+                held.task.cancel()
+                await asyncio.gather(held.task, return_exceptions=True)
+                del self._held[cluster_id]
+        for cluster_id, version in epochs.items():
+            if cluster_id not in self._held:
+                task = asyncio.create_task(self._track(cluster_id, version[0], selector))
+                self._held[cluster_id] = _Held(version, task)
+
+    async def _track(self, cluster_id: int, epoch: int, selector: str) -> None:
+        """The outermost loop of one cluster: what fails in it hurts no other cluster, is logged, counted and tried again."""
+        try:
+            reached = await self._clusters.reach(cluster_id)
+            tracked = Tracked(cluster_id, reached.cluster.name, _lease(cluster_id), epoch)
+            await ClusterTracker(self._engine, reached.connection, tracked, selector, self._wake_submit).run()
+        except* Fenced as group:
+            log.warning("cluster taken over by another tracker", cluster=cluster_id, reason=str(group.exceptions[0]))
+        except* ArgosyError as group:
+            log.error("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
+        except* Exception:
+            LOOP_ERRORS.labels("track").inc()
+            log.exception("tracking failed, trying again", cluster=cluster_id)
+
+    async def _keep_house(self) -> None:
+        housekeeping = Housekeeping(self._engine, self._clusters, self._wakeups)
+        while True:
+            try:
+                if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
+                    await housekeeping.round()
+            except Exception:
+                LOOP_ERRORS.labels(_HOUSEKEEPING).inc()
+                log.exception("housekeeping failed, trying again")
+            await asyncio.sleep(self._settings.housekeeping_interval)
+
+    async def _listen(self) -> None:
+        """Turn notices of committed launches into wake-ups; a notice that is missed is found by housekeeping."""
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._settings.database_url.get_secret_value(), autocommit=True, connect_timeout=5
+                ) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    async for notice in connection.notifies():
+                        await asyncio.to_thread(self._wakeups.expand, UUID(notice.payload))
+            except Exception:
+                LOOP_ERRORS.labels("listen").inc()
+                log.exception("listening for launches failed, trying again")
+                await asyncio.sleep(1)
+
+    def _wake_submit(self, cluster_id: int) -> None:
+        """Slots have come free. Redis may be away: then housekeeping wakes."""
+
+        async def send() -> None:
+            try:
+                await asyncio.to_thread(self._wakeups.submit, cluster_id)
+            except Exception:
+                LOOP_ERRORS.labels("wake").inc()
+                log.exception("wake-up not sent", cluster=cluster_id)
+
+        task = asyncio.ensure_future(send())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _acquire(self, name: str) -> int | None:
+        with self._engine.begin() as connection:
+            return leases.acquire(connection, name, self._holder, self._settings.tracker_lease)
+
+    def _release(self) -> None:
+        with self._engine.begin() as connection:
+            for cluster_id in self._held:
+                leases.release(connection, _lease(cluster_id), self._holder)
+            leases.release(connection, _HOUSEKEEPING, self._holder)
+
+
+def _lease(cluster_id: int) -> str:
+    return f"cluster/{cluster_id}"

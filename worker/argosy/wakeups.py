@@ -1,0 +1,151 @@
+"""Wake-ups: Dramatiq messages that say "look in the database". Losing one loses nothing.
+
+Redis is not in our transactions, so it carries no state: every message names a row, and housekeeping sends again what was lost
+(faults.md §1). One message does carry something, a caller's launch request, and is under our promises from the moment that a worker
+has committed it.
+
+The broker's settings are not Dramatiq's defaults, because those let the messages of a dead worker lie for half an hour on an idle system
+(maintenance is rolled with a chance of 0.1 % by other commands on the same queue only).
+"""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import dramatiq
+import structlog
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.common import current_millis
+from dramatiq.encoder import JSONEncoder
+from dramatiq.errors import DecodeError
+
+from argosy.metrics import DEAD_LETTERS
+from argosy.settings import Settings
+
+LAUNCH, EXPAND, SUBMIT = "launch", "expand", "submit"
+QUEUES = (LAUNCH, EXPAND, SUBMIT)
+"""One queue per actor of the same name: a flood of launches must not delay submits."""
+
+_MAINTENANCE_CHANCE = 20_000
+"""In a million commands. An idle consumer polls about once a second: dead workers' messages come back in a minute or two; for what they
+stand for, housekeeping is faster."""
+
+_HEARTBEAT = 30_000
+"""Milliseconds after which a silent worker's messages are given to others. A live one that was only slow does no harm: actors are
+idempotent."""
+
+_PILE = 1_000
+"""Wake-ups of one kind that may lie in Redis; more say nothing new."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+_FIELDS: dict[str, Any] = {
+    "queue_name": str,
+    "actor_name": str,
+    "args": list,
+    "kwargs": dict,
+    "options": dict,
+    "message_id": str,
+    "message_timestamp": int,
+}
+
+
+class StrictEncoder(JSONEncoder):
+    """JSON, refusing what is not a Dramatiq message in every field, so that nothing else can hurt a consumer."""
+
+    def decode(self, data: bytes) -> dict[str, Any]:
+        """Decode a message.
+
+        Raises:
+            DecodeError: It is none.
+        """
+        message = super().decode(data)
+        if not isinstance(message, dict):
+            raise DecodeError("no JSON object", data, None)
+        for name, kind in _FIELDS.items():
+            if not isinstance(message.get(name), kind):
+                raise DecodeError(f"field {name!r} is missing or no {kind.__name__}", data, None)
+        if not isinstance(message["options"].get("redis_message_id"), str):
+            raise DecodeError("options.redis_message_id is missing", data, None)
+        return {name: message[name] for name in _FIELDS}
+
+
+class Broker(RedisBroker):
+    """Dramatiq's Redis broker whose consumers dead-letter what they cannot read instead of restarting over it for ever."""
+
+    @property
+    def consumer_class(self) -> Any:
+        """The consumer."""
+        return _Consumer
+
+
+class _Consumer(_RedisConsumer):
+    def __next__(self) -> Any:
+        while True:
+            try:
+                return super().__next__()
+            except DecodeError as error:
+                self._bury(error)
+
+    def _bury(self, error: DecodeError) -> None:
+        """Move an unreadable message to the dead letters. Its id is only known as the key under which its bytes lie."""
+        DEAD_LETTERS.labels(self.queue_name).inc()
+        key = f"{self.broker.namespace}:{self.queue_name}.msgs"
+        ids = [mid.decode() for mid, data in self.broker.client.hscan_iter(key) if data == error.data]
+        log.error("message not readable, dead-lettered", queue=self.queue_name, ids=ids, reason=str(error))
+        for message_id in ids:
+            self.broker.do_nack(self.queue_name, message_id)
+
+
+def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = None) -> Broker:
+    """A broker with argosy's queues declared.
+
+    Args:
+        settings: Where Redis is.
+        middleware: For workers; who only sends needs none.
+    """
+    dramatiq.set_encoder(StrictEncoder())
+    made = Broker(  # type: ignore[no-untyped-call]
+        url=settings.redis_url.get_secret_value(),
+        middleware=middleware or [],
+        namespace="argosy",
+        maintenance_chance=_MAINTENANCE_CHANCE,
+        heartbeat_timeout=_HEARTBEAT,
+    )
+    made.client.connection_pool.connection_kwargs.update(socket_connect_timeout=3, socket_timeout=10)
+    for name in QUEUES:
+        made.declare_queue(name)
+    return made
+
+
+class WakeUps:
+    """Sends wake-ups.
+
+    Args:
+        broker: From `broker`.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def expand(self, gid: UUID) -> None:
+        """Have a worker expand a launch."""
+        self._send(EXPAND, str(gid))
+
+    def submit(self, cluster_id: int) -> None:
+        """Have a worker submit a cluster's queue."""
+        self._send(SUBMIT, cluster_id)
+
+    def _send(self, name: str, argument: str | int) -> None:
+        if self._broker.do_qsize(name) >= _PILE:
+            return
+        message: dramatiq.Message[None] = dramatiq.Message(
+            queue_name=name,
+            actor_name=name,
+            args=(argument,),
+            kwargs={},
+            options={},
+            message_id=str(uuid4()),
+            message_timestamp=current_millis(),
+        )
+        self._broker.enqueue(message)
