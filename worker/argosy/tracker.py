@@ -23,9 +23,8 @@ from argosy.housekeeping import Housekeeping
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS
 from argosy.settings import Settings
-from argosy.store import leases, registry
+from argosy.store import launches, leases, registry
 from argosy.store.installation import identity
-from argosy.store.launches import CHANNEL
 from argosy.track import ClusterTracker, Tracked
 from argosy.wakeups import WakeUps
 
@@ -140,13 +139,21 @@ class Tracker:
                 async with await psycopg.AsyncConnection.connect(
                     self._settings.database_url.get_secret_value(), autocommit=True, connect_timeout=5
                 ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
+                    await connection.execute(f"LISTEN {launches.CHANNEL}")
+                    await asyncio.to_thread(self._wake_missed)
                     async for notice in connection.notifies():
                         await asyncio.to_thread(self._wakeups.expand, UUID(notice.payload))
             except Exception:
                 LOOP_ERRORS.labels("listen").inc()
                 log.exception("listening for launches failed, trying again")
                 await asyncio.sleep(1)
+
+    def _wake_missed(self) -> None:
+        """What was committed while nobody listened."""
+        with self._engine.begin() as connection:
+            gids = launches.due(connection, 0)
+        for gid in gids:
+            self._wakeups.expand(gid)
 
     def _wake_submit(self, cluster_id: int) -> None:
         """Slots have come free. Redis may be away: then housekeeping wakes."""

@@ -83,7 +83,7 @@ class _Consumer(_RedisConsumer):
     def __next__(self) -> Any:
         while True:
             try:
-                return super().__next__()
+                return super().__next__()  # type: ignore[no-untyped-call]
             except DecodeError as error:
                 self._bury(error)
 

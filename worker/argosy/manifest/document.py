@@ -21,6 +21,11 @@ MAX_NODES = 50_000
 """Mappings, sequences and scalars after the expansion of aliases; the largest honest manifest seen has a few thousand."""
 MAX_DEPTH = 100
 
+MAX_FINDINGS = 100
+"""Of each kind; more help nobody, and a hostile manifest could have any number."""
+LONGEST_SHOWN = 60
+"""Characters of a tenant's text in a message, which goes to rows, logs and terminals."""
+
 API_VERSION = "argoproj.io/v1alpha1"
 
 Path = tuple[str | int, ...]
@@ -76,7 +81,12 @@ class Document:
 
 def spell(path: Sequence[str | int]) -> str:
     """A path as people write it: `spec.templates[0].name`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{shorten(step)}" for step in path).lstrip(".")
+
+
+def shorten(text: str) -> str:
+    """As much of a tenant's text as a finding repeats."""
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
 def parse(text: str) -> Document:
@@ -113,10 +123,12 @@ def outline(document: Document) -> Iterator[ManifestError]:
     """What keeps a mapping from being a workflow with an entrypoint."""
     body = document.body
     if body.get("kind") != "Workflow":
-        yield document.error(("kind",), f"kind must be Workflow, not {body.get('kind')!r}")
+        yield document.error(("kind",), f"kind must be Workflow, not {shorten(repr(body.get('kind')))}")
         return
     if body.get("apiVersion") != API_VERSION:
-        yield document.error(("apiVersion",), f"apiVersion must be {API_VERSION}, not {body.get('apiVersion')!r}")
+        yield document.error(
+            ("apiVersion",), f"apiVersion must be {API_VERSION}, not {shorten(repr(body.get('apiVersion')))}"
+        )
     spec = body.get("spec")
     if not isinstance(spec, dict):
         yield document.error(("spec",), "spec is missing: it holds the entrypoint and the templates")
@@ -130,7 +142,7 @@ def outline(document: Document) -> Iterator[ManifestError]:
     if not isinstance(entrypoint, str):
         yield document.error(("spec", "entrypoint"), "spec.entrypoint is missing: it names the template to start with")
     elif entrypoint not in names:
-        yield document.error(("spec", "entrypoint"), f'spec.entrypoint: there is no template "{entrypoint}"')
+        yield document.error(("spec", "entrypoint"), f'spec.entrypoint: there is no template "{shorten(entrypoint)}"')
 
 
 class _Loader(yaml.CSafeLoader):
@@ -235,7 +247,7 @@ def _entries(node: yaml.MappingNode) -> dict[str, Any]:
             continue
         key = _key(key_node)
         if key in entries:
-            raise _at(key_node, f'key "{key}" is written twice')
+            raise _at(key_node, f'key "{shorten(key)}" is written twice')
         entries[key] = _build(value_node)
     return {**merged, **entries}
 
@@ -267,7 +279,7 @@ def _scalar(node: yaml.Node) -> Scalar:
 
 def _expect_tag(node: yaml.Node, *names: str) -> None:
     if node.tag not in {_TAG + name for name in names}:
-        raise _at(node, f'tag "{node.tag.replace(_TAG, "!!")}" is not allowed here; write a plain value')
+        raise _at(node, f'tag "{shorten(node.tag.replace(_TAG, "!!"))}" is not allowed here; write a plain value')
 
 
 def _as_argo_reads(value: Any, parent: str | int = "") -> None:

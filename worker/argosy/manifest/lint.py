@@ -5,11 +5,12 @@ kind run, and their findings come in the order of the lines.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from argosy.errors import ManifestError
 from argosy.manifest.calls import calls, templates, workflow_parameters
-from argosy.manifest.document import Document, Path, load, outline, spell
+from argosy.manifest.document import MAX_FINDINGS, Document, Path, load, outline, shorten, spell
 from argosy.manifest.parameters import RESERVED
 from argosy.manifest.schema import schema_errors
 from argosy.manifest.token import plan
@@ -46,9 +47,9 @@ def check(text: str, token_in_clear: bool = False) -> Document:
 def _findings(document: Document, token_in_clear: bool) -> list[ManifestError]:
     findings = list(outline(document))
     if document.body.get("kind") == "Workflow":
-        findings += schema_errors(document)
+        findings += islice(schema_errors(document), MAX_FINDINGS)
     if isinstance(document.body.get("spec"), dict):
-        findings += _references(document)
+        findings += islice(_references(document), MAX_FINDINGS)
         findings += [] if token_in_clear else plan(document).findings
     return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
 
@@ -65,13 +66,13 @@ def _references(document: Document) -> Iterator[ManifestError]:
                 yield document.error((*template.path, kind), f'{spell((*template.path, kind))}: "image" is missing')
     for call in calls(document):
         if call.missing is not None and call.path != ("spec", "entrypoint"):
-            yield document.error(call.path, f'{spell(call.path)}: there is no template "{call.missing}"')
+            yield document.error(call.path, f'{spell(call.path)}: there is no template "{shorten(call.missing)}"')
 
 
 def _doubles(document: Document, named: list[tuple[Path, Any]], what: str) -> Iterator[ManifestError]:
     seen = set()
     for path, name in named:
         if isinstance(name, str) and name in seen:
-            yield document.error((*path, "name"), f'{spell(path)}: {what} named "{name}" is there already')
+            yield document.error((*path, "name"), f'{spell(path)}: {what} named "{shorten(name)}" is there already')
         elif isinstance(name, str):
             seen.add(name)

@@ -9,30 +9,25 @@ import difflib
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
-from itertools import islice
 from typing import Any
 
 import orjson
 from jsonschema import Draft202012Validator, ValidationError
 
 from argosy.errors import ManifestError
-from argosy.manifest.document import Document, Path, spell
-
-MAX_FINDINGS = 100
-LONGEST_SHOWN = 60
-"""Characters of a wrong value that a finding repeats."""
+from argosy.manifest.document import Document, Path, shorten, spell
 
 
 def schema_errors(document: Document) -> Iterator[ManifestError]:
-    """Where a manifest differs from Argo's schema; at most `MAX_FINDINGS`."""
-    body = {key: value for key, value in document.body.items() if key != "status"}
+    """Where a manifest differs from Argo's schema; its kind and version are known to be right, its status does not matter."""
+    body = {key: value for key, value in document.body.items() if key not in {"apiVersion", "kind", "status"}}
     if isinstance(spec := body.get("spec"), dict):
         body["spec"] = {key: value for key, value in spec.items() if key != "ttlSecondsAfterFinished"}
         old = spec.get("ttlSecondsAfterFinished", 0)
         if isinstance(old, bool) or not isinstance(old, int):
             path: Path = ("spec", "ttlSecondsAfterFinished")
             yield document.error(path, f"{spell(path)}: must be an integer, not {_shown(old)}")
-    for error in islice(_validator().iter_errors(body), MAX_FINDINGS):
+    for error in _validator().iter_errors(body):
         yield from _findings(document, error)
 
 
@@ -67,5 +62,4 @@ def _findings(document: Document, error: ValidationError) -> Iterator[ManifestEr
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
-    text = orjson.dumps(value).decode()
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+    return shorten(orjson.dumps(value).decode())

@@ -10,17 +10,17 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from argosy.errors import ManifestError
 from argosy.manifest.calls import Call, calls, templates, workflow_parameters
-from argosy.manifest.document import Document, Path, spell
+from argosy.manifest.document import MAX_FINDINGS, Document, Path, shorten, spell
 from argosy.manifest.parameters import RESERVED
 
 _TOKEN = "workflow.parameters.rest_token"  # noqa: S105
 _DUMPS = {"workflow.parameters", "workflow.parameters.json"}
 _INPUT = "inputs.parameters."
-_TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _WHOLE_TAG = re.compile(r"\{\{\s*([^{}=\s][^{}\s]*)\s*\}\}")
 _IN_EXPRESSION = re.compile(
     r"\b(workflow|inputs)\s*\??\.\s*parameters\b\s*(?:\??\.\s*([\w-]+)|(?:\?\.)?\[\s*(['\"])([^'\"]*)\3\s*\])?"
@@ -42,7 +42,7 @@ class Plan:
 
     Args:
         rewrites: Paths, from `spec` on, of the `env` entries whose value comes from the Secret.
-        findings: Uses that cannot be rewritten.
+        findings: Uses that cannot be rewritten, the first `MAX_FINDINGS`.
     """
 
     rewrites: list[Path]
@@ -57,7 +57,7 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
         given: Workflow parameters that exist besides the reserved ones and the manifest's own.
     """
     uses = _Uses(document, given)
-    findings = list(uses.broken_calls())
+    findings = list(islice(uses.broken_calls(), MAX_FINDINGS))
     rewrites = []
     for path, text in _texts(("spec",), document.spec):
         use = None if uses.is_dropped(path) else uses.find(path, text)
@@ -65,9 +65,9 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
             continue
         if uses.is_env(path) and uses.is_token(text, uses.scope(path)):
             rewrites.append(path[1:-1])
-        elif not uses.is_handed_on(path, text):
+        elif len(findings) < MAX_FINDINGS and not uses.is_handed_on(path, text):
             offset, words = use
-            findings.append(document.error(path, f"{spell(path)}: {words} {_INSTEAD}", offset))
+            findings.append(document.error(path, f"{spell(path)}: {shorten(words)} {_INSTEAD}", offset))
     return Plan(rewrites, findings)
 
 
@@ -146,14 +146,14 @@ class _Uses:
         if path[-1] in _EXPRESSION_FIELDS:
             return _in_expression(text, received)
         simple = {_TOKEN, *_DUMPS, *(_INPUT + name for name in received), *(["inputs.parameters"] if received else [])}
-        for tag in _TAG.finditer(text):
-            inside = tag[1].strip()
+        for start, tag in _tags(text):
+            inside = tag[2:-2].strip()
             if inside.startswith("="):
                 used = _in_expression(inside, received) is not None
             else:
                 used = any(part.strip() in simple for part in inside.split("{{"))
             if used:
-                return tag.start(), tag[0]
+                return start, tag
         return None
 
     def scope(self, path: Path) -> Path:
@@ -183,6 +183,14 @@ class _Uses:
                 parameter = self._document.spec["arguments"]["parameters"][index]
                 return isinstance(parameter, dict) and parameter.get("name") in RESERVED
         return False
+
+
+def _tags(text: str) -> Iterator[tuple[int, str]]:
+    """The `{{…}}` of a text as Argo's template engine cuts them, with their offsets."""
+    start = text.find("{{")
+    while start >= 0 and (end := text.find("}}", start + 2)) >= 0:
+        yield start, text[start : end + 2]
+        start = text.find("{{", end + 2)
 
 
 def _exactly(value: Any) -> str:

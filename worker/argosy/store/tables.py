@@ -173,7 +173,7 @@ class Launch(Base, table=True):
 
 
 class Job(Base, table=True):
-    """One batch of a launch."""
+    """One batch of a launch. `created_at` is the transaction's time: all jobs of a launch share it, and the ordinal orders them."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -190,7 +190,7 @@ class Job(Base, table=True):
     attempt: int = _int(1)
     cancel_requested: bool = _flag(False)
     hidden: bool = _flag(False)
-    created_at: datetime = _now()
+    created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
 
 
 class Attempt(Base, table=True):

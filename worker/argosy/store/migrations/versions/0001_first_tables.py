@@ -149,9 +149,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), server_default="1", nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("hidden", sa.Boolean(), server_default="false", nullable=False),
-        sa.Column(
-            "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
-        ),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.ForeignKeyConstraint(["gid"], ["argosy.launch.gid"], name=op.f("fk_job_gid")),
         sa.PrimaryKeyConstraint("uid", name=op.f("pk_job")),
         sa.UniqueConstraint("gid", "ordinal", name=op.f("uq_job_gid_ordinal")),

@@ -1,0 +1,79 @@
+"""Real servers for the tests that need them: one PostgreSQL and one Valkey a session, one fresh database a test."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from argosy import crypto, embedded
+from argosy.client import Client
+from argosy.settings import Settings
+from argosy.store import database
+from sqlalchemy import Engine
+
+ROOT = Path(__file__).parents[1]
+
+_databases = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A server whose database `template` is migrated."""
+    with embedded.postgres() as url:
+        _execute(url, "CREATE DATABASE template")
+        database.upgrade(Settings(database_url=_named(url, "template")))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[str]:
+    with embedded.valkey() as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres: str) -> Iterator[str]:
+    name = f"test_{next(_databases)}"
+    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE template")
+    url = _named(postgres, name)
+    # A copied template is a copied installation; each test is one of its own.
+    _execute(url, "UPDATE argosy.installation SET id = left(replace(gen_random_uuid()::text, '-', ''), 12)")
+    yield url
+    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    keys = crypto.new_keys()
+    return Settings(
+        database_url=database_url,
+        keys=keys["ARGOSY_KEYS"],
+        token_private_key=keys["ARGOSY_TOKEN_PRIVATE_KEY"],
+        token_public_key=keys["ARGOSY_TOKEN_PUBLIC_KEY"],
+        metrics_port=0,
+        metrics_host="127.0.0.1",
+    )
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    made = database.engine(settings)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    made = Client(settings)
+    yield made
+    made.close()
+
+
+def _named(url: str, name: str) -> str:
+    return url.replace("/postgres?", f"/{name}?")
+
+
+def _execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())

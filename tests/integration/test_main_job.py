@@ -1,0 +1,61 @@
+"""The main job on the simulator: a launch goes in, workflows run, every node is read back from the database."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from argosy.client import Client
+from argosy.settings import Settings
+from argosy.simulator import SimulatedCluster, SimulatedConnection
+
+from tests.conftest import ROOT
+from tests.stack import finished, running
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[SimulatedConnection]:
+    with SimulatedCluster() as cluster:
+        yield cluster.connection
+
+
+@pytest.fixture
+def registered(client: Client, simulated: SimulatedConnection) -> Client:
+    client.add_cluster(
+        name="here",
+        host=simulated.host,
+        port=simulated.port,
+        cert=simulated.ca,
+        token=simulated.token,
+        namespace=simulated.namespace,
+        default=True,
+    )
+    for file in Path(ROOT / "manifests").glob("*.yaml"):
+        client.register_algorithm(
+            name=file.stem, project=1, user=7, manifest=file.read_text(), files_per_job=3, parameters=[]
+        )
+    return client
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "status"),
+    [
+        ("hello", "Succeeded"),
+        ("count-media", "Succeeded"),
+        ("pipeline", "Succeeded"),
+        ("fan-out", "Succeeded"),
+        ("flaky", "Succeeded"),
+        ("fails", "Failed"),
+    ],
+)
+async def test_every_example_ends_as_it_should(
+    registered: Client, settings: Settings, algorithm: str, status: str
+) -> None:
+    async with running(settings):
+        launched = registered.launch(algorithm, project=1, user=7, media_ids=range(1, 11), token="secret-of-user")
+        jobs = await finished(registered, launched.gid)
+    assert [job.uid for job in jobs] == list(launched.uids or [])
+    assert [job.media_ids for job in jobs] == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
+    assert {job.status for job in jobs} == {status}
+    for job in jobs:
+        assert job.nodes
+        assert all(node.start_time and node.stop_time for node in job.nodes)

