@@ -7,10 +7,12 @@ this process (guard.py). The product only ever gets the token that `clusters/job
 
 import os
 import secrets
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -59,8 +61,8 @@ class Connection:
 class LocalCluster:
     """A JobCluster on this machine.
 
-    Its parts are `etcd`, `apiserver`, `controller_manager`, `argo` and `player`; `connection`, and `admin`, an HTTP client that
-    may do everything, are there once it has started.
+    Its parts are `etcd`, `apiserver`, `controller_manager`, `argo` and `player`; `connection`, `tls`, which trusts its
+    authority, and `admin`, an HTTP client that may do everything, are there once it has started.
 
     Args:
         directory: Everything it writes goes here, and is removed on stop; made by `start`, must not exist or be empty.
@@ -74,8 +76,10 @@ class LocalCluster:
     controller_manager: Component
     argo: Component
     player: Component
+    components: list[Component]  # all of them, in the order in which they start
     connection: Connection
     admin: httpx.Client
+    tls: ssl.SSLContext
     kubectl_path: Path
 
     def __init__(
@@ -86,7 +90,7 @@ class LocalCluster:
     ) -> None:
         # Absolute, because every part runs in the repository's directory.
         self.directory = (directory or Path(tempfile.gettempdir()) / f"argosy-{secrets.token_hex(4)}").absolute()
-        self._audit_log = audit_log and audit_log.absolute()
+        self.audit_log = audit_log and audit_log.absolute()
         self._progress = progress
         self._resources = ExitStack()
 
@@ -161,16 +165,32 @@ class LocalCluster:
         token: str = answer.json()["status"]["token"]
         return token
 
+    def compact(self) -> None:
+        """Have etcd forget its history, as the apiserver itself does every five minutes.
+
+        Continue tokens and resourceVersions from before expire once the apiserver has noticed, within 15 s.
+        """
+        etcd = self._recipe.etcd_url
+        revision = int(httpx.post(f"{etcd}/v3/kv/range", json={"key": "AA=="}).json()["header"]["revision"])
+        # The apiserver learns of compactions from this key; its watch cache would go on serving what etcd has forgotten.
+        known = {"key": b64encode(b"compact_rev_key").decode(), "value": b64encode(b"%d" % revision).decode()}
+        for path, body in (("put", known), ("compaction", {"revision": revision, "physical": True})):
+            answer = httpx.post(f"{etcd}/v3/kv/{path}", json=body)
+            if answer.is_error:
+                raise ClusterError(f"etcd did not compact: {answer.text}")
+
     def _start(self, binaries: Binaries) -> None:
         begun = time.monotonic()
         self.directory.mkdir(parents=True, exist_ok=True)
         guard = self._resources.enter_context(Guard(self.directory))
         self._resources.enter_context(hold_argo_health_port())
         self.kubectl_path = binaries.kubectl
-        self._recipe = recipe = Recipe(self.directory, binaries, guard, self._audit_log)
+        self._recipe = recipe = Recipe(self.directory, binaries, guard, self.audit_log)
         self.admin = self._resources.enter_context(recipe.admin)
+        self.tls = recipe.tls
         self.etcd, self.apiserver = recipe.etcd(), recipe.apiserver()
         self.controller_manager, self.argo, self.player = recipe.controller_manager(), recipe.argo(), recipe.player()
+        self.components = [self.etcd, self.apiserver, self.controller_manager, self.argo, self.player]
         self._progress("starting etcd and kube-apiserver")
         for component in (self.etcd, self.apiserver):
             self._launch(component)

@@ -2,34 +2,30 @@
 
 Argo's controller only ever reads a pod's status, so a process that writes believable statuses makes it walk steps, dag,
 withItems, retryStrategy and failures for real, with no container runtime and no image. Nobody answers pods/exec here, so
-Argo's own way of ending a pod does not arrive: the player ends the pods of a workflow that is over itself.
-
-How a pod behaves, first that is given (annotations of the pod, i.e. of the template's `metadata`; env of the main container):
-
-- exit code: annotation `argosy.dev/exit-code`, env `ARGOSY_EXIT_CODE`, a script or `sh -c` whose last line plainly is `exit N`,
-  or 0. A comma list goes by retry: `1,1,0` fails twice; its last entry counts for all further ones.
-- seconds it runs: annotation `argosy.dev/seconds`, env `ARGOSY_SECONDS`, or 0.
-- a script's `outputs.result`: annotation `argosy.dev/result`, or empty. Output parameters have their default, or are empty.
+Argo's own way of ending a pod does not arrive: the player ends the pods of a workflow that is over itself. How a pod behaves
+meanwhile is in behaviour.py.
 """
 
 import argparse
 import asyncio
 import datetime
 import logging
-import re
 import ssl
-import textwrap
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import orjson
 
+from clusters.local.behaviour import Json, annotations, deadline, exit_code, finished, outputs, running, seconds
+
 WORKFLOW = "workflows.argoproj.io/workflow"
 COMPLETED = "workflows.argoproj.io/completed=true"
 TERMINATED = 143  # 128 + SIGTERM
+BAD_WISH = 64  # EX_USAGE
+PAST_DEADLINE = "Pod was active on the node longer than the specified deadline"  # kubelet's words
 CONNECTIONS = 32
 REQUEST_SECONDS = 30.0
 SILENCE_SECONDS = 75.0  # the apiserver sends a bookmark about every minute
@@ -37,105 +33,16 @@ RETRY_SECONDS = 0.5
 LARGEST_EVENT = 16 * 2**20
 METADATA_ONLY = "application/json;as=PartialObjectMetadata{list};g=meta.k8s.io;v=v1"
 
-Json = dict[str, Any]
 log = logging.getLogger("player")
-
-
-def exit_code(pod: Json) -> int:
-    """The exit code a pod asks for."""
-    codes = _wish(pod, "argosy.dev/exit-code", "ARGOSY_EXIT_CODE")
-    if codes is None:
-        return _literal_exit_code(_template(pod))
-    retry = re.search(r"\((\d+)\)$", _annotations(pod).get("workflows.argoproj.io/node-name", ""))
-    by_retry = codes.split(",")
-    return int(by_retry[min(int(retry[1]) if retry else 0, len(by_retry) - 1)])
-
-
-def seconds(pod: Json) -> float:
-    """How long a pod asks to run."""
-    return float(_wish(pod, "argosy.dev/seconds", "ARGOSY_SECONDS") or 0)
-
-
-def _wish(pod: Json, annotation: str, variable: str) -> str | None:
-    return _annotations(pod).get(annotation) or _environment(pod).get(variable)
-
-
-def _annotations(pod: Json) -> Mapping[str, str]:
-    annotations: Mapping[str, str] = pod["metadata"].get("annotations", {})
-    return annotations
-
-
-def _environment(pod: Json) -> dict[str, str]:
-    main: Json = next((c for c in pod["spec"]["containers"] if c["name"] != "wait"), {})
-    return {variable["name"]: variable.get("value", "") for variable in main.get("env", [])}
-
-
-def _template(pod: Json) -> Json:
-    """The template with its parameters filled in; empty where Argo moved a large one to a ConfigMap."""
-    text = _environment(pod).get("ARGO_TEMPLATE", "")
-    template: Json = orjson.loads(text) if text.startswith("{") else {}
-    return template
-
-
-def _literal_exit_code(template: Json) -> int:
-    if "script" in template:
-        source = template["script"].get("source", "")
-    else:
-        container = template.get("container", {})
-        words = [*container.get("command", []), *container.get("args", [])]
-        source = words[2] if len(words) > 2 and words[0].endswith("sh") and words[1].endswith("c") else ""
-    last_line = textwrap.dedent(source).rstrip().rpartition("\n")[2]
-    plain = re.search(r"(?:^|[;&]\s*)(?:sys\.)?exit[ (]\s*(\d+)\)?;?$", last_line)
-    return int(plain[1]) if plain else 0
-
-
-def running(pod: Json, now: str) -> Json:
-    """The status of a pod whose init containers are done and whose containers run."""
-    return {
-        "phase": "Running",
-        "startTime": now,
-        "initContainerStatuses": [
-            _container(c, {"terminated": _terminated(0, now, now)}) for c in pod["spec"].get("initContainers", [])
-        ],
-        "containerStatuses": [_container(c, {"running": {"startedAt": now}}) for c in pod["spec"]["containers"]],
-    }
-
-
-def finished(pod: Json, started: str, now: str, code: int) -> Json:
-    """The status of a pod whose main containers ended with `code`; wait and sidecars always end with 0."""
-    helpers = {"wait", *(c["name"] for c in _template(pod).get("sidecars", []))}
-    return {
-        "phase": "Failed" if code else "Succeeded",
-        "containerStatuses": [
-            _container(c, {"terminated": _terminated(0 if c["name"] in helpers else code, started, now)})
-            for c in pod["spec"]["containers"]
-        ],
-    }
-
-
-def _container(container: Json, state: Json) -> Json:
-    return {
-        "name": container["name"],
-        "image": container.get("image", ""),
-        "imageID": "",
-        "ready": "running" in state,
-        "started": "running" in state,
-        "restartCount": 0,
-        "state": state,
-    }
-
-
-def _terminated(code: int, started: str, now: str) -> Json:
-    return {
-        "exitCode": code,
-        "reason": "Error" if code else "Completed",
-        "startedAt": started,
-        "finishedAt": now,
-    }
 
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _said(error: Exception) -> str:
+    """An error without its repr, which in aiohttp shows the request's headers, the token among them."""
+    return f"{type(error).__name__} {error}"
 
 
 @dataclass
@@ -209,40 +116,50 @@ class Player:
             play.task.cancel()
 
     async def _play(self, pod: Json, end: asyncio.Event) -> None:
-        status = pod["status"]
-        if status.get("phase") == "Running":  # by a player before this one
-            started = status["startTime"]
-        else:
+        started = pod["status"].get("startTime")  # set by a player before this one
+        if started is None:
             started = _now()
             await self._patch(pod, running(pod, started))
-        begun = datetime.datetime.fromisoformat(started)
-        left = seconds(pod) - (datetime.datetime.now(datetime.UTC) - begun).total_seconds() if seconds(pod) else 0
         try:
-            await asyncio.wait_for(end.wait(), max(left, 0))
-            code = TERMINATED
-        except TimeoutError:
-            code = exit_code(pod)
+            last = await self._run(pod, started, end)
+        except ValueError as error:
+            last = finished(pod, started, _now(), BAD_WISH, "BadWish", f"pod player: {error}")
+        await self._patch(pod, last)
+
+    async def _run(self, pod: Json, started: str, end: asyncio.Event) -> Json:
+        """Wait for the pod's end, whatever ends it, and return its last status."""
+        allowed = min(seconds(pod), deadline(pod))
+        age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(started)
+        left = allowed - age.total_seconds() if allowed else 0
+        if not end.is_set() and left > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(end.wait(), left)
+        if end.is_set():
+            return finished(pod, started, _now(), TERMINATED)
+        if allowed < seconds(pod):
+            return finished(pod, started, _now(), TERMINATED, "DeadlineExceeded", PAST_DEADLINE)
+        code = exit_code(pod)
         if code == 0:
             await self._report_outputs(pod)
-        await self._patch(pod, finished(pod, started, _now(), code))
+        return finished(pod, started, _now(), code)
 
     async def _report_outputs(self, pod: Json) -> None:
         """What the wait container does: without it a template that declares outputs never succeeds."""
-        outputs = _outputs(pod)
-        if not outputs:
+        reported = outputs(pod)
+        if not reported:
             return
         metadata = pod["metadata"]
         result = {
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "WorkflowTaskResult",
             "metadata": {
-                "name": _annotations(pod)["workflows.argoproj.io/node-id"],
+                "name": annotations(pod)["workflows.argoproj.io/node-id"],
                 "labels": {
                     WORKFLOW: metadata["labels"][WORKFLOW],
                     "workflows.argoproj.io/report-outputs-completed": "true",
                 },
             },
-            "outputs": outputs,
+            "outputs": reported,
         }
         path = f"/apis/argoproj.io/v1alpha1/namespaces/{metadata['namespace']}/workflowtaskresults"
         await self._send("POST", path, result, "application/json")
@@ -265,7 +182,7 @@ class Player:
                             log.error("%s %s: %s %s", method, path, answer.status, await answer.text())
                         return
             except (aiohttp.ClientError, TimeoutError) as error:
-                log.warning("%s %s: %r, again", method, path, error)
+                log.warning("%s %s: %s, again", method, path, _said(error))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _events(
@@ -283,7 +200,7 @@ class Player:
                 async for kind, item in self._watch(path, selector, metadata_only, version):
                     yield kind, item
             except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                log.warning("%s: %r, listing again", path, error)
+                log.warning("%s: %s, listing again", path, _said(error))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _list(self, path: str, selector: str, metadata_only: bool) -> Json:
@@ -309,20 +226,6 @@ class Player:
                     return
                 if event["type"] != "BOOKMARK":
                     yield event["type"], event["object"]
-
-
-def _outputs(pod: Json) -> Json:
-    declared = _template(pod).get("outputs", {})
-    outputs: Json = {}
-    if parameters := declared.get("parameters"):
-        outputs["parameters"] = [
-            {"name": p["name"], "value": p.get("value", p.get("valueFrom", {}).get("default", ""))} for p in parameters
-        ]
-    if artifacts := declared.get("artifacts"):
-        outputs["artifacts"] = artifacts
-    if _environment(pod).get("ARGO_INCLUDE_SCRIPT_OUTPUT") == "true":
-        outputs["result"] = _annotations(pod).get("argosy.dev/result", "")
-    return outputs
 
 
 async def play(server: str, authority: str, token: str) -> None:

@@ -72,7 +72,8 @@ class Recipe:
         self._binaries = binaries
         self._guard = guard
         self._audit_log = audit_log
-        self.port, self._etcd_port, self._peer_port = free_ports(3)
+        self.port, etcd_port, self._peer_port = free_ports(3)
+        self.etcd_url = f"http://{HOST}:{etcd_port}"
         self.tokens = {user: secrets.token_urlsafe(32) for user in USERS}
         certificate = issue_server_certificate()
         self.authority = certificate.authority
@@ -85,6 +86,7 @@ class Recipe:
             self._write(f"{user}.token", self.tokens[user])
             self._write(f"{user}.kubeconfig", self._kubeconfig_text(user))
         (directory / "logs").mkdir()
+        self.tls = ssl.create_default_context(cadata=certificate.authority)
         self.admin = self._client(self.tokens["admin"])
 
     def kubeconfig(self, user: str) -> Path:
@@ -95,7 +97,7 @@ class Recipe:
         return httpx.Client(
             base_url=f"https://{HOST}:{self.port}",
             headers={"Authorization": f"Bearer {token}"},
-            verify=ssl.create_default_context(cadata=self.authority),
+            verify=self.tls,
             timeout=REQUEST_SECONDS,
             limits=httpx.Limits(max_keepalive_connections=0),  # a kept connection would not survive the next restart
             trust_env=False,
@@ -103,7 +105,7 @@ class Recipe:
 
     def etcd(self) -> Component:
         """The store; without fsync, because nobody needs its data after the machine has crashed."""
-        client, peer = f"http://{HOST}:{self._etcd_port}", f"http://{HOST}:{self._peer_port}"
+        client, peer = self.etcd_url, f"http://{HOST}:{self._peer_port}"
         command = [
             str(self._binaries.etcd),
             "--name=local",
@@ -122,7 +124,7 @@ class Recipe:
         """The Kubernetes API."""
         command = [
             str(self._binaries.kube_apiserver),
-            f"--etcd-servers=http://{HOST}:{self._etcd_port}",
+            f"--etcd-servers={self.etcd_url}",
             f"--bind-address={HOST}",
             f"--advertise-address={HOST}",
             f"--secure-port={self.port}",

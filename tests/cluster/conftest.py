@@ -1,0 +1,101 @@
+"""Fixtures of everything that runs against a JobCluster: one suite, both kinds.
+
+The clusters live as long as the session. What keeps the tests apart is the label `argosy-test`: each has its own, its workflows and
+secrets carry it, and whatever carries it is gone after the test.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from argosy.kube.connection import Access, Connection
+from argosy.kube.secrets import Secrets
+from argosy.kube.workflows import Workflows
+from argosy.simulator import SimulatedCluster, SimulatedConnection
+from clusters.local.cluster import Connection as LocalConnection
+from clusters.local.cluster import LocalCluster
+from tests.cluster.clusters import Cluster
+from tests.cluster.manifests import LABEL
+
+KINDS = ("simulated", "local")
+POWERLESS = "known-and-powerless"
+
+
+@pytest.fixture(scope="session")
+def local_cluster() -> Iterator[LocalCluster]:
+    """The real control plane."""
+    with LocalCluster() as local:
+        yield local
+
+
+@pytest.fixture(scope="session")
+def simulated_cluster() -> Iterator[Cluster]:
+    """The simulator, as tests see every cluster."""
+    with SimulatedCluster(pod_seconds=0.05, powerless_token=POWERLESS) as simulated:
+        connection = simulated.connection
+        context = ssl.create_default_context(cadata=connection.ca)
+        url = f"https://{connection.host}:{connection.port}/simulator/compact"
+
+        def compact() -> None:
+            headers = {"Authorization": f"Bearer {connection.admin_token}"}
+            httpx.post(url, headers=headers, verify=context).raise_for_status()
+
+        yield Cluster("simulated", _access(connection), connection.admin_token, POWERLESS, compact)
+
+
+@pytest.fixture(scope="session")
+def real_cluster(local_cluster: LocalCluster) -> Cluster:
+    """The real control plane, as tests see every cluster."""
+    connection = local_cluster.connection
+    # Every namespace has this ServiceAccount, and nobody granted it anything.
+    powerless = local_cluster.token_of("default")
+    return Cluster("local", _access(connection), connection.admin_token, powerless, local_cluster.compact)
+
+
+@pytest.fixture(params=KINDS)
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """A JobCluster; the test runs once with each kind."""
+    found: Cluster = request.getfixturevalue({"simulated": "simulated_cluster", "local": "real_cluster"}[request.param])
+    return found
+
+
+@pytest.fixture
+def mine() -> str:
+    """A name that no other test has: the value of the label, and the beginning of every object's name."""
+    return f"t{uuid4().hex[:10]}"
+
+
+@pytest.fixture
+async def connection(cluster: Cluster, mine: str) -> AsyncIterator[Connection]:
+    """A connection with argosy's own token; what the test leaves behind is taken away."""
+    async with Connection(cluster.access(mine)) as opened:
+        yield opened
+        workflows, secrets = Workflows(opened), Secrets(opened)
+        page = await workflows.page(f"{LABEL}={mine}")
+        for item in page.items:
+            name, uid = item["metadata"]["name"], item["metadata"]["uid"]
+            await workflows.release(name, uid, item["metadata"].get("finalizers", []))
+            if "deletionTimestamp" not in item["metadata"]:
+                await workflows.delete(name, uid)
+        for name in await secrets.names(f"{LABEL}={mine}"):
+            await secrets.delete(name)
+
+
+@pytest.fixture
+def workflows(connection: Connection) -> Workflows:
+    """The product's own calls."""
+    return Workflows(connection)
+
+
+def _access(connection: SimulatedConnection | LocalConnection) -> Access:
+    return Access(
+        name=connection.kind,
+        namespace=connection.namespace,
+        host=connection.host,
+        port=connection.port,
+        ca=connection.ca,
+        token=connection.token,
+    )

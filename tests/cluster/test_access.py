@@ -1,0 +1,103 @@
+"""Who may do what, and what it looks like when a cluster cannot be worked with."""
+
+from dataclasses import replace
+
+import pytest
+
+from argosy.kube import answers
+from argosy.kube.answers import Health
+from argosy.kube.check import check
+from argosy.kube.connection import Access, Connection
+from argosy.kube.secrets import Secrets
+from argosy.kube.workflows import Workflows
+from argosy.simulator import certificate
+from clusters.local.ports import free_ports
+from tests.cluster.clusters import Cluster
+from tests.cluster.manifests import LABEL, container, workflow
+
+
+async def health_of(access: Access) -> answers.ClusterDown:
+    async with Connection(access) as connection:
+        with pytest.raises(answers.ClusterDown) as caught:
+            await Workflows(connection).page(LABEL)
+    return caught.value
+
+
+async def test_a_token_that_is_not_accepted_is_unauthorized(cluster: Cluster) -> None:
+    error = await health_of(cluster.access("wrong-token", "not-a-token"))
+
+    assert error.health == Health.UNAUTHORIZED
+
+
+async def test_a_certificate_of_another_authority_is_a_certificate_error(cluster: Cluster) -> None:
+    _, other_authority = certificate.issue()
+
+    error = await health_of(replace(cluster.access("wrong-ca"), ca=other_authority))
+
+    assert error.health == Health.CERTIFICATE
+
+
+async def test_a_name_that_the_certificate_does_not_hold_is_a_certificate_error(cluster: Cluster) -> None:
+    error = await health_of(replace(cluster.access("wrong-host"), host="127.0.0.2"))
+
+    assert error.health in (Health.CERTIFICATE, Health.UNREACHABLE)
+
+
+async def test_a_port_that_nobody_listens_on_is_unreachable(cluster: Cluster) -> None:
+    error = await health_of(replace(cluster.access("gone"), port=free_ports(1)[0]))
+
+    assert error.health == Health.UNREACHABLE
+
+
+async def test_a_token_without_the_role_is_forbidden_to_every_call(cluster: Cluster, mine: str) -> None:
+    async with Connection(cluster.access("powerless", cluster.powerless_token)) as connection:
+        workflows = Workflows(connection)
+        for call in (
+            workflows.page(f"{LABEL}={mine}"),
+            workflows.create(workflow(mine, container())),
+            workflows.get(mine),
+            Secrets(connection).names(f"{LABEL}={mine}"),
+        ):
+            with pytest.raises(answers.ClusterDown, match="grant the Role") as caught:
+                await call
+            assert caught.value.health == Health.FORBIDDEN
+
+
+async def test_argosys_token_sees_only_its_own_namespace(cluster: Cluster, mine: str) -> None:
+    async with Connection(replace(cluster.access("elsewhere"), namespace="default")) as connection:
+        with pytest.raises(answers.ClusterDown) as caught:
+            await Workflows(connection).create(workflow(mine, container()))
+    assert caught.value.health == Health.FORBIDDEN
+
+
+async def test_a_namespace_that_is_missing_is_told_apart_on_create(cluster: Cluster, mine: str) -> None:
+    access = replace(cluster.access("no-namespace", cluster.admin_token), namespace="no-such-namespace")
+    async with Connection(access) as connection:
+        with pytest.raises(answers.ClusterDown) as caught:
+            await Workflows(connection).create(workflow(mine, container()))
+    assert caught.value.health == Health.NAMESPACE_MISSING
+
+
+async def test_the_check_finds_a_cluster_that_argosy_can_work_with(connection: Connection) -> None:
+    report = await check(connection)
+
+    assert (report.health, report.message, report.missing_permissions) == (Health.OK, "", [])
+    assert report.crd
+    assert report.kubernetes_version.startswith("v1.")
+
+
+async def test_the_check_names_every_missing_permission(cluster: Cluster) -> None:
+    async with Connection(cluster.access("powerless", cluster.powerless_token)) as connection:
+        report = await check(connection)
+
+    assert report.health == Health.FORBIDDEN
+    assert {"create workflows", "watch workflows", "patch workflows", "create secrets"} <= set(
+        report.missing_permissions
+    )
+
+
+async def test_the_check_of_a_token_that_is_not_accepted_says_so(cluster: Cluster) -> None:
+    async with Connection(cluster.access("wrong-token", "not-a-token")) as connection:
+        report = await check(connection)
+
+    assert report.health == Health.UNAUTHORIZED
