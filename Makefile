@@ -1,0 +1,38 @@
+# Everything a person runs. Each target makes its own .venv from the committed lock; nothing else need be prepared.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check cluster lock format clean
+
+demo: .venv/ready ## run the main job here, on a simulated cluster
+	$(BIN)/argosy demo
+
+test: .venv/ready ## the whole test suite, on the simulator and on a real control plane
+	$(BIN)/python -m pytest
+
+check: .venv/ready ## format, lint, types, import order
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+cluster: .venv/ready ## build (once) and start a real control plane; Ctrl-C stops it
+	$(BIN)/python -m clusters.local up
+
+format: .venv/ready ## mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/ready ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra demo --group dev --generate-hashes --universal --python-version 3.11 \
+		--no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+
+clean: ## remove what the targets made here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "argosy needs Python 3.11 or newer; set PYTHON=…")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

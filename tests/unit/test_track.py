@@ -1,0 +1,168 @@
+"""What a sighting means, case by case: the pure half of the tracker."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from argosy.kube.status import Sighting
+from argosy.kube.workflows import FINALIZER
+from argosy.states import FINAL, TRANSITIONS, State
+from argosy.store.tracking import Known
+from argosy.track import decide
+from hypothesis import given
+from hypothesis import strategies as st
+
+UID = UUID("7233a659-e7c1-11f1-8ce4-addc122c18c0")
+CLUSTER = 1
+
+RUNNING = Known(UID, 1, CLUSTER, State.RUNNING, "job", "k1", "", "", False, True)
+SUBMITTING = replace(RUNNING, state=State.SUBMITTING, k8s_uid=None)
+SEEN = Sighting("job", "k1", UID, 1, "Running", "", "", None, None, False, False, (FINALIZER,))
+DONE = replace(SEEN, phase="Succeeded")
+
+knowns = st.builds(
+    Known,
+    st.just(UID),
+    st.just(1),
+    st.sampled_from([CLUSTER, 2]),
+    st.sampled_from(State),
+    st.sampled_from(["job", None]),
+    st.sampled_from(["k1", "k2", None]),
+    st.just(""),
+    st.just(""),
+    st.booleans(),
+    st.booleans(),
+)
+sightings = st.builds(
+    Sighting,
+    st.just("job"),
+    st.sampled_from(["k1", "k2"]),
+    st.just(UID),
+    st.just(1),
+    st.sampled_from(["", "Pending", "Running", "Succeeded", "Failed", "Error", "Strange"]),
+    st.just(""),
+    st.just(""),
+    st.none(),
+    st.none(),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([(), (FINALIZER,)]),
+    st.booleans(),
+)
+
+
+@given(knowns, sightings)
+def test_no_sighting_makes_a_transition_that_the_table_does_not_have(known: Known, seen: Sighting) -> None:
+    verdict = decide(known, seen, CLUSTER)
+    if verdict.change is not None and verdict.change.state != known.state:
+        assert verdict.change.state in TRANSITIONS[known.state]
+
+
+@given(knowns, sightings)
+def test_another_objects_sighting_changes_no_attempt(known: Known, seen: Sighting) -> None:
+    if known.k8s_uid is not None and known.k8s_uid != seen.k8s_uid:
+        verdict = decide(known, seen, CLUSTER)
+        assert verdict.change is None
+        assert not verdict.nodes
+
+
+@given(knowns, sightings)
+def test_the_finalizer_stays_until_the_end_is_recorded(known: Known, seen: Sighting) -> None:
+    verdict = decide(known, seen, CLUSTER)
+    if verdict.release and known.k8s_uid == seen.k8s_uid and known.cluster_id == CLUSTER:
+        assert (verdict.change.state if verdict.change else known.state) in FINAL
+
+
+@given(knowns, sightings)
+def test_nothing_is_asked_of_an_object_that_is_gone(known: Known, seen: Sighting) -> None:
+    if seen.gone:
+        verdict = decide(known, seen, CLUSTER)
+        assert not verdict.terminate
+        assert not verdict.release
+
+
+def test_the_first_sighting_of_a_submitting_attempt_records_its_uid() -> None:
+    change = decide(SUBMITTING, SEEN, CLUSTER).change
+    assert change is not None
+    assert (change.state, change.k8s_uid) == (State.RUNNING, "k1")
+
+
+def test_a_finished_workflow_is_recorded_and_released() -> None:
+    verdict = decide(RUNNING, DONE, CLUSTER)
+    assert verdict.change is not None
+    assert verdict.change.state is State.SUCCEEDED
+    assert verdict.nodes
+    assert verdict.release
+    assert not verdict.terminate
+
+
+def test_a_deleted_event_with_last_phase_running_is_deleted() -> None:
+    change = decide(RUNNING, replace(SEEN, gone=True), CLUSTER).change
+    assert change is not None
+    assert change.state is State.DELETED
+
+
+def test_a_deleted_event_of_a_finished_workflow_keeps_how_it_ended() -> None:
+    change = decide(RUNNING, replace(DONE, gone=True), CLUSTER).change
+    assert change is not None
+    assert change.state is State.SUCCEEDED
+
+
+def test_a_running_workflow_with_a_deletion_timestamp_is_deleted_terminated_and_released() -> None:
+    verdict = decide(RUNNING, replace(SEEN, deleting=True), CLUSTER)
+    assert verdict.change is not None
+    assert verdict.change.state is State.DELETED
+    assert verdict.terminate
+    assert verdict.release
+    assert not verdict.stranger
+
+
+def test_a_living_stranger_is_terminated_with_an_alarm_and_the_attempt_is_left_alone() -> None:
+    verdict = decide(RUNNING, replace(SEEN, k8s_uid="other"), CLUSTER)
+    assert verdict.change is None
+    assert verdict.terminate
+    assert verdict.stranger
+
+
+def test_a_workflow_of_ours_that_the_database_does_not_know_is_a_stranger() -> None:
+    verdict = decide(None, SEEN, CLUSTER)
+    assert verdict.terminate
+    assert verdict.stranger
+
+
+def test_the_same_attempt_on_another_cluster_is_a_stranger() -> None:
+    assert decide(replace(RUNNING, cluster_id=2), SEEN, CLUSTER).stranger
+
+
+def test_a_final_job_that_is_seen_running_is_terminated_with_an_alarm() -> None:
+    verdict = decide(replace(RUNNING, state=State.SUCCEEDED), SEEN, CLUSTER)
+    assert verdict.change is None
+    assert verdict.terminate
+    assert verdict.stranger
+
+
+def test_a_lost_job_reopens_when_its_uid_is_seen_again() -> None:
+    verdict = decide(replace(RUNNING, state=State.LOST), SEEN, CLUSTER)
+    assert verdict.change is not None
+    assert verdict.change.state is State.RUNNING
+    assert not verdict.terminate
+
+
+def test_an_older_attempt_never_reopens_and_is_terminated_when_alive() -> None:
+    verdict = decide(replace(RUNNING, state=State.LOST, newest=False), SEEN, CLUSTER)
+    assert verdict.change is None
+    assert verdict.terminate
+
+
+def test_a_job_to_be_cancelled_is_terminated_until_it_is_shut_down() -> None:
+    known = replace(RUNNING, cancel_requested=True)
+    assert decide(known, SEEN, CLUSTER).terminate
+    assert not decide(known, replace(SEEN, shutdown=True), CLUSTER).terminate
+
+
+def test_a_sighting_that_says_nothing_new_is_not_written() -> None:
+    assert decide(RUNNING, SEEN, CLUSTER).change is None
+
+
+def test_a_queued_attempts_workflow_is_left_to_the_create_that_will_find_its_name_taken() -> None:
+    verdict = decide(replace(SUBMITTING, state=State.QUEUED), SEEN, CLUSTER)
+    assert verdict == type(verdict)()
