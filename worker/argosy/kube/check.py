@@ -44,6 +44,7 @@ async def check(connection: Connection) -> Report:
         if report.missing_permissions:
             raise ClusterDown(Health.FORBIDDEN, "missing permissions: " + ", ".join(report.missing_permissions))
         report.argo_version = await _argo_version(connection)
+        report.crd = True  # just listed; discovery learns of a new CRD some seconds after it is served
     except ClusterDown as error:
         report.health, report.message = error.health, str(error)
     except KubeError as error:
