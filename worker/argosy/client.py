@@ -389,8 +389,10 @@ def _validated(model: type[M], fields: dict[str, Any]) -> M:
 
 def _dbapi(connection: Any) -> Any:
     """The DB-API connection inside what the caller has: SQLAlchemy's session or connection, else the thing itself."""
-    if isinstance(connection, Session) or hasattr(connection, "get_bind"):
+    if hasattr(connection, "get_bind"):
         connection = connection.connection()
+    if hasattr(connection, "in_transaction") and not connection.in_transaction():
+        connection.begin()
     driver = getattr(getattr(connection, "connection", None), "driver_connection", None)
     return connection if driver is None else driver
 

@@ -1,0 +1,246 @@
+"""Stage 1 on a real PostgreSQL: what a launch freezes, and how one that can't work ends."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid1
+
+import pytest
+from argosy.client import Client
+from argosy.errors import Conflict, InvalidRequest
+from argosy.launch import Launching, expand
+from argosy.media import RestMediaSource
+from argosy.settings import Settings
+from argosy.shapes import JobShape
+from argosy.simulator.certificate import issue
+from sqlalchemy import Engine, text
+
+from tests.conftest import ROOT
+from tests.integration.api_server import ApiServer, serving
+
+_, CA = issue()
+HELLO = (ROOT / "manifests" / "hello.yaml").read_text()
+
+
+@pytest.fixture
+def api() -> Iterator[ApiServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def stage(engine: Engine, settings: Settings, api: ApiServer) -> Launching:
+    configured = settings.model_copy(update={"rest_url": api.url, "media_page": 4})
+    return Launching(engine, configured, RestMediaSource(configured))
+
+
+@pytest.fixture
+def registered(client: Client) -> Client:
+    client.add_cluster(name="c", host="127.0.0.1", cert=CA, token="t", default=True)
+    client.register_algorithm(name="hello", project=1, user=7, manifest=HELLO, files_per_job=3)
+    return client
+
+
+def outcome(client: Client, gid: object) -> tuple[str, str]:
+    (launch,) = (launch for launch in client.launches() if launch.gid == gid)
+    return launch.state, launch.reason
+
+
+def jobs(client: Client) -> list[JobShape]:
+    return client.list(limit=1000)
+
+
+def test_media_keep_their_order_and_the_first_of_a_double_wins(registered: Client, stage: Launching) -> None:
+    launched = registered.launch("hello", project=1, user=7, media_ids=[9, 3, 9, 1, 3, 4, 5])
+    assert expand(stage, launched.gid) is not None
+    assert [job.media_ids for job in jobs(registered)] == [[9, 3, 1], [4, 5]]
+    assert [job.uid for job in jobs(registered)] == list(launched.uids or [])
+
+
+def test_a_query_is_resolved_page_by_page_with_the_users_token(
+    registered: Client, stage: Launching, api: ApiServer
+) -> None:
+    api.media = list(range(10, 20))
+    launched = registered.launch("hello", project=1, user=7, media_query="type=3&search=fish", token="user-token")
+    assert launched.uids is None
+    expand(stage, launched.gid)
+    assert [medium for job in jobs(registered) for medium in job.media_ids] == api.media
+    assert [asked.get("after") for asked in api.asked] == [None, ["13"], ["17"], ["19"]]
+    assert all(asked["search"] == ["fish"] for asked in api.asked)
+    assert set(api.tokens) == {"Token user-token"}
+
+
+def test_neither_ids_nor_query_means_all_media_of_the_project(
+    registered: Client, stage: Launching, api: ApiServer
+) -> None:
+    api.media = [1, 2, 3, 4]
+    expand(stage, registered.launch("hello", project=1, user=7).gid)
+    assert [job.media_ids for job in jobs(registered)] == [[1, 2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"algorithm_name": "helo"}, "unknown algorithm 'helo' in project 1; registered: hello"),
+        ({"algorithm_name": "hello", "project": 2}, "unknown algorithm 'hello' in project 2"),
+        ({"media_ids": []}, "no media"),
+        ({"extra_params": [{"name": "gid", "value": 1}]}, "gid"),
+        ({"extra_params": [{"name": "x", "value": 1}, {"name": "x", "value": 2}]}, "x"),
+        ({"extra_params": [{"name": "x", "value": "{{=1}}"}]}, "{{"),
+    ],
+)
+def test_a_launch_that_cannot_work_is_rejected_with_the_reason_and_leaves_no_job(
+    registered: Client, stage: Launching, request_: dict[str, object], words: str
+) -> None:
+    launched = registered.launch(
+        **{"algorithm_name": "hello", "project": 1, "user": 7, "media_ids": [1]} | request_  # type: ignore[arg-type]
+    )
+    assert expand(stage, launched.gid) is None
+    state, reason = outcome(registered, launched.gid)
+    assert state == "rejected"
+    assert words in reason
+    assert jobs(registered) == []
+
+
+def test_get_of_a_rejected_launchs_job_answers_rejected_with_the_reason(registered: Client, stage: Launching) -> None:
+    launched = registered.launch(
+        "hello", project=1, user=7, media_ids=[1, 2, 3, 4], extra_params=[{"name": "gid", "value": 1}]
+    )
+    assert launched.uids is not None
+    assert registered.get(launched.uids[1]).status == "Queued"
+    expand(stage, launched.gid)
+    job = registered.get(launched.uids[1])
+    assert job.status == "Rejected"
+    assert "gid" in job.message
+
+
+def test_media_ids_that_no_env_string_can_hold_are_rejected_with_the_size_that_fits(
+    registered: Client, stage: Launching
+) -> None:
+    registered.update_algorithm("hello", files_per_job=50_000)
+    media = range(1_000_000, 1_050_000)
+    launched = registered.launch("hello", project=1, user=7, media_ids=media)
+    expand(stage, launched.gid)
+    state, reason = outcome(registered, launched.gid)
+    assert state == "rejected"
+    fits = int(reason.split("files_per_job up to ")[1].split()[0])
+    assert len(",".join(map(str, media[:fits]))) <= 120 * 1024
+    registered.update_algorithm("hello", files_per_job=fits)
+    again = registered.launch("hello", project=1, user=7, media_ids=media)
+    assert expand(stage, again.gid) is not None
+
+
+def test_the_same_request_with_the_same_gid_is_one_launch(registered: Client, stage: Launching) -> None:
+    gid = uuid1()
+    first = registered.launch("hello", project=1, user=7, media_ids=[1, 2], gid=gid, token="a")
+    second = registered.launch("hello", project=1, user=7, media_ids=[1, 2], gid=gid, token="a")
+    assert (first.new, second.new) == (True, False)
+    assert expand(stage, gid) is not None
+    assert expand(stage, gid) is None
+    assert len(jobs(registered)) == 1
+
+
+def test_a_gid_of_another_request_is_refused(registered: Client) -> None:
+    gid = uuid1()
+    registered.launch("hello", project=1, user=7, media_ids=[1], gid=gid)
+    with pytest.raises(Conflict, match="belongs to another launch"):
+        registered.launch("hello", project=2, user=7, media_ids=[1], gid=gid)
+
+
+def test_many_workers_expanding_one_launch_make_its_jobs_once(registered: Client, stage: Launching) -> None:
+    launched = registered.launch("hello", project=1, user=7, media_ids=range(300))
+    with ThreadPoolExecutor(4) as pool:
+        grown = list(pool.map(lambda _: expand(stage, launched.gid), range(8)))
+    assert len([cluster for cluster in grown if cluster is not None]) == 1
+    assert [job.uid for job in jobs(registered)] == list(launched.uids or [])
+
+
+def test_what_was_frozen_is_not_changed_by_the_algorithm(registered: Client, stage: Launching, engine: Engine) -> None:
+    launched = registered.launch("hello", project=1, user=7, media_ids=range(6))
+    registered.update_algorithm("hello", files_per_job=1)
+    expand(stage, launched.gid)
+    registered.remove_algorithm("hello")
+    assert [job.media_ids for job in jobs(registered)] == [[0, 1, 2], [3, 4, 5]]
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT manifest FROM argosy.launch")).scalar_one() == HELLO
+
+
+def test_an_api_server_that_is_away_postpones_the_launch_with_the_reason_in_sight(
+    registered: Client, stage: Launching, api: ApiServer
+) -> None:
+    api.status, api.media = 503, [1]
+    launched = registered.launch("hello", project=1, user=7)
+    expand(stage, launched.gid)
+    state, reason = outcome(registered, launched.gid)
+    assert state == "accepted"
+    assert "HTTP 503" in reason
+    api.status = 200
+    assert expand(stage, launched.gid) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b'[{"id": 2}, {"id": 1}]', "order"),
+        (b'{"a": 1}', "no list"),
+        (b"<html>", "no list"),
+        (b'[{"id": "x"}]', "no integer"),
+    ],
+)
+def test_a_media_answer_that_would_lose_media_is_not_believed(
+    registered: Client, stage: Launching, api: ApiServer, answer: bytes, words: str
+) -> None:
+    api.answer = answer
+    launched = registered.launch("hello", project=1, user=7)
+    expand(stage, launched.gid)
+    state, reason = outcome(registered, launched.gid)
+    assert state == "accepted"
+    assert words in reason
+
+
+def test_a_refused_query_rejects_the_launch_with_the_servers_words(
+    registered: Client, stage: Launching, api: ApiServer
+) -> None:
+    api.status, api.answer = 400, b'{"message": "unknown section"}'
+    launched = registered.launch("hello", project=1, user=7, media_query="section=x")
+    expand(stage, launched.gid)
+    assert outcome(registered, launched.gid)[0] == "rejected"
+    assert "unknown section" in outcome(registered, launched.gid)[1]
+
+
+def test_a_launch_lives_and_dies_with_the_callers_transaction(registered: Client, engine: Engine) -> None:
+    with engine.connect() as connection:
+        gone = registered.launch("hello", project=1, user=7, media_ids=[1], connection=connection)
+        connection.rollback()
+        kept = registered.launch("hello", project=1, user=7, media_ids=[1], connection=connection)
+        connection.commit()
+    assert {launch.gid for launch in registered.launches()} == {kept.gid}
+    assert gone.uids is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"gid": "5d2a8a00-c9b1-41f0-8de9-0242ac120002"}, "gid: Value error, must be a version-1 UUID"),
+        ({"gid": "fffffff0-ffff-1fff-8de9-0242ac120002"}, "more than an hour ahead"),
+        ({"media_ids": [-1]}, "media_ids.0"),
+        ({"media_ids": [1], "media_query": "x"}, "not both"),
+        ({"extra_params": [{"name": "x", "valeu": 1}]}, "extra_params.0.valeu: no such field"),
+        ({"project": "x"}, "project"),
+    ],
+)
+def test_a_malformed_request_is_refused_by_field(registered: Client, fields: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        registered.launch("hello", **{"project": 1, "user": 7} | fields)  # type: ignore[arg-type]
+    assert registered.launches() == []
+
+
+def test_no_token_is_at_rest_in_clear(registered: Client, engine: Engine) -> None:
+    registered.launch("hello", project=1, user=7, media_ids=[1], token="canary-of-the-user")
+    registered.update_cluster("c", token="canary-of-the-cluster")
+    with engine.connect() as connection:
+        for table in ("launch", "cluster"):
+            rows = connection.execute(text(f"SELECT t::text FROM argosy.{table} t")).scalars().all()
+            assert rows
+            for row in rows:
+                assert "canary" not in row
+                assert b"canary".hex() not in row
