@@ -51,7 +51,7 @@ _FINAL = (Unprocessable, NotFound)
 
 
 class _Stages:
-    """What the actors of one process share; made after the fork, because neither pools nor event loops survive one."""
+    """What the actors of one process share."""
 
     def __init__(self, configured: settings.Settings, wakeups: WakeUps) -> None:
         self.settings, self.wakeups = configured, wakeups
@@ -66,8 +66,12 @@ class _Stages:
         )
 
 
-class _Boot(Middleware):
-    """Makes the stages when a worker process has booted."""
+class Boot(Middleware):
+    """Makes the stages when a worker process has booted, not before: neither pools nor event loops survive a fork.
+
+    Args:
+        configured: The settings of this process.
+    """
 
     def __init__(self, configured: settings.Settings) -> None:
         self.settings = configured
@@ -84,6 +88,7 @@ class _Boot(Middleware):
             self.stages.engine.dispose()
 
     def get(self) -> _Stages:
+        """The stages of this process."""
         if self.stages is None:
             raise RuntimeError("an actor ran before its worker booted")
         return self.stages
@@ -93,7 +98,7 @@ def setup() -> None:
     """Make the broker and its actors; called by Dramatiq in each process."""
     configured = settings.load()
     log.configure(configured)
-    boot = _Boot(configured)
+    boot = Boot(configured)
     made = broker(
         configured,
         [
@@ -111,7 +116,7 @@ def setup() -> None:
     declare(made, boot)
 
 
-def declare(made: Broker, boot: _Boot) -> None:
+def declare(made: Broker, boot: Boot) -> None:
     """Declare the actors on a broker. They take any arguments, so that a malformed message is refused by name, not by a TypeError."""
 
     def run_launch(*args: object, **kwargs: object) -> None:

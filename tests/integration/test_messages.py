@@ -1,0 +1,107 @@
+"""Messages on a real Valkey, consumed by a real Dramatiq worker: what is malformed hurts nobody."""
+
+import json
+from collections.abc import Iterator
+from uuid import uuid1, uuid4
+
+import dramatiq
+import pytest
+from argosy import actors
+from argosy.client import Client
+from argosy.settings import Settings
+from argosy.wakeups import LAUNCH, QUEUES, Broker, broker
+from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
+
+from tests.stack import until
+
+
+@pytest.fixture
+def pool(settings: Settings, valkey: str) -> Iterator[Broker]:
+    """A worker of two threads on all queues of an empty Redis."""
+    configured = settings.model_copy(update={"redis_url": settings.redis_url.__class__(valkey)})
+    boot = actors.Boot(configured)
+    made = broker(configured, [Retries(max_retries=0), CurrentMessage(), AsyncIO(), boot])
+    made.client.flushall()
+    actors.declare(made, boot)
+    worker = dramatiq.Worker(made, worker_threads=2, worker_timeout=100)
+    worker.start()
+    yield made
+    worker.stop()
+
+
+def push(pool: Broker, data: bytes, queue: str = LAUNCH, message_id: str = "") -> str:
+    """As a producer in another language would: the bytes under an id, the id into the queue."""
+    message_id = message_id or str(uuid4())
+    pool.client.hset(f"argosy:{queue}.msgs", message_id, data)
+    pool.client.rpush(f"argosy:{queue}", message_id)
+    return message_id
+
+
+def envelope(queue: str, args: list[object]) -> tuple[str, bytes]:
+    message_id = str(uuid4())
+    return message_id, json.dumps(
+        {
+            "queue_name": queue,
+            "actor_name": queue,
+            "args": args,
+            "kwargs": {},
+            "options": {"redis_message_id": message_id},
+            "message_id": str(uuid4()),
+            "message_timestamp": 0,
+        }
+    ).encode()
+
+
+def send(pool: Broker, queue: str, args: list[object]) -> str:
+    message_id, message = envelope(queue, args)
+    return push(pool, message, queue, message_id)
+
+
+def dead(pool: Broker, queue: str = LAUNCH) -> set[str]:
+    return {member.decode() for member in pool.client.zrange(f"argosy:{queue}.XQ", 0, -1)}
+
+
+def request(**fields: object) -> dict[str, object]:
+    return {"gid": str(uuid1()), "project": 1, "user": 7, "algorithm_name": "hello", "media_ids": [1]} | fields
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no json", b"[]", b"{}", b'{"queue_name": 1}', b"\xff\xfe", b'{"queue_name": "launch", "actor_name": "launch"}'],
+)
+async def test_bytes_that_are_no_message_are_dead_lettered_once_and_the_pool_goes_on(
+    pool: Broker, client: Client, data: bytes
+) -> None:
+    bad = push(pool, data)
+    good = request()
+    send(pool, LAUNCH, [good])
+    await until(lambda: dead(pool), lambda ids: bad in ids, 10)
+    await until(lambda: client.launches(), lambda found: [str(f.gid) for f in found] == [good["gid"]], 10)
+    assert dead(pool) == {bad}
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], [1, 2], [{"gid": "x"}], ["text"], [request(version=2)], [request(surprise=1)], [request(media_ids=["a"])]],
+)
+async def test_a_message_with_a_malformed_request_is_dead_lettered_and_leaves_no_launch(
+    pool: Broker, client: Client, args: list[object]
+) -> None:
+    message_id = send(pool, LAUNCH, args)
+    await until(lambda: dead(pool), lambda ids: message_id in ids, 10)
+    assert client.launches() == []
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+async def test_a_wake_up_that_names_nothing_is_dead_lettered(pool: Broker, queue: str) -> None:
+    message_id = send(pool, queue, [{"no": "row"}])
+    await until(lambda: dead(pool, queue), lambda ids: message_id in ids, 10)
+
+
+async def test_a_redelivered_launch_message_is_one_launch(pool: Broker, client: Client) -> None:
+    same = request()
+    for _ in range(3):
+        send(pool, LAUNCH, [same])
+    await until(lambda: [launch.state for launch in client.launches()], lambda states: states == ["rejected"], 10)
+    await until(lambda: pool.do_qsize(LAUNCH), lambda size: size == 0, 10)
+    assert dead(pool) == set()
