@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
-
 from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.simulator import SimulatedCluster, SimulatedConnection
+
 from clusters.local.cluster import Connection as LocalConnection
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster
@@ -25,9 +25,9 @@ POWERLESS = "known-and-powerless"
 
 
 @pytest.fixture(scope="session")
-def local_cluster() -> Iterator[LocalCluster]:
-    """The real control plane."""
-    with LocalCluster() as local:
+def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """The real control plane, with an audit log of who did what."""
+    with LocalCluster(audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
         yield local
 
 
@@ -50,8 +50,10 @@ def simulated_cluster() -> Iterator[Cluster]:
 def real_cluster(local_cluster: LocalCluster) -> Cluster:
     """The real control plane, as tests see every cluster."""
     connection = local_cluster.connection
-    # Every namespace has this ServiceAccount, and nobody granted it anything.
-    powerless = local_cluster.token_of("default")
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": POWERLESS}}
+    path = f"/api/v1/namespaces/{connection.namespace}/serviceaccounts"
+    local_cluster.admin.post(path, json=account).raise_for_status()
+    powerless = local_cluster.token_of(POWERLESS)
     return Cluster("local", _access(connection), connection.admin_token, powerless, local_cluster.compact)
 
 

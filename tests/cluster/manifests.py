@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
-
 from argosy.kube.workflows import Object, Workflows
 
 LABEL = "argosy-test"
@@ -81,7 +80,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]], state: Callable[[
     """Return when a condition holds; fail with the state when it does not in time."""
     try:
         async with asyncio.timeout(_PATIENCE):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - another process fulfils it
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise AssertionError(f"not within {_PATIENCE} s; {state()}") from None

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-
 from argosy.kube import answers
 from argosy.kube.answers import Health
 from argosy.kube.check import check
@@ -11,7 +10,8 @@ from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.simulator import certificate
-from clusters.local.ports import free_ports
+
+from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import LABEL, container, workflow
 

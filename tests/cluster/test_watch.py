@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
-
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Event, Workflows
+
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, LABEL, container, ended, running, workflow
 
@@ -24,6 +24,13 @@ async def until(events: AsyncIterator[Event], kind: str, name: str) -> list[Even
             if event.type == kind and event.object["metadata"].get("name") == name:
                 return collected
     raise AssertionError(f"the watch ended without {kind} {name}: {collected}")
+
+
+async def first_event(workflows: Workflows, mine: str, version: str, silence: float = PATIENCE) -> Event:
+    """What a watch from a version tells first, of something that happens after it began."""
+    async with workflows.watch(f"{LABEL}={mine}", version, silence) as events, asyncio.timeout(PATIENCE):
+        await workflows.create(workflow(f"{mine}-during", container()))
+        return await anext(events)
 
 
 async def relabel(connection: Connection, name: str, label: str | None) -> None:
@@ -72,12 +79,11 @@ async def test_a_watch_taken_up_at_the_last_version_seen_misses_and_repeats_noth
 
 async def test_a_bookmark_is_a_version_to_go_on_from(workflows: Workflows, connection: Connection, mine: str) -> None:
     start = (await workflows.page(f"{LABEL}={mine}")).resource_version
-    await workflows.create(workflow(f"{mine}-other", container()))
-    await ended(workflows, f"{mine}-other")
     path = f"/apis/argoproj.io/v1alpha1/namespaces/{connection.access.namespace}/workflows"
-    # The server sends one shortly before the end of the watch, too, and the end here is near.
-    query = {"watch": "1", "labelSelector": f"{LABEL}={mine}", "resourceVersion": start, "timeoutSeconds": "4"}
+    # The server sends one a minute, and one shortly before the end of the watch, which is near here.
+    query = {"watch": "1", "labelSelector": f"{LABEL}={mine}", "resourceVersion": start, "timeoutSeconds": "5"}
     async with connection.stream("workflows", path, query | {"allowWatchBookmarks": "true"}, PATIENCE) as lines:
+        await workflows.create(workflow(f"{mine}-during", container(seconds=FOR_EVER)))
         told = [orjson.loads(line) async for line in lines]
 
     marks = [event["object"] for event in told if event["type"] == "BOOKMARK"]
@@ -145,9 +151,7 @@ async def test_a_watch_from_a_version_that_is_no_longer_known_is_expired_inside_
     await workflows.create(workflow(mine, container()))
 
     with pytest.raises(answers.Expired, match="too old resource version"):
-        async with workflows.watch(f"{LABEL}={mine}", "1") as events, asyncio.timeout(PATIENCE):
-            async for _ in events:
-                pass
+        await first_event(workflows, mine, "1")
 
 
 async def test_a_list_of_a_version_from_the_future_is_future_version(connection: Connection, mine: str) -> None:
@@ -161,7 +165,4 @@ async def test_a_watch_from_a_version_in_the_future_is_silent_and_only_our_limit
     workflows: Workflows, mine: str
 ) -> None:
     with pytest.raises(answers.Unclear):
-        async with workflows.watch(f"{LABEL}={mine}", "999999999999", silence=3) as events, asyncio.timeout(PATIENCE):
-            await workflows.create(workflow(mine, container()))
-            async for event in events:
-                raise AssertionError(f"the server told of {event}")
+        await first_event(workflows, mine, "999999999999", silence=3)
