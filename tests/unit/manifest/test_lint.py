@@ -1,0 +1,176 @@
+"""Everything wrong at once, in the order of the lines."""
+
+import pytest
+from argosy.errors import ManifestError
+from argosy.manifest import check, lint
+from argosy.manifest.document import MAX_FINDINGS
+
+from tests.unit.manifest.samples import HEAD, ONE_CONTAINER, TATOR
+
+
+def findings(text: str) -> list[tuple[int | None, str]]:
+    return [(error.line, error.problem) for error in lint(text)]
+
+
+@pytest.mark.parametrize("text", [ONE_CONTAINER, TATOR])
+def test_a_good_manifest_has_no_findings(text: str) -> None:
+    assert lint(text) == []
+
+
+def test_a_misspelt_field_is_found_with_its_line_and_the_right_name() -> None:
+    assert findings(ONE_CONTAINER.replace("container:", "conatiner:")) == [
+        (7, 'spec.templates[0].conatiner: unknown field; did you mean "container"?')
+    ]
+
+
+def test_the_message_of_a_finding_begins_with_its_place() -> None:
+    (error,) = lint(ONE_CONTAINER.replace("container:", "conatiner:"))
+    assert str(error).startswith("manifest: line 7, column 7: spec.templates[0].conatiner")
+
+
+@pytest.mark.parametrize(
+    ("tail", "line", "problem"),
+    [
+        ("        zzz: 1\n", 9, "spec.templates[0].container.zzz: unknown field"),
+        (
+            "        env: [{name: N, value: 3}]\n",
+            9,
+            "spec.templates[0].container.env[0].value: must be string, not 3: put it in quotes",
+        ),
+        ("        env: {N: x}\n", 9, "spec.templates[0].container.env: must be array, not a mapping"),
+        ("        env: [{value: x}]\n", 9, 'spec.templates[0].container.env[0]: "name" is missing'),
+        ("  parallelism: many\n", 9, 'spec.parallelism: must be integer, not "many"'),
+        ("  ttlSecondsAfterFinished: soon\n", 9, 'spec.ttlSecondsAfterFinished: must be an integer, not "soon"'),
+        (
+            "  volumes: [{name: v, emptyDri: {}}]\n",
+            9,
+            'spec.volumes[0].emptyDri: unknown field; did you mean "emptyDir"?',
+        ),
+        ("speck: {}\n", 9, 'speck: unknown field; did you mean "spec"?'),
+        ("    - name: other\n      retryStrategy: {limit: [1]}\n      suspend: {}\n", 10, None),
+    ],
+)
+def test_what_argos_schema_does_not_allow_is_found(tail: str, line: int, problem: str | None) -> None:
+    found = findings(ONE_CONTAINER + tail)
+    assert [where for where, _ in found] == [line]
+    assert problem is None or found == [(line, problem)]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "        resources: {limits: {cpu: 0.5, memory: 1Gi}, requests: {cpu: 1}}\n",
+        "  arguments: {parameters: [{name: a, value: 1}, {name: b, value: true}]}\n",
+        "  ttlSecondsAfterFinished: 60\n",
+        "  volumes: [{name: v, emptyDir: }]\n",
+        "status: {phase: Succeeded, whatever: 1}\n",
+        "      retryStrategy: {limit: 2}\n",
+        '      retryStrategy: {limit: "2"}\n',
+        "    - {name: p, plugin: {anything: {goes: here}}}\n",
+        "    - {name: f, steps: [[{name: a, template: main, withItems: [1, x, {a: b}]}]]}\n",
+        "  templateDefaults: {container: {imagePullPolicy: Always}}\n",
+    ],
+)
+def test_what_argo_reads_is_allowed(tail: str) -> None:
+    assert lint(ONE_CONTAINER + tail) == []
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "    - name: s\n      steps: [[{name: a, template: nope}]]\n",
+        "    - name: s\n      dag: {tasks: [{name: a, template: nope}]}\n",
+        "    - name: s\n      steps: [[{name: a, inline: {steps: [[{name: b, template: nope}]]}}]]\n",
+        "    - name: s\n      steps: [[{name: a, template: main, onExit: nope}]]\n",
+        "    - name: s\n      dag: {tasks: [{name: a, template: main, hooks: {exit: {template: nope}}}]}\n",
+    ],
+)
+def test_a_call_of_a_template_that_is_not_there_is_found(tail: str) -> None:
+    ((line, problem),) = findings(ONE_CONTAINER + tail)
+    assert line == 10
+    assert 'no template "nope"' in problem
+
+
+@pytest.mark.parametrize("tail", ["  onExit: nope\n", "  hooks: {exit: {template: nope}}\n"])
+def test_a_handler_that_is_not_there_is_found(tail: str) -> None:
+    ((line, problem),) = findings(ONE_CONTAINER + tail)
+    assert line == 9
+    assert 'no template "nope"' in problem
+
+
+def test_a_template_of_the_cluster_or_a_name_that_is_a_parameter_is_not_looked_up() -> None:
+    tail = "    - name: s\n      steps:\n        - - {name: a, templateRef: {name: x, template: y}}\n"
+    assert lint(ONE_CONTAINER + tail + '          - {name: b, template: "{{item}}", withItems: [main]}\n') == []
+
+
+def test_two_templates_or_parameters_of_one_name_are_found() -> None:
+    tail = (
+        "    - {name: main, suspend: {}}\n  arguments: {parameters: [{name: a}, {name: a}, {name: gid}, {name: gid}]}\n"
+    )
+    assert [(line, "there already" in problem) for line, problem in findings(ONE_CONTAINER + tail)] == [
+        (9, True),
+        (10, True),
+    ]
+
+
+def test_a_container_without_an_image_is_found_unless_the_defaults_may_have_one() -> None:
+    text = ONE_CONTAINER.replace("image: alpine", "command: [sh]")
+    assert findings(text) == [(7, 'spec.templates[0].container: "image" is missing')]
+    assert lint(text + "  templateDefaults: {container: {image: alpine}}\n") == []
+
+
+def test_findings_of_every_kind_come_in_line_order() -> None:
+    text = (
+        HEAD.replace("main", "mian")
+        + """\
+  templates:
+    - name: main
+      steps:
+        - - {name: a, template: nope}
+    - name: other
+      container:
+        image: a
+        args: ["{{workflow.parameters.rest_token}}"]
+        comand: [sh]
+"""
+    )
+    assert [line for line, _ in findings(text)] == [4, 8, 12, 13]
+
+
+def test_a_syntax_error_is_the_only_finding() -> None:
+    assert [line for line, _ in findings(ONE_CONTAINER + "  a: [\n")] == [10]
+
+
+def test_a_hostile_manifest_has_no_more_findings_than_people_read() -> None:
+    tail = "  nodeSelector: {" + ",".join(f'k{i}: "{{{{workflow.parameters.rest_token}}}}"' for i in range(300)) + "}\n"
+    assert len(lint(ONE_CONTAINER + tail)) == MAX_FINDINGS
+    assert len(lint(ONE_CONTAINER + "".join(f"  zz{i}: 1\n" for i in range(300)))) == MAX_FINDINGS
+
+
+def test_a_finding_repeats_little_of_the_manifest() -> None:
+    (error,) = lint(ONE_CONTAINER + "  " + "k" * 900 + ": 1\n")
+    assert len(str(error)) < 200
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: 1\nkind: Workflow\nspec: {entrypoint: [a], templates: {a: b}, arguments: [x], hooks: [y], onExit: {}}",
+        ONE_CONTAINER
+        + "    - {name: s, steps: [a, [b], {c: d}], inputs: x}\n    - {name: d, dag: [], inputs: {parameters: [1]}}\n",
+        ONE_CONTAINER + "  arguments: {parameters: [x, {name: [1]}]}\n  hooks: {a: b, c: {arguments: 1}}\n",
+        ONE_CONTAINER + "    - 3\n    - {name: {}, steps: [[{template: {}, inline: 3}]]}\n",
+    ],
+)
+def test_malformed_shapes_are_findings_and_no_crash(text: str) -> None:
+    assert lint(text)
+
+
+def test_check_raises_the_first_finding() -> None:
+    with pytest.raises(ManifestError) as caught:
+        check(ONE_CONTAINER.replace("container:", "conatiner:") + "  zzz: 1\n")
+    assert caught.value.line == 7
+
+
+def test_check_returns_the_document_of_a_good_manifest() -> None:
+    assert check(ONE_CONTAINER).spec["entrypoint"] == "main"
