@@ -122,8 +122,6 @@ def _retry(strategy: Json | None, where: str) -> None:
 
 
 def _fields(document: Json | None, known: set[str], where: str) -> None:
-    unknown = sorted(
-        key for key, value in (document or {}).items() if key not in known and value not in (None, "", [], {})
-    )
+    unknown = sorted(key for key, value in (document or {}).items() if key not in known and value not in (None, "", []))
     if unknown:
         raise NotSimulated(f"{where}.{unknown[0]}")

@@ -66,6 +66,11 @@ class SimulatedCluster:
         self._command += [f"--powerless-token={powerless_token}"] if powerless_token else []
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def process_id(self) -> int | None:
+        """Of its process, while it runs."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         """Start it and return when it can be called.
 
