@@ -228,6 +228,10 @@ def test_any_other_use_in_a_container_is_found(field: str) -> None:
         ("steps:", '        - - {name: a, template: main, withParam: "TOKEN"}'),
         ("steps:", '        - - {name: a, template: main, withItems: ["TOKEN"]}'),
         ("dag:", f"        tasks: [{{name: a, templateRef: {{name: x, template: y}}, arguments: {PASS}}}]"),
+        (
+            "steps:",
+            f"        - - {{name: a, template: main, templateRef: {{name: x, template: y}}, arguments: {PASS}}}",
+        ),
         ("dag:", f'        tasks: [{{name: a, template: "{{{{item}}}}", arguments: {PASS}}}]'),
         ("suspend: {}", '  arguments: {parameters: [{name: mine, value: "TOKEN"}]}'),
         ("suspend: {}", '  nodeSelector: {"TOKEN": x}'),
@@ -253,6 +257,11 @@ def test_an_input_that_holds_the_token_may_only_be_an_env_value_too(args: str) -
     work = f'    - name: work\n      inputs: {{parameters: [{{name: t}}]}}\n      container: {{image: a, args: ["{args}"]}}\n'
     assert_found(manifest(main(f"steps: [[{{name: s, template: work, arguments: {PASS}}}]]"), work), 9)
     assert lint(manifest(main(f"steps: [[{{name: s, template: work, arguments: {OTHER}}}]]"), work)) == []
+
+
+def test_the_template_defaults_cannot_use_an_input_that_holds_the_token() -> None:
+    calls = main(f"steps: [[{{name: s, template: work, arguments: {PASS}}}]]")
+    assert_found(manifest(calls, WORK, more=f"  templateDefaults: {{container: {{env: {USE}}}}}\n"), 8)
 
 
 @pytest.mark.parametrize(
