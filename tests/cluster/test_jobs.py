@@ -1,0 +1,256 @@
+"""The main job, over both kinds of cluster: what a launch of each example comes to, with nothing but the token that a JobCluster grants."""
+
+import asyncio
+import ssl
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from argosy.client import Client
+from argosy.kube.answers import Missing
+from argosy.kube.connection import Connection
+from argosy.kube.secrets import Secrets
+from argosy.kube.workflows import Workflows
+from argosy.launch import expand
+from argosy.manifest import ANNOTATION_DIGEST, LABEL_INSTALLATION, secret_name, workflow_name
+from argosy.settings import Settings
+from argosy.store import queue
+from argosy.store.installation import identity
+from argosy.submit import Submitter
+from sqlalchemy import Engine, text
+
+from tests.cluster.clusters import Cluster
+from tests.conftest import ROOT
+from tests.stack import Direct, finished, running, until
+
+LONG = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: long-}
+spec:
+  entrypoint: long
+  templates:
+    - name: long
+      container:
+        image: alpine:3.22
+        command: [sleep, "600"]
+        env:
+          - {name: ARGOSY_SECONDS, value: "600"}
+"""
+
+
+class Dies(Submitter):
+    """A worker that dies between create and record."""
+
+    def _record_batch(self, outcomes: list[queue.Outcome]) -> None:
+        return
+
+
+@pytest.fixture
+def registered(client: Client, cluster: Cluster) -> Client:
+    client.add_cluster(
+        name="here",
+        host=cluster.at.host,
+        port=cluster.at.port,
+        cert=cluster.at.ca,
+        token=cluster.at.token,
+        namespace=cluster.at.namespace,
+        service_account="argosy-job",
+        default=True,
+    )
+    for file in (ROOT / "manifests").glob("*.yaml"):
+        client.register_algorithm(
+            name=file.stem, project=1, user=7, manifest=file.read_text(), files_per_job=3, parameters=[]
+        )
+    client.register_algorithm(name="long", project=1, user=7, manifest=LONG, files_per_job=3)
+    return client
+
+
+@pytest.fixture
+async def stack(registered: Client, settings: Settings) -> AsyncIterator[Direct]:
+    async with running(settings) as direct:
+        yield direct
+
+
+@pytest.fixture
+async def there(cluster: Cluster, engine: Engine) -> AsyncIterator[Connection]:
+    """What the test leaves behind is taken away."""
+    async with Connection(cluster.access("test")) as connection:
+        yield connection
+        workflows = Workflows(connection)
+        for item in await ours(engine, connection):
+            metadata = item["metadata"]
+            with suppress(Missing):
+                await workflows.release(metadata["name"], metadata["uid"], metadata.get("finalizers", []))
+                await workflows.delete(metadata["name"], metadata["uid"])
+
+
+async def ours(engine: Engine, there: Connection) -> list[dict[str, Any]]:
+    page = await Workflows(there).page(f"{LABEL_INSTALLATION}={identity(engine)}")
+    return page.items
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "status", "tasks"),
+    [
+        ("hello", "Succeeded", {"Pod": 1}),
+        ("count-media", "Succeeded", {"Pod": 1}),
+        ("pipeline", "Succeeded", None),
+        ("fan-out", "Succeeded", {"DAG": 1, "TaskGroup": 1, "Retry": 1, "Pod": 6}),
+        ("flaky", "Succeeded", {"Retry": 1, "Pod": 3}),
+        ("fails", "Failed", None),
+    ],
+)
+async def test_a_launch_of_each_example_ends_with_every_node_recorded(
+    registered: Client, stack: Direct, algorithm: str, status: str, tasks: dict[str, int] | None
+) -> None:
+    launched = registered.launch(algorithm, project=1, user=7, media_ids=range(1, 11), token="token-of-user")
+    jobs = await finished(registered, launched.gid, 60)
+    assert [job.uid for job in jobs] == list(launched.uids or [])
+    assert [job.media_ids for job in jobs] == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
+    assert {job.status for job in jobs} == {status}
+    for job in jobs:
+        assert job.start_time
+        assert job.stop_time
+        assert all(node.start_time and node.stop_time for node in job.nodes)
+        if tasks is not None:
+            assert {kind: sum(node.type == kind for node in job.nodes) for kind in tasks} == tasks
+        known = {node.id for node in job.nodes}
+        assert all(child in known for node in job.nodes for child in node.children)
+    if status == "Failed":
+        assert {3} == {node.exit_code for job in jobs for node in job.nodes if node.exit_code}
+
+
+async def test_nothing_is_left_on_the_cluster_but_released_workflows_when_a_launch_has_ended(
+    registered: Client, stack: Direct, there: Connection, engine: Engine
+) -> None:
+    launched = registered.launch("hello", project=1, user=7, media_ids=[1, 2], token="canary-of-the-user")
+    secret = secret_name(launched.gid)
+    await finished(registered, launched.gid, 60)
+
+    async def settled() -> bool:
+        selector = f"{LABEL_INSTALLATION}={identity(engine)}"
+        held = any(item["metadata"].get("finalizers") for item in await ours(engine, there))
+        return not held and secret not in await Secrets(there).names(selector)
+
+    await until(settled, bool, 20)
+    (item,) = await ours(engine, there)
+    assert "canary" not in str(item)
+
+    def sealed() -> object:
+        with engine.connect() as connection:
+            return connection.execute(text("SELECT token_sealed FROM argosy.launch")).scalar_one()
+
+    await until(sealed, lambda token: token is None, 10)
+
+
+async def test_the_pods_get_the_token_through_the_launchs_secret(
+    registered: Client, stack: Direct, there: Connection, cluster: Cluster, engine: Engine
+) -> None:
+    manifest = LONG + '          - {name: TOKEN, value: "{{workflow.parameters.rest_token}}"}\n'
+    registered.register_algorithm(name="with-token", project=1, user=7, manifest=manifest, files_per_job=3)
+    launched = registered.launch("with-token", project=1, user=7, media_ids=[1], token="canary-of-the-user")
+    await until(lambda: registered.list(gid=launched.gid), lambda jobs: [j.status for j in jobs] == ["Running"], 30)
+    (item,) = await ours(engine, there)
+    assert "canary" not in str(item)
+    env = item["spec"]["templates"][0]["container"]["env"]
+    reference = next(entry for entry in env if entry["name"] == "TOKEN")["valueFrom"]["secretKeyRef"]
+    assert reference["name"] == secret_name(launched.gid)
+    url = f"https://{cluster.at.host}:{cluster.at.port}/api/v1/namespaces/{cluster.at.namespace}/secrets/{reference['name']}"
+    async with httpx.AsyncClient(verify=ssl.create_default_context(cadata=cluster.at.ca)) as http:
+        answer = await http.get(url, headers={"Authorization": f"Bearer {cluster.admin_token}"})
+    assert b64decode(answer.json()["data"][reference["key"]]) == b"canary-of-the-user"
+
+
+async def test_a_node_is_in_the_database_two_seconds_after_it_is_on_the_cluster(
+    registered: Client, stack: Direct, there: Connection, engine: Engine
+) -> None:
+    launched = registered.launch("long", project=1, user=7, media_ids=[1])
+
+    async def on_cluster() -> bool:
+        return any(item.get("status", {}).get("nodes") for item in await ours(engine, there))
+
+    await until(on_cluster, bool, 30)
+    await until(lambda: registered.list(gid=launched.gid), lambda jobs: bool(jobs and jobs[0].nodes), 2)
+
+
+async def test_a_workflow_that_somebody_deletes_while_it_runs_ends_deleted(
+    registered: Client, stack: Direct, there: Connection
+) -> None:
+    launched = registered.launch("long", project=1, user=7, media_ids=[1])
+    (job,) = await until(
+        lambda: registered.list(gid=launched.gid), lambda jobs: [j.status for j in jobs] == ["Running"], 30
+    )
+    workflows = Workflows(there)
+    assert job.id is not None
+    await workflows.delete(job.id, (await workflows.get(job.id))["metadata"]["uid"])
+    (job,) = await finished(registered, launched.gid, 30)
+    assert job.status == "Deleted"
+    assert "deleted on the cluster" in job.message
+
+
+async def test_a_workflow_that_somebody_terminates_ends_failed_with_argos_words(
+    registered: Client, stack: Direct, there: Connection
+) -> None:
+    launched = registered.launch("long", project=1, user=7, media_ids=[1])
+    (job,) = await until(
+        lambda: registered.list(gid=launched.gid), lambda jobs: [j.status for j in jobs] == ["Running"], 30
+    )
+    workflows = Workflows(there)
+    assert job.id is not None
+    await workflows.terminate(job.id, (await workflows.get(job.id))["metadata"]["uid"])
+    (job,) = await finished(registered, launched.gid, 30)
+    assert job.status == "Failed"
+    assert "Terminate" in job.message
+
+
+async def test_a_create_whose_answer_was_lost_is_adopted_and_not_doubled(
+    registered: Client, settings: Settings, there: Connection, engine: Engine
+) -> None:
+    """The worker died between the create and its record; nobody tracks; the next claim finds the name taken by its own."""
+    impatient = settings.model_copy(update={"claim_lease": 4.0})
+    direct = Direct(impatient)
+    launched = registered.launch("long", project=1, user=7, media_ids=[1])
+    await asyncio.to_thread(expand, direct.launching, launched.gid)
+    await Dies(engine, impatient, direct.clusters, identity(engine), "dies").run(1)
+    (before,) = await ours(engine, there)
+    assert registered.list(gid=launched.gid)[0].status == "Submitting"
+
+    def expired() -> list[int]:
+        with engine.begin() as connection:
+            return queue.clusters_with_work(connection)
+
+    await until(expired, bool, 10)
+    await direct.submitter.run(1)
+    (after,) = await ours(engine, there)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    job = registered.list(gid=launched.gid)[0]
+    assert (job.status, job.id) == ("Pending", before["metadata"]["name"])
+    await direct.clusters.close()
+
+
+async def test_a_name_taken_by_a_stranger_is_not_adopted(
+    registered: Client, settings: Settings, there: Connection, engine: Engine
+) -> None:
+    direct = Direct(settings)
+    launched = registered.launch("long", project=1, user=7, media_ids=[1])
+    assert launched.uids is not None
+    name = workflow_name(launched.uids[0], 1)
+    labels = {LABEL_INSTALLATION: identity(engine), "uid": str(launched.uids[0]), "argosy.dev/attempt": "1"}
+    stranger = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"name": name, "labels": labels, "annotations": {ANNOTATION_DIGEST: "another"}},
+        "spec": {"entrypoint": "x", "shutdown": "Terminate", "templates": [{"name": "x", "container": {"image": "x"}}]},
+    }
+    await Workflows(there).create(orjson.dumps(stranger))
+    await asyncio.to_thread(expand, direct.launching, launched.gid)
+    await direct.submitter.run(1)
+    (job,) = registered.list(gid=launched.gid)
+    assert job.status == "Rejected"
+    assert "not this attempt's" in job.message
+    await direct.clusters.close()
