@@ -207,8 +207,10 @@ class ClusterTracker:
         await self._heard()
 
     async def _watch(self) -> None:
-        async with self._workflows.watch(self._selector, self._version) as events:
-            await self._heard()
+        """Follow until the stream ends. One that ends without a word leaves no version behind, so a list follows: a version from
+        before an etcd restore is not refused, the apiserver is just silent until it comes to pass again."""
+        resumed, self._version = self._version, ""
+        async with self._workflows.watch(self._selector, resumed) as events:
             async for event in events:
                 if event.type != "BOOKMARK":
                     self._notice(event.object, gone=event.type == "DELETED")

@@ -1,0 +1,180 @@
+"""How fast queued jobs become workflows, against what people use instead and what the apiserver can take.
+
+Three ways in turn on one real apiserver, whose Argo controller is stopped meanwhile, all posting the product's own bytes:
+
+- product: from the wake-up of a worker until the last of `count` queued jobs is recorded in PostgreSQL;
+- raw: aiohttp, 64 creates at once, nothing else: what the apiserver takes from one process;
+- sequential: the official synchronous client in a loop, as an API server does that launches inside the request.
+
+They are interleaved, so that a machine whose speed drifts hurts all three; the figures are medians.
+"""
+
+import argparse
+import asyncio
+import ssl
+import sys
+import time
+from statistics import median
+from typing import Any
+from uuid import UUID, uuid1
+
+import aiohttp
+import orjson
+from argosy import crypto, embedded
+from argosy.access import Clusters
+from argosy.batches import JobUids
+from argosy.client import Client
+from argosy.launch import Launching, expand
+from argosy.manifest import LaunchFrame, Renderer
+from argosy.media import RestMediaSource
+from argosy.settings import Settings
+from argosy.store import database
+from argosy.store.installation import identity
+from argosy.submit import Submitter
+from kubernetes import client as official
+
+from clusters.local.cluster import Connection, LocalCluster
+from tests.conftest import ROOT
+
+MANIFEST = (ROOT / "manifests" / "hello.yaml").read_text()
+FILES_PER_JOB = 3
+AT_ONCE = 64
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What this benchmark takes."""
+    parser.add_argument("--count", type=int, default=600, help="workflows a round (default 600)")
+    parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds (default 3)")
+
+
+def run(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Measure; the figures by their names."""
+    with LocalCluster() as cluster, embedded.postgres() as database_url:
+        cluster.argo.stop()
+        bench = Bench(cluster.connection, database_url, chosen.count)
+        bench.product(warm_up := 50)
+        bench.raw(warm_up)
+        bench.sequential(warm_up)
+        rounds = []
+        for number in range(chosen.repeats):
+            rounds.append((bench.product(), bench.raw(), bench.sequential()))
+            sys.stderr.write(f"round {number + 1}: product {rounds[-1][0]:.0f}/s, raw {rounds[-1][1]:.0f}/s, ")
+            sys.stderr.write(f"sequential {rounds[-1][2]:.0f}/s\n")
+    product, raw, sequential = (median(column) for column in zip(*rounds, strict=True))
+    return {
+        "count": chosen.count,
+        "repeats": chosen.repeats,
+        "product_per_s": round(product, 1),
+        "raw_per_s": round(raw, 1),
+        "sequential_per_s": round(sequential, 1),
+        "ratio_to_raw": round(median(p / r for p, r, _ in rounds), 3),
+        "ratio_to_sequential": round(median(p / s for p, _, s in rounds), 3),
+    }
+
+
+class Bench:
+    """The three ways, on one apiserver and one database."""
+
+    def __init__(self, at: Connection, database_url: str, count: int) -> None:
+        self.at, self.count = at, count
+        keys = crypto.new_keys()
+        self.settings = Settings.model_validate({"database_url": database_url, "keys": keys["ARGOSY_KEYS"]})
+        database.upgrade(self.settings)
+        self.client = Client(self.settings)
+        self.client.add_cluster(
+            name="bench",
+            host=at.host,
+            port=at.port,
+            cert=at.ca,
+            token=at.token,
+            namespace=at.namespace,
+            default=True,
+            max_active=100_000,
+        )
+        self.client.register_algorithm(name="hello", project=1, user=1, manifest=MANIFEST, files_per_job=FILES_PER_JOB)
+        self.installation = identity(self.client.engine)
+
+    def product(self, count: int | None = None) -> float:
+        """Workflows a second, from the wake-up to the last record."""
+        count = count or self.count
+        launched = self.client.launch("hello", project=1, user=1, media_ids=range(count * FILES_PER_JOB))
+        cluster_id = expand(Launching(self.client.engine, self.settings, RestMediaSource(self.settings)), launched.gid)
+        assert cluster_id is not None
+
+        async def submit() -> float:
+            clusters = Clusters(self.client.engine, self.settings)
+            submitter = Submitter(self.client.engine, self.settings, clusters, self.installation, "bench")
+            begun = time.perf_counter()
+            await submitter.run(cluster_id)
+            took = time.perf_counter() - begun
+            await clusters.close()
+            return took
+
+        took = asyncio.run(submit())
+        (launch,) = self.client.launches(gid=launched.gid)
+        assert launch.counts == {"Pending": count}, launch.counts
+        return count / took
+
+    def raw(self, count: int | None = None) -> float:
+        """Creates a second, 64 at once."""
+        bodies = self._bodies(count or self.count)
+
+        async def create() -> float:
+            context = ssl.create_default_context(cadata=self.at.ca)
+            connector = aiohttp.TCPConnector(limit=AT_ONCE, ssl=context)
+            headers = {"Authorization": f"Bearer {self.at.token}", "Content-Type": "application/json"}
+            url = f"https://{self.at.host}:{self.at.port}/apis/argoproj.io/v1alpha1/namespaces/{self.at.namespace}/workflows"
+            async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+                waiting = iter(bodies)
+
+                async def creator() -> None:
+                    for body in waiting:
+                        async with session.post(url, data=body) as response:
+                            await response.read()
+                            assert response.status == 201, response.status
+
+                begun = time.perf_counter()
+                await asyncio.gather(*(creator() for _ in range(AT_ONCE)))
+                return time.perf_counter() - begun
+
+        return len(bodies) / asyncio.run(create())
+
+    def sequential(self, count: int | None = None) -> float:
+        """Creates a second in a loop of the official synchronous client."""
+        configuration = official.Configuration(host=f"https://{self.at.host}:{self.at.port}")
+        configuration.ca_cert_data = self.at.ca
+        configuration.api_key = {"authorization": f"Bearer {self.at.token}"}
+        objects = [orjson.loads(body) for body in self._bodies(count or self.count)]
+        with official.ApiClient(configuration) as api:
+            custom = official.CustomObjectsApi(api)
+            begun = time.perf_counter()
+            for item in objects:
+                custom.create_namespaced_custom_object(
+                    "argoproj.io", "v1alpha1", self.at.namespace, "workflows", item, _request_timeout=10
+                )
+            return len(objects) / (time.perf_counter() - begun)
+
+    def _bodies(self, count: int) -> list[bytes]:
+        """What the product would post, for another launch."""
+        gid: UUID = uuid1()
+        frame = LaunchFrame(
+            gid=gid,
+            project=1,
+            user=1,
+            algorithm_id=1,
+            algorithm_name="hello",
+            manifest=MANIFEST,
+            parameters=[],
+            installation="raw",
+            host=self.settings.host,
+            rest_url=self.settings.rest_url,
+            tus_url=self.settings.tus_url,
+            service_account=None,
+            finalizer=True,
+        )
+        renderer = Renderer(frame)
+        media = range(count * FILES_PER_JOB)
+        return [
+            renderer.render(uid, 1, media[i * FILES_PER_JOB : (i + 1) * FILES_PER_JOB]).body
+            for i, uid in enumerate(JobUids(gid, count))
+        ]
