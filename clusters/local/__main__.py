@@ -5,6 +5,7 @@ import dataclasses
 import json
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,12 +21,13 @@ def _say(line: str) -> None:
 
 def _up(directory: Path | None, audit_log: Path | None) -> None:
     """Run a cluster until SIGTERM or SIGINT; its connection goes to standard output, everything else to standard error."""
-    with LocalCluster(directory, audit_log, _say) as cluster:
+    with LocalCluster(directory, audit_log, _say) as cluster, suppress(KeyboardInterrupt):
         print(json.dumps(dataclasses.asdict(cluster.connection)), flush=True)
-        _say(f"logs:     {cluster.directory / 'logs'}")
-        _say(f"talk to it:  KUBECONFIG={cluster.connection.kubeconfig} {cluster.kubectl_path} get wf -n argosy")
-        _say("Ctrl-C ends it")
+        _say(f"logs: {cluster.directory / 'logs'}")
+        _say(f"talk to it: KUBECONFIG={cluster.connection.kubeconfig} {cluster.kubectl_path} get wf -n argosy")
+        _say("Ctrl-C ends it and removes everything")
         signal.pause()
+    _say("stopped")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -33,7 +35,12 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run the command; 0 also after Ctrl-C, 1 with one line on standard error after a failure."""
+    """Run the command.
+
+    Returns:
+        0 when it did what was asked, and that includes a cluster that was ended by Ctrl-C; 1 after a failure, with the reason on
+        standard error; 130 when it was interrupted before it was done.
+    """
     parser = argparse.ArgumentParser(prog="python -m clusters.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build what is missing in the cache")
@@ -42,13 +49,15 @@ def main() -> int:
     up.add_argument("--audit-log", type=Path, help="who created, changed or deleted what")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)  # a shell starts background jobs with SIGINT ignored
     try:
         if arguments.command == "build":
             ensure_binaries(_say)
         else:
             _up(arguments.directory, arguments.audit_log)
     except KeyboardInterrupt:
-        _say("stopped")
+        _say("interrupted")
+        return 130
     except ArgosyError as error:
         _say(f"error: {error}")
         return 1

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -191,6 +192,15 @@ def test_argosys_token_reaches_workflows_and_secrets_of_its_namespace_and_nothin
     ]
     answers = {path: argosy.get(path).status_code for path in allowed + forbidden}
     assert answers == dict.fromkeys(allowed, 200) | dict.fromkeys(forbidden, 403)
+
+
+def test_its_certificate_passes_the_strict_checks_of_newer_pythons(local_cluster: LocalCluster) -> None:
+    strict = ssl.create_default_context(cadata=local_cluster.connection.ca)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+    for host in ("127.0.0.1", "localhost"):
+        url = f"https://{host}:{local_cluster.connection.port}/readyz"
+        headers = {"Authorization": f"Bearer {local_cluster.connection.admin_token}"}
+        assert httpx.get(url, verify=strict, headers=headers).status_code == 200
 
 
 def test_the_audit_log_tells_who_created_what(local_cluster: LocalCluster, argosy: httpx.Client) -> None:
