@@ -217,8 +217,13 @@ class _Go:
 
     def run(self, module: Module, what: str, *arguments: str) -> str:
         """Run `go` in a module's directory and return its standard output."""
-        # No cgo: no C compiler needed. GOFLAGS and GOWORK of the user are for other modules than ours.
-        environment = os.environ | {"CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
+        environment = os.environ | {
+            "CGO_ENABLED": "0",  # no C compiler needed
+            "GOFLAGS": "",  # the user's, as GOWORK, are for other modules than ours
+            "GOWORK": "off",
+            "GOTOOLCHAIN": "local",
+            "GOTMPDIR": str(self.work),  # goes with the rest when a build is interrupted
+        }
         begun = spoken = time.monotonic()
         lines: list[str] = []
         with (self.work / "stdout").open("w+") as output:
