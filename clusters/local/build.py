@@ -84,6 +84,10 @@ KUBERNETES = Module(
     ("k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"),
 )
 CONTROLLER = Module("argo", {"workflow-controller": f"{ARGO}/cmd/workflow-controller"}, ARGO, (f"{ARGO}.version",))
+MODULES = (ETCD, KUBERNETES, CONTROLLER)
+HELM = Module(
+    "helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",)
+)
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,21 @@ def ensure_binaries(progress: Progress) -> Binaries:
         workflow_controller=_path(CONTROLLER, "workflow-controller"),
         crds=CONTROLLER.cache / "crds",
     )
-    if not all(_missing(module) == [] for module in (ETCD, KUBERNETES, CONTROLLER)):
-        with _lock(progress):
-            _build(progress)
+    _ensure(MODULES, progress)
     return binaries
+
+
+def ensure_helm(progress: Progress) -> Path:
+    """Helm, built if it is missing. No cluster runs it, only who installs the chart or tests it.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`.
+    """
+    _ensure((HELM,), progress)
+    return _path(HELM, "helm")
 
 
 def _path(module: Module, tool: str) -> Path:
@@ -138,6 +153,12 @@ def _missing(module: Module) -> list[str]:
     if module is CONTROLLER and not missing and not (module.cache / "crds").is_dir():
         return list(module.tools)
     return missing
+
+
+def _ensure(modules: tuple[Module, ...], progress: Progress) -> None:
+    if any(_missing(module) for module in modules):
+        with _lock(progress):
+            _build(modules, progress)
 
 
 @contextmanager
@@ -154,13 +175,14 @@ def _lock(progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(progress: Progress) -> None:
+def _build(modules: tuple[Module, ...], progress: Progress) -> None:
     begun = time.monotonic()
-    todo = [(module, tools) for module in (ETCD, KUBERNETES, CONTROLLER) if (tools := _missing(module))]
+    todo = [(module, tools) for module in modules if (tools := _missing(module))]
     if not todo:
         return
     names = ", ".join(tool for _, tools in todo for tool in tools)
-    progress(f"building {names}: about 8 minutes the first time on 2 cores, kept in {cache_directory()}")
+    minutes = 3 if modules == (HELM,) else 8
+    progress(f"building {names}: about {minutes} minutes the first time on 2 cores, kept in {cache_directory()}")
     work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_directory()))
     with Guard(work) as guard:
         go = _Go(guard, work, progress)
