@@ -1,0 +1,48 @@
+"""The `argosy` command: everything it does goes through `argosy.client`, as an API server's calls do.
+
+What it can do it does with the client's rights and checks, so there is no second path into the database. Start-up is kept short (no
+SQLAlchemy, no Kubernetes client before a command needs them): a person types it a hundred times a day.
+"""
+
+from typing import Annotated
+
+import typer
+
+from argosy.cli import algorithms, clusters, demo, jobs, processes
+from argosy.cli.boundary import Boundary
+
+app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
+
+app.command()(demo.demo)
+app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
+app.command("list")(jobs.list_)
+app.command()(jobs.get)
+app.command()(jobs.watch)
+app.add_typer(algorithms.app, name="algorithm")
+app.add_typer(clusters.app, name="cluster")
+app.add_typer(processes.database, name="db")
+app.command()(processes.worker)
+app.command()(processes.tracker)
+app.command()(processes.keys)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"argosy {version('argosy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def argosy(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Run algorithms on media as Argo Workflows on registered clusters, and see how every job ended."""
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,5 @@
+"""`python -m argosy.cli`: the command where its script is not on the path."""
+
+from argosy.cli import main
+
+main()

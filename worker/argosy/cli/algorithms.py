@@ -1,0 +1,183 @@
+"""`argosy algorithm`: register what can be launched, and find what is wrong with a manifest before it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from argosy.cli import arguments, output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import cut, plain
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+    from argosy.shapes import AlgorithmShape
+
+app = typer.Typer(help="Register the algorithms that can be launched, and check their manifests.", no_args_is_help=True)
+
+_EXAMPLES = """Examples:
+
+argosy algorithm lint hello.yaml
+
+argosy algorithm register hello.yaml --name hello --project 1 --user 7 --files-per-job 50 --param threshold=0.5"""
+
+Name = Annotated[str, typer.Argument(help="Name of the algorithm.", metavar="NAME")]
+Manifest = Annotated[
+    Path, typer.Argument(help="Argo Workflow manifest in YAML; - reads standard input.", metavar="FILE")
+]
+Description = Annotated[str | None, typer.Option(help="What it does, for people.")]
+ClusterName = Annotated[str | None, typer.Option("--cluster", help="Cluster to run on; default: the default one.")]
+Categories = Annotated[list[str] | None, typer.Option("--category", help="Category to list it under; repeatable.")]
+Parameters = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE that workflows receive; repeatable.")]
+
+
+@app.command(epilog=_EXAMPLES)
+def register(
+    file: Manifest,
+    name: Annotated[str, typer.Option(help="Name to launch it by; unique.")],
+    project: Annotated[int, typer.Option(help="Id of the project it belongs to.")],
+    user: Annotated[int, typer.Option(help="Id of the user who registers it.")],
+    files_per_job: Annotated[int, typer.Option(help="Media that one job takes.")],
+    description: Description = None,
+    cluster: ClusterName = None,
+    category: Categories = None,
+    param: Parameters = None,
+) -> None:
+    """Register an algorithm, so that it can be launched by name."""
+    fields = {
+        "name": name,
+        "project": project,
+        "user": user,
+        "files_per_job": files_per_job,
+        "manifest": arguments.contents(file, "FILE"),
+        "description": description or "",
+        "categories": category or [],
+        "parameters": arguments.parameters(param or []),
+    }
+    with client() as opened:
+        made = opened.register_algorithm(**fields, cluster=_cluster_id(opened, cluster))
+    output.note(
+        f"algorithm {made.name} is registered; run it: "
+        f"argosy launch {made.name} --project {made.project} --user {made.user} --media 1,2,5-9"
+    )
+
+
+@app.command()
+def update(
+    name: Name,
+    new_name: Annotated[str | None, typer.Option("--name", help="Rename it.")] = None,
+    file: Annotated[Path | None, typer.Option(help="New manifest; - reads standard input.")] = None,
+    project: Annotated[int | None, typer.Option(help="Id of the project it belongs to.")] = None,
+    user: Annotated[int | None, typer.Option(help="Id of the user it belongs to.")] = None,
+    files_per_job: Annotated[int | None, typer.Option(help="Media that one job takes.")] = None,
+    description: Description = None,
+    cluster: ClusterName = None,
+    default_cluster: Annotated[
+        bool, typer.Option("--default-cluster", help="Run on whichever cluster is the default.")
+    ] = False,
+    category: Categories = None,
+    param: Parameters = None,
+) -> None:
+    """Change what is given and leave the rest; launches that exist keep what they were launched with."""
+    arguments.one_of(cluster=cluster, default_cluster=default_cluster)
+    given = {
+        "name": new_name,
+        "manifest": None if file is None else arguments.contents(file, "--file"),
+        "project": project,
+        "user": user,
+        "files_per_job": files_per_job,
+        "description": description,
+        "categories": category or None,
+        "parameters": arguments.parameters(param) if param else None,
+    }
+    fields: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    if not fields and cluster is None and not default_cluster:
+        raise UsageError("nothing to change; see: argosy algorithm update --help")
+    with client() as opened:
+        if cluster is not None or default_cluster:
+            fields["cluster"] = _cluster_id(opened, cluster)
+        changed = opened.update_algorithm(name, **fields)
+    output.note(f"algorithm {changed.name} is changed")
+
+
+@app.command("list")
+def list_(
+    project: Annotated[int | None, typer.Option(help="Only this project's.")] = None,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """List the registered algorithms."""
+    with client() as opened:
+        found = opened.algorithms(project=project)
+        columns = _columns(opened)
+    output.show(found, output_format, columns=columns, name=lambda algorithm: algorithm.name)
+
+
+@app.command()
+def get(name: Name, output_format: Output = Format.TABLE) -> None:
+    """Show one algorithm; -o yaml has its manifest too."""
+    with client() as opened:
+        found = opened.algorithm(name)
+        columns = _columns(opened)
+    if output.structured(output_format):
+        output.data(output.dump(found), output_format)
+    else:
+        output.show([found], output_format, columns=columns, name=lambda algorithm: algorithm.name)
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove an algorithm; launches of it go on."""
+    with client() as opened:
+        opened.remove_algorithm(name)
+    output.note(f"algorithm {name} is removed")
+
+
+@app.command()
+def lint(
+    file: Manifest,
+    cluster: Annotated[str | None, typer.Option(help="Judge it by this cluster's policy.", metavar="NAME")] = None,
+) -> None:
+    """Print everything that is wrong with a manifest as FILE:LINE:COL: problem; exit 1 if there is anything."""
+    text = arguments.contents(file, "FILE")
+    if cluster is None:
+        from argosy import manifest
+
+        findings = list(manifest.lint(text))
+    else:
+        with client() as opened:
+            findings = list(opened.lint(text, cluster=cluster))
+    name = "<stdin>" if file == arguments.STANDARD_INPUT else str(file)
+    output.lines([f"{name}:{found.line or 1}:{found.column or 1}: {plain(found.problem)}" for found in findings])
+    if findings:
+        raise typer.Exit(1)
+
+
+def _cluster_id(opened: Client, name: str | None) -> int | None:
+    return None if name is None else opened.cluster(name).id
+
+
+def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
+    names = {cluster.id: cluster.name for cluster in opened.clusters()}
+    return [
+        Column("NAME", lambda algorithm, _: algorithm.name),
+        Column("PROJECT", lambda algorithm, _: str(algorithm.project)),
+        Column("FILES-PER-JOB", lambda algorithm, _: str(algorithm.files_per_job)),
+        Column("CLUSTER", lambda algorithm, _: _cluster_name(names, algorithm.cluster)),
+        Column("ID", lambda algorithm, _: str(algorithm.id), wide=True),
+        Column("USER", lambda algorithm, _: str(algorithm.user), wide=True),
+        Column("CATEGORIES", lambda algorithm, _: ",".join(algorithm.categories), wide=True),
+        Column("PARAMETERS", lambda algorithm, _: _parameters(algorithm), wide=True),
+        Column("DESCRIPTION", lambda algorithm, _: cut(plain(algorithm.description), 80)),
+    ]
+
+
+def _cluster_name(names: dict[int, str], cluster: int | None) -> str:
+    return "(default)" if cluster is None else names.get(cluster, str(cluster))
+
+
+def _parameters(algorithm: AlgorithmShape) -> str:
+    return ",".join(f"{parameter.name}={parameter.value}" for parameter in algorithm.parameters)

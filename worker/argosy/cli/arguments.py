@@ -1,0 +1,116 @@
+"""What a command line says, as what the client takes: files, media, parameters.
+
+A mistake in an argument is found before anything is opened or sent, and named by its option.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from argosy.cli.boundary import UsageError
+
+MEDIA_MAX = 5_000_000
+"""Ids that one command takes; keeps a slip like 1-9999999999 from eating the memory."""
+
+STANDARD_INPUT = Path("-")
+
+_RUN = re.compile(r"(\d+)(?:-(\d+))?")
+_SEPARATOR = re.compile(r"[\s,]+")
+
+
+def media(text: str, option: str = "--media") -> list[int]:
+    """Media ids from `1,2,5-9`, in their order; commas and white space separate.
+
+    Args:
+        text: The ids.
+        option: Where they were given, for the message.
+
+    Raises:
+        UsageError: A part is no id and no range, or there are none, or too many.
+    """
+    found: list[range] = []
+    total = 0
+    for part in filter(None, _SEPARATOR.split(text)):
+        run = _RUN.fullmatch(part) if part.isascii() and len(part) <= 39 else None
+        if run is None:
+            raise UsageError(f"{option}: {part[:40]!r} is no media id and no range; write 1,2,5-9")
+        first, last = int(run[1]), int(run[2] or run[1])
+        if last < first:
+            raise UsageError(f"{option}: the range {part!r} ends before it begins")
+        total += last - first + 1
+        if total > MEDIA_MAX:
+            raise UsageError(f"{option}: more than {MEDIA_MAX:,} media; launch on fewer at a time")
+        found.append(range(first, last + 1))
+    if not found:
+        raise UsageError(f"{option}: no media id given; leave the option out for all media of the project")
+    return list(chain.from_iterable(found))
+
+
+def parameters(pairs: Sequence[str]) -> list[dict[str, str]]:
+    """Parameters from NAME=VALUE each.
+
+    Raises:
+        UsageError: One has no name or no `=`.
+    """
+    found = []
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--param {pair!r}: write NAME=VALUE")
+        found.append({"name": name, "value": value})
+    return found
+
+
+def contents(file: Path, what: str) -> str:
+    """A file's text; `-` is standard input.
+
+    Args:
+        file: Which.
+        what: The option or argument, for the message.
+
+    Raises:
+        UsageError: It cannot be read, or is no UTF-8 text.
+    """
+    try:
+        data = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise UsageError(f"{what}: {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what}: {file} is no UTF-8 text (byte {error.start})") from error
+
+
+def secret(file: Path, what: str) -> str:
+    """A token from a file, without the line end.
+
+    Raises:
+        UsageError: It cannot be read or is empty.
+    """
+    found = contents(file, what).strip()
+    if not found:
+        raise UsageError(f"{what}: {file} is empty")
+    return found
+
+
+def one_of(**given: object) -> None:
+    """At most one of these options.
+
+    Raises:
+        UsageError: More were given.
+    """
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, False)]
+    if len(names) > 1:
+        raise UsageError(f"give only one of {' and '.join(names)}")
+
+
+def one_input(*files: tuple[str, Path | None]) -> None:
+    """At most one of these files is standard input.
+
+    Raises:
+        UsageError: More are.
+    """
+    names = [name for name, file in files if file == STANDARD_INPUT]
+    if len(names) > 1:
+        raise UsageError(f"only one of {' and '.join(names)} can be read from standard input")

@@ -1,0 +1,85 @@
+"""The edge of the command: every error on purpose becomes one line and an exit code, every defect keeps its traceback.
+
+One place for it, the group's `main`, because the script, `python -m argosy.cli` and a test's runner all pass there. Exit codes: 2 for
+what the caller wrote, 1 for what failed, 130 for Ctrl-C. What the database driver raises is looked for only where it was imported: the
+edge must not cost `--help` the import of SQLAlchemy.
+"""
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from argosy.cli.text import plain
+from argosy.errors import ArgosyError, InvalidRequest, ManifestError
+
+FAILURE, USAGE = 1, 2
+
+
+class UsageError(InvalidRequest):
+    """The command line cannot work as it was written."""
+
+
+class Boundary(TyperGroup):
+    """The outermost group of commands."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run a command and end the process with its exit code."""
+        kwargs |= {"prog_name": "argosy", "standalone_mode": False}
+        try:
+            # Without standalone mode, Typer returns the code of an Exit (Ctrl-C's 130 too) and a command's None.
+            code = super().main(*args, **kwargs) or 0
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read has gone (`argosy list | head`); what is still buffered must not fail again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = FAILURE
+        except typer.Abort:
+            code = 130
+        except Exception as error:
+            line = _line(error)
+            if line is None:
+                raise
+            code = exit_code(error)
+            sys.stderr.write(f"argosy: error: {line}\n")
+        sys.exit(code)
+
+
+def exit_code(error: Exception) -> int:
+    """What the process ends with.
+
+    Args:
+        error: Any error; a mistake in a manifest is a failure, not a wrong command line.
+    """
+    usage = isinstance(error, InvalidRequest) and not isinstance(error, ManifestError)
+    return int(getattr(error, "exit_code", USAGE if usage else FAILURE))
+
+
+def _line(error: Exception) -> str | None:
+    """The one line that an error is told in; None for a defect."""
+    if isinstance(error, typer.TyperException):
+        context = getattr(error, "ctx", None)
+        hint = f"; see: {context.command_path} --help" if context is not None else ""
+        return plain(error.format_message()).rstrip(". ") + hint
+    if isinstance(error, ArgosyError):
+        return plain(str(error))
+    return _of_database(error)
+
+
+def _of_database(error: Exception) -> str | None:
+    if "sqlalchemy.exc" not in sys.modules:
+        return None
+    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, UndefinedColumn, UndefinedTable
+    from sqlalchemy.exc import DBAPIError, OperationalError
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+        return "the database's schema is missing or too old; run: argosy db upgrade"
+    if isinstance(cause, InsufficientPrivilege):
+        return plain(f"database: {cause}; grant it to the user in ARGOSY_DATABASE_URL")
+    if isinstance(error, OperationalError | PoolTimeout):
+        return plain(f"database: {cause}; check ARGOSY_DATABASE_URL and that PostgreSQL answers there")
+    return None

@@ -1,0 +1,216 @@
+"""`argosy cluster`: register the Kubernetes clusters that jobs run on. A token goes in by file, pipe or environment and never comes out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from argosy.cli import arguments, output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import age, ago, plain
+
+if TYPE_CHECKING:
+    from argosy.kube.check import Report
+    from argosy.shapes import ClusterShape
+
+app = typer.Typer(help="Register the Kubernetes clusters that jobs run on.", no_args_is_help=True)
+
+TOKEN_VARIABLE = "ARGOSY_CLUSTER_TOKEN"  # noqa: S105
+
+_EXAMPLES = """Examples:
+
+argosy cluster add north --host 10.0.0.5 --port 6443 --ca-file ca.pem --token-file token --default
+
+kubectl create token argosy -n argosy --duration 8760h | argosy cluster add north --host k8s.example.org --ca-file ca.pem --token-file -
+
+argosy cluster add here --in-cluster --default"""
+
+Name = Annotated[str, typer.Argument(help="Name of the cluster.", metavar="NAME")]
+Host = Annotated[str | None, typer.Option(help="Host name or address of its Kubernetes API.")]
+CaFile = Annotated[Path | None, typer.Option(help="PEM file with the CA of its Kubernetes API.")]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="File with a ServiceAccount token for it; - reads standard input.")
+]
+Organization = Annotated[int | None, typer.Option(help="Id of the organization that owns it.")]
+Account = Annotated[str | None, typer.Option(help="ServiceAccount that workflows run as.")]
+
+
+@app.command(epilog=_EXAMPLES)
+def add(
+    name: Name,
+    host: Host = None,
+    in_cluster: Annotated[
+        bool, typer.Option("--in-cluster", help="The cluster that argosy itself runs in, by its own ServiceAccount.")
+    ] = False,
+    port: Annotated[int, typer.Option(help="Port of its Kubernetes API.")] = 443,
+    ca_file: CaFile = None,
+    token_file: TokenFile = None,
+    namespace: Annotated[str, typer.Option(help="Namespace in which workflows run.")] = "argosy",
+    organization: Organization = None,
+    service_account: Account = None,
+    default: Annotated[bool, typer.Option("--default", help="Use it where an algorithm names no cluster.")] = False,
+    no_finalizer: Annotated[
+        bool, typer.Option("--no-finalizer", help="Don't hold finished workflows until their end is recorded.")
+    ] = False,
+    token_in_clear: Annotated[
+        bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
+    ] = False,
+    max_active: Annotated[int, typer.Option(help="Most unfinished workflows on it at a time.")] = 500,
+) -> None:
+    """Register a cluster; without --token-file its token is read from ARGOSY_CLUSTER_TOKEN."""
+    if (host is None) != in_cluster:
+        raise UsageError("say where the cluster is: either --host HOST or --in-cluster")
+    if in_cluster and (ca_file or token_file):
+        raise UsageError("--in-cluster takes the CA and the token from its pod; leave --ca-file and --token-file out")
+    access = {} if in_cluster else _access(ca_file, token_file)
+    if not in_cluster and "token" not in access:
+        if not os.environ.get(TOKEN_VARIABLE, "").strip():
+            raise UsageError(f"token: give --token-file FILE (- for standard input), or set {TOKEN_VARIABLE}")
+        access["token"] = os.environ[TOKEN_VARIABLE].strip()
+    with client() as opened:
+        added = opened.add_cluster(
+            name=name,
+            host=host,
+            port=port,
+            namespace=namespace,
+            organization=organization,
+            service_account=service_account,
+            default=default,
+            finalizer=not no_finalizer,
+            token_in_clear=token_in_clear,
+            max_active=max_active,
+            **access,
+        )
+    output.note(f"cluster {added.name} is registered; see whether it can be worked with: argosy cluster check {name}")
+
+
+@app.command()
+def update(
+    name: Name,
+    new_name: Annotated[str | None, typer.Option("--name", help="Rename it.")] = None,
+    host: Host = None,
+    port: Annotated[int | None, typer.Option(help="Port of its Kubernetes API.")] = None,
+    ca_file: CaFile = None,
+    token_file: TokenFile = None,
+    namespace: Annotated[str | None, typer.Option(help="Namespace in which workflows run.")] = None,
+    organization: Organization = None,
+    service_account: Account = None,
+    default: Annotated[bool | None, typer.Option(help="Use it where an algorithm names no cluster.")] = None,
+    finalizer: Annotated[bool | None, typer.Option(help="Hold finished workflows until their end is recorded.")] = None,
+    token_in_clear: Annotated[
+        bool | None, typer.Option(help="Let manifests use the launch's token other than as a secret.")
+    ] = None,
+    max_active: Annotated[int | None, typer.Option(help="Most unfinished workflows on it at a time.")] = None,
+) -> None:
+    """Change what is given and leave the rest; a new --host needs the token anew."""
+    given = {
+        "name": new_name,
+        "host": host,
+        "port": port,
+        "namespace": namespace,
+        "organization": organization,
+        "service_account": service_account,
+        "default": default,
+        "finalizer": finalizer,
+        "token_in_clear": token_in_clear,
+        "max_active": max_active,
+    }
+    fields = {field: value for field, value in given.items() if value is not None} | _access(ca_file, token_file)
+    if not fields:
+        raise UsageError("nothing to change; see: argosy cluster update --help")
+    with client() as opened:
+        changed = opened.update_cluster(name, **fields)
+    output.note(f"cluster {changed.name} is changed")
+
+
+@app.command("list")
+def list_(organization: Organization = None, output_format: Output = Format.TABLE) -> None:
+    """List the registered clusters and how they are."""
+    with client() as opened:
+        found = opened.clusters(organization=organization)
+    output.show(found, output_format, columns=_COLUMNS, name=lambda cluster: cluster.name)
+
+
+@app.command()
+def get(name: Name, output_format: Output = Format.TABLE) -> None:
+    """Show one cluster."""
+    with client() as opened:
+        found = opened.cluster(name)
+    if output.structured(output_format):
+        output.data(output.dump(found), output_format)
+    else:
+        output.show([found], output_format, columns=_COLUMNS, name=lambda cluster: cluster.name)
+
+
+@app.command()
+def check(name: Name, output_format: Output = Format.TABLE) -> None:
+    """Ask a cluster whether argosy can work there; exit 1 with what is missing where it cannot."""
+    from dataclasses import asdict
+
+    with client() as opened:
+        report = opened.check_cluster(name)
+    if output.structured(output_format):
+        output.data(asdict(report) | {"health": str(report.health)}, output_format)
+    elif output_format is Format.NAME:
+        output.lines([name])
+    else:
+        output.facts({"cluster": name} | _findings(report))
+    if report.health != "ok":
+        raise typer.Exit(1)
+
+
+@app.command()
+def remove(name: Name) -> None:
+    """Remove a cluster and forget its token; refused while jobs on it have not ended."""
+    with client() as opened:
+        opened.remove_cluster(name)
+    output.note(f"cluster {name} is removed")
+
+
+def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:
+    arguments.one_input(("--ca-file", ca_file), ("--token-file", token_file))
+    found = {}
+    if ca_file is not None:
+        found["cert"] = arguments.contents(ca_file, "--ca-file")
+    if token_file is not None:
+        found["token"] = arguments.secret(token_file, "--token-file")
+    return found
+
+
+def _findings(report: Report) -> dict[str, str]:
+    missing = report.missing_permissions
+    asked = report.crd  # permissions are asked for only where workflows are served
+    return {
+        "health": str(report.health),
+        "message": report.message,
+        "kubernetes": report.kubernetes_version or "not known",
+        "argo": report.argo_version or "not known until a workflow has ended there",
+        "crd": "installed" if report.crd else "not found",
+        "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",
+    }
+
+
+def _address(cluster: ClusterShape) -> str:
+    return f"{cluster.host}:{cluster.port}" if cluster.host is not None else "in-cluster"
+
+
+_COLUMNS: list[Column[ClusterShape]] = [
+    Column("NAME", lambda cluster, _: cluster.name),
+    Column("ADDRESS", lambda cluster, _: _address(cluster)),
+    Column("NAMESPACE", lambda cluster, _: cluster.namespace),
+    Column("DEFAULT", lambda cluster, _: "yes" if cluster.default else ""),
+    Column("HEALTH", lambda cluster, _: cluster.health),
+    Column("SINCE", lambda cluster, now: ago(cluster.health_since, now)),
+    Column("ID", lambda cluster, _: str(cluster.id), wide=True),
+    Column("ORGANIZATION", lambda cluster, _: str(cluster.organization or ""), wide=True),
+    Column("MAX-ACTIVE", lambda cluster, _: str(cluster.max_active), wide=True),
+    Column("KUBERNETES", lambda cluster, _: cluster.kubernetes_version, wide=True),
+    Column("ARGO", lambda cluster, _: cluster.argo_version, wide=True),
+    Column("AS-OF", lambda cluster, now: age(cluster.as_of, now), wide=True),
+    Column("MESSAGE", lambda cluster, _: plain(cluster.health_message)),
+]

@@ -1,0 +1,295 @@
+"""`argosy launch`, `list`, `get`, `watch`: run an algorithm on media and see how each job goes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from argosy.cli import arguments, output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import age, ago, cut, plain, ranges, took
+from argosy.errors import ArgosyError, NotFound
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+    from argosy.shapes import JobShape, LaunchShape
+
+LAUNCH_EXAMPLES = """Examples:
+
+argosy launch hello --project 1 --user 7 --media 1,2,5-9 --watch
+
+argosy launch hello --project 1 --user 7 --query 'type=3&section=12' --param threshold=0.5
+
+argosy launch hello --project 1 --user 7 --media-file ids.txt --token-file token"""
+
+_LOOK = 0.2
+"""Seconds between two looks whether a launch was expanded."""
+
+_PAGE = 1000
+
+Identifier = Annotated[UUID, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="UID|GID")]
+
+
+class Unsuccessful(ArgosyError):
+    """The launch was rejected, or some of its jobs did not succeed."""
+
+
+def launch(
+    algorithm: Annotated[str, typer.Argument(help="Name of a registered algorithm.", metavar="ALGORITHM")],
+    project: Annotated[int, typer.Option(help="Id of the project whose media are worked on.")],
+    user: Annotated[int, typer.Option(help="Id of the user who launches.")],
+    media: Annotated[str | None, typer.Option(help="Media ids in their order, e.g. 1,2,5-9.")] = None,
+    media_file: Annotated[
+        Path | None, typer.Option(help="File of media ids, by commas or lines; - reads standard input.")
+    ] = None,
+    query: Annotated[str | None, typer.Option(help="Query string of the API server's media list instead.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that workflows receive; repeatable.")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the user's API token for the workflows; - reads standard input.")
+    ] = None,
+    gid: Annotated[
+        UUID | None, typer.Option(help="Version-1 UUID of the launch; launching the same one again changes nothing.")
+    ] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait until it is cut into jobs.", min=0)] = 10,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow its jobs until all have ended.")] = False,
+) -> None:
+    """Run an algorithm on media, or on all media of the project; prints the launch's gid."""
+    arguments.one_of(media=media, media_file=media_file, query=query)
+    arguments.one_input(("--media-file", media_file), ("--token-file", token_file))
+    request: dict[str, Any] = {
+        "media_ids": _media(media, media_file),
+        "media_query": query,
+        "extra_params": arguments.parameters(param or []),
+        "token": None if token_file is None else arguments.secret(token_file, "--token-file"),
+    }
+    with client() as opened:
+        launched = opened.launch(algorithm, project=project, user=user, gid=gid, **request)
+        typer.echo(str(launched.gid))
+        if not launched.new:
+            output.note("this launch was there already; nothing was added")
+        if watch:
+            _watch_launch(opened, launched.gid)
+        else:
+            _tell(_expanded(opened, launched.gid, wait), wait)
+
+
+def list_(
+    project: Annotated[int | None, typer.Option(help="Only this project's.")] = None,
+    gid: Annotated[UUID | None, typer.Option(help="Only this launch's.")] = None,
+    media_id: Annotated[int | None, typer.Option(help="Only jobs that hold this medium.")] = None,
+    limit: Annotated[int, typer.Option(help="The most to show.", min=1)] = 100,
+    offset: Annotated[int, typer.Option(help="How many to leave out first.", min=0)] = 0,
+    launches: Annotated[bool, typer.Option("--launches", help="Show launches instead of their jobs.")] = False,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """List jobs, those of the newest launch first."""
+    if launches and (media_id is not None or offset):
+        raise UsageError("--launches cannot be combined with --media-id or --offset")
+    with client() as opened:
+        if launches:
+            found = opened.launches(project=project, gid=gid, limit=limit)
+            output.show(found, output_format, columns=_LAUNCH_COLUMNS, name=lambda launch: str(launch.gid))
+            return
+        jobs = opened.list(
+            project=project,
+            gid=gid,
+            media_id=media_id,
+            limit=limit,
+            offset=offset,
+            nodes=output.structured(output_format),
+        )
+    _show_jobs(jobs, output_format)
+    if len(jobs) == limit and not output.structured(output_format):
+        output.note(f"there may be more: --offset {offset + limit}")
+
+
+def get(
+    identifier: Identifier,
+    attempt: Annotated[int | None, typer.Option(help="An older attempt of the job.", min=1)] = None,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Show a job with its nodes, or a launch with its jobs."""
+    from argosy.cli.progress import all_jobs
+
+    with client() as opened:
+        found = None if attempt is not None else _launch(opened, identifier)
+        if found is None:
+            _show_job(_job(opened, identifier, attempt), output_format)
+            return
+        jobs = all_jobs(opened, identifier, nodes=output.structured(output_format))
+    if output.structured(output_format):
+        output.data({"launch": output.dump(found), "jobs": [output.dump(job) for job in jobs]}, output_format)
+        return
+    if output_format is not Format.NAME:
+        output.facts(_facts_of_launch(found))
+    if jobs or output_format is Format.NAME:
+        _show_jobs(jobs, output_format)
+
+
+def watch(identifier: Identifier) -> None:
+    """Follow a job or a launch until it has ended; exit 1 unless everything succeeded."""
+    with client() as opened:
+        if _launch(opened, identifier) is not None:
+            _watch_launch(opened, identifier)
+            return
+        from argosy.cli.progress import live_job
+
+        _job(opened, identifier, None)
+        _judge([live_job(opened, identifier, console=output.console())])
+
+
+def _media(media: str | None, media_file: Path | None) -> list[int] | None:
+    if media is not None:
+        return arguments.media(media)
+    if media_file is not None:
+        return arguments.media(arguments.contents(media_file, "--media-file"), "--media-file")
+    return None
+
+
+def _expanded(opened: Client, gid: UUID, wait: float) -> LaunchShape:
+    """The launch when it is expanded or rejected, or as it is after `wait` seconds."""
+    until = time.monotonic() + wait
+    while True:
+        (launch,) = opened.launches(gid=gid)
+        if launch.state in {"expanded", "rejected"} or time.monotonic() >= until:
+            return launch
+        time.sleep(_LOOK)
+
+
+def _tell(launch: LaunchShape, waited: float) -> None:
+    if launch.state == "rejected":
+        raise Unsuccessful(f"launch {launch.gid} was rejected: {launch.reason}")
+    if launch.state == "expanded":
+        output.note(f"expanded into {launch.jobs} jobs; follow them: argosy watch {launch.gid}")
+    else:
+        reason = f" ({launch.reason})" if launch.reason else ""
+        output.note(
+            f"{launch.state}, not yet cut into jobs after {waited:g} s{reason}. It is stored and will not get lost; are a worker "
+            f"(argosy worker) and a tracker (argosy tracker) running? Look again: argosy get {launch.gid}"
+        )
+
+
+def _launch(opened: Client, gid: UUID) -> LaunchShape | None:
+    found = opened.launches(gid=gid)
+    return found[0] if found else None
+
+
+def _job(opened: Client, uid: UUID, attempt: int | None) -> JobShape:
+    try:
+        return opened.get(uid, attempt=attempt)
+    except NotFound as error:
+        what = f"a job {uid} with attempt {attempt}" if attempt else f"a job or launch {uid}"
+        raise NotFound(f"{what} does not exist; see: argosy list") from error
+
+
+def _watch_launch(opened: Client, gid: UUID) -> None:
+    from argosy.cli.progress import live
+
+    jobs = live(opened, gid, console=output.console())
+    if not jobs:
+        (launch,) = opened.launches(gid=gid)
+        _tell(launch, 0)
+    _judge(jobs)
+
+
+def _judge(jobs: list[JobShape]) -> None:
+    bad = [job for job in jobs if job.status != "Succeeded"]
+    if bad:
+        counts = ", ".join(
+            f"{number} {status}" for status, number in sorted(Counter(job.status for job in bad).items())
+        )
+        raise Unsuccessful(
+            f"{len(bad)} of {len(jobs)} jobs did not succeed ({counts}); first: argosy get {bad[0].uid}: {bad[0].message}"
+        )
+
+
+def _show_jobs(jobs: list[JobShape], output_format: Format) -> None:
+    output.show(jobs, output_format, columns=_JOB_COLUMNS, name=lambda job: str(job.uid))
+
+
+def _show_job(job: JobShape, output_format: Format) -> None:
+    if output.structured(output_format):
+        output.data(output.dump(job), output_format)
+    elif output_format is Format.NAME:
+        output.lines([str(job.uid)])
+    else:
+        from argosy.cli.progress import node_tree
+
+        output.facts(_facts_of_job(job))
+        if job.nodes:
+            output.console().print(node_tree(job, datetime.now(UTC)))
+
+
+def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
+    return {
+        "gid": str(launch.gid),
+        "algorithm": launch.algorithm,
+        "project": str(launch.project),
+        "user": str(launch.user),
+        "state": launch.state,
+        "reason": launch.reason,
+        "created": ago(launch.created_at, datetime.now(UTC)),
+        "jobs": _counts(launch),
+    }
+
+
+def _facts_of_job(job: JobShape) -> dict[str, str]:
+    now = datetime.now(UTC)
+    return {
+        "uid": str(job.uid),
+        "gid": str(job.gid),
+        "algorithm": job.algorithm,
+        "project": str(job.project),
+        "user": str(job.user),
+        "status": job.status,
+        "message": job.message,
+        "attempt": str(job.attempt),
+        "cluster": job.cluster or "",
+        "workflow": job.id or "",
+        "media": f"{len(job.media_ids)}: {cut(ranges(job.media_ids), 200)}" if job.media_ids else "",
+        "started": ago(job.start_time, now),
+        "took": took(job.start_time, job.stop_time, now),
+        "as of": ago(job.as_of, now),
+    }
+
+
+def _counts(launch: LaunchShape) -> str:
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(launch.counts.items()))
+    return f"{launch.jobs} ({counts})" if counts else ""
+
+
+_JOB_COLUMNS: list[Column[JobShape]] = [
+    Column("UID", lambda job, _: str(job.uid)),
+    Column("ALGORITHM", lambda job, _: job.algorithm),
+    Column("STATUS", lambda job, _: job.status),
+    Column("MEDIA", lambda job, _: str(len(job.media_ids))),
+    Column("STARTED", lambda job, now: ago(job.start_time, now)),
+    Column("TOOK", lambda job, now: took(job.start_time, job.stop_time, now)),
+    Column("GID", lambda job, _: str(job.gid), wide=True),
+    Column("PROJECT", lambda job, _: str(job.project), wide=True),
+    Column("USER", lambda job, _: str(job.user), wide=True),
+    Column("CLUSTER", lambda job, _: job.cluster or "", wide=True),
+    Column("WORKFLOW", lambda job, _: job.id or "", wide=True),
+    Column("ATTEMPT", lambda job, _: str(job.attempt), wide=True),
+    Column("AS-OF", lambda job, now: age(job.as_of, now), wide=True),
+    Column("MESSAGE", lambda job, _: cut(plain(job.message), 120)),
+]
+
+_LAUNCH_COLUMNS: list[Column[LaunchShape]] = [
+    Column("GID", lambda launch, _: str(launch.gid)),
+    Column("ALGORITHM", lambda launch, _: launch.algorithm),
+    Column("STATE", lambda launch, _: launch.state),
+    Column("JOBS", lambda launch, _: _counts(launch)),
+    Column("CREATED", lambda launch, now: ago(launch.created_at, now)),
+    Column("PROJECT", lambda launch, _: str(launch.project), wide=True),
+    Column("USER", lambda launch, _: str(launch.user), wide=True),
+    Column("REASON", lambda launch, _: cut(plain(launch.reason), 120)),
+]

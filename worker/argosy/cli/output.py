@@ -1,0 +1,139 @@
+"""What reading commands print: tables for people, shapes for programs, names for scripts.
+
+JSON and YAML are the pydantic shapes as they are, so that what a script reads here is what the API server answers. Tables take the width
+they need where nobody looks (a pipe), because a shortened id is worth nothing to `awk`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+
+import typer
+
+from argosy.cli.text import COLOURS, plain
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+    from rich.text import Text
+
+
+class Format(StrEnum):
+    """How a reading command answers."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+
+
+Output = Annotated[
+    Format, typer.Option("-o", "--output", help="wide: more columns. name: one identifier a line, for scripts.")
+]
+
+T = TypeVar("T")
+
+_PIPE_WIDTH = 10_000
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """One column of a table: its heading, and its cell for an item at a moment."""
+
+    heading: str
+    cell: Callable[[T, datetime], str]
+    wide: bool = False
+
+
+def structured(output: Format) -> bool:
+    """Whether the answer is for programs."""
+    return output in {Format.JSON, Format.YAML}
+
+
+def show(items: Sequence[T], output: Format, *, columns: Sequence[Column[T]], name: Callable[[T], str]) -> None:
+    """Print a list.
+
+    Args:
+        items: Shapes.
+        output: How.
+        columns: Of the tables.
+        name: An item's identifier.
+    """
+    if structured(output):
+        data([dump(item) for item in items], output)
+    elif output is Format.NAME:
+        lines([name(item) for item in items])
+    else:
+        table(items, [column for column in columns if output is Format.WIDE or not column.wide])
+
+
+def dump(shape: Any) -> Any:
+    """A shape as JSON's values."""
+    model: BaseModel = shape
+    return model.model_dump(mode="json")
+
+
+def data(value: Any, output: Format) -> None:
+    """Print JSON's values as JSON or YAML."""
+    if output is Format.YAML:
+        import yaml
+
+        yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True)
+    else:
+        import orjson
+
+        sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def lines(found: Sequence[str]) -> None:
+    """Print identifiers, one a line."""
+    sys.stdout.writelines(line + "\n" for line in found)
+
+
+def table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
+    """Print a table."""
+    from rich.table import Table
+
+    now = datetime.now(UTC)
+    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    last = len(columns) - 1
+    for at, column in enumerate(columns):
+        made.add_column(column.heading, no_wrap=at < last, overflow="fold")
+    for item in items:
+        made.add_row(*(coloured(column.cell(item, now)) for column in columns))
+    console().print(made)
+
+
+def facts(found: Mapping[str, str]) -> None:
+    """Print what is known of one thing, a line each; what is empty is left out."""
+    width = max(len(name) for name in found)
+    screen = console()
+    for name, value in found.items():
+        if value:
+            screen.print(f"{name:{width}}", coloured(value), soft_wrap=True, highlight=False)
+
+
+def coloured(text: str) -> Text:
+    """Text without markup and control characters, coloured where it is a status."""
+    from rich.text import Text
+
+    return Text(plain(text), style=COLOURS.get(text, ""))
+
+
+def console() -> Console:
+    """Standard output; as wide as it needs to be where it is no terminal."""
+    from rich.console import Console
+
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+
+
+def note(text: str) -> None:
+    """A remark for whoever looks, on standard error."""
+    sys.stderr.write(plain(text) + "\n")

@@ -1,0 +1,158 @@
+"""The long-running processes, and what must be done before they can run: `argosy worker`, `tracker`, `db upgrade`, `keys`.
+
+Each process writes its metrics as files of one directory of its own (prometheus-client's multiprocess mode), made before prometheus-client
+is imported and removed at the end. Dramatiq is therefore called in this process and not exec'ed: after an exec nobody would be left to
+remove it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from argosy.cli.session import configured
+from argosy.errors import InvalidRequest, NotConfigured
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from argosy.settings import Settings
+
+database = typer.Typer(help="Look after argosy's schema in the database.", no_args_is_help=True)
+
+_SHUTDOWN = 15_000
+"""Milliseconds that a worker's running actors have to end. What they leave is claimed again when their lease runs out."""
+
+
+def worker(
+    processes: Annotated[int, typer.Option(help="Processes of the pool.", min=1)] = 2,
+    threads: Annotated[int, typer.Option(help="Threads of each process.", min=1)] = 8,
+) -> None:
+    """Run a pool of workers: they cut launches into jobs and submit jobs to their clusters."""
+    settings = configured()
+    _check_database(settings)
+    _check_port(settings)
+    with _metrics_directory(settings, "worker") as directory:
+        os.environ |= {
+            "dramatiq_prom_db": directory,
+            "dramatiq_prom_host": settings.metrics_host,
+            "dramatiq_prom_port": str(settings.metrics_port),
+        }
+        from dramatiq import cli
+
+        from argosy import log
+
+        log.configure(settings)
+        # On SIGHUP Dramatiq starts sys.argv anew.
+        options = ["--processes", str(processes), "--threads", str(threads)]
+        sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
+        queues = ["--queues", "launch", "expand", "submit"]
+        stop = ["--skip-logging", "--worker-shutdown-timeout", str(_SHUTDOWN)]
+        code = cli.main(cli.make_argument_parser().parse_args(["argosy.actors:setup", *options, *stop, *queues]))
+    raise typer.Exit(code)
+
+
+def tracker() -> None:
+    """Run a tracker: it follows the workflows of every cluster and wakes workers for what is left undone."""
+    settings = configured()
+    with _metrics_directory(settings, "tracker"):
+        from argosy import log, metrics
+        from argosy.store.database import engine
+
+        log.configure(settings)
+        try:
+            metrics.serve(settings.metrics_host, settings.metrics_port)
+        except OSError as error:
+            raise _port_taken(settings, error) from error
+        made = engine(settings)
+        try:
+            asyncio.run(_track(made, settings))
+        finally:
+            made.dispose()
+
+
+def keys() -> None:
+    """Print fresh keys as shell lines; every argosy process of an installation needs the same ones."""
+    from argosy.crypto import new_keys
+
+    for name, value in new_keys().items():
+        typer.echo(f"export {name}='{value}'")
+
+
+@database.command()
+def upgrade(
+    revision: Annotated[str, typer.Option(help="Revision to go to; head is the newest.")] = "head",
+) -> None:
+    """Create argosy's schema, or bring it to this version; safe to run at any time, from several places at once."""
+    settings = configured()
+    from alembic.util import CommandError
+
+    from argosy.store.database import upgrade as run
+
+    try:
+        run(settings, revision)
+    except CommandError as error:
+        raise InvalidRequest(f"--revision {revision}: {error}") from error
+    typer.echo(f"schema argosy is at {revision}")
+
+
+async def _track(engine: Engine, settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; the tracker gives its leases back when it is cancelled."""
+    from argosy.tracker import Tracker
+    from argosy.wakeups import WakeUps, broker
+
+    tracking = asyncio.create_task(Tracker(engine, settings, WakeUps(broker(settings))).run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, tracking.cancel)
+    with suppress(asyncio.CancelledError):
+        await tracking
+
+
+@contextmanager
+def _metrics_directory(settings: Settings, name: str) -> Iterator[str]:
+    """A fresh directory for the metrics of this pool, gone when it ends."""
+    parent = settings.metrics_directory
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        made = tempfile.TemporaryDirectory(prefix=f"argosy-{name}-", dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise NotConfigured(f"ARGOSY_METRICS_DIRECTORY: {error.filename}: {error.strerror}") from error
+    with made as directory:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+        yield directory
+
+
+def _check_database(settings: Settings) -> None:
+    """Say in one line, before any process starts, what each of them would say in a traceback."""
+    from argosy.store.database import engine
+    from argosy.store.installation import identity
+
+    made = engine(settings)
+    try:
+        identity(made)
+    finally:
+        made.dispose()
+
+
+def _check_port(settings: Settings) -> None:
+    """Dramatiq serves the metrics from a process whose failure nobody would see."""
+    try:
+        with socket.create_server((settings.metrics_host, settings.metrics_port)):
+            pass
+    except OSError as error:
+        raise _port_taken(settings, error) from error
+
+
+def _port_taken(settings: Settings, error: OSError) -> NotConfigured:
+    address = f"{settings.metrics_host}:{settings.metrics_port}"
+    return NotConfigured(f"metrics: {address}: {error.strerror}; set ARGOSY_METRICS_HOST or ARGOSY_METRICS_PORT")

@@ -1,0 +1,48 @@
+"""The client behind a command, opened late: nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from argosy.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+    from argosy.settings import Settings
+
+
+def configured() -> Settings:
+    """The settings of this process, the database's address looked at.
+
+    Raises:
+        NotConfigured: A setting is missing or cannot be used.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from argosy.settings import load
+
+    settings = load()
+    try:
+        usable = make_url(settings.sqlalchemy_url).drivername == "postgresql+psycopg"
+    except (ArgumentError, ValueError):
+        usable = False
+    if not usable:
+        # The address itself is not told: a password may be in it.
+        raise NotConfigured("ARGOSY_DATABASE_URL: write postgresql://user:password@host:port/database")
+    return settings
+
+
+@contextmanager
+def client() -> Iterator[Client]:
+    """The client of one command."""
+    settings = configured()
+    from argosy.client import Client
+
+    opened = Client(settings)
+    try:
+        yield opened
+    finally:
+        opened.close()

@@ -1,0 +1,75 @@
+"""How values are written for people: times, durations, media, states. Pure.
+
+Names and messages come from tenants and their containers. They are shown without control characters, so that no manifest can move the
+cursor or colour the terminal of whoever looks at it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import pairwise
+
+COLOURS = {
+    "Succeeded": "green",
+    "Failed": "red",
+    "Error": "red",
+    "Rejected": "red",
+    "Deleted": "magenta",
+    "Lost": "magenta",
+    "Cancelled": "magenta",
+    "Cancelling": "magenta",
+    "Running": "cyan",
+    "Pending": "yellow",
+    "Submitting": "yellow",
+    "rejected": "red",
+    "expanded": "green",
+}
+"""Colour of a status; what is not here is shown plainly."""
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
+
+
+def plain(text: str) -> str:
+    """Text of others on one line: white space and control characters become single spaces."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def span(seconds: float) -> str:
+    """A length of time in at most two units: 4s, 2m 05s, 3h 10m, 2d 4h."""
+    left = max(0, int(seconds))
+    if left < 60:
+        return f"{left}s"
+    if left < 3_600:
+        return f"{left // 60}m {left % 60:02}s"
+    if left < 86_400:
+        return f"{left // 3_600}h {left % 3_600 // 60:02}m"
+    return f"{left // 86_400}d {left % 86_400 // 3_600}h"
+
+
+def age(when: datetime | None, now: datetime) -> str:
+    """How long ago, in the largest unit: 2m; empty for never."""
+    if when is None:
+        return ""
+    seconds = max(0, int((now - when).total_seconds()))
+    return next((f"{seconds // size}{unit}" for size, unit in _UNITS if seconds >= size), f"{seconds}s")
+
+
+def ago(when: datetime | None, now: datetime) -> str:
+    """As `age`, as a sentence says it: 2m ago."""
+    return f"{age(when, now)} ago" if when is not None else ""
+
+
+def took(start: datetime | None, stop: datetime | None, now: datetime) -> str:
+    """From start to stop, or until now; empty where it has not begun."""
+    return span(((stop or now) - start).total_seconds()) if start is not None else ""
+
+
+def ranges(media: Sequence[int]) -> str:
+    """Media ids in their order, runs written short: 1-3,7. `arguments.media` reads it back."""
+    breaks = [0, *(at for at, (left, right) in enumerate(pairwise(media), 1) if right != left + 1), len(media)]
+    runs = [media[start:stop] for start, stop in pairwise(breaks) if start < stop]
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def cut(text: str, length: int) -> str:
+    """At most so many characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
