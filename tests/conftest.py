@@ -6,11 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy import Engine
+
 from argosy import crypto, embedded
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import database
-from sqlalchemy import Engine
 
 ROOT = Path(__file__).parents[1]
 

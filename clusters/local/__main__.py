@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 
 from argosy.errors import ArgosyError
-
 from clusters.local.build import ensure_binaries
 from clusters.local.cluster import LocalCluster
 

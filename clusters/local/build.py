@@ -22,8 +22,8 @@ from pathlib import Path
 
 import orjson
 import yaml
-from argosy.errors import ArgosyError
 
+from argosy.errors import ArgosyError
 from clusters.local.guard import Guard
 
 HERE = Path(__file__).parent

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from argosy.errors import ArgosyError
-
 from clusters.local.guard import Guard
 
 REPOSITORY = Path(__file__).parent.parent.parent

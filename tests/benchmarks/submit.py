@@ -20,6 +20,8 @@ from uuid import UUID, uuid1
 
 import aiohttp
 import orjson
+from kubernetes import client as official
+
 from argosy import crypto, embedded
 from argosy.access import Clusters
 from argosy.batches import JobUids
@@ -31,8 +33,6 @@ from argosy.settings import Settings
 from argosy.store import database
 from argosy.store.installation import identity
 from argosy.submit import Submitter
-from kubernetes import client as official
-
 from clusters.local.cluster import Connection, LocalCluster
 from tests.conftest import ROOT
 

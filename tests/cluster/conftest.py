@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import httpx
 import pytest
+
 from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.simulator import SimulatedCluster, SimulatedConnection
-
 from clusters.local.cluster import Connection as LocalConnection
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
+
 from argosy.kube.workflows import Object, Workflows
 
 LABEL = "argosy-test"

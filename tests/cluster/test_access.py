@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from argosy.kube import answers
 from argosy.kube.answers import Health
 from argosy.kube.check import check
@@ -10,7 +11,6 @@ from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.simulator import certificate
-
 from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import LABEL, container, workflow

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from argosy.settings import Settings
 
+from argosy.settings import Settings
 from clusters.local.build import ensure_helm
 from clusters.local.cluster import LocalCluster
 

@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from sqlalchemy import Engine, text
+
 from argosy.client import Client
 from argosy.kube.answers import Missing
 from argosy.kube.connection import Connection
@@ -21,8 +23,6 @@ from argosy.settings import Settings
 from argosy.store import queue
 from argosy.store.installation import identity
 from argosy.submit import Submitter
-from sqlalchemy import Engine, text
-
 from tests.cluster.clusters import Cluster
 from tests.conftest import ROOT
 from tests.stack import Direct, finished, running, until

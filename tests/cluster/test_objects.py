@@ -2,11 +2,11 @@
 
 import orjson
 import pytest
+
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER, Workflows
-
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, LABEL, container, eventually, workflow
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
+
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Object, Workflows
 from argosy.simulator import SimulatedCluster
-
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import ENTRY, LABEL, container, ended, workflow
 

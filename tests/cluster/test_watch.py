@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
+
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Event, Workflows
-
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, LABEL, container, ended, running, workflow
 

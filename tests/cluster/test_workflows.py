@@ -1,9 +1,9 @@
 """How workflows run, and what their nodes look like then."""
 
 import pytest
+
 from argosy.kube import answers
 from argosy.kube.workflows import FINALIZER, Object, Workflows
-
 from tests.cluster.manifests import (
     ENTRY,
     FOR_EVER,

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid1
 
 import pytest
+from sqlalchemy import Engine, text
+
 from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest
 from argosy.launch import Launching, expand
@@ -12,8 +14,6 @@ from argosy.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import JobShape
 from argosy.simulator.certificate import issue
-from sqlalchemy import Engine, text
-
 from tests.conftest import ROOT
 from tests.integration.api_server import ApiServer, serving
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.simulator import SimulatedCluster, SimulatedConnection
-
 from tests.conftest import ROOT
 from tests.stack import finished, running
 

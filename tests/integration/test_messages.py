@@ -7,12 +7,12 @@ from uuid import uuid1, uuid4
 
 import dramatiq
 import pytest
+from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
+
 from argosy import actors
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.wakeups import LAUNCH, QUEUES, Broker, broker
-from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
-
 from tests.stack import until
 
 

@@ -2,10 +2,11 @@
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+
 from argosy.settings import Settings
 from argosy.store import database
 from argosy.store.tables import SCHEMA, metadata
-from sqlalchemy import Engine, text
 
 
 def test_the_migrations_make_exactly_the_tables(engine: Engine) -> None:

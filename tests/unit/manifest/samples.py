@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.manifest.scalars import Scalar
 

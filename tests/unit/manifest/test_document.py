@@ -3,12 +3,12 @@
 from contextlib import suppress
 
 import pytest
-from argosy.errors import ManifestError
-from argosy.manifest import parse
-from argosy.manifest.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, load
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.errors import ManifestError
+from argosy.manifest import parse
+from argosy.manifest.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, load
 from tests.unit.manifest.samples import ONE_CONTAINER
 
 

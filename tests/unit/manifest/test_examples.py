@@ -5,8 +5,8 @@ from pathlib import Path
 import orjson
 import pytest
 import yaml
-from argosy.manifest import RESERVED, Renderer, lint
 
+from argosy.manifest import RESERVED, Renderer, lint
 from tests.unit.manifest.samples import UID, frame
 
 FOLDER = Path(__file__).parents[3] / "manifests"

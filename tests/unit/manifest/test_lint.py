@@ -1,10 +1,10 @@
 """Everything wrong at once, in the order of the lines."""
 
 import pytest
+
 from argosy.errors import ManifestError
 from argosy.manifest import check, lint
 from argosy.manifest.document import MAX_FINDINGS
-
 from tests.unit.manifest.samples import HEAD, ONE_CONTAINER, TATOR
 
 

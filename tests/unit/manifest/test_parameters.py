@@ -1,12 +1,12 @@
 """The parameters of a launch: every name once, no value that Argo would expand."""
 
 import pytest
-from argosy.errors import InvalidRequest
-from argosy.manifest import MEDIA_IDS_LIMIT, RESERVED, files_per_job_that_fits, media_ids_text, merge_parameters
-from argosy.manifest.scalars import Scalar
 from hypothesis import given
 from hypothesis import strategies as st
 
+from argosy.errors import InvalidRequest
+from argosy.manifest import MEDIA_IDS_LIMIT, RESERVED, files_per_job_that_fits, media_ids_text, merge_parameters
+from argosy.manifest.scalars import Scalar
 from tests.unit.manifest.samples import Value
 
 

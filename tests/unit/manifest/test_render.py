@@ -6,6 +6,9 @@ from uuid import UUID
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.kube import workflows
 from argosy.manifest import (
@@ -20,9 +23,6 @@ from argosy.manifest import (
     merge_parameters,
     workflow_name,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.unit.manifest.samples import GID, ONE_CONTAINER, TATOR, UID, Value, frame, rendered
 
 PARAMETERS = (

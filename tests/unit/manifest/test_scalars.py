@@ -1,6 +1,7 @@
 """Plain scalars as sigs.k8s.io/yaml v1.4.0 reads them; the table is what that library answered."""
 
 import pytest
+
 from argosy.manifest.scalars import Scalar, as_text, resolve
 
 

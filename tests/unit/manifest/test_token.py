@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+
 from argosy.errors import ManifestError
 from argosy.manifest import PLACEHOLDER, SECRET_KEY, Renderer, lint, secret_name
-
 from tests.unit.manifest.samples import GID, HEAD, TATOR, TOKEN, frame, rendered
 
 SECRET = {"secretKeyRef": {"name": secret_name(GID), "key": SECRET_KEY}}

@@ -18,11 +18,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-import argosy
 import orjson
 import typer
-from argosy.errors import ArgosyError, InvalidRequest, NotConfigured
 from rich.console import Console
+
+import argosy
+from argosy.errors import ArgosyError, InvalidRequest, NotConfigured
 
 _ROOT = Path(argosy.__file__).parents[2]
 """The checkout, where this is one."""

@@ -1,8 +1,9 @@
 """Alembic's entry: migrations run on the connection that `database.upgrade` holds, inside its transaction."""
 
 from alembic import context
-from argosy.store.tables import SCHEMA, metadata
 from sqlalchemy import text
+
+from argosy.store.tables import SCHEMA, metadata
 
 connection = context.config.attributes["connection"]
 connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
