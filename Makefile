@@ -8,6 +8,7 @@ demo: .venv/ready ## run the main job here, on a simulated cluster
 	$(BIN)/argosy demo
 
 test: .venv/ready ## the whole test suite, on the simulator and on a real control plane
+	$(BIN)/python -m clusters.local build
 	$(BIN)/python -m pytest
 
 check: .venv/ready ## format, lint, types, import order
