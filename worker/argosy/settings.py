@@ -62,7 +62,9 @@ class Settings(BaseSettings):
         default=None, description="Where multiprocess metrics are kept; default: temporary"
     )
     log_format: str = Field(default="json", pattern="^(json|console)$", description="json, or console for people")
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = Field(
+        default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
+    )
 
     @field_validator("keys", mode="before")
     @classmethod
