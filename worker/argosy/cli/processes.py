@@ -155,4 +155,6 @@ def _check_port(settings: Settings) -> None:
 
 def _port_taken(settings: Settings, error: OSError) -> NotConfigured:
     address = f"{settings.metrics_host}:{settings.metrics_port}"
-    return NotConfigured(f"metrics: {address}: {error.strerror}; set ARGOSY_METRICS_HOST or ARGOSY_METRICS_PORT")
+    return NotConfigured(
+        f"metrics: {address}: {os.strerror(error.errno or 0)}; set ARGOSY_METRICS_HOST or ARGOSY_METRICS_PORT"
+    )
