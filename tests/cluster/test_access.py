@@ -14,6 +14,7 @@ from argosy.simulator import certificate
 from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import LABEL, container, workflow
+from tests.stack import until
 
 
 async def health_of(access: Access) -> answers.ClusterDown:
@@ -84,6 +85,21 @@ async def test_the_check_finds_a_cluster_that_argosy_can_work_with(connection: C
     assert (report.health, report.message, report.missing_permissions) == (Health.OK, "", [])
     assert report.crd
     assert report.kubernetes_version.startswith("v1.")
+
+
+async def test_the_check_tells_argos_version_to_a_token_that_may_list_pods(real_cluster: Cluster, mine: str) -> None:
+    async with Connection(real_cluster.access("admin", real_cluster.admin_token)) as admin:
+        workflows = Workflows(admin)
+
+        async def version() -> str:
+            return (await check(admin)).argo_version
+
+        made = await workflows.create(workflow(mine, container(seconds=600)))
+        try:
+            found = await until(version, bool, 30)
+        finally:
+            await workflows.delete(mine, made["uid"])
+    assert found == "v3.7.16"
 
 
 async def test_the_check_names_every_missing_permission(cluster: Cluster) -> None:
