@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 
+import structlog
+
 from tests.benchmarks import submit
 
 BENCHMARKS = {"submit": submit}
@@ -18,6 +20,7 @@ def main() -> int:
         command.add_argument("--json", action="store_true", help="one JSON object on standard output")
         module.arguments(command)
     chosen = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     figures = BENCHMARKS[chosen.name].run(chosen)
     if chosen.json:
         sys.stdout.write(json.dumps(figures) + "\n")
