@@ -181,6 +181,9 @@ class ClusterTracker:
             except (answers.Expired, answers.FutureVersion) as error:
                 log.info("listing anew", cluster=self._tracked.name, reason=str(error))
                 self._version = ""
+            except answers.Wait as error:
+                log.info("the cluster asks to wait", cluster=self._tracked.name, reason=str(error))
+                await asyncio.sleep(error.retry_after or back_off)
             except answers.KubeError as error:
                 await self._down(error)
                 await asyncio.sleep(back_off)
