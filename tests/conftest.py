@@ -1,4 +1,4 @@
-"""Real servers for the tests that need them: one PostgreSQL and one Valkey a session, one fresh database a test."""
+"""Real servers for the tests that need them: one PostgreSQL, Valkey and control plane a session, one fresh database a test."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -12,6 +12,8 @@ from argosy import crypto, embedded
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import database
+from clusters.local.cluster import LocalCluster
+from tests.cluster.clusters import POWERLESS, Cluster, access
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +74,24 @@ def client(settings: Settings) -> Iterator[Client]:
     made = Client(settings)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """The real control plane, with an audit log of who did what."""
+    with LocalCluster(audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
+        yield local
+
+
+@pytest.fixture(scope="session")
+def real_cluster(local_cluster: LocalCluster) -> Cluster:
+    """The real control plane, as tests see every cluster."""
+    connection = local_cluster.connection
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": POWERLESS}}
+    path = f"/api/v1/namespaces/{connection.namespace}/serviceaccounts"
+    local_cluster.admin.post(path, json=account).raise_for_status()
+    powerless = local_cluster.token_of(POWERLESS)
+    return Cluster("local", access(connection), connection.admin_token, powerless, local_cluster.compact)
 
 
 def _named(url: str, name: str) -> str:

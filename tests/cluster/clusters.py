@@ -4,6 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from argosy.kube.connection import Access
+from argosy.simulator import SimulatedConnection
+from clusters.local.cluster import Connection as LocalConnection
+
+POWERLESS = "known-and-powerless"
 
 
 @dataclass(frozen=True)
@@ -27,3 +31,15 @@ class Cluster:
     def access(self, name: str, token: str | None = None) -> Access:
         """How to reach it, under a name for metrics and messages; with argosy's token unless another is given."""
         return replace(self.at, name=name, token=token or self.at.token)
+
+
+def access(connection: SimulatedConnection | LocalConnection) -> Access:
+    """How argosy reaches a cluster of either kind."""
+    return Access(
+        name=connection.kind,
+        namespace=connection.namespace,
+        host=connection.host,
+        port=connection.port,
+        ca=connection.ca,
+        token=connection.token,
+    )

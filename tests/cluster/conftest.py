@@ -11,24 +11,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from argosy.kube.connection import Access, Connection
+from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from argosy.simulator import SimulatedCluster, SimulatedConnection
-from clusters.local.cluster import Connection as LocalConnection
-from clusters.local.cluster import LocalCluster
-from tests.cluster.clusters import Cluster
+from argosy.simulator import SimulatedCluster
+from tests.cluster.clusters import POWERLESS, Cluster, access
 from tests.cluster.manifests import LABEL
 
 KINDS = ("simulated", "local")
-POWERLESS = "known-and-powerless"
-
-
-@pytest.fixture(scope="session")
-def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """The real control plane, with an audit log of who did what."""
-    with LocalCluster(audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
-        yield local
 
 
 @pytest.fixture(scope="session")
@@ -43,18 +33,7 @@ def simulated_cluster() -> Iterator[Cluster]:
             headers = {"Authorization": f"Bearer {connection.admin_token}"}
             httpx.post(url, headers=headers, verify=context).raise_for_status()
 
-        yield Cluster("simulated", _access(connection), connection.admin_token, POWERLESS, compact)
-
-
-@pytest.fixture(scope="session")
-def real_cluster(local_cluster: LocalCluster) -> Cluster:
-    """The real control plane, as tests see every cluster."""
-    connection = local_cluster.connection
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": POWERLESS}}
-    path = f"/api/v1/namespaces/{connection.namespace}/serviceaccounts"
-    local_cluster.admin.post(path, json=account).raise_for_status()
-    powerless = local_cluster.token_of(POWERLESS)
-    return Cluster("local", _access(connection), connection.admin_token, powerless, local_cluster.compact)
+        yield Cluster("simulated", access(connection), connection.admin_token, POWERLESS, compact)
 
 
 @pytest.fixture(params=KINDS)
@@ -90,14 +69,3 @@ async def connection(cluster: Cluster, mine: str) -> AsyncIterator[Connection]:
 def workflows(connection: Connection) -> Workflows:
     """The product's own calls."""
     return Workflows(connection)
-
-
-def _access(connection: SimulatedConnection | LocalConnection) -> Access:
-    return Access(
-        name=connection.kind,
-        namespace=connection.namespace,
-        host=connection.host,
-        port=connection.port,
-        ca=connection.ca,
-        token=connection.token,
-    )

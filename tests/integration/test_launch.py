@@ -221,7 +221,8 @@ def test_a_launch_lives_and_dies_with_the_callers_transaction(registered: Client
     ("fields", "words"),
     [
         ({"gid": "5d2a8a00-c9b1-41f0-8de9-0242ac120002"}, "gid: Value error, must be a version-1 UUID"),
-        ({"gid": "fffffff0-ffff-1fff-8de9-0242ac120002"}, "more than an hour ahead"),
+        ({"gid": "fffffff0-ffff-1fff-8de9-0242ac120002"}, "at most an hour ahead"),
+        ({"gid": "00000000-9000-11ee-8de9-0242ac120002"}, "within the last 90 days"),
         ({"media_ids": [-1]}, "media_ids.0"),
         ({"media_ids": [1], "media_query": "x"}, "not both"),
         ({"extra_params": [{"name": "x", "valeu": 1}]}, "extra_params.0.valeu: no such field"),

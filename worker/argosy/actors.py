@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from argosy import launch, log, settings
 from argosy.access import Clusters
-from argosy.errors import ArgosyError, Conflict, NotFound
+from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound
 from argosy.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
 from argosy.shapes import LaunchRequest
@@ -82,6 +82,11 @@ class Boot(Middleware):
         assert isinstance(broker, Broker)  # noqa: S101 -- `setup` made it
         self.stages = _Stages(self.settings, WakeUps(broker))
 
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        """Called by Dramatiq when the process is told to end: the submitter finishes or hands back what it has claimed."""
+        if self.stages is not None:
+            self.stages.submitter.stop()
+
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Called by Dramatiq when its threads have ended."""
         if self.stages is not None:
@@ -104,7 +109,8 @@ def setup() -> None:
         [
             Prometheus(),
             TimeLimit(time_limit=_HOUR),
-            ShutdownNotifications(),
+            # Nothing is interrupted: a launch is expanded in seconds, and a submitter that is told to stop ends by itself.
+            ShutdownNotifications(notify_shutdown=False),
             # A few quick tries for a database or Redis that blinks; the rest is housekeeping's.
             Retries(max_retries=3, min_backoff=500, max_backoff=5_000),
             CurrentMessage(),
@@ -124,8 +130,8 @@ def declare(made: Broker, boot: Boot) -> None:
         request = _request(args, kwargs)
         stages = boot.get()
         try:
-            launch.accept(stages.engine, request)
-        except Conflict as error:
+            launch.accept(stages.engine, stages.settings, request)
+        except (Conflict, InvalidRequest) as error:
             raise _unprocessable(LAUNCH, str(error)) from error
         stages.wakeups.expand(request.gid)
 

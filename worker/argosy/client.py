@@ -7,8 +7,7 @@ asked for because it asks the cluster.
 
 import asyncio
 import ssl
-import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from uuid import UUID, uuid1
 from pydantic import BaseModel, ValidationError
 from sqlmodel import Session
 
-from argosy import crypto, manifest
+from argosy import control, crypto, manifest
 from argosy.access import connect
 from argosy.batches import JobUids, count, distinct
 from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured, NotFound
@@ -27,6 +26,7 @@ from argosy.settings import load as load_settings
 from argosy.shapes import (
     AlgorithmShape,
     AlgorithmSpec,
+    CancelShape,
     ClusterShape,
     ClusterSpec,
     JobShape,
@@ -35,13 +35,6 @@ from argosy.shapes import (
 )
 from argosy.store import database, launches, reading, registry
 from argosy.store.tables import Algorithm, Cluster
-
-_UUID_EPOCH = 0x01B21DD213814000
-"""Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
-
-_AHEAD = 3600
-"""Seconds that a gid's time may be ahead of this clock."""
-
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -125,10 +118,6 @@ class Client:
                 "token_sealed": self._seal(token),
             },
         )
-        if (request.gid.time - _UUID_EPOCH) / 1e7 > time.time() + _AHEAD:
-            raise InvalidRequest(
-                f"gid {request.gid}: its time is more than an hour ahead; check the clock that made it"
-            )
         written = self._write(request, connection)
         uids = None
         if request.media_ids is not None and written.files_per_job is not None:
@@ -147,19 +136,62 @@ class Client:
     def _write(self, request: LaunchRequest, connection: Any) -> launches.Written:
         if connection is not None:
             with _dbapi(connection).cursor() as cursor:
-                return launches.insert(cursor, request)
+                return launches.insert(cursor, request, self.settings.retention_days)
         own = self.engine.raw_connection()
         try:
-            written = launches.insert(own.cursor(), request)
+            written = launches.insert(own.cursor(), request, self.settings.retention_days)
             own.commit()
             return written
         finally:
             own.close()
 
-    def launches(self, *, project: int | None = None, gid: UUID | None = None, limit: int = 100) -> list[LaunchShape]:
-        """Launches, newest first, with their jobs counted by status."""
+    def cancel(self, key: UUID | None = None, *, project: int | None = None) -> CancelShape:
+        """Cancel a job, a launch or all of a project, at any moment, also while the cluster is away. Idempotent.
+
+        What was not submitted ends at once; the rest is `Cancelling` until its workflow has ended. The record stays.
+
+        Args:
+            key: uid of a job or gid of a launch; default: all of the project.
+            project: Only if it belongs to this project.
+
+        Raises:
+            NotFound: There is no such job or launch.
+            InvalidRequest: Neither is given.
+        """
+        return CancelShape(**vars(control.cancel(self.engine, key, project)))
+
+    def delete(self, key: UUID, *, project: int | None = None) -> CancelShape:
+        """The REST reference's DELETE: cancel, and leave it out of default lists. Raises as `cancel`."""
+        return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
+
+    def retry(
+        self, key: UUID, *, project: int | None = None, failed_only: bool = True, token: str | None = None
+    ) -> int:
+        """Try again what has ended; each job gets a new attempt under its uid, and `get(uid, attempt=…)` still reads the old ones.
+
+        Args:
+            key: uid of a job or gid of a launch.
+            project: Only if it belongs to this project.
+            failed_only: Only jobs that ended `Failed`, `Error`, `Lost`, `Deleted` or `Cancelled`; else also `Rejected` and `Succeeded`.
+            token: The user's API token, needed again once all jobs of the launch had ended, because it was forgotten then.
+
+        Returns:
+            How many jobs are queued again.
+
+        Raises:
+            NotFound: There is no such job or launch.
+            Conflict: It has no jobs, its cluster was removed, or unfinished jobs use the present token.
+            InvalidRequest: The token is needed and not given.
+        """
+        sealed = self._seal(token)
+        return control.retry(self.engine, key, project, failed_only, b64decode(sealed) if sealed else None)
+
+    def launches(
+        self, *, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
+    ) -> list[LaunchShape]:
+        """Launches, newest first, with their jobs counted by status; deleted ones only by their gid or with `hidden`."""
         with self.engine.connect() as connection:
-            return reading.launches(connection, project, gid, limit)
+            return reading.launches(connection, project, gid, limit, hidden)
 
     def list(
         self,
@@ -170,6 +202,7 @@ class Client:
         limit: int = 100,
         offset: int = 0,
         nodes: bool = True,
+        hidden: bool = False,
     ) -> list[JobShape]:
         """Jobs, newest launch first, in the order of their batches.
 
@@ -180,8 +213,9 @@ class Client:
             limit: The most to return.
             offset: How many to leave out first.
             nodes: Whether to read the nodes too.
+            hidden: Deleted ones too.
         """
-        where = reading.Filter(project=project, gid=gid, media_id=media_id)
+        where = reading.Filter(project=project, gid=gid, media_id=media_id, hidden=hidden)
         with self.engine.connect() as connection:
             return reading.jobs(connection, where, limit, offset, nodes)
 

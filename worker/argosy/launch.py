@@ -16,6 +16,7 @@ from sqlmodel import Session
 from argosy import crypto, manifest
 from argosy.batches import count, distinct
 from argosy.errors import ArgosyError, InvalidRequest, ManifestError, MediaSourceError, NotConfigured, NotFound
+from argosy.failpoints import failpoint
 from argosy.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
@@ -38,16 +39,18 @@ class Launching:
     media: MediaSource
 
 
-def accept(engine: Engine, request: LaunchRequest) -> launches.Written:
+def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launches.Written:
     """Commit a launch that came as a message.
 
     Raises:
         Conflict: Its gid belongs to another launch.
+        InvalidRequest: Its gid's time cannot be used.
     """
     connection = engine.raw_connection()
     try:
-        written = launches.insert(connection.cursor(), request)
+        written = launches.insert(connection.cursor(), request, settings.retention_days)
         connection.commit()
+        failpoint("launch.accepted")
         return written
     finally:
         connection.close()
@@ -76,9 +79,12 @@ def expand(stage: Launching, gid: UUID) -> int | None:
             return None
         with stage.engine.begin() as connection:
             launches.freeze(connection, gid, frozen)
+        failpoint("launch.resolved")
     with stage.engine.begin() as connection:
         cluster_id = launches.expand(connection, gid)
+        failpoint("launch.expanding")
     if cluster_id is not None:
+        failpoint("launch.expanded")
         LAUNCHES.labels("expanded").inc()
         log.info("launch expanded", gid=str(gid), cluster=cluster_id)
     return cluster_id
@@ -101,7 +107,16 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
     _check_size(media_ids, files_per_job)
     if algorithm.id is None:
         raise NotFound(f"algorithm {algorithm.name!r} has no id")
-    return launches.Frozen(algorithm.id, cluster_id, algorithm.manifest, parameters, files_per_job, media_ids)
+    return launches.Frozen(
+        algorithm_id=algorithm.id,
+        cluster_id=cluster_id,
+        manifest=algorithm.manifest,
+        parameters=parameters,
+        files_per_job=files_per_job,
+        media_ids=media_ids,
+        max_attempts=algorithm.max_attempts,
+        retry_backoff=algorithm.retry_backoff,
+    )
 
 
 def _parameters(algorithm: Algorithm, request: launches.Request) -> list[tuple[str, str]]:

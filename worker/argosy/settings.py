@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     connect_timeout: float = Field(default=3.0, gt=0, description="Seconds to connect to a cluster")
     request_timeout: float = Field(default=10.0, gt=0, description="Seconds for one whole request to a cluster")
     housekeeping_interval: float = Field(default=2.0, gt=0, description="Seconds between two rounds of housekeeping")
+    retention_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days after which ended launches are forgotten, and older gids refused; the same everywhere",
+    )
     metrics_port: int = Field(default=9191, ge=0, le=65535, description="Port of /metrics of this process")
     metrics_host: str = Field(default="0.0.0.0", description="Address /metrics listens on")  # noqa: S104
     metrics_directory: Path | None = Field(

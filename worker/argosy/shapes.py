@@ -119,7 +119,7 @@ class JobShape(BaseModel):
 
 
 class LaunchShape(BaseModel):
-    """How a launch stands: `state` accepted, resolved, expanded or rejected, and its jobs by status."""
+    """How a launch stands: `state` accepted, resolved, expanded, rejected or cancelled, and its jobs by status."""
 
     gid: UUID
     project: int
@@ -132,8 +132,20 @@ class LaunchShape(BaseModel):
     counts: dict[str, int]
 
 
+class CancelShape(BaseModel):
+    """What a cancel came to, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before."""
+
+    cancelled: int
+    cancelling: int
+    ended: int
+
+
 class AlgorithmSpec(In):
-    """What registers an algorithm; `cluster` is a JobCluster's id, null for the default one."""
+    """What registers an algorithm; `cluster` is a JobCluster's id, null for the default one.
+
+    A job that ends `Error` or `Lost` is tried again by itself until it has had `max_attempts`, first after `retry_backoff` seconds, then
+    after twice as long each time.
+    """
 
     name: Name
     project: Id
@@ -144,6 +156,8 @@ class AlgorithmSpec(In):
     cluster: int | None = None
     categories: list[Text] = []
     parameters: list[Parameter] = []
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
+    retry_backoff: Annotated[float, Field(ge=0, le=3600)] = 10.0
 
 
 class AlgorithmShape(AlgorithmSpec):

@@ -31,6 +31,9 @@ FINAL = frozenset(
 ACTIVE = frozenset({State.SUBMITTING, State.PENDING, State.RUNNING})
 """States that hold one of the cluster's slots: a workflow exists, or may."""
 
+ENDED_EARLY = frozenset({"rejected", "cancelled"})
+"""States of a launch that ended without jobs."""
+
 _ENDS = frozenset({State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED, State.DELETED, State.LOST})
 
 TRANSITIONS: dict[State, frozenset[State]] = {

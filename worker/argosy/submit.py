@@ -8,6 +8,10 @@ record around each create ran at two thirds of the speed). What keeps it to one 
 - an answer that proves nothing is resolved by creating the *same name* again; a taken name is read and compared, and adopted when it
   is ours; taken and then gone means that it existed;
 - what is created is rendered from the frozen launch alone, and its digest is stored with the claim.
+
+A database that blinks ends no create under way: nothing new is claimed, and what was created is recorded when it is back, for as long as
+the claim lasts; after that the next claimer finds the taken name (faults.md §2, rows 5 and 19). A worker that is told to stop claims
+nothing more, hands back what it has not sent, and records the rest within one request's time-out.
 """
 
 import asyncio
@@ -20,10 +24,12 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection as Database
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from argosy import crypto, manifest
 from argosy.access import Clusters, Reached
 from argosy.errors import ArgosyError, Conflict, NotConfigured, SealBroken
+from argosy.failpoints import failpoint
 from argosy.kube import answers
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
@@ -38,6 +44,9 @@ _MARGIN = 1.0
 
 _DOWN = 5.0
 """Seconds that a job waits when its cluster is away or its create is unclear."""
+
+_AGAIN = 1.0
+"""Seconds between two tries of an unclear create, or of a record."""
 
 _TRIES = 10
 """Unclear tries after which a refusal is believed: an apiserver gives a request up after a minute, ten tries take longer."""
@@ -93,6 +102,7 @@ class Submitter:
         self._engine, self._settings, self._clusters = engine, settings, clusters
         self._installation, self._worker = installation, worker
         self._running: dict[int, bool] = {}
+        self._stopping = False
         self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
 
     async def run(self, cluster_id: int) -> None:
@@ -108,11 +118,15 @@ class Submitter:
             return
         self._running[cluster_id] = True
         try:
-            while self._running[cluster_id]:
+            while self._running[cluster_id] and not self._stopping:
                 self._running[cluster_id] = False
                 await self._pass(cluster_id)
         finally:
             del self._running[cluster_id]
+
+    def stop(self) -> None:
+        """Claim and send nothing more; runs under way hand back their claims and end. May be called from any thread."""
+        self._stopping = True
 
     async def _pass(self, cluster_id: int) -> None:
         reached = await self._clusters.reach(cluster_id)
@@ -130,9 +144,14 @@ class Submitter:
 
     async def _claim(self, run: _Run) -> None:
         """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
-        while run.hold is None:
+        while run.hold is None and not self._stopping:
             before = time.monotonic()
-            claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster)
+            try:
+                claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster)
+            except OperationalError as error:
+                log.warning("database away, nothing claimed", cluster=run.name, reason=str(error.orig))
+                return
+            failpoint("submit.claimed")
             if not claimed:
                 return
             deadline = before + self._settings.claim_lease - _MARGIN
@@ -164,6 +183,7 @@ class Submitter:
                 self._settings.claim_batch,
                 render,
             )
+            failpoint("submit.claiming")
             return [(waiting, renderers[waiting.uid]) for waiting in claimed]
 
     def _renderer(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
@@ -212,22 +232,24 @@ class Submitter:
         waiting = job.waiting
         rendered = job.renderer.render(waiting.uid, waiting.number, waiting.media_ids)
         body = rendered.terminated() if waiting.cancel_requested else rendered.body
-        unclear, why = waiting.stale, "taken over from a worker that did not finish it"
+        unclear, why = waiting.stale, "taken over from a worker that did not finish it" if waiting.stale else ""
         while True:
-            # The last check before the bytes leave: a claim that ran out is somebody else's by now.
-            left = job.deadline - time.monotonic()
-            if left < _MARGIN or run.hold is not None:
-                return _back(job, unclear, run.why or why, run.hold or 0.0)
             try:
                 if job.renderer.uses_secret:
                     await self._ensure_secret(run, job)
+                failpoint("submit.sending")
+                # The last check before the bytes leave: a claim that ran out is somebody else's by now.
+                left = job.deadline - time.monotonic()
+                if left < _MARGIN or run.hold is not None or self._stopping:
+                    return _back(job, unclear, run.why or why, run.hold or 0.0)
                 metadata = await workflows.create(body, timeout=left)
+                failpoint("submit.created")
                 return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
             except answers.NameTaken:
                 return await self._adopt(workflows, job, rendered)
             except answers.Unclear as error:
                 unclear, why = True, str(error)
-                await asyncio.sleep(min(1.0, left / 4))
+                await asyncio.sleep(_AGAIN)
             except answers.Wait as error:
                 run.hold, run.why = error.retry_after or 1.0, f"the cluster asks to wait: {error}"
                 return _back(job, unclear, run.why, run.hold)
@@ -276,6 +298,7 @@ class Submitter:
             if gid in run.secrets_made:
                 return
             sealed = await asyncio.to_thread(secrets.intend, self._engine, gid, cluster_id)
+            failpoint("submit.securing")
             labels = {
                 manifest.LABEL_INSTALLATION: self._installation,
                 manifest.LABEL_GID: str(gid),
@@ -295,11 +318,29 @@ class Submitter:
             outcomes = [outcome for outcome in batch if outcome is not None]
             ended = len(outcomes) < len(batch)
             if outcomes:
+                await self._record_surely(run, outcomes)
+
+    async def _record_surely(self, run: _Run, outcomes: list[queue.Outcome]) -> None:
+        """Every record is compare-and-set, so one whose commit is unclear is made again; past the lease it is somebody else's."""
+        until = time.monotonic() + self._settings.claim_lease
+        while True:
+            try:
                 await asyncio.to_thread(self._record_batch, outcomes)
+            except OperationalError as error:
+                if time.monotonic() > until:
+                    raise
+                log.warning(
+                    "database away, records are kept", cluster=run.name, count=len(outcomes), reason=str(error.orig)
+                )
+                await asyncio.sleep(_AGAIN)
+            else:
+                failpoint("submit.recorded")
+                return
 
     def _record_batch(self, outcomes: list[queue.Outcome]) -> None:
         with self._engine.begin() as database:
             queue.record(database, outcomes)
+            failpoint("submit.recording")
 
 
 def _back(job: Claimed, unclear: bool, reason: str, seconds: float) -> queue.Outcome:

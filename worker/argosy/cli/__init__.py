@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from argosy.cli import algorithms, clusters, demo, jobs, processes
+from argosy.cli import algorithms, clusters, control, demo, jobs, processes
 from argosy.cli.boundary import Boundary
 
 app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -18,6 +18,9 @@ app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
 app.command("list")(jobs.list_)
 app.command()(jobs.get)
 app.command()(jobs.watch)
+app.command()(control.cancel)
+app.command()(control.retry)
+app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(processes.database, name="db")

@@ -34,6 +34,14 @@ ClusterName = Annotated[str | None, typer.Option("--cluster", help="Cluster to r
 Categories = Annotated[list[str] | None, typer.Option("--category", help="Category to list it under; repeatable.")]
 Parameters = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE that workflows receive; repeatable.")]
 
+MaxAttempts = Annotated[
+    int | None,
+    typer.Option(help="Attempts a job gets by itself where it ends Error or Lost; default: 1, no retry.", min=1),
+]
+RetryBackoff = Annotated[
+    float | None, typer.Option(help="Seconds before the second attempt, twice as long before each later one.", min=0)
+]
+
 
 @app.command(epilog=_EXAMPLES)
 def register(
@@ -46,6 +54,8 @@ def register(
     cluster: ClusterName = None,
     category: Categories = None,
     param: Parameters = None,
+    max_attempts: MaxAttempts = None,
+    retry_backoff: RetryBackoff = None,
 ) -> None:
     """Register an algorithm, so that it can be launched by name."""
     fields = {
@@ -57,7 +67,7 @@ def register(
         "description": description or "",
         "categories": category or [],
         "parameters": arguments.parameters(param or []),
-    }
+    } | _retries(max_attempts, retry_backoff)
     with client() as opened:
         made = opened.register_algorithm(**fields, cluster=_cluster_id(opened, cluster))
     output.note(
@@ -81,6 +91,8 @@ def update(
     ] = False,
     category: Categories = None,
     param: Parameters = None,
+    max_attempts: MaxAttempts = None,
+    retry_backoff: RetryBackoff = None,
 ) -> None:
     """Change what is given and leave the rest; launches that exist keep what they were launched with."""
     arguments.one_of(cluster=cluster, default_cluster=default_cluster)
@@ -95,6 +107,7 @@ def update(
         "parameters": arguments.parameters(param) if param else None,
     }
     fields: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    fields |= _retries(max_attempts, retry_backoff)
     if not fields and cluster is None and not default_cluster:
         raise UsageError("nothing to change; see: argosy algorithm update --help")
     with client() as opened:
@@ -154,6 +167,11 @@ def lint(
     output.lines([f"{name}:{found.line or 1}:{found.column or 1}: {plain(found.problem)}" for found in findings])
     if findings:
         raise typer.Exit(1)
+
+
+def _retries(max_attempts: int | None, retry_backoff: float | None) -> dict[str, Any]:
+    given = {"max_attempts": max_attempts, "retry_backoff": retry_backoff}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _cluster_id(opened: Client, name: str | None) -> int | None:

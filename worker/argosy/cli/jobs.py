@@ -17,6 +17,7 @@ from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import age, ago, cut, plain, ranges, took
 from argosy.errors import ArgosyError, NotFound
+from argosy.states import ENDED_EARLY
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -87,6 +88,7 @@ def list_(
     media_id: Annotated[int | None, typer.Option(help="Only jobs that hold this medium.")] = None,
     limit: Annotated[int, typer.Option(help="The most to show.", min=1)] = 100,
     offset: Annotated[int, typer.Option(help="How many to leave out first.", min=0)] = 0,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Also those that were deleted (argosy delete).")] = False,
     launches: Annotated[bool, typer.Option("--launches", help="Show launches instead of their jobs.")] = False,
     output_format: Output = Format.TABLE,
 ) -> None:
@@ -95,7 +97,7 @@ def list_(
         raise UsageError("--launches cannot be combined with --media-id or --offset")
     with client() as opened:
         if launches:
-            found = opened.launches(project=project, gid=gid, limit=limit)
+            found = opened.launches(project=project, gid=gid, limit=limit, hidden=deleted)
             output.show(found, output_format, columns=_LAUNCH_COLUMNS, name=lambda launch: str(launch.gid))
             return
         jobs = opened.list(
@@ -105,6 +107,7 @@ def list_(
             limit=limit,
             offset=offset,
             nodes=output.structured(output_format),
+            hidden=deleted,
         )
     _show_jobs(jobs, output_format)
     if len(jobs) == limit and not output.structured(output_format):
@@ -155,18 +158,18 @@ def _media(media: str | None, media_file: Path | None) -> list[int] | None:
 
 
 def _expanded(opened: Client, gid: UUID, wait: float) -> LaunchShape:
-    """The launch when it is expanded or rejected, or as it is after `wait` seconds."""
+    """The launch when it is expanded or ended without jobs, or as it is after `wait` seconds."""
     until = time.monotonic() + wait
     while True:
         (launch,) = opened.launches(gid=gid)
-        if launch.state in {"expanded", "rejected"} or time.monotonic() >= until:
+        if launch.state in {"expanded", *ENDED_EARLY} or time.monotonic() >= until:
             return launch
         time.sleep(_LOOK)
 
 
 def _tell(launch: LaunchShape, waited: float) -> None:
-    if launch.state == "rejected":
-        raise Unsuccessful(f"launch {launch.gid} was rejected: {launch.reason}")
+    if launch.state in ENDED_EARLY:
+        raise Unsuccessful(f"launch {launch.gid} was {launch.state}: {launch.reason}")
     if launch.state == "expanded":
         output.note(f"expanded into {launch.jobs} jobs; follow them: argosy watch {launch.gid}")
     else:

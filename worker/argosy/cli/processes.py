@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 database = typer.Typer(help="Look after argosy's schema in the database.", no_args_is_help=True)
 
 _SHUTDOWN = 15_000
-"""Milliseconds that a worker's running actors have to end. What they leave is claimed again when their lease runs out."""
+"""Milliseconds that a worker's running actors have to end: longer than one request's time-out, so that a create under way is answered and
+recorded, and far shorter than a pod's grace period. What they leave is claimed again when their lease runs out."""
 
 
 def worker(
@@ -46,6 +47,9 @@ def worker(
             "dramatiq_prom_db": directory,
             "dramatiq_prom_host": settings.metrics_host,
             "dramatiq_prom_port": str(settings.metrics_port),
+            # No more than are worked on: Dramatiq's default of twice the threads lets messages wait behind a busy process, or a frozen
+            # one, while another is idle.
+            "dramatiq_queue_prefetch": str(threads),
         }
         from dramatiq import cli
 

@@ -23,6 +23,7 @@ from rich.tree import Tree
 
 from argosy.cli.text import COLOURS, plain, ranges, span, took
 from argosy.errors import NotFound
+from argosy.states import ENDED_EARLY
 from argosy.states import FINAL as FINAL_STATES
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class _Frame:
 
 
 def live(client: Client, gid: UUID, *, console: Console, stop: Event | None = None) -> list[JobShape]:
-    """Follow a launch until all its jobs have ended or it is rejected.
+    """Follow a launch until all its jobs have ended or it has ended without any.
 
     Args:
         client: Where to read.
@@ -66,7 +67,7 @@ def live(client: Client, gid: UUID, *, console: Console, stop: Event | None = No
         stop: Set it to end before that.
 
     Returns:
-        All jobs of the launch with their nodes, as they are then; none where it was rejected.
+        All jobs of the launch with their nodes, as they are then; none where it was rejected, or cancelled before it had any.
 
     Raises:
         NotFound: There is no such launch.
@@ -85,7 +86,7 @@ def all_jobs(client: Client, gid: UUID, nodes: bool = True) -> list[JobShape]:
     """All jobs of a launch, read in pages."""
     found: list[JobShape] = []
     while True:
-        page = client.list(gid=gid, limit=_PAGE, offset=len(found), nodes=nodes)
+        page = client.list(gid=gid, limit=_PAGE, offset=len(found), nodes=nodes, hidden=True)
         found += page
         if len(page) < _PAGE:
             return found
@@ -124,7 +125,7 @@ def _launch_frames(client: Client, gid: UUID) -> Iterator[_Frame]:
         if not found:
             raise NotFound(f"launch {gid} does not exist; see: argosy list --launches")
         launch = found[0]
-        jobs = client.list(gid=gid, limit=_WINDOW, offset=offset)
+        jobs = client.list(gid=gid, limit=_WINDOW, offset=offset, hidden=True)
         yield _Frame(launch, jobs, _ended(launch))
         if offset + len(jobs) < launch.jobs:
             offset += sum(1 for _ in takewhile(lambda job: job.status in FINAL, jobs))
@@ -137,7 +138,7 @@ def _job_frames(client: Client, uid: UUID) -> Iterator[_Frame]:
 
 
 def _ended(launch: LaunchShape) -> bool:
-    if launch.state == "rejected":
+    if launch.state in ENDED_EARLY:
         return True
     done = sum(number for status, number in launch.counts.items() if status in FINAL)
     return launch.state == "expanded" and done >= launch.jobs

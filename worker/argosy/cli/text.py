@@ -21,6 +21,7 @@ COLOURS = {
     "Pending": "yellow",
     "Submitting": "yellow",
     "rejected": "red",
+    "cancelled": "magenta",
     "expanded": "green",
 }
 """Colour of a status; what is not here is shown plainly."""

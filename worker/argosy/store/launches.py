@@ -16,8 +16,11 @@ from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, batches
-from argosy.errors import Conflict
+from argosy.errors import Conflict, InvalidRequest
 from argosy.shapes import LaunchRequest
+
+_UUID_EPOCH = 0x01B21DD213814000
+"""Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
 
 CHANNEL = "argosy_launch"
 """NOTIFY channel whose payload is a new launch's gid."""
@@ -36,11 +39,13 @@ class Cursor(Protocol):
 _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
                            success_email, failure_email, token_sealed, files_per_job)
-VALUES (%s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s,
-        (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name = %s))
+SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s,
+       (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name = %s)
+WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
-# files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once.
+# files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once. A gid from before the retention
+# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1).
 
 
 def digest(request: LaunchRequest) -> str:
@@ -56,11 +61,17 @@ class Written:
     files_per_job: int | None
 
 
-def insert(cursor: Cursor, request: LaunchRequest) -> Written:
+def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Written:
     """Write a launch and its notice in the cursor's transaction; the same request again is no new launch.
+
+    Args:
+        cursor: In the transaction.
+        request: What is asked for.
+        retention_days: Days after which ended launches are forgotten.
 
     Raises:
         Conflict: The gid is taken by another request.
+        InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
     """
     fingerprint = digest(request)
     cursor.execute(
@@ -79,6 +90,8 @@ def insert(cursor: Cursor, request: LaunchRequest) -> Written:
             b64decode(request.token_sealed) if request.token_sealed else None,
             request.project,
             request.algorithm_name,
+            (request.gid.time - _UUID_EPOCH) / 1e7,
+            retention_days,
         ),
     )
     row = cursor.fetchone()
@@ -87,7 +100,12 @@ def insert(cursor: Cursor, request: LaunchRequest) -> Written:
         return Written(True, row[0])
     cursor.execute("SELECT request_digest, files_per_job FROM argosy.launch WHERE gid = %s", (str(request.gid),))
     row = cursor.fetchone()
-    if row is None or row[0] != fingerprint:
+    if row is None:
+        raise InvalidRequest(
+            f"gid {request.gid}: its time must be within the last {retention_days} days and at most an hour ahead; make a new one, or "
+            "check the clock that made it"
+        )
+    if row[0] != fingerprint:
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
     return Written(False, row[1])
 
@@ -123,6 +141,8 @@ class Frozen:
     parameters: list[tuple[str, str]]
     files_per_job: int
     media_ids: list[int]
+    max_attempts: int
+    retry_backoff: float
 
 
 @dataclass(frozen=True)
@@ -170,7 +190,7 @@ def freeze(connection: Connection, gid: UUID, frozen: Frozen) -> None:
         text(
             "UPDATE argosy.launch SET state = 'resolved', reason = '', algorithm_id = :algorithm_id, cluster_id = :cluster_id, "
             "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-            "media_ids = :media_ids WHERE gid = :gid AND state = 'accepted'"
+            "media_ids = :media_ids, max_attempts = :max_attempts, retry_backoff = :retry_backoff WHERE gid = :gid AND state = 'accepted'"
         ),
         {
             "gid": gid,
@@ -180,6 +200,8 @@ def freeze(connection: Connection, gid: UUID, frozen: Frozen) -> None:
             "parameters": _json(frozen.parameters),
             "files_per_job": frozen.files_per_job,
             "media_ids": frozen.media_ids,
+            "max_attempts": frozen.max_attempts,
+            "retry_backoff": frozen.retry_backoff,
         },
     )
 
@@ -207,14 +229,15 @@ def postpone(connection: Connection, gid: UUID, reason: str, seconds: float) -> 
 
 
 def expand(connection: Connection, gid: UUID) -> int | None:
-    """resolved → expanded: one job and its first attempt per batch, in bulk, under the launch's row lock.
+    """resolved → expanded: one job and its first attempt per batch, in bulk, under the launch's row lock. Jobs that were cancelled
+    before they had a row begin as cancelled ones.
 
     Returns:
         The cluster whose queue grew, None where another worker was first.
     """
     launch = connection.execute(
         text(
-            "SELECT gid, project, user_id, media_ids, files_per_job, cluster_id FROM argosy.launch "
+            "SELECT gid, project, user_id, media_ids, files_per_job, cluster_id, max_attempts FROM argosy.launch "
             "WHERE gid = :gid AND state = 'resolved' FOR UPDATE"
         ),
         {"gid": gid},
@@ -226,14 +249,24 @@ def expand(connection: Connection, gid: UUID) -> int | None:
     with driver.cursor().copy("COPY argosy.job (uid, gid, ordinal, project, user_id, media_ids) FROM STDIN") as copy:
         for ordinal, (uid, media) in enumerate(zip(JobUids(gid, len(cut)), cut, strict=True)):
             copy.write_row((uid, gid, ordinal, launch.project, launch.user_id, media))
-    parameters = {"gid": gid, "jobs": len(cut), "cluster": launch.cluster_id}
+    parameters = {"gid": gid, "jobs": len(cut), "cluster": launch.cluster_id, "retries": launch.max_attempts - 1}
     connection.execute(
         text(
-            "INSERT INTO argosy.attempt (uid, number, gid, project, cluster_id) "
-            "SELECT uid, 1, gid, project, :cluster FROM argosy.job WHERE gid = :gid ORDER BY ordinal"
+            "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
+            "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal"
         ),
         parameters,
     )
+    connection.execute(
+        text(
+            "INSERT INTO argosy.attempt (uid, number, gid, project, cluster_id, retries_left, state, message, finished_at) "
+            "SELECT uid, 1, gid, project, :cluster, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
+            "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
+            "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job WHERE gid = :gid ORDER BY ordinal"
+        ),
+        parameters,
+    )
+    connection.execute(text("DELETE FROM argosy.early_cancel WHERE gid = :gid"), parameters)
     connection.execute(
         text(
             "UPDATE argosy.launch SET state = 'expanded', jobs = :jobs, expanded_at = clock_timestamp() WHERE gid = :gid"

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from argosy.store import control
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -97,14 +99,14 @@ _COLUMNS = (
 
 # Claims that ran out: their worker died, was stopped, or left the create unresolved. They hold a slot already.
 _STALE = text(
-    f"SELECT {_COLUMNS} FROM argosy.attempt a JOIN argosy.job j USING (uid) "  # noqa: S608
+    f"SELECT {_COLUMNS} FROM argosy.attempt a JOIN argosy.job j USING (uid) "
     "WHERE a.cluster_id = :cluster AND a.state = 'submitting' AND a.lease_until < clock_timestamp() "
     "ORDER BY a.seq LIMIT :limit FOR UPDATE OF a SKIP LOCKED"
 )
 
 # The longest waiting jobs of a cluster, through the partial index on the queue.
 _QUEUED = text(
-    f"SELECT {_COLUMNS} FROM argosy.attempt a JOIN argosy.job j USING (uid) "  # noqa: S608
+    f"SELECT {_COLUMNS} FROM argosy.attempt a JOIN argosy.job j USING (uid) "
     "WHERE a.cluster_id = :cluster AND a.state = 'queued' "
     "AND (a.not_before IS NULL OR a.not_before < clock_timestamp()) "
     "ORDER BY a.seq LIMIT :limit FOR UPDATE OF a SKIP LOCKED"
@@ -173,11 +175,23 @@ def claim(
 
 
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Write how creates ended. What the tracker or a later claimer has written meanwhile stays."""
+    """Write how creates ended. What the tracker or a later claimer has written meanwhile stays.
+
+    The rows are locked in the order of their keys first, as the tracker and a cancel do, so that they wait for each other instead of
+    deadlocking.
+    """
+    connection.execute(
+        text(
+            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        _keys(outcomes),
+    )
     _record_created(connection, [outcome for outcome in outcomes if isinstance(outcome, Created)])
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Returned)], "queued")
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Unresolved)], "submitting")
     _end(connection, [outcome for outcome in outcomes if isinstance(outcome, Ended)])
+    control.follow(connection)
 
 
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:
@@ -202,17 +216,21 @@ def _record_created(connection: Connection, outcomes: list[Created]) -> None:
 
 
 def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], state: str) -> None:
+    """Back to the queue, or left `submitting`. A job that was cancelled meanwhile and surely has no workflow ends here."""
     if not outcomes:
         return
     connection.execute(
         text(
-            "UPDATE argosy.attempt a SET state = :state, message = c.reason, as_of = clock_timestamp(), "
+            "UPDATE argosy.attempt a SET as_of = clock_timestamp(), "
+            "state = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled' ELSE :state END, "
+            "message = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled before it was submitted' ELSE c.reason END, "
+            "finished_at = CASE WHEN :state = 'queued' AND j.cancel_requested THEN clock_timestamp() END, "
             "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
             "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
-            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:reasons AS text[]), "
-            "CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "
+            "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), "
+            "CAST(:reasons AS text[]), CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "
             "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
-            "AND a.k8s_uid IS NULL"
+            "AND a.k8s_uid IS NULL AND j.uid = a.uid"
         ),
         _keys(outcomes)
         | {
@@ -228,11 +246,11 @@ def _end(connection: Connection, outcomes: Sequence[Ended]) -> None:
         return
     connection.execute(
         text(
-            "UPDATE argosy.attempt a SET state = c.state, message = c.reason, as_of = clock_timestamp(), "
-            "finished_at = clock_timestamp(), lease_until = NULL "
-            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:states AS text[]), "
+            "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE c.state END, "
+            "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL "
+            "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:states AS text[]), "
             "CAST(:reasons AS text[])) AS c (uid, number, epoch, state, reason) WHERE a.uid = c.uid AND a.number = c.number "
-            "AND a.claim_epoch = c.epoch AND a.state IN ('queued', 'submitting') AND a.k8s_uid IS NULL"
+            "AND a.claim_epoch = c.epoch AND a.state IN ('queued', 'submitting') AND a.k8s_uid IS NULL AND j.uid = a.uid"
         ),
         _keys(outcomes)
         | {

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids
 from argosy.shapes import JobShape, LaunchShape, NodeShape
-from argosy.states import FINAL, State, rest_status
+from argosy.states import ENDED_EARLY, FINAL, State, rest_status
 
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
 
@@ -114,16 +114,17 @@ def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUI
 
 
 def launches(
-    connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100
+    connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
 ) -> list[LaunchShape]:
-    """Launches, newest first, each with its jobs counted by status."""
+    """Launches, newest first, each with its jobs counted by status; one that is asked for by its gid also when it is hidden."""
     rows = connection.execute(
         text(
             "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
-            "WHERE (CAST(:project AS bigint) IS NULL OR project = :project) AND (CAST(:gid AS uuid) IS NULL OR gid = :gid) "
+            "WHERE (CAST(:project AS bigint) IS NULL OR project = :project) "
+            "AND ((CAST(:gid AS uuid) IS NULL AND (:hidden OR NOT hidden)) OR gid = :gid) "
             "ORDER BY created_at DESC LIMIT :limit"
         ),
-        {"project": project, "gid": gid, "limit": limit},
+        {"project": project, "gid": gid, "limit": limit, "hidden": hidden},
     ).all()
     counts = _counts(connection, [row.gid for row in rows])
     return [
@@ -159,43 +160,71 @@ def _counts(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, dict[str
     return found
 
 
-def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
-    """A job of a launch that has no job rows yet, or never will: `Queued`, or `Rejected` with the reason.
+@dataclass(frozen=True)
+class Early:
+    """A job of a launch that has no job rows yet, or never will."""
 
-    Such a job exists only as a derived uid: number i has the time `gid.time + 1 + i`, and a gid's time is at most an hour ahead of its
-    launch, so few launches come into question.
+    gid: UUID
+    ordinal: int
+    project: int
+    user_id: int
+    algorithm_name: str
+    status: str
+    reason: str
+    created_at: datetime
+
+
+def early(connection: Connection, uid: UUID) -> Early | None:
+    """A job that exists only as a derived uid.
+
+    Number i has the time `gid.time + 1 + i`, and a gid's time is at most an hour ahead of its launch, so few launches come into question.
     """
     rows = connection.execute(
         text(
-            "SELECT gid, project, user_id, algorithm_name, state, reason, media_ids, created_at FROM argosy.launch "
-            "WHERE state IN ('accepted', 'resolved', 'rejected') "
-            "AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
+            "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
+            "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
         ),
         {"made": _UUID_EPOCH + timedelta(microseconds=uid.time // 10)},
     )
     for row in rows:
         ordinal = uid.time - row.gid.time - 1
-        if ordinal < 0 or JobUids(row.gid, ordinal + 1)[ordinal] != uid:
+        if ordinal < 0 or ordinal >= 1 << 31 or JobUids(row.gid, ordinal + 1)[ordinal] != uid:
             continue
-        rejected = row.state == "rejected"
-        return JobShape(
-            uid=uid,
-            gid=row.gid,
-            id=None,
-            project=row.project,
-            user=row.user_id,
-            algorithm=row.algorithm_name,
-            status="Rejected" if rejected else "Queued",
-            message=row.reason,
-            start_time=None,
-            stop_time=None,
-            media_ids=[],
-            attempt=0,
-            cluster=None,
-            as_of=row.created_at,
-            nodes=[],
-        )
+        cancelled = connection.execute(
+            text("SELECT EXISTS (SELECT FROM argosy.early_cancel WHERE gid = :gid AND ordinal = :ordinal)"),
+            {"gid": row.gid, "ordinal": ordinal},
+        ).scalar_one()
+        final = row.state in ENDED_EARLY
+        status = row.state.capitalize() if final else "Cancelled" if cancelled else "Queued"
+        fields = {
+            name: getattr(row, name) for name in ("gid", "project", "user_id", "algorithm_name", "reason", "created_at")
+        }
+        return Early(ordinal=ordinal, status=status, **fields)
     return None
+
+
+def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
+    """A job of a launch that has no job rows: `Queued`, or `Rejected` or `Cancelled` with the reason."""
+    found = early(connection, uid)
+    if found is None:
+        return None
+    return JobShape(
+        uid=uid,
+        gid=found.gid,
+        id=None,
+        project=found.project,
+        user=found.user_id,
+        algorithm=found.algorithm_name,
+        status=found.status,
+        message=found.reason,
+        start_time=None,
+        stop_time=None,
+        media_ids=[],
+        attempt=0,
+        cluster=None,
+        as_of=found.created_at,
+        nodes=[],
+    )
 
 
 def jobs_by_state(connection: Connection) -> dict[str, int]:
@@ -203,7 +232,7 @@ def jobs_by_state(connection: Connection) -> dict[str, int]:
     unfinished = ", ".join(f"'{state}'" for state in State if state not in FINAL)
     rows = connection.execute(
         text(
-            f"SELECT state, count(*) AS jobs FROM argosy.attempt WHERE state IN ({unfinished}) "  # noqa: S608
+            f"SELECT state, count(*) AS jobs FROM argosy.attempt WHERE state IN ({unfinished}) "
             "OR finished_at > clock_timestamp() - interval '1 day' GROUP BY state"
         )
     )

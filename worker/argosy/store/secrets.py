@@ -7,6 +7,12 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.errors import Conflict
 
+_ENDED = (
+    "token_sealed IS NOT NULL AND state = 'expanded' AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
+    "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND a.state IN ('queued', 'submitting', 'pending', 'running'))"
+)
+"""Launches `o` whose token nobody needs any more. An automatic retry is written together with the end that it follows."""
+
 
 @dataclass(frozen=True)
 class Debt:
@@ -68,16 +74,20 @@ def settle(connection: Connection, debt: Debt) -> None:
 def wipe_tokens(connection: Connection, limit: int = 100) -> int:
     """Forget the tokens of launches that have ended everywhere and whose Secrets are gone.
 
+    Asked twice, the second time under the launches' locks, which a retry takes first: else one that commits in between would find its
+    token gone.
+
     Returns:
         How many.
     """
+    gids = connection.execute(
+        text(f"SELECT gid FROM argosy.launch o WHERE {_ENDED} LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"),
+        {"limit": limit},
+    ).scalars()
     return connection.execute(
         text(
-            "UPDATE argosy.launch l SET token_sealed = NULL FROM (SELECT gid FROM argosy.launch o WHERE token_sealed IS NOT NULL "
-            "AND state = 'expanded' AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
-            "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
-            "AND a.state IN ('queued', 'submitting', 'pending', 'running')) LIMIT :limit FOR UPDATE SKIP LOCKED) d "
-            "WHERE l.gid = d.gid"
+            "UPDATE argosy.launch o SET token_sealed = NULL, token_wiped = true "
+            f"WHERE gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}"
         ),
-        {"limit": limit},
+        {"gids": list(gids)},
     ).rowcount

@@ -14,6 +14,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
@@ -45,6 +46,10 @@ metadata = MetaData(
 )
 
 
+RETRY_DUE = "retries_left > 0 AND state IN ('error', 'lost')"
+"""An attempt that is to be followed by another one without anybody asking."""
+
+
 def _in(states: frozenset[State]) -> str:
     return "state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
 
@@ -63,6 +68,10 @@ def _text(default: str = "") -> Any:
 
 def _int(default: int) -> Any:
     return Field(default=default, sa_column=Column(Integer, nullable=False, server_default=str(default)))
+
+
+def _seconds(default: float) -> Any:
+    return Field(default=default, sa_column=Column(Float, nullable=False, server_default=str(default)))
 
 
 def _flag(default: bool) -> Any:
@@ -122,7 +131,11 @@ class Algorithm(Base, table=True):
     """A registered algorithm. Launches copy what they need, so it can change or go at any time."""
 
     __tablename__ = "algorithm"
-    __table_args__ = (UniqueConstraint("name"), CheckConstraint("files_per_job >= 1", name="files_per_job"))
+    __table_args__ = (
+        UniqueConstraint("name"),
+        CheckConstraint("files_per_job >= 1", name="files_per_job"),
+        CheckConstraint("max_attempts >= 1", name="max_attempts"),
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     project: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
@@ -134,17 +147,21 @@ class Algorithm(Base, table=True):
     manifest: str = _text()
     categories: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
     parameters: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
+    max_attempts: int = _int(1)
+    retry_backoff: float = _seconds(10)
     created_at: datetime = _now()
 
 
 class Launch(Base, table=True):
-    """One request. `accepted` as it came, `resolved` when everything a job needs is frozen here, then `expanded` or `rejected`."""
+    """One request. `accepted` as it came, `resolved` when everything a job needs is frozen here, then `expanded`, `rejected` or, where
+    it was cancelled before that, `cancelled`."""
 
     __tablename__ = "launch"
     __table_args__ = (
-        CheckConstraint("state IN ('accepted', 'resolved', 'expanded', 'rejected')", name="state"),
+        CheckConstraint("state IN ('accepted', 'resolved', 'expanded', 'rejected', 'cancelled')", name="state"),
         Index("ix_launch_unexpanded", "next_try_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
         Index("ix_launch_project_created_at", "project", "created_at"),
+        Index("ix_launch_created_at", "created_at"),
     )
 
     gid: UUID = Field(primary_key=True)
@@ -158,6 +175,8 @@ class Launch(Base, table=True):
     success_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     failure_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    token_wiped: bool = _flag(False)
+    hidden: bool = _flag(False)
     state: str = _text("accepted")
     reason: str = _text()
     tries: int = _int(0)
@@ -167,6 +186,8 @@ class Launch(Base, table=True):
     manifest: str | None = Field(default=None, sa_column=Column(Text))
     parameters: list[list[str]] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     files_per_job: int | None = Field(default=None)
+    max_attempts: int = _int(1)
+    retry_backoff: float = _seconds(10)
     jobs: int = _int(0)
     created_at: datetime = _now()
     expanded_at: datetime | None = _time()
@@ -193,6 +214,16 @@ class Job(Base, table=True):
     created_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.now()))
 
 
+class EarlyCancel(Base, table=True):
+    """A cancel of one job of a launch that has no job rows yet; the expansion obeys and removes it."""
+
+    __tablename__ = "early_cancel"
+
+    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE"), primary_key=True))
+    ordinal: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    hidden: bool = _flag(False)
+
+
 class Attempt(Base, table=True):
     """One try of a job: at most one workflow, for ever. Its row outlives the workflow and is the proof that it existed."""
 
@@ -203,6 +234,7 @@ class Attempt(Base, table=True):
         Index("ix_attempt_active", "cluster_id", "state", postgresql_where=text(_in(ACTIVE))),
         Index("ix_attempt_gid", "gid"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(RETRY_DUE)),
     )
 
     uid: UUID = Field(sa_column=Column(ForeignKey("argosy.job.uid", ondelete="CASCADE"), primary_key=True))
@@ -221,6 +253,7 @@ class Attempt(Base, table=True):
     lease_until: datetime | None = _time()
     not_before: datetime | None = _time()
     tries: int = _int(0)
+    retries_left: int = _int(0)
     progress: str = _text()
     queued_at: datetime = _now()
     submitted_at: datetime | None = _time()

@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from argosy.states import FINAL, State
+from argosy.store import control
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "finals": [row.state in FINAL for row in changes],
         },
     )
+    control.follow(connection)
 
 
 def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
@@ -173,7 +175,7 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     rows = sorted(missing, key=lambda row: (row.uid, row.number))
     if not rows:
         return 0
-    return connection.execute(
+    count = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
             "message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
@@ -188,6 +190,8 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
             "k8s_uids": [row.k8s_uid for row in rows],
         },
     ).rowcount
+    control.follow(connection)
+    return count
 
 
 def health(connection: Connection, cluster_id: int, state: str, message: str) -> None:

@@ -1,0 +1,362 @@
+"""Cancel and retry as rows: what a caller is answered, and what a later claim then finds. No cluster is asked."""
+
+import asyncio
+from uuid import UUID, uuid1
+
+import pytest
+from sqlalchemy import Engine, text
+
+from argosy.client import Client
+from argosy.errors import Conflict, InvalidRequest, NotFound
+from argosy.launch import Launching, expand
+from argosy.media import RestMediaSource
+from argosy.settings import Settings
+from argosy.shapes import CancelShape
+from argosy.states import State
+from argosy.store import queue, secrets, tracking
+from tests.integration.test_launch import CA, HELLO
+
+
+@pytest.fixture
+def stage(engine: Engine, settings: Settings) -> Launching:
+    return Launching(engine, settings, RestMediaSource(settings))
+
+
+@pytest.fixture
+def registered(client: Client) -> Client:
+    client.add_cluster(name="c", host="127.0.0.1", cert=CA, token="t", default=True)
+    client.register_algorithm(name="hello", project=1, user=7, manifest=HELLO, files_per_job=1)
+    client.register_algorithm(
+        name="stubborn", project=1, user=7, manifest=HELLO, files_per_job=1, max_attempts=3, retry_backoff=7
+    )
+    return client
+
+
+def launched(
+    client: Client, stage: Launching, jobs: int = 3, algorithm: str = "hello", token: str | None = None
+) -> UUID:
+    gid = client.launch(algorithm, project=1, user=7, media_ids=range(1, jobs + 1), token=token).gid
+    expand(stage, gid)
+    return gid
+
+
+def statuses(client: Client, gid: UUID) -> list[str]:
+    return [job.status for job in client.list(gid=gid)]
+
+
+def claim(engine: Engine, limit: int = 10) -> list[queue.Waiting]:
+    with engine.begin() as connection:
+        return queue.claim(connection, 1, "w", 20.0, limit, lambda w: queue.Rendering(f"job-{w.uid}-{w.number}", "d"))
+
+
+def record(engine: Engine, *outcomes: queue.Outcome) -> None:
+    with engine.begin() as connection:
+        queue.record(connection, outcomes)
+
+
+def created(waiting: queue.Waiting) -> queue.Created:
+    return queue.Created(waiting.uid, waiting.number, waiting.epoch, "name", "d", f"k-{waiting.uid}-{waiting.number}")
+
+
+def end(engine: Engine, waiting: queue.Waiting, state: State) -> None:
+    """As the tracker would write it."""
+    change = tracking.Change(
+        waiting.uid, waiting.number, state, f"k-{waiting.uid}-{waiting.number}", "why", "", None, None
+    )
+    with engine.begin() as connection:
+        tracking.known(connection, [(waiting.uid, waiting.number)])
+        tracking.change(connection, [change])
+
+
+def run(engine: Engine, state: State, limit: int = 10) -> list[queue.Waiting]:
+    """Claim, create and end what is queued."""
+    claimed = claim(engine, limit)
+    record(engine, *(created(waiting) for waiting in claimed))
+    for waiting in claimed:
+        end(engine, waiting, state)
+    return claimed
+
+
+def test_a_queued_job_is_cancelled_on_the_spot_and_its_record_stays(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage)
+    uid = registered.list(gid=gid)[1].uid
+    assert registered.cancel(uid) == CancelShape(cancelled=1, cancelling=0, ended=0)
+    assert registered.cancel(uid) == CancelShape(cancelled=0, cancelling=0, ended=1)
+    assert statuses(registered, gid) == ["Queued", "Cancelled", "Queued"]
+    assert uid not in {waiting.uid for waiting in claim(engine)}
+
+
+def test_a_submitting_job_is_cancelling_and_its_next_claim_knows(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1)
+    (waiting,) = claim(engine)
+    assert registered.cancel(gid) == CancelShape(cancelled=0, cancelling=1, ended=0)
+    assert statuses(registered, gid) == ["Cancelling"]
+    record(engine, queue.Unresolved(waiting.uid, 1, waiting.epoch, "no answer", 0.0))
+    (again,) = claim(engine)
+    assert again.stale
+    assert again.cancel_requested
+
+
+def test_a_create_that_surely_did_not_happen_ends_a_job_that_was_cancelled_meanwhile(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1)
+    (waiting,) = claim(engine)
+    registered.cancel(gid)
+    record(engine, queue.Returned(waiting.uid, 1, waiting.epoch, "the cluster asks to wait", 0.0))
+    assert statuses(registered, gid) == ["Cancelled"]
+    assert claim(engine) == []
+
+
+def test_a_running_job_is_cancelling_until_its_workflow_is_seen_final(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1)
+    (waiting,) = claim(engine)
+    record(engine, created(waiting))
+    end(engine, waiting, State.RUNNING)
+    registered.cancel(gid)
+    assert statuses(registered, gid) == ["Cancelling"]
+    with engine.begin() as connection:
+        assert tracking.cancelling(connection, 1) == [("name", f"k-{waiting.uid}-1")]
+    end(engine, waiting, State.CANCELLED)
+    assert statuses(registered, gid) == ["Cancelled"]
+
+
+def test_a_launch_that_has_no_jobs_yet_is_cancelled_whole_and_never_expanded(
+    registered: Client, stage: Launching
+) -> None:
+    found = registered.launch("hello", project=1, user=7, media_ids=[1, 2], token="t")
+    assert found.uids is not None
+    registered.cancel(found.gid)
+    assert expand(stage, found.gid) is None
+    assert registered.launches(gid=found.gid)[0].state == "cancelled"
+    assert registered.get(found.uids[1]).status == "Cancelled"
+
+
+def test_one_job_of_a_launch_that_has_no_jobs_yet_can_be_cancelled_and_hidden(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    found = registered.launch("hello", project=1, user=7, media_ids=[1, 2, 3])
+    assert found.uids is not None
+    registered.cancel(found.uids[0])
+    registered.delete(found.uids[1])
+    assert [registered.get(uid).status for uid in found.uids] == ["Cancelled", "Cancelled", "Queued"]
+    expand(stage, found.gid)
+    assert statuses(registered, found.gid) == ["Cancelled", "Queued"]
+    assert [registered.get(uid).status for uid in found.uids] == ["Cancelled", "Cancelled", "Queued"]
+    assert [waiting.uid for waiting in claim(engine)] == [found.uids[2]]
+
+
+def test_all_of_a_project_is_cancelled_and_nothing_of_another(registered: Client, stage: Launching) -> None:
+    registered.register_algorithm(name="other", project=2, user=7, manifest=HELLO, files_per_job=1)
+    mine = launched(registered, stage)
+    early = registered.launch("hello", project=1, user=7, media_ids=[1]).gid
+    theirs = registered.launch("other", project=2, user=7, media_ids=[1]).gid
+    expand(stage, theirs)
+    assert registered.cancel(project=1).cancelled == 3
+    assert statuses(registered, mine) == ["Cancelled"] * 3
+    assert registered.launches(gid=early)[0].state == "cancelled"
+    assert statuses(registered, theirs) == ["Queued"]
+
+
+@pytest.mark.parametrize("method", ["cancel", "delete", "retry"])
+def test_another_projects_job_and_an_unknown_one_are_not_found(
+    registered: Client, stage: Launching, method: str
+) -> None:
+    gid = launched(registered, stage)
+    for key, project in ((gid, 2), (registered.list(gid=gid)[0].uid, 2), (uuid1(), None)):
+        with pytest.raises(NotFound):
+            getattr(registered, method)(key, project=project)
+    assert statuses(registered, gid) == ["Queued"] * 3
+
+
+def test_a_deleted_launch_is_in_no_default_list_and_still_there(registered: Client, stage: Launching) -> None:
+    gid = launched(registered, stage)
+    registered.delete(gid)
+    assert registered.list() == []
+    assert registered.launches() == []
+    assert [job.status for job in registered.list(gid=gid, hidden=True)] == ["Cancelled"] * 3
+    assert [launch.gid for launch in registered.launches(hidden=True)] == [gid]
+    assert registered.launches(gid=gid)[0].counts == {"Cancelled": 3}
+
+
+def test_a_retry_takes_only_what_failed_and_keeps_the_old_attempts(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 4)
+    first, second, third = claim(engine, 3)
+    record(engine, created(first), created(second), created(third))
+    end(engine, first, State.SUCCEEDED)
+    end(engine, second, State.FAILED)
+    end(engine, third, State.RUNNING)
+    assert registered.retry(gid) == 1
+    assert registered.retry(gid) == 0
+    again = registered.get(second.uid)
+    assert (again.attempt, again.status) == (2, "Queued")
+    assert "attempt 1 ended failed: why" in again.message
+    assert registered.get(second.uid, attempt=1).status == "Failed"
+    assert {(waiting.uid, waiting.number) for waiting in claim(engine)} >= {(second.uid, 2)}
+
+
+def test_everything_that_ended_is_retried_when_asked_for(registered: Client, stage: Launching, engine: Engine) -> None:
+    gid = launched(registered, stage, 2)
+    run(engine, State.SUCCEEDED, 1)
+    assert registered.retry(gid) == 0
+    assert registered.retry(gid, failed_only=False) == 1
+
+
+def test_a_cancelled_job_that_is_retried_is_cancelled_no_more(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1)
+    registered.cancel(gid)
+    assert registered.retry(gid) == 1
+    (waiting,) = claim(engine)
+    assert not waiting.cancel_requested
+    assert statuses(registered, gid) == ["Submitting"]
+
+
+def test_a_retry_on_a_removed_cluster_is_refused_by_its_name(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1)
+    run(engine, State.FAILED)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE argosy.cluster SET removed_at = now()"))
+    with pytest.raises(Conflict, match="cluster c was removed"):
+        registered.retry(gid)
+
+
+def test_a_launch_without_jobs_cannot_be_retried(registered: Client, stage: Launching) -> None:
+    early = registered.launch("hello", project=1, user=7, media_ids=[1]).gid
+    with pytest.raises(Conflict, match="not cut into jobs yet"):
+        registered.retry(early)
+    registered.cancel(early)
+    with pytest.raises(Conflict, match="was cancelled"):
+        registered.retry(early)
+
+
+def test_a_token_that_was_wiped_must_be_given_anew(
+    registered: Client, stage: Launching, engine: Engine, settings: Settings
+) -> None:
+    gid = launched(registered, stage, 2, token="first")
+    claimed = run(engine, State.FAILED)
+    with engine.begin() as connection:
+        assert secrets.wipe_tokens(connection) == 1
+    with pytest.raises(InvalidRequest, match="token"):
+        registered.retry(claimed[0].uid)
+    assert registered.retry(claimed[0].uid, token="second") == 1
+    with pytest.raises(Conflict, match="unfinished jobs"):
+        registered.retry(claimed[1].uid, token="third")
+    assert registered.retry(claimed[1].uid) == 1
+    assert statuses(registered, gid) == ["Queued", "Queued"]
+
+
+def test_a_token_is_not_wiped_under_a_retry_that_commits_meanwhile(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1, token="first")
+    run(engine, State.FAILED)
+    with engine.begin() as retrying:
+        from argosy.store import control
+
+        control.retry(retrying, control.locked(retrying, gid, None), True, None)
+        with engine.begin() as wiping:
+            assert secrets.wipe_tokens(wiping) == 0
+    with engine.begin() as wiping:
+        assert secrets.wipe_tokens(wiping) == 0
+
+
+def test_an_error_is_tried_again_by_itself_until_its_attempts_are_used_up(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1, "stubborn")
+    waits = []
+    for attempt in (1, 2, 3):
+        (waiting,) = run(engine, State.ERROR)
+        assert waiting.number == attempt
+        with engine.begin() as connection:
+            waits.append(
+                connection.execute(
+                    text(
+                        "SELECT round(extract(epoch FROM not_before - queued_at)) FROM argosy.attempt WHERE state = 'queued'"
+                    )
+                ).scalar_one_or_none()
+            )
+            connection.execute(text("UPDATE argosy.attempt SET not_before = NULL"))
+    assert waits == [7, 14, None]
+    assert statuses(registered, gid) == ["Error"]
+    assert registered.get(waiting.uid).attempt == 3
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.SUCCEEDED, State.DELETED, State.CANCELLED])
+def test_only_error_and_lost_are_tried_again_by_themselves(
+    registered: Client, stage: Launching, engine: Engine, state: State
+) -> None:
+    gid = launched(registered, stage, 1, "stubborn")
+    run(engine, state)
+    assert statuses(registered, gid) == [state.capitalize()]
+
+
+def test_automatic_retry_is_off_by_default(registered: Client, stage: Launching, engine: Engine) -> None:
+    gid = launched(registered, stage, 1)
+    run(engine, State.ERROR)
+    assert statuses(registered, gid) == ["Error"]
+
+
+def test_a_lost_job_is_tried_again_by_itself_in_the_transaction_that_found_it_lost(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1, "stubborn")
+    (waiting,) = claim(engine)
+    record(engine, created(waiting))
+    with engine.begin() as connection:
+        assert tracking.absent(connection, tracking.expected(connection, 1)) == 1
+    assert statuses(registered, gid) == ["Queued"]
+    assert registered.get(waiting.uid, attempt=1).status == "Lost"
+
+
+def test_a_cancel_ends_a_job_that_waits_for_its_automatic_retry(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1, "stubborn")
+    run(engine, State.ERROR)
+    assert registered.cancel(gid).cancelled == 1
+    assert statuses(registered, gid) == ["Cancelled"]
+
+
+async def test_a_cancel_waits_for_an_expansion_that_is_under_way(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    """The expansion holds the launch's row; a cancel that came in between must find all jobs."""
+    from argosy.store import launches
+
+    found = registered.launch("hello", project=1, user=7, media_ids=[1, 2, 3])
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE argosy.launch SET state = 'resolved', cluster_id = 1, manifest = :m, parameters = '[]', algorithm_id = 1"
+            ),
+            {"m": HELLO},
+        )
+    with engine.begin() as expanding:
+        launches.expand(expanding, found.gid)
+        cancelling = asyncio.create_task(asyncio.to_thread(registered.cancel, found.gid))
+
+        def blocked() -> bool:
+            with engine.connect() as connection:
+                return bool(
+                    connection.execute(
+                        text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+                    ).scalar_one()
+                )
+
+        while not await asyncio.to_thread(blocked):
+            assert not cancelling.done()
+    assert (await cancelling).cancelled == 3
+    assert statuses(registered, found.gid) == ["Cancelled"] * 3

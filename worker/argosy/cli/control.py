@@ -1,0 +1,74 @@
+"""`argosy cancel`, `delete`, `retry`: end jobs, put them out of sight, try them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from argosy.cli import arguments, output
+from argosy.cli.boundary import UsageError
+from argosy.cli.jobs import Identifier
+from argosy.cli.session import client
+
+if TYPE_CHECKING:
+    from argosy.shapes import CancelShape
+
+Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this project.")]
+
+
+def cancel(
+    identifier: Annotated[
+        UUID | None, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="[UID|GID]")
+    ] = None,
+    project: Annotated[int | None, typer.Option(help="Without an id: all jobs of this project.")] = None,
+) -> None:
+    """Cancel a job, a launch, or all jobs of a project; works while a cluster is away, too."""
+    if identifier is None and project is None:
+        raise UsageError("say which: the id of a job or a launch, or --project ID for all of a project")
+    with client() as opened:
+        _tell(opened.cancel(identifier, project=project))
+
+
+def delete(identifier: Identifier, project: Guard = None) -> None:
+    """Cancel a job or a launch and leave it out of lists; its record stays and `argosy get` shows it."""
+    with client() as opened:
+        _tell(opened.delete(identifier, project=project))
+
+
+def retry(
+    identifier: Identifier,
+    project: Guard = None,
+    all_: Annotated[bool, typer.Option("--all", help="Also what succeeded or was rejected.")] = False,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
+    ] = None,
+) -> None:
+    """Try again what failed, was lost, deleted or cancelled; old attempts stay: argosy get UID --attempt 1."""
+    token = None if token_file is None else arguments.secret(token_file, "--token-file")
+    with client() as opened:
+        count = opened.retry(identifier, project=project, failed_only=not all_, token=token)
+    if count:
+        output.note(f"{_jobs(count)} queued again; follow: argosy watch {identifier}")
+    else:
+        output.note(
+            "nothing to retry: no job there has failed" + ("" if all_ else " (--all also takes what succeeded)")
+        )
+
+
+def _tell(done: CancelShape) -> None:
+    parts = []
+    if done.cancelled:
+        parts.append(f"{_jobs(done.cancelled)} cancelled")
+    if done.cancelling:
+        parts.append(f"{_jobs(done.cancelling)} Cancelling until the cluster has ended their workflows")
+    if done.ended:
+        parts.append(f"{_jobs(done.ended)} had ended before")
+    output.note("; ".join(parts) or "nothing to cancel")
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job{'s' * (count != 1)}"
