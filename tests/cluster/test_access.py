@@ -80,7 +80,7 @@ async def test_a_namespace_that_is_missing_is_told_apart_on_create(cluster: Clus
 
 
 async def test_the_check_finds_a_cluster_that_argosy_can_work_with(connection: Connection) -> None:
-    report = await check(connection)
+    report = await check(connection, "argosy.dev/installation=none")
 
     assert (report.health, report.message, report.missing_permissions) == (Health.OK, "", [])
     assert report.crd
@@ -92,7 +92,7 @@ async def test_the_check_tells_argos_version_to_a_token_that_may_list_pods(real_
         workflows = Workflows(admin)
 
         async def version() -> str:
-            return (await check(admin)).argo_version
+            return (await check(admin, "argosy.dev/installation=none")).argo_version
 
         made = await workflows.create(workflow(mine, container(seconds=600)))
         try:
@@ -104,7 +104,7 @@ async def test_the_check_tells_argos_version_to_a_token_that_may_list_pods(real_
 
 async def test_the_check_names_every_missing_permission(cluster: Cluster) -> None:
     async with Connection(cluster.access("powerless", cluster.powerless_token)) as connection:
-        report = await check(connection)
+        report = await check(connection, "argosy.dev/installation=none")
 
     assert report.health == Health.FORBIDDEN
     assert {"create workflows", "watch workflows", "patch workflows", "create secrets"} <= set(
@@ -114,6 +114,6 @@ async def test_the_check_names_every_missing_permission(cluster: Cluster) -> Non
 
 async def test_the_check_of_a_token_that_is_not_accepted_says_so(cluster: Cluster) -> None:
     async with Connection(cluster.access("wrong-token", "not-a-token")) as connection:
-        report = await check(connection)
+        report = await check(connection, "argosy.dev/installation=none")
 
     assert report.health == Health.UNAUTHORIZED

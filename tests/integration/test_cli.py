@@ -284,9 +284,33 @@ def test_update_changes_what_is_given_and_leaves_the_rest(argosy: Run, client: C
 
 def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client, launch: LaunchShape) -> None:
     assert "unfinished jobs" in error(argosy("cluster", "remove", "north"), 1)
-    client.add_cluster(name="spare", host="192.0.2.3", cert=PEM, token="t")
-    assert argosy("cluster", "remove", "spare").exit_code == 0
+    with SimulatedCluster() as simulated:
+        _add(client, simulated.connection)
+        assert "0 workflows released" in argosy("cluster", "release", "simulated").stderr
+        assert argosy("cluster", "remove", "simulated").exit_code == 0
     assert [found.name for found in client.clusters()] == ["north"]
+
+
+def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, client: Client) -> None:
+    client.add_cluster(name="gone", host="127.0.0.1", port=_free_port(), cert=_ca(), token=SECRET)
+    assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
+    assert argosy("cluster", "remove", "gone", "--abandon").exit_code == 0
+    assert client.clusters() == []
+
+
+def test_cancel_delete_and_retry_say_what_they_came_to(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    gid, uid = str(launch.gid), str(client.list(gid=launch.gid)[0].uid)
+    assert "cancelled" in argosy("cancel", uid).stderr
+    assert "had ended before" in argosy("cancel", uid).stderr
+    assert "say which" in error(argosy("cancel"), 2)
+    assert "1 job queued again" in argosy("retry", uid).stderr
+    assert "nothing to retry" in argosy("retry", gid).stderr
+    assert "is no job and no launch" in error(argosy("cancel", str(uuid1())), 1)
+    assert argosy("delete", gid).exit_code == 0
+    assert argosy("list", "-o", "name").stdout == ""
+    assert uid in argosy("list", "--deleted", "-o", "name").stdout
+    assert "Cancelled" in argosy("get", gid).stdout
+    assert argosy("get", uid, "--attempt", "1", "-o", "json").exit_code == 0
 
 
 def test_check_tells_what_a_good_cluster_has(argosy: Run, client: Client) -> None:

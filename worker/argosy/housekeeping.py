@@ -1,11 +1,16 @@
-"""What nobody else comes back for: lost wake-ups, claims that ran out, Secrets and tokens that are no longer needed, the gauges.
+"""What nobody else comes back for: lost wake-ups, claims that ran out, Secrets and tokens that are no longer needed, records past their
+retention, the gauges.
 
-Runs in the tracker, under a lease, a round every few seconds. It moves nothing through the state machine itself: it only makes sure that
-the stage whose work lies around is woken (faults.md §1: between commit and enqueue a crash leaves a job that nobody runs).
+Runs in the tracker, under a lease, a round every few seconds. It moves no job through the state machine: it only makes sure that the
+stage whose work lies around is woken, the submitter for a claim that ran out too, which resolves it by the same-name rule (faults.md §1:
+between commit and enqueue a crash leaves a job that nobody runs). Each chore stands alone: one that fails holds up no other, and a
+cluster that hangs holds up only what is owed on it.
 """
 
 import asyncio
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
@@ -15,70 +20,107 @@ from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
 from argosy.manifest import secret_name
 from argosy.metrics import JOBS, QUEUE_DEPTH, QUEUE_OLDEST
+from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import launches, queue, reading, secrets
+from argosy.store import launches, queue, reading, retention, secrets
 from argosy.wakeups import WakeUps
 
 _PATIENCE = 3.0
 """Seconds that a launch may wait for its own wake-up before another is sent."""
 
+_FORGET_EVERY = 60.0
+"""Seconds between two looks for records past their retention."""
+
+_FORGET_BATCHES = 20
+"""Transactions that one look may take; what is left is for the next."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
-@dataclass(frozen=True)
 class Housekeeping:
     """One housekeeper.
 
     Args:
         engine: Where the rows are.
+        settings: How long records are kept.
         clusters: Connections, for deleting Secrets.
         wakeups: Where wake-ups go.
     """
 
-    engine: Engine
-    clusters: Clusters
-    wakeups: WakeUps
+    def __init__(self, engine: Engine, settings: Settings, clusters: Clusters, wakeups: WakeUps) -> None:
+        self._engine, self._settings, self._clusters, self._wakeups = engine, settings, clusters, wakeups
+        self._deleting: dict[int, asyncio.Task[None]] = {}
+        self._forgot = 0.0
 
-    async def round(self) -> None:
-        """One round of everything."""
-        await asyncio.to_thread(self._wake)
-        await self._delete_secrets()
-        await asyncio.to_thread(self._measure)
+    def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """What is to be done each round."""
+        return self._expand, self._submit, self._delete_secrets, self._forget, self._measure
 
-    def _wake(self) -> None:
-        with self.engine.begin() as connection:
-            gids = launches.due(connection, _PATIENCE)
-            cluster_ids = queue.clusters_with_work(connection)
-        for gid in gids:
-            self.wakeups.expand(gid)
-        for cluster_id in cluster_ids:
-            self.wakeups.submit(cluster_id)
+    async def _expand(self) -> None:
+        for gid in await asyncio.to_thread(self._launches_due):
+            await asyncio.to_thread(self._wakeups.expand, gid)
+
+    async def _submit(self) -> None:
+        for cluster_id in await asyncio.to_thread(self._clusters_due):
+            await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
     async def _delete_secrets(self) -> None:
+        """Each cluster's in a task of its own, begun anew when the last has ended."""
+        by_cluster: dict[int, list[secrets.Debt]] = {}
         for debt in await asyncio.to_thread(self._secrets_due):
+            by_cluster.setdefault(debt.cluster_id, []).append(debt)
+        self._deleting = {cluster_id: task for cluster_id, task in self._deleting.items() if not task.done()}
+        for cluster_id, debts in by_cluster.items():
+            if cluster_id not in self._deleting:
+                self._deleting[cluster_id] = asyncio.create_task(self._delete_on(cluster_id, debts))
+
+    async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
+        for debt in debts:
             try:
-                reached = await self.clusters.reach(debt.cluster_id)
+                reached = await self._clusters.reach(cluster_id)
                 await Secrets(reached.connection).delete(secret_name(debt.gid))
             except ArgosyError as error:
-                log.warning("Secret not deleted yet", gid=str(debt.gid), cluster=debt.cluster_id, reason=str(error))
-                continue
+                log.warning("Secrets not deleted yet", cluster=cluster_id, count=len(debts), reason=str(error))
+                return
             await asyncio.to_thread(self._settle, debt)
 
-    def _secrets_due(self) -> list[secrets.Debt]:
-        with self.engine.begin() as connection:
-            secrets.wipe_tokens(connection)
-            return secrets.due(connection)
+    async def _forget(self) -> None:
+        if time.monotonic() - self._forgot < _FORGET_EVERY:
+            return
+        self._forgot = time.monotonic()
+        for _ in range(_FORGET_BATCHES):
+            if not await asyncio.to_thread(self._forget_batch):
+                return
 
-    def _settle(self, debt: secrets.Debt) -> None:
-        with self.engine.begin() as connection:
-            secrets.settle(connection, debt)
-
-    def _measure(self) -> None:
-        with self.engine.begin() as connection:
-            states = reading.jobs_by_state(connection)
-            queues = reading.queues(connection)
+    async def _measure(self) -> None:
+        states, queues = await asyncio.to_thread(self._figures)
         for state in State:
             JOBS.labels(str(state)).set(states.get(str(state), 0))
         for name, (depth, oldest) in queues.items():
             QUEUE_DEPTH.labels(name).set(depth)
             QUEUE_OLDEST.labels(name).set(oldest)
+
+    def _launches_due(self) -> list[UUID]:
+        with self._engine.begin() as connection:
+            return launches.due(connection, _PATIENCE)
+
+    def _clusters_due(self) -> list[int]:
+        with self._engine.begin() as connection:
+            return queue.clusters_with_work(connection)
+
+    def _secrets_due(self) -> list[secrets.Debt]:
+        with self._engine.begin() as connection:
+            secrets.wipe_tokens(connection)
+            return secrets.due(connection)
+
+    def _settle(self, debt: secrets.Debt) -> None:
+        with self._engine.begin() as connection:
+            secrets.settle(connection, debt)
+
+    def _forget_batch(self) -> int:
+        with self._engine.begin() as connection:
+            return retention.forget(connection, self._settings.retention_days)
+
+    def _figures(self) -> tuple[dict[str, int], dict[str, tuple[int, float]]]:
+        with self._engine.begin() as connection:
+            return reading.jobs_by_state(connection), reading.queues(connection)

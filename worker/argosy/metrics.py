@@ -7,8 +7,15 @@ lost; sum over instances is then right.
 """
 
 import os
+from collections.abc import Callable, Iterable, Sequence
+from socket import AF_INET6
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.multiprocess import MultiProcessCollector
 
 LAUNCHES = Counter("argosy_launches_total", "Launches that ended their expansion.", ["outcome"])
@@ -53,24 +60,52 @@ STRANGERS = Counter(
 UNREADABLE = Counter(
     "argosy_unreadable_workflows_total", "Workflows whose state could not be read or written.", ["cluster"]
 )
+DEBTS = Gauge(
+    "argosy_debts", "Workflows that are to be ended (terminate) or freed of the finalizer (release) and are not yet.",
+    ["cluster", "kind"], multiprocess_mode="livemostrecent",
+)  # fmt: skip
+DEBT_AGE = Gauge(
+    "argosy_debt_oldest_age_seconds", "Age of the oldest of them; a finalizer that stays holds its workflow.",
+    ["cluster", "kind"], multiprocess_mode="livemostrecent",
+)  # fmt: skip
 DEAD_LETTERS = Counter("argosy_dead_letters_total", "Dramatiq messages that could not be read.", ["queue"])
 LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loop logged and survived.", ["loop"])
 
 
-def serve(host: str, port: int) -> int:
-    """Serve /metrics of this pool of processes.
+def serve(host: str, port: int, dead: Callable[[], Sequence[str]]) -> int:
+    """Serve /metrics of this pool of processes, and /readyz.
 
     Args:
         host: Address to listen on.
         port: Port, 0 for any free one.
+        dead: What of this process shows no sign of life; /readyz answers 503 with it, 200 where there is nothing.
 
     Returns:
         The port that is served.
     """
-    registry = CollectorRegistry()
+    registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        server, _ = start_http_server(port, addr=host, registry=registry)
-    else:
-        server, _ = start_http_server(port, addr=host)
-    return int(server.server_port)
+    metrics: WSGIApplication = make_wsgi_app(registry)
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/readyz":
+            return metrics(environ, start_response)
+        found = dead()
+        start_response("503 Service Unavailable" if found else "200 OK", [("Content-Type", "text/plain")])
+        return ["\n".join(found or ["ok"]).encode() + b"\n"]
+
+    kind = _IPv6 if ":" in host else ThreadingWSGIServer
+    server = make_server(host, port, answer, kind, handler_class=_Quiet)
+    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    return server.server_port
+
+
+class _IPv6(ThreadingWSGIServer):
+    address_family = AF_INET6
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """A scrape is no news."""

@@ -5,113 +5,49 @@ or ahead means a new list, and versions are never compared by size (faults.md §
 list, and only for workflows that were recorded before its first page was asked for: a page that fails, or a create that is recorded
 meanwhile, loses no job (row 12). Each transaction begins with the fence of the cluster's lease.
 
-What a sighting means is decided by `decide`, a pure function of the attempt's row and the object. What must then be done on the cluster
-(terminate, take the finalizer off) is a debt, worked off until it is confirmed; a new list finds the same debts again.
+What a sighting means is decided in verdicts.py; what must then be done on the cluster (terminate, take the finalizer off) is a debt
+(debts.py). A watch that broke is never taken up at its old version: the apiserver may have come back with an older etcd, to which that
+version lies in the future, and would be silent for as long (row 10). A task that ends, for whatever reason, ends the tracker of this
+cluster, and readiness fails until it runs again (row 23).
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from argosy.debts import Debts
+from argosy.failpoints import failpoint
 from argosy.kube import answers, status
 from argosy.kube.connection import Connection
 from argosy.kube.status import Sighting
-from argosy.kube.workflows import Workflows
+from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
-from argosy.states import FINAL, TRANSITIONS, State, observed
+from argosy.states import FINAL
 from argosy.store import leases, tracking
+from argosy.verdicts import Verdict, decide
 
 FLUSH = 0.2
 """Seconds for which changes are collected into one transaction."""
 
 _CONTACT = 2.0
-"""Seconds between two notes of the last contact, and between two tries at the debts."""
+"""Seconds between two notes of the last contact, and between two looks for jobs that are to be cancelled."""
 
 _BACK_OFF = (1.0, 15.0)
 """Seconds between two tries to reach a cluster: first and longest."""
 
-_TERMINATES = 16
-"""Debts worked off at once."""
+_LONGEST_WAIT = 60.0
+"""Seconds that a cluster may ask to be left alone before it is tried again all the same."""
+
+PULSE = SILENCE + 20.0
+"""Seconds without a sign of life after which following a cluster counts as dead: the silence limit, and a request's time-out and more."""
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a sighting of a workflow asks for.
-
-    `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
-    on the cluster. `stranger` raises the alarm metric.
-    """
-
-    change: tracking.Change | None = None
-    nodes: bool = False
-    terminate: bool = False
-    release: bool = False
-    stranger: bool = False
-
-
-def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Verdict:
-    """What a sighting means for the attempt that its labels name. Pure.
-
-    Args:
-        known: The attempt's row; None where there is none.
-        seen: The workflow.
-        cluster_id: Where it was seen.
-    """
-    alive = not (seen.finished or seen.gone)
-    ours = known is not None and known.cluster_id == cluster_id and _same(known, seen)
-    if known is None or not ours:
-        if known is not None and known.state is State.QUEUED and known.k8s_uid is None and known.name == seen.name:
-            return Verdict()  # its create is about to be resolved by the taken name
-        return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
-    target = _target(known, seen)
-    may = target is not None and (target in TRANSITIONS[known.state]) and (known.newest or known.state not in FINAL)
-    state = target if may and target is not None else known.state
-    wanted = known.newest and not known.cancel_requested and state not in FINAL
-    return Verdict(
-        change=_change(known, seen, state),
-        nodes=state == target or known.state not in FINAL,
-        terminate=alive and not wanted and not seen.shutdown,
-        release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),
-        stranger=alive and known.state in FINAL and state in FINAL and not seen.deleting and not seen.shutdown,
-    )
-
-
-def _same(known: tracking.Known, seen: Sighting) -> bool:
-    """The recorded object, or the one that a claim was about to record."""
-    if known.k8s_uid is not None:
-        return known.k8s_uid == seen.k8s_uid
-    return known.state is State.SUBMITTING and known.name == seen.name
-
-
-def _held_for_nothing(seen: Sighting) -> bool:
-    return seen.held and not seen.gone and (seen.finished or seen.deleting)
-
-
-def _target(known: tracking.Known, seen: Sighting) -> State | None:
-    """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever."""
-    if (seen.gone or seen.deleting) and not seen.finished:
-        return State.CANCELLED if known.cancel_requested else State.DELETED
-    return observed(seen.phase, known.cancel_requested)
-
-
-def _change(known: tracking.Known, seen: Sighting, state: State) -> tracking.Change | None:
-    message = seen.message or seen.note
-    if state is State.DELETED:
-        message = "its workflow was deleted on the cluster" + (f" ({message})" if message else "")
-    if known.state in FINAL and state == known.state:
-        return None
-    if (state, seen.k8s_uid, message, seen.progress) == (known.state, known.k8s_uid, known.message, known.progress):
-        return None
-    return tracking.Change(
-        known.uid, known.number, state, seen.k8s_uid, message, seen.progress, seen.started_at, seen.finished_at
-    )
 
 
 @dataclass(frozen=True)
@@ -122,13 +58,6 @@ class Tracked:
     name: str
     lease: str
     epoch: int
-
-
-@dataclass(frozen=True)
-class _Debt:
-    seen: Sighting
-    terminate: bool
-    release: bool
 
 
 class ClusterTracker:
@@ -152,8 +81,9 @@ class ClusterTracker:
         self._arrived = asyncio.Event()
         self._flushing = asyncio.Lock()
         self._written: dict[str, dict[str, int]] = {}
-        self._debts: dict[str, _Debt] = {}
+        self._debts = Debts(self._workflows, tracked.name, lambda: self._up)
         self._contact = 0.0
+        self._pulse = time.monotonic()
         self._up = False
 
     async def run(self) -> None:
@@ -161,18 +91,28 @@ class ClusterTracker:
 
         Raises:
             Fenced: Another tracker has taken it over.
+            RuntimeError: A part of it ended that never may.
         """
+        parts = {"follow": self._follow(), "write": self._write(), "keep": self._keep(), "debts": self._debts.run()}
+        tasks = [asyncio.create_task(part, name=f"{name}/{self._tracked.name}") for name, part in parts.items()]
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow())
-                tasks.create_task(self._write())
-                tasks.create_task(self._keep())
+            # Not a TaskGroup: that would not mind if one of its tasks were cancelled, and the cluster would look followed for ever.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            _raise(done.pop())
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             CLUSTER_UP.labels(self._tracked.name).set(0)
+
+    def silent_for(self) -> float:
+        """Seconds since following the cluster last showed a sign of life; more than `PULSE` means that it is dead, whatever it seems."""
+        return time.monotonic() - self._pulse
 
     async def _follow(self) -> None:
         back_off = _BACK_OFF[0]
         while True:
+            self._pulse = time.monotonic()
             try:
                 if not self._version:
                     await self._list()
@@ -183,11 +123,16 @@ class ClusterTracker:
                 self._version = ""
             except answers.Wait as error:
                 log.info("the cluster asks to wait", cluster=self._tracked.name, reason=str(error))
-                await asyncio.sleep(error.retry_after or back_off)
+                await asyncio.sleep(min(error.retry_after or back_off, _LONGEST_WAIT))
             except answers.KubeError as error:
+                self._version = ""
                 await self._down(error)
                 await asyncio.sleep(back_off)
                 back_off = min(back_off * 2, _BACK_OFF[1])
+            except OperationalError as error:
+                log.warning("database away, listing anew", cluster=self._tracked.name, reason=str(error.orig))
+                self._version = ""
+                await asyncio.sleep(_BACK_OFF[0])
 
     async def _list(self) -> None:
         expected = await asyncio.to_thread(self._expected)
@@ -195,12 +140,14 @@ class ClusterTracker:
         page = await self._workflows.page(self._selector)
         version = page.resource_version
         while True:
+            self._pulse = time.monotonic()
             for workflow in page.items:
                 seen.add(workflow["metadata"]["uid"])
                 self._notice(workflow, gone=False)
             if not page.continue_:
                 break
             page = await self._workflows.page(self._selector, page.continue_)
+        failpoint("track.listed")
         await self._flush()
         missing = [row for row in expected if row.k8s_uid not in seen]
         if missing:
@@ -218,7 +165,7 @@ class ClusterTracker:
                 if event.type != "BOOKMARK":
                     self._notice(event.object, gone=event.type == "DELETED")
                 self._version = event.object["metadata"]["resourceVersion"]
-                self._contact = time.monotonic()
+                self._contact = self._pulse = time.monotonic()
 
     def _notice(self, workflow: status.Object, gone: bool) -> None:
         try:
@@ -263,10 +210,10 @@ class ClusterTracker:
                     "stranger under our labels", cluster=self._tracked.name, workflow=seen.name, k8s_uid=seen.k8s_uid
                 )
             if verdict.terminate or verdict.release:
-                self._debts[seen.k8s_uid] = _Debt(seen, verdict.terminate, verdict.release)
+                finalizers = seen.finalizers if verdict.release else None
+                self._debts.owe(seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers)
         if ended:
             self._on_slots(self._tracked.cluster_id)
-        await self._pay()
 
     def _commit(self, sightings: list[Sighting]) -> list[tuple[Sighting, Verdict]]:
         try:
@@ -275,11 +222,19 @@ class ClusterTracker:
             raise
         except DBAPIError:
             if len(sightings) == 1:
-                UNREADABLE.labels(self._tracked.name).inc()
-                log.exception("workflow not writable", cluster=self._tracked.name, workflow=sightings[0].name)
-                return []
+                return self._commit_without_nodes(sightings[0])
             half = len(sightings) // 2
             return self._commit(sightings[:half]) + self._commit(sightings[half:])
+
+    def _commit_without_nodes(self, seen: Sighting) -> list[tuple[Sighting, Verdict]]:
+        """What the database does not take of one workflow hurts that one only, and there its nodes rather than how it ended."""
+        UNREADABLE.labels(self._tracked.name).inc()
+        log.exception(
+            "workflow not writable", cluster=self._tracked.name, workflow=seen.name, nodes=seen.nodes is not None
+        )
+        if seen.nodes is None:
+            return []
+        return self._commit([replace(seen, nodes=None, note="nodes: not readable (the database refuses them)")])
 
     def _commit_all(self, sightings: list[Sighting]) -> list[tuple[Sighting, Verdict]]:
         verdicts: list[tuple[Sighting, Verdict]] = []
@@ -300,6 +255,8 @@ class ClusterTracker:
                     written[seen.k8s_uid] = self._changed_nodes(row, seen, nodes)
             tracking.change(database, changes)
             tracking.write_nodes(database, nodes)
+            failpoint("track.writing")
+        failpoint("track.written")
         self._written.update(written)
         for seen, verdict in verdicts:
             if verdict.change is not None and verdict.change.state in FINAL:
@@ -317,7 +274,7 @@ class ClusterTracker:
         return after
 
     async def _keep(self) -> None:
-        """Every two seconds: note the contact, find what is to be cancelled, and work off the debts."""
+        """Every two seconds: note the contact, and find what is to be cancelled."""
         while True:
             await asyncio.sleep(_CONTACT)
             try:
@@ -326,46 +283,7 @@ class ClusterTracker:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
                 continue
             if self._up:
-                await asyncio.gather(*(self._terminate(name, k8s_uid) for name, k8s_uid in cancelling[:_TERMINATES]))
-                await self._pay()
-
-    async def _pay(self) -> None:
-        due = list(self._debts.items())[:_TERMINATES]
-        while due and self._up:
-            paid = await asyncio.gather(*(self._pay_one(debt) for _, debt in due))
-            for (k8s_uid, debt), left in zip(due, paid, strict=True):
-                if self._debts.get(k8s_uid) is debt:
-                    if left is None:
-                        del self._debts[k8s_uid]
-                    else:
-                        self._debts[k8s_uid] = left
-            if any(paid):
-                return
-            due = list(self._debts.items())[:_TERMINATES]
-
-    async def _pay_one(self, debt: _Debt) -> _Debt | None:
-        """Do what is owed on one workflow; what is left of it."""
-        if debt.terminate and not await self._terminate(debt.seen.name, debt.seen.k8s_uid):
-            return debt
-        if debt.release:
-            try:
-                await self._workflows.release(debt.seen.name, debt.seen.k8s_uid, list(debt.seen.finalizers))
-            except (answers.Missing, answers.OtherObject):
-                return None
-            except answers.KubeError as error:
-                log.warning("finalizer not removed yet", workflow=debt.seen.name, reason=str(error))
-                return replace(debt, terminate=False)
-        return None
-
-    async def _terminate(self, name: str, k8s_uid: str) -> bool:
-        try:
-            await self._workflows.terminate(name, k8s_uid)
-        except (answers.Missing, answers.OtherObject):
-            return True
-        except answers.KubeError as error:
-            log.warning("workflow not terminated yet", workflow=name, reason=str(error))
-            return False
-        return True
+                self._debts.cancel(cancelling)
 
     async def _heard(self) -> None:
         self._contact = time.monotonic()
@@ -407,3 +325,10 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.contact(database, self._tracked.cluster_id, ago)
             return tracking.cancelling(database, self._tracked.cluster_id)
+
+
+def _raise(ended: asyncio.Task[None]) -> NoReturn:
+    """Why a task ended that never may."""
+    if not ended.cancelled() and (error := ended.exception()) is not None:
+        raise error
+    raise RuntimeError(f"{ended.get_name()} ended by itself")

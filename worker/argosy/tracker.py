@@ -2,19 +2,23 @@
 
 A cluster belongs to one tracker at a time, by lease. Leases are renewed by a task of their own that does nothing else, so that a slow
 list or a large flush cannot lose one; a tracker that was stopped and wakes up finds its epoch gone and writes nothing. The tracker also
-LISTENs for launches that an API server committed without knowing Redis.
+LISTENs for launches that an API server committed without knowing Redis. It is ready while everything that it holds shows signs of life:
+a watch that died silently looks like a cluster where nothing happens (faults.md §2, row 23).
 """
 
 import asyncio
 import os
 import socket
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import psycopg
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
 
 from argosy.access import Clusters
@@ -23,14 +27,17 @@ from argosy.housekeeping import Housekeeping
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS
 from argosy.settings import Settings
-from argosy.store import launches, leases, registry
+from argosy.store import control, launches, leases, registry
 from argosy.store.installation import identity
-from argosy.track import ClusterTracker, Tracked
+from argosy.track import PULSE, ClusterTracker, Tracked
 from argosy.wakeups import WakeUps
 
 log = structlog.stdlib.get_logger(__name__)
 
 _HOUSEKEEPING = "housekeeping"
+
+_PAUSE = 5.0
+"""Seconds until a cluster that cannot be worked with (its token cannot be opened, it was removed) is tried again."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Tracker:
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._clusters = Clusters(engine, settings)
         self._held: dict[int, _Held] = {}
+        self._following: dict[int, ClusterTracker] = {}
+        self._renewed = self._kept = time.monotonic()
         self._tasks: set[asyncio.Future[None]] = set()
 
     async def run(self) -> None:
@@ -70,6 +79,22 @@ class Tracker:
             await self._clusters.close()
             await asyncio.to_thread(self._release)
 
+    def dead(self) -> list[str]:
+        """What of this tracker shows no sign of life, for people; it is ready where there is nothing. May be called from any thread."""
+        now = time.monotonic()
+        found = [
+            f"cluster {cluster_id} is not followed" for cluster_id, held in list(self._held.items()) if held.task.done()
+        ]
+        found += [
+            f"cluster {cluster_id} has not been followed for {following.silent_for():.0f} s"
+            for cluster_id, following in list(self._following.items())
+            if following.silent_for() > PULSE
+        ]
+        for what, since in (("leases were not renewed", self._renewed), ("no housekeeping", self._kept)):
+            if now - since > PULSE:
+                found.append(f"{what} for {now - since:.0f} s")
+        return found
+
     async def _hold_clusters(self, selector: str) -> None:
         while True:
             try:
@@ -79,6 +104,7 @@ class Tracker:
                 epochs = None
             if epochs is not None:
                 await self._match(epochs, selector)
+                self._renewed = time.monotonic()
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
@@ -98,7 +124,9 @@ class Tracker:
     async def _match(self, epochs: dict[int, tuple[int, int]], selector: str) -> None:
         """Start what was won, stop what was lost, restart what has new credentials or died."""
         for cluster_id, held in list(self._held.items()):
-            if epochs.get(cluster_id) != held.version or held.task.done():
+            following = self._following.get(cluster_id)
+            silent = following is not None and following.silent_for() > PULSE
+            if epochs.get(cluster_id) != held.version or held.task.done() or silent:
                 held.task.cancel()
                 await asyncio.gather(held.task, return_exceptions=True)
                 del self._held[cluster_id]
@@ -112,41 +140,68 @@ class Tracker:
         try:
             reached = await self._clusters.reach(cluster_id)
             tracked = Tracked(cluster_id, reached.cluster.name, _lease(cluster_id), epoch)
-            await ClusterTracker(self._engine, reached.connection, tracked, selector, self._wake_submit).run()
+            following = ClusterTracker(self._engine, reached.connection, tracked, selector, self._wake_submit)
+            self._following[cluster_id] = following
+            await following.run()
         except* Fenced as group:
             log.warning("cluster taken over by another tracker", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* ArgosyError as group:
             log.error("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
+            await asyncio.sleep(_PAUSE)
+        except* OperationalError as group:
+            log.warning("database away, tracking anew", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* Exception:
             LOOP_ERRORS.labels("track").inc()
             log.exception("tracking failed, trying again", cluster=cluster_id)
+        finally:
+            self._following.pop(cluster_id, None)
 
     async def _keep_house(self) -> None:
-        housekeeping = Housekeeping(self._engine, self._clusters, self._wakeups)
+        housekeeping = Housekeeping(self._engine, self._settings, self._clusters, self._wakeups)
         while True:
-            try:
-                if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
-                    await housekeeping.round()
-            except Exception:
-                LOOP_ERRORS.labels(_HOUSEKEEPING).inc()
-                log.exception("housekeeping failed, trying again")
+            for chore in housekeeping.chores():
+                await self._do(chore)
+            self._kept = time.monotonic()
             await asyncio.sleep(self._settings.housekeeping_interval)
 
+    async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """The outermost loop of housekeeping, a chore at a time: Redis being away must not keep the gauges from being set."""
+        try:
+            if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
+                await chore()
+        except OperationalError as error:
+            log.warning("database away, housekeeping waits", reason=str(error.orig))
+        except RedisError as error:
+            log.warning("Redis away, wake-ups wait", reason=str(error))
+        except Exception:
+            LOOP_ERRORS.labels(_HOUSEKEEPING).inc()
+            log.exception("housekeeping failed, trying again")
+
     async def _listen(self) -> None:
-        """Turn notices of committed launches into wake-ups; a notice that is missed is found by housekeeping."""
+        """Turn notices of committed launches and retries into wake-ups; a notice that is missed is found by housekeeping."""
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(
                     self._settings.database_url.get_secret_value(), autocommit=True, connect_timeout=5
                 ) as connection:
-                    await connection.execute(f"LISTEN {launches.CHANNEL}")
+                    await connection.execute(f"LISTEN {launches.CHANNEL}; LISTEN {control.QUEUE_CHANNEL}")
                     await asyncio.to_thread(self._wake_missed)
                     async for notice in connection.notifies():
-                        await asyncio.to_thread(self._wakeups.expand, UUID(notice.payload))
+                        await asyncio.to_thread(self._wake_noticed, notice)
+            except psycopg.OperationalError as error:
+                log.warning("database away, not listening", reason=str(error))
+            except RedisError as error:
+                log.warning("Redis away, wake-ups wait", reason=str(error))
             except Exception:
                 LOOP_ERRORS.labels("listen").inc()
                 log.exception("listening for launches failed, trying again")
-                await asyncio.sleep(1)
+            await asyncio.sleep(1)
+
+    def _wake_noticed(self, notice: psycopg.Notify) -> None:
+        if notice.channel == launches.CHANNEL:
+            self._wakeups.expand(UUID(notice.payload))
+        else:
+            self._wakeups.submit(int(notice.payload))
 
     def _wake_missed(self) -> None:
         """What was committed while nobody listened."""
@@ -161,6 +216,8 @@ class Tracker:
         async def send() -> None:
             try:
                 await asyncio.to_thread(self._wakeups.submit, cluster_id)
+            except RedisError as error:
+                log.warning("Redis away, wake-ups wait", cluster=cluster_id, reason=str(error))
             except Exception:
                 LOOP_ERRORS.labels("wake").inc()
                 log.exception("wake-up not sent", cluster=cluster_id)

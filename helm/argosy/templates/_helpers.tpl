@@ -101,7 +101,7 @@ spec:
           containerPort: {{ $root.Values.metrics.port }}
       readinessProbe:
         httpGet:
-          path: /metrics
+          path: {{ .ready | default "/metrics" }}
           port: metrics
         timeoutSeconds: 5
       livenessProbe:

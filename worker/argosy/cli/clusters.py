@@ -165,10 +165,23 @@ def check(name: Name, output_format: Output = Format.TABLE) -> None:
 
 
 @app.command()
-def remove(name: Name) -> None:
-    """Remove a cluster and forget its token; refused while jobs on it have not ended."""
+def release(name: Name) -> None:
+    """Take argosy's finalizer off all its workflows on a cluster; ends that are not recorded yet may get lost."""
     with client() as opened:
-        opened.remove_cluster(name)
+        count = opened.release_cluster(name)
+    output.note(f"cluster {name}: {count} workflow{'s' * (count != 1)} released")
+
+
+@app.command()
+def remove(
+    name: Name,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="The cluster is gone for good: don't ask it, leave what is there.")
+    ] = False,
+) -> None:
+    """Release a cluster, remove it and forget its token; refused while jobs on it have not ended."""
+    with client() as opened:
+        opened.remove_cluster(name, abandon=abandon)
     output.note(f"cluster {name} is removed")
 
 
@@ -191,6 +204,7 @@ def _findings(report: Report) -> dict[str, str]:
         "kubernetes": report.kubernetes_version or "not known",
         "argo": report.argo_version or "not known until a workflow has ended there",
         "crd": "installed" if report.crd else "not found",
+        "finalizers": f"{report.stuck} stuck: is a tracker running? (argosy tracker)" if report.stuck else "none stuck",
         "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",
     }
 

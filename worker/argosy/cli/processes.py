@@ -69,14 +69,10 @@ def tracker() -> None:
     """Run a tracker: it follows the workflows of every cluster and wakes workers for what is left undone."""
     settings = configured()
     with _metrics_directory(settings, "tracker"):
-        from argosy import log, metrics
+        from argosy import log
         from argosy.store.database import engine
 
         log.configure(settings)
-        try:
-            metrics.serve(settings.metrics_host, settings.metrics_port)
-        except OSError as error:
-            raise _port_taken(settings, error) from error
         made = engine(settings)
         try:
             asyncio.run(_track(made, settings))
@@ -111,10 +107,16 @@ def upgrade(
 
 async def _track(engine: Engine, settings: Settings) -> None:
     """Until SIGTERM or SIGINT; the tracker gives its leases back when it is cancelled."""
+    from argosy import metrics
     from argosy.tracker import Tracker
     from argosy.wakeups import WakeUps, broker
 
-    tracking = asyncio.create_task(Tracker(engine, settings, WakeUps(broker(settings))).run())
+    made = Tracker(engine, settings, WakeUps(broker(settings)))
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port, made.dead)
+    except OSError as error:
+        raise _port_taken(settings, error) from error
+    tracking = asyncio.create_task(made.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, tracking.cancel)
     with suppress(asyncio.CancelledError):

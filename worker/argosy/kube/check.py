@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from argosy.kube import finalizers
 from argosy.kube.answers import ClusterDown, Health, KubeError, Missing
 from argosy.kube.connection import Connection
-from argosy.kube.workflows import Workflows
 
 NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")] + [
     ("", "secrets", verb) for verb in ("create", "list", "delete")
@@ -17,7 +17,11 @@ NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list
 
 @dataclass
 class Report:
-    """Findings of one check; `health` is `ok` where argosy can work."""
+    """Findings of one check; `health` is `ok` where argosy can work.
+
+    `held` are the ended workflows of ours that still carry the finalizer, by k8s uid; `stuck` says how many of them should not, because how
+    they ended was recorded a minute ago or more.
+    """
 
     health: Health = Health.OK
     message: str = ""
@@ -25,10 +29,16 @@ class Report:
     argo_version: str = ""
     crd: bool = False
     missing_permissions: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
+    stuck: int = 0
 
 
-async def check(connection: Connection) -> Report:
-    """Ask a cluster for its versions, the Workflow CRD and each permission that argosy needs.
+async def check(connection: Connection, selector: str) -> Report:
+    """Ask a cluster for its versions, the Workflow CRD, each permission that argosy needs, and the ended workflows that are held.
+
+    Args:
+        connection: The cluster.
+        selector: Label selector of our workflows.
 
     Returns:
         The report; an unreachable cluster is a finding, not an error.
@@ -43,7 +53,8 @@ async def check(connection: Connection) -> Report:
         ]
         if report.missing_permissions:
             raise ClusterDown(Health.FORBIDDEN, "missing permissions: " + ", ".join(report.missing_permissions))
-        await Workflows(connection).page("argosy.dev/installation=none", limit=1)
+        async for page in finalizers.held(connection, selector):
+            report.held += [seen.k8s_uid for seen in page if seen.finished or seen.deleting]
         report.crd = True  # just listed; discovery learns of a new CRD some seconds after it is served
         report.argo_version = await _argo_version(connection)
     except ClusterDown as error:

@@ -227,6 +227,18 @@ def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
     )
 
 
+def recorded(connection: Connection, k8s_uids: Sequence[str], seconds: float) -> int:
+    """How many of these workflows' ends were recorded at least so many seconds ago."""
+    count = connection.execute(
+        text(
+            "SELECT count(*) FROM argosy.attempt WHERE k8s_uid = ANY (:k8s_uids) AND finished_at IS NOT NULL "
+            "AND as_of < clock_timestamp() - make_interval(secs => :seconds)"
+        ),
+        {"k8s_uids": list(k8s_uids), "seconds": seconds},
+    ).scalar_one()
+    return int(count)
+
+
 def jobs_by_state(connection: Connection) -> dict[str, int]:
     """Attempts by state: unfinished ones, and those that finished within a day."""
     unfinished = ", ".join(f"'{state}'" for state in State if state not in FINAL)

@@ -64,8 +64,8 @@ def unfinished(session: Session, cluster_id: int) -> int:
     return int(row.scalar_one())
 
 
-def remove_cluster(session: Session, key: str | int) -> Cluster:
-    """Remove a cluster; its row stays without credentials, because finished attempts name it.
+def removable(session: Session, key: str | int) -> Cluster:
+    """A cluster that nothing needs any more, its row locked.
 
     Raises:
         Conflict: Jobs on it have not ended, or algorithms name it.
@@ -79,6 +79,13 @@ def remove_cluster(session: Session, key: str | int) -> Cluster:
         raise Conflict(
             f"cluster {found.name!r} is named by the algorithms {', '.join(named)}; change or remove them first"
         )
+    return found
+
+
+def remove_cluster(session: Session, key: str | int) -> Cluster:
+    """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`."""
+    found = removable(session, key)
+    session.connection().execute(text("DELETE FROM argosy.launch_secret WHERE cluster_id = :id"), {"id": found.id})
     session.connection().execute(
         text(
             "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', is_default = false, "

@@ -10,7 +10,7 @@ from argosy.kube.status import Sighting
 from argosy.kube.workflows import FINALIZER
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known
-from argosy.track import decide
+from argosy.verdicts import decide
 
 UID = UUID("7233a659-e7c1-11f1-8ce4-addc122c18c0")
 CLUSTER = 1

@@ -1,0 +1,59 @@
+"""Our finalizers on one cluster, all at once: how many hold what has ended, and taking them off.
+
+The finalizer keeps a finished workflow until its end is recorded (design §5.2). Whoever gives a cluster up, or takes argosy off it, must be
+able to take them off without a tracker, or the objects, and with them their namespace, can never be removed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from argosy.kube import answers, status
+from argosy.kube.connection import Connection
+from argosy.kube.status import Sighting
+from argosy.kube.workflows import Workflows
+
+_AT_ONCE = 16
+
+
+async def held(connection: Connection, selector: str) -> AsyncIterator[list[Sighting]]:
+    """The workflows that carry our finalizer, a page at a time.
+
+    Args:
+        connection: The cluster.
+        selector: Label selector of our workflows.
+
+    Raises:
+        KubeError: One of the classes in `answers`.
+    """
+    workflows = Workflows(connection)
+    page = await workflows.page(selector)
+    while True:
+        yield [seen for seen in map(status.read, page.items) if seen.held]
+        if not page.continue_:
+            return
+        page = await workflows.page(selector, page.continue_)
+
+
+async def release(connection: Connection, selector: str) -> int:
+    """Take our finalizer off every workflow of ours, ended or not.
+
+    Returns:
+        Off how many.
+
+    Raises:
+        KubeError: One of the classes in `answers`; doing it again goes on.
+    """
+    workflows, limit = Workflows(connection), asyncio.Semaphore(_AT_ONCE)
+
+    async def one(seen: Sighting) -> int:
+        async with limit:
+            try:
+                await workflows.release(seen.name, seen.k8s_uid, list(seen.finalizers))
+            except (answers.Missing, answers.OtherObject):
+                return 0
+            return 1
+
+    count = 0
+    async for page in held(connection, selector):
+        count += sum(await asyncio.gather(*map(one, page)))
+    return count

@@ -1,0 +1,84 @@
+"""What a sighting of a workflow means for its attempt: one pure function of the attempt's row and the object.
+
+Here are the rules that keep a job's state true (design §5.1, §5.4): only the recorded object speaks for its attempt, a deletion comes
+before the phase, only the newest attempt re-opens, and what runs although it should not is ended.
+"""
+
+from dataclasses import dataclass
+
+from argosy.kube.status import Sighting
+from argosy.states import FINAL, TRANSITIONS, State, observed
+from argosy.store import tracking
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a sighting of a workflow asks for.
+
+    `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
+    on the cluster. `stranger` raises the alarm metric.
+    """
+
+    change: tracking.Change | None = None
+    nodes: bool = False
+    terminate: bool = False
+    release: bool = False
+    stranger: bool = False
+
+
+def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Verdict:
+    """What a sighting means for the attempt that its labels name. Pure.
+
+    Args:
+        known: The attempt's row; None where there is none.
+        seen: The workflow.
+        cluster_id: Where it was seen.
+    """
+    alive = not (seen.finished or seen.gone)
+    ours = known is not None and known.cluster_id == cluster_id and _same(known, seen)
+    if known is None or not ours:
+        if known is not None and known.state is State.QUEUED and known.k8s_uid is None and known.name == seen.name:
+            return Verdict()  # its create is about to be resolved by the taken name
+        return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
+    target = _target(known, seen)
+    may = target is not None and (target in TRANSITIONS[known.state]) and (known.newest or known.state not in FINAL)
+    state = target if may and target is not None else known.state
+    wanted = known.newest and not known.cancel_requested and state not in FINAL
+    return Verdict(
+        change=_change(known, seen, state),
+        nodes=state == target or known.state not in FINAL,
+        terminate=alive and not wanted and not seen.shutdown,
+        release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),
+        stranger=alive and known.state in FINAL and state in FINAL and not seen.deleting and not seen.shutdown,
+    )
+
+
+def _same(known: tracking.Known, seen: Sighting) -> bool:
+    """The recorded object, or the one that a claim was about to record."""
+    if known.k8s_uid is not None:
+        return known.k8s_uid == seen.k8s_uid
+    return known.state is State.SUBMITTING and known.name == seen.name
+
+
+def _held_for_nothing(seen: Sighting) -> bool:
+    return seen.held and not seen.gone and (seen.finished or seen.deleting)
+
+
+def _target(known: tracking.Known, seen: Sighting) -> State | None:
+    """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever."""
+    if (seen.gone or seen.deleting) and not seen.finished:
+        return State.CANCELLED if known.cancel_requested else State.DELETED
+    return observed(seen.phase, known.cancel_requested)
+
+
+def _change(known: tracking.Known, seen: Sighting, state: State) -> tracking.Change | None:
+    message = seen.message or seen.note
+    if state is State.DELETED:
+        message = "its workflow was deleted on the cluster" + (f" ({message})" if message else "")
+    if known.state in FINAL and state == known.state:
+        return None
+    if (state, seen.k8s_uid, message, seen.progress) == (known.state, known.k8s_uid, known.message, known.progress):
+        return None
+    return tracking.Change(
+        known.uid, known.number, state, seen.k8s_uid, message, seen.progress, seen.started_at, seen.finished_at
+    )
