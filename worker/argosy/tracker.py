@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -61,6 +62,7 @@ class Tracker:
         self._clusters = Clusters(engine, settings)
         self._held: dict[int, _Held] = {}
         self._following: dict[int, ClusterTracker] = {}
+        self._renewer = ThreadPoolExecutor(1, "leases")
         self._renewed = self._kept = time.monotonic()
         self._tasks: set[asyncio.Future[None]] = set()
 
@@ -78,6 +80,7 @@ class Tracker:
             await asyncio.gather(*(held.task for held in self._held.values()), return_exceptions=True)
             await self._clusters.close()
             await asyncio.to_thread(self._release)
+            self._renewer.shutdown(wait=False)
 
     def dead(self) -> list[str]:
         """What of this tracker shows no sign of life, for people; it is ready where there is nothing. May be called from any thread."""
@@ -98,7 +101,8 @@ class Tracker:
     async def _hold_clusters(self, selector: str) -> None:
         while True:
             try:
-                epochs = await asyncio.to_thread(self._renew)
+                # In a thread of their own: those that everything else shares may all be waiting for locks.
+                epochs = await asyncio.get_running_loop().run_in_executor(self._renewer, self._renew)
             except DBAPIError as error:
                 log.warning("database away, leases not renewed", reason=str(error.orig))
                 epochs = None

@@ -188,6 +188,7 @@ def retry(connection: Connection, target: Target, failed_only: bool, sealed: byt
         return 0
     _renew_token(connection, target, sealed)
     _new_attempts(connection, [row.uid for row in rows], 0.0)
+    connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid"), {"gid": target.gid})
     for cluster_id in {row.cluster_id for row in rows}:
         connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUE_CHANNEL, "id": str(cluster_id)})
     return len(rows)

@@ -1,8 +1,10 @@
 """Leases: one holder at a time, by the database's clock.
 
-The epoch grows whenever the holder changes. A holder's transactions begin with `fence`, which locks the lease row for sharing: a
-take-over waits for a running transaction of the former holder, and every later one of it finds another epoch and changes nothing
-(design §5.3).
+The epoch grows whenever the holder changes. A holder's transactions begin with `fence`, which holds the lease row by its key: a take-over
+cannot happen while such a transaction is open, and every later one of the former holder finds another epoch and changes nothing (design
+§5.3). Nobody ever waits here: a renewal is no change of the key and passes the holder's own fences, however long they are open, and a row
+that a frozen process holds is left for the next round, until its session is ended by `idle_in_transaction_session_timeout`. One that
+waited would lose its other leases meanwhile.
 """
 
 from sqlalchemy import Connection, text
@@ -22,24 +24,44 @@ def acquire(connection: Connection, name: str, holder: str, seconds: float) -> i
     Returns:
         The epoch, or None while another holds it.
     """
-    return connection.execute(
+    parameters = {"name": name, "holder": holder, "seconds": seconds}
+    renewed = connection.execute(
         text(
-            "INSERT INTO argosy.lease AS l (name, holder, epoch, until) "
-            "VALUES (:name, :holder, 1, clock_timestamp() + make_interval(secs => :seconds)) "
-            "ON CONFLICT (name) DO UPDATE SET until = excluded.until, holder = excluded.holder, "
-            "epoch = l.epoch + CASE WHEN l.holder = excluded.holder THEN 0 ELSE 1 END "
-            "WHERE l.holder = excluded.holder OR l.until < clock_timestamp() RETURNING epoch"
+            "UPDATE argosy.lease SET until = clock_timestamp() + make_interval(secs => :seconds) "
+            "WHERE name = :name AND holder = :holder RETURNING epoch"
         ),
-        {"name": name, "holder": holder, "seconds": seconds},
+        parameters,
     ).scalar_one_or_none()
+    if renewed is not None:
+        return int(renewed)
+    connection.execute(
+        text(
+            "INSERT INTO argosy.lease (name, holder, epoch, until) VALUES (:name, '', 0, clock_timestamp()) ON CONFLICT DO NOTHING"
+        ),
+        parameters,
+    )
+    free = connection.execute(
+        text("SELECT 1 FROM argosy.lease WHERE name = :name AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED"),
+        parameters,
+    ).one_or_none()
+    if free is None:
+        return None
+    epoch = connection.execute(
+        text(
+            "UPDATE argosy.lease SET holder = :holder, epoch = epoch + 1, "
+            "until = clock_timestamp() + make_interval(secs => :seconds) WHERE name = :name RETURNING epoch"
+        ),
+        parameters,
+    ).scalar_one()
+    return int(epoch)
 
 
 def release(connection: Connection, name: str, holder: str) -> None:
     """Give a lease back, so that another need not wait for its end."""
     connection.execute(
-        text("UPDATE argosy.lease SET until = clock_timestamp() - interval '1s', holder = '' WHERE name = :name AND holder = :holder"),
+        text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '' WHERE name = :name AND holder = :holder"),
         {"name": name, "holder": holder},
-    )  # fmt: skip
+    )
 
 
 def fence(connection: Connection, name: str, epoch: int) -> None:
@@ -49,7 +71,7 @@ def fence(connection: Connection, name: str, epoch: int) -> None:
         Fenced: The lease has another holder by now.
     """
     held = connection.execute(
-        text("SELECT 1 FROM argosy.lease WHERE name = :name AND epoch = :epoch AND holder <> '' FOR SHARE"),
+        text("SELECT 1 FROM argosy.lease WHERE name = :name AND epoch = :epoch AND holder <> '' FOR KEY SHARE"),
         {"name": name, "epoch": epoch},
     ).one_or_none()
     if held is None:
