@@ -117,6 +117,18 @@ def test_a_running_workflow_with_a_deletion_timestamp_is_deleted_terminated_and_
     assert not verdict.stranger
 
 
+def test_a_deleted_workflow_that_ends_by_our_terminate_stays_deleted() -> None:
+    verdict = decide(replace(RUNNING, state=State.DELETED), replace(SEEN, phase="Failed", deleting=True), CLUSTER)
+    assert verdict.change is None
+    assert verdict.release
+
+
+def test_a_deleted_workflow_that_is_back_without_its_deletion_reopens() -> None:
+    change = decide(replace(RUNNING, state=State.DELETED), SEEN, CLUSTER).change
+    assert change is not None
+    assert change.state is State.RUNNING
+
+
 def test_a_living_stranger_is_terminated_with_an_alarm_and_the_attempt_is_left_alone() -> None:
     verdict = decide(RUNNING, replace(SEEN, k8s_uid="other"), CLUSTER)
     assert verdict.change is None

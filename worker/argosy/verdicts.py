@@ -65,8 +65,9 @@ def _held_for_nothing(seen: Sighting) -> bool:
 
 
 def _target(known: tracking.Known, seen: Sighting) -> State | None:
-    """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever."""
-    if (seen.gone or seen.deleting) and not seen.finished:
+    """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever,
+    and what Argo makes of the terminate that answers the deletion is not how it ended."""
+    if (seen.gone or seen.deleting) and (not seen.finished or known.state is State.DELETED):
         return State.CANCELLED if known.cancel_requested else State.DELETED
     return observed(seen.phase, known.cancel_requested)
 

@@ -201,11 +201,17 @@ class Connection:
         return aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout)
 
     async def _explain(self, error: answers.Denied, verb: str, resource: str) -> answers.KubeError:
-        """A 403 is the cluster's only where the token lacks the permission; else an admission rule refuses this object."""
+        """A 403 is the cluster's only where the token lacks the permission; else an admission rule refuses this object. Where the
+        words are the authorizer's and it has thought better of it meanwhile, its rules were not loaded yet: an apiserver that has just
+        started answers so."""
         if resource == "selfsubjectaccessreviews":
             return answers.ClusterDown(answers.Health.FORBIDDEN, str(error))
         if await self.allowed(verb, "argoproj.io" if resource == "workflows" else "", resource):
-            return answers.Refused(str(error))
+            return (
+                answers.Wait(str(error))
+                if f'cannot {verb} resource "{resource}"' in str(error)
+                else answers.Refused(str(error))
+            )
         return answers.ClusterDown(answers.Health.FORBIDDEN, f"{error}: grant the Role in clusters/jobcluster.yaml")
 
 
