@@ -45,6 +45,9 @@ _MARGIN = 1.0
 _DOWN = 5.0
 """Seconds that a job waits when its cluster is away or its create is unclear."""
 
+_LONGEST_WAIT = 60.0
+"""Seconds that a cluster may ask to be left alone before it is tried again all the same."""
+
 _AGAIN = 1.0
 """Seconds between two tries of an unclear create, or of a record."""
 
@@ -102,19 +105,23 @@ class Submitter:
         self._engine, self._settings, self._clusters = engine, settings, clusters
         self._installation, self._worker = installation, worker
         self._running: dict[int, bool] = {}
+        self._held_until: dict[int, float] = {}
         self._stopping = False
         self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
 
     async def run(self, cluster_id: int) -> None:
         """Submit what is queued on a cluster until its queue or its slots are used up.
 
-        A wake-up that finds a run of this process under way makes it go round once more.
+        A wake-up that finds a run of this process under way makes it go round once more; one that comes while the cluster wants to be
+        left alone does nothing, housekeeping sends another.
 
         Raises:
             NotFound: The cluster was removed.
         """
         if cluster_id in self._running:
             self._running[cluster_id] = True
+            return
+        if time.monotonic() < self._held_until.get(cluster_id, 0.0):
             return
         self._running[cluster_id] = True
         try:
@@ -141,6 +148,9 @@ class Submitter:
             await asyncio.gather(*workers)
             await run.outcomes.put(None)
             await recorder
+        if run.hold is not None:
+            self._held_until[cluster_id] = time.monotonic() + run.hold
+            self._running[cluster_id] = False
 
     async def _claim(self, run: _Run) -> None:
         """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
@@ -251,7 +261,7 @@ class Submitter:
                 unclear, why = True, str(error)
                 await asyncio.sleep(_AGAIN)
             except answers.Wait as error:
-                run.hold, run.why = error.retry_after or 1.0, f"the cluster asks to wait: {error}"
+                run.hold, run.why = min(error.retry_after or 1.0, _LONGEST_WAIT), f"the cluster asks to wait: {error}"
                 return _back(job, unclear, run.why, run.hold)
             except answers.ClusterDown as error:
                 run.hold, run.why = _DOWN, f"cluster {error.health}: {error}"

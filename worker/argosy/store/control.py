@@ -94,11 +94,14 @@ def _lock_launch(connection: Connection, found: Target, project: int | None) -> 
 def cancel(connection: Connection, target: Target) -> Cancelled:
     """Cancel what has not ended, waiting automatic retries included. Doing it again changes nothing."""
     if target.ordinal is not None:
-        connection.execute(
-            text("INSERT INTO argosy.early_cancel (gid, ordinal) VALUES (:gid, :ordinal) ON CONFLICT DO NOTHING"),
+        noted = connection.execute(
+            text(
+                "INSERT INTO argosy.early_cancel (gid, ordinal) SELECT gid, :ordinal FROM argosy.launch "
+                "WHERE gid = :gid AND state IN ('accepted', 'resolved') ON CONFLICT DO NOTHING"
+            ),
             vars(target),
-        )
-        return Cancelled(1, 0, 0)
+        ).rowcount
+        return Cancelled(noted, 0, 1 - noted)
     if target.uid is None:
         _cancel_launches(connection, target)
     rows = connection.execute(
