@@ -43,13 +43,16 @@ _MARGIN = 1.0
 """Seconds that a request ends before its lease does."""
 
 _DOWN = 5.0
-"""Seconds that a job waits when its cluster is away or its create is unclear."""
+"""Seconds that a job waits when its cluster is away, or refuses it while an earlier create is unclear."""
 
 _LONGEST_WAIT = 60.0
 """Seconds that a cluster may ask to be left alone before it is tried again all the same."""
 
 _AGAIN = 1.0
-"""Seconds between two tries of an unclear create, or of a record."""
+"""Seconds between two tries of a record."""
+
+_LONGEST_AGAIN = 15.0
+"""Seconds between two tries of an unclear create at most; from one on they double."""
 
 _TRIES = 10
 """Unclear tries after which a refusal is believed: an apiserver gives a request up after a minute, ten tries take longer."""
@@ -239,39 +242,38 @@ class Submitter:
             await run.outcomes.put(outcome)
 
     async def _create(self, run: _Run, workflows: Workflows, job: Claimed) -> queue.Outcome:
+        """One try. The next one is another claim's, which looks at the row again: what the tracker has seen in the meantime, and what was
+        then removed from the cluster, is never created a second time."""
         waiting = job.waiting
         rendered = job.renderer.render(waiting.uid, waiting.number, waiting.media_ids)
         body = rendered.terminated() if waiting.cancel_requested else rendered.body
-        unclear, why = waiting.stale, "taken over from a worker that did not finish it" if waiting.stale else ""
-        while True:
-            try:
-                if job.renderer.uses_secret:
-                    await self._ensure_secret(run, job)
-                failpoint("submit.sending")
-                # The last check before the bytes leave: a claim that ran out is somebody else's by now.
-                left = job.deadline - time.monotonic()
-                if left < _MARGIN or run.hold is not None or self._stopping:
-                    return _back(job, unclear, run.why or why, run.hold or 0.0)
-                metadata = await workflows.create(body, timeout=left)
-                failpoint("submit.created")
-                return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
-            except answers.NameTaken:
-                return await self._adopt(workflows, job, rendered)
-            except answers.Unclear as error:
-                unclear, why = True, str(error)
-                await asyncio.sleep(_AGAIN)
-            except answers.Wait as error:
-                run.hold, run.why = min(error.retry_after or 1.0, _LONGEST_WAIT), f"the cluster asks to wait: {error}"
-                return _back(job, unclear, run.why, run.hold)
-            except answers.ClusterDown as error:
-                run.hold, run.why = _DOWN, f"cluster {error.health}: {error}"
-                return _back(job, unclear, run.why, run.hold)
-            except Conflict as error:
-                return _back(job, unclear, str(error), _DOWN)
-            except (answers.KubeError, SealBroken) as error:
-                if unclear and waiting.tries < _TRIES:
-                    return queue.Unresolved(*job.key(), str(error), _DOWN)
-                return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
+        try:
+            if job.renderer.uses_secret:
+                await self._ensure_secret(run, job)
+            failpoint("submit.sending")
+            # The last check before the bytes leave: a claim that ran out is somebody else's by now.
+            left = job.deadline - time.monotonic()
+            if left < _MARGIN or run.hold is not None or self._stopping:
+                return _back(job, run.why, run.hold or 0.0)
+            metadata = await workflows.create(body, timeout=left)
+            failpoint("submit.created")
+            return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
+        except answers.NameTaken:
+            return await self._adopt(workflows, job, rendered)
+        except answers.Unclear as error:
+            return queue.Unresolved(*job.key(), str(error), min(2.0 ** min(waiting.tries, 4), _LONGEST_AGAIN))
+        except answers.Wait as error:
+            run.hold, run.why = min(error.retry_after or 1.0, _LONGEST_WAIT), f"the cluster asks to wait: {error}"
+            return _back(job, run.why, run.hold)
+        except answers.ClusterDown as error:
+            run.hold, run.why = _DOWN, f"cluster {error.health}: {error}"
+            return _back(job, run.why, run.hold)
+        except Conflict as error:
+            return _back(job, str(error), _DOWN)
+        except (answers.KubeError, SealBroken) as error:
+            if waiting.stale and waiting.tries < _TRIES:
+                return queue.Unresolved(*job.key(), str(error), _DOWN)
+            return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
 
     async def _adopt(self, workflows: Workflows, job: Claimed, rendered: Rendered) -> queue.Outcome:
         """The name is taken: by this attempt's own workflow, whose answer was lost, or by a stranger."""
@@ -353,10 +355,12 @@ class Submitter:
             failpoint("submit.recording")
 
 
-def _back(job: Claimed, unclear: bool, reason: str, seconds: float) -> queue.Outcome:
-    """Not now: to the queue where the create surely did not happen, else it stays ours to resolve."""
-    if unclear:
-        return queue.Unresolved(*job.key(), reason, max(seconds, 1.0))
+def _back(job: Claimed, reason: str, seconds: float) -> queue.Outcome:
+    """Not now: to the queue where the create surely did not happen, else it stays `submitting`, to be resolved."""
+    if job.waiting.stale:
+        return queue.Unresolved(
+            *job.key(), reason or "taken over from a worker that did not finish it", max(seconds, 1.0)
+        )
     return queue.Returned(*job.key(), reason, seconds)
 
 

@@ -218,9 +218,9 @@ class ClusterTracker:
     def _commit(self, sightings: list[Sighting]) -> list[tuple[Sighting, Verdict]]:
         try:
             return self._commit_all(sightings)
-        except OperationalError:
-            raise
-        except DBAPIError:
+        except DBAPIError as error:
+            if isinstance(error, OperationalError) and not _too_large(error):
+                raise
             if len(sightings) == 1:
                 return self._commit_without_nodes(sightings[0])
             half = len(sightings) // 2
@@ -325,6 +325,11 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.contact(database, self._tracked.cluster_id, ago)
             return tracking.cancelling(database, self._tracked.cluster_id)
+
+
+def _too_large(error: OperationalError) -> bool:
+    """Whether it is no blinking database but a value that none of its limits lets in (class 54), which the driver takes for the same."""
+    return str(getattr(error.orig, "sqlstate", None) or "").startswith("54")
 
 
 def _raise(ended: asyncio.Task[None]) -> NoReturn:

@@ -254,7 +254,7 @@ def _facts_of_job(job: JobShape) -> dict[str, str]:
         "user": str(job.user),
         "status": job.status,
         "message": job.message,
-        "attempt": str(job.attempt),
+        "attempt": f"{job.attempt}" + (" (the ones before: --attempt N)" if job.attempt > 1 else ""),
         "cluster": job.cluster or "",
         "workflow": job.id or "",
         "media": f"{len(job.media_ids)}: {cut(ranges(job.media_ids), 200)}" if job.media_ids else "",

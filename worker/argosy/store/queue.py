@@ -19,7 +19,8 @@ from argosy.store import control
 class Waiting:
     """A job that may be claimed, as rendering needs it.
 
-    `stale` says that an earlier claim ran out: its create may have happened. `waited` is in seconds.
+    `stale` says that an earlier claim ran out: its create may have happened; `tries` is the number of such claims in a row. `waited` is in
+    seconds.
     """
 
     uid: UUID
@@ -226,6 +227,7 @@ def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], st
             "message = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled before it was submitted' ELSE c.reason END, "
             "finished_at = CASE WHEN :state = 'queued' AND j.cancel_requested THEN clock_timestamp() END, "
             "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
+            "tries = CASE WHEN :state = 'submitting' THEN a.tries ELSE 0 END, "
             "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
             "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), "
             "CAST(:reasons AS text[]), CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "

@@ -1,0 +1,42 @@
+"""The audit itself, in short, and the faults that it found."""
+
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+from argosy.client import Client
+from argosy.kube.connection import Connection
+from argosy.settings import Settings
+from tests.conftest import ROOT
+from tests.faults.conftest import Creates
+from tests.faults.proxy import Answer, Proxy, status_body
+from tests.stack import finished, running
+
+
+@pytest.mark.timeout(420)
+def test_a_short_audit_loses_nothing_and_doubles_nothing() -> None:
+    command = [sys.executable, "-m", "tests.faults", "audit", "--launches", "120", "--seed", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False)
+    figures = orjson.loads(done.stdout)
+    assert (figures["duplicates"], figures["lost"], figures["running_after_cancel"]) == (0, 0, 0)
+    assert figures["left_behind"] == 0
+    assert done.returncode == 0
+    assert sum(figures["statuses"].values()) == figures["launches"]
+    assert len(figures["faults"]) >= 10
+
+
+async def test_an_apiserver_that_has_not_loaded_its_rules_yet_rejects_no_job(
+    proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, creates: Creates
+) -> None:
+    words = (
+        'workflows.argoproj.io is forbidden: User "system:serviceaccount:argosy:argosy" cannot create resource "workflows" '
+        'in API group "argoproj.io" in the namespace "argosy"'
+    )
+    proxy.on(Answer(403, status_body(403, "Forbidden", words)), verb="create", resource="workflows", times=2)
+    async with running(impatient):
+        launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
+        (job,) = await finished(proxied, launched.gid)
+    assert (job.status, job.attempt) == ("Succeeded", 1)
+    assert creates(job.uid) == 1

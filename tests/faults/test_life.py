@@ -1,0 +1,116 @@
+"""Who looks alive is alive, and who is told to end leaves nothing behind."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from sqlalchemy import Engine, text
+
+from argosy import metrics
+from argosy.client import Client
+from argosy.kube.connection import Connection
+from argosy.settings import Settings
+from argosy.tracker import Tracker
+from tests.faults.conftest import Creates
+from tests.faults.processes import Fleet
+from tests.faults.proxy import HoldAnswer, Proxy
+from tests.faults.test_create import shown
+from tests.integration.test_readme import exported
+from tests.stack import Direct, finished, until
+
+
+@asynccontextmanager
+async def watched(settings: Settings) -> AsyncIterator[tuple[Tracker, str]]:
+    """A tracker with its worker, and the address of its readiness."""
+    wakeups = Direct(settings)
+    tracker = Tracker(wakeups.engine, settings, wakeups)
+    task = asyncio.create_task(tracker.run())
+    port = metrics.serve("127.0.0.1", 0, tracker.dead)
+    try:
+        yield tracker, f"http://127.0.0.1:{port}/readyz"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await wakeups.clusters.close()
+        wakeups.engine.dispose()
+
+
+def named(name: str) -> asyncio.Task[object]:
+    (found,) = (task for task in asyncio.all_tasks() if task.get_name() == name and not task.done())
+    return found
+
+
+@pytest.mark.parametrize("part", ["follow", "write", "keep", "debts"])
+async def test_readiness_fails_when_a_part_of_the_tracker_dies_inside_and_returns_when_it_runs_again(
+    part: str, proxied: Client, impatient: Settings, there: Connection
+) -> None:
+    async with watched(impatient) as (tracker, address):
+        launched = proxied.launch("long", project=1, user=7, media_ids=[1])
+        await shown(proxied, launched.gid, "Running")
+        assert (await asyncio.to_thread(httpx.get, address)).status_code == 200
+        named(f"{part}/here").cancel()
+        await until(tracker.dead, bool, 5)
+        answer = await asyncio.to_thread(httpx.get, address)
+        assert (answer.status_code, answer.text) == (503, "cluster 1 is not followed\n")
+        await until(tracker.dead, lambda dead: not dead, 20)
+        assert (await asyncio.to_thread(httpx.get, address)).status_code == 200
+        proxied.cancel(launched.gid)
+        await shown(proxied, launched.gid, "Cancelled")
+
+
+async def test_readiness_fails_when_following_a_cluster_hangs_and_it_is_followed_anew(
+    proxied: Client, impatient: Settings, there: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(impatient) as (tracker, _):
+        await until(lambda: proxied.cluster("here").health, lambda health: health == "ok")
+        before = named("follow/here")
+        # Its last sign of life was long ago; nothing in it has ended.
+        monkeypatch.setattr("argosy.tracker.PULSE", -1.0)
+        assert "has not been followed" in tracker.dead()[0]
+        await asyncio.wait([before], timeout=20)
+        assert before.cancelled()
+        monkeypatch.undo()
+        await until(tracker.dead, lambda dead: not dead, 20)
+
+
+async def test_a_worker_that_is_told_to_end_finishes_or_hands_back_its_claims(
+    proxied: Client,
+    proxy: Proxy,
+    settings: Settings,
+    engine: Engine,
+    there: Connection,
+    valkey: str,
+    creates: Creates,
+    tmp_path: Path,
+) -> None:
+    redis.Redis.from_url(valkey).flushall()
+    answered = asyncio.Event()
+    held = proxy.on(HoldAnswer(answered), verb="create", resource="workflows", times=math.inf)
+    environment = exported(settings, ARGOSY_REDIS_URL=valkey, ARGOSY_CREATES_IN_FLIGHT="4", ARGOSY_CLAIM_BATCH="8")
+    with Fleet(environment, tmp_path) as fleet:
+        fleet.tracker()
+        worker = fleet.worker()
+        launched = proxied.launch("quick", project=1, user=7, media_ids=range(20))
+        await until(lambda: held.hits, lambda hits: hits == 4)
+        ending = asyncio.create_task(worker.stopped())
+        await worker.said("Shutting down")
+        answered.set()
+        await ending
+
+        def states() -> dict[str, int]:
+            with engine.connect() as connection:
+                rows = connection.execute(text("SELECT state, count(*) FROM argosy.attempt GROUP BY state"))
+                return {row[0]: row[1] for row in rows}
+
+        assert "submitting" not in states()
+        assert states()["queued"] == 16, "what was not sent is back in the queue, without waiting for a lease"
+        assert held.hits == 4
+        fleet.worker()
+        jobs = await finished(proxied, launched.gid, 60)
+    assert {job.status for job in jobs} == {"Succeeded"}
+    assert {creates(job.uid) for job in jobs} == {1}

@@ -1,0 +1,121 @@
+"""SIGSTOP: a process that slept past its lease, while another did its work, changes nothing when it wakes up."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from argosy.client import Client
+from argosy.manifest import workflow_name
+from argosy.settings import Settings
+from clusters.local.cluster import LocalCluster
+from tests.faults.processes import SHORT, World, opened
+from tests.stack import until
+
+TWO_STEPS = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: two-steps-}
+spec:
+  entrypoint: two
+  templates:
+    - name: two
+      steps:
+        - - {name: first, template: first}
+        - - {name: second, template: second}
+    - name: first
+      container:
+        image: alpine:3.22
+        command: ["true"]
+        env:
+          - {name: ARGOSY_SECONDS, value: "8"}
+    - name: second
+      container:
+        image: alpine:3.22
+        command: ["true"]
+        env:
+          - {name: ARGOSY_SECONDS, value: "600"}
+"""
+
+
+@pytest.fixture
+def world(
+    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
+) -> Iterator[World]:
+    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT) as made:
+        yield made
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["still there", "removed"])
+async def test_a_worker_that_slept_past_its_lease_sends_nothing_while_the_others_workflow_is(
+    world: World, removed: bool
+) -> None:
+    sleeper = world.fleet.worker("submit.sending=stop")
+    gid = world.send("with-token", 2)
+    await sleeper.frozen()
+    world.fleet.tracker()
+    world.fleet.worker()
+    jobs = await world.whole(gid, 2)
+    if removed:
+        for job in jobs:
+            world.remove(workflow_name(job.uid, 1))
+        await until(lambda: world.workflows(gid), lambda items: not items)
+    before = world.rows(gid)
+    assert world.at_work()
+    sleeper.resume()
+    await until(world.at_work, lambda queues: not queues)
+    assert world.attempts_to_create(jobs) == {workflow_name(job.uid, 1): 1 for job in jobs}
+    assert world.rows(gid) == before
+    assert len(world.workflows(gid)) == (0 if removed else 2)
+
+
+async def test_a_worker_frozen_inside_a_transaction_holds_the_others_up_for_30_s_at_most(world: World) -> None:
+    sleeper = world.fleet.worker("submit.claiming=stop")
+    gid = world.send("with-token", 2)
+    await sleeper.frozen()
+    idle = (
+        "SELECT count(*) AS n FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.state = 'idle in transaction' "
+        "AND l.relation = 'argosy.cluster'::regclass AND l.mode = 'RowShareLock' AND a.datname = current_database()"
+    )
+    assert world.row(idle).n
+    world.fleet.tracker()
+    world.fleet.worker()
+    jobs = await world.whole(gid, 2, 30)
+    before = world.rows(gid)
+    sleeper.resume()
+    await until(world.at_work, lambda queues: not queues)
+    world.created_once(jobs)
+    assert world.rows(gid) == before
+
+
+async def test_a_tracker_frozen_inside_a_transaction_is_replaced_within_20_s_and_writes_nothing_when_it_wakes_up(
+    world: World,
+) -> None:
+    world.client.register_algorithm(name="two-steps", project=1, user=7, manifest=TWO_STEPS, files_per_job=1)
+    world.fleet.worker()
+    gid = world.send("two-steps", 1)
+    await until(lambda: phases(world, gid), lambda found: found.get("first") == "Running")
+    sleeper = world.fleet.tracker("track.writing=stop")
+    await sleeper.frozen()
+    world.fleet.tracker()
+
+    def recorded() -> dict[str, str]:
+        return {node.task: node.status for job in world.jobs(gid) for node in job.nodes}
+
+    await until(recorded, lambda nodes: nodes.get("second") == "Running", 20)
+    await until(lambda: phases(world, gid), lambda found: found == recorded())
+    before = world.rows(gid)
+    sleeper.resume()
+    await sleeper.said("taken over by another tracker")
+    await sleeper.stopped()
+    assert world.rows(gid) == before
+
+
+def phases(world: World, gid: object) -> dict[str, str]:
+    """Phases of the nodes on the cluster, by display name."""
+    return {
+        node["displayName"]: node["phase"]
+        for item in world.workflows()
+        if item["metadata"]["labels"]["gid"] == str(gid)
+        for node in item.get("status", {}).get("nodes", {}).values()
+    }
