@@ -27,9 +27,22 @@ from argosy.wakeups import WakeUps, broker
 from clusters.local.cluster import LocalCluster
 from tests.faults import servers
 from tests.faults.processes import WORKFLOWS, Fleet, Process
-from tests.faults.proxy import CUTS, Action, Answer, Cut, Drop, Hold, HoldAnswer, Proxy, Request, status_body
+from tests.faults.proxy import (
+    CUTS,
+    Action,
+    Answer,
+    Cut,
+    Drop,
+    Hold,
+    HoldAnswer,
+    Proxy,
+    Request,
+    Sever,
+    Swallow,
+    status_body,
+)
 
-FAULT_CHANCE = 0.02
+FAULT_CHANCE = 0.04
 """Of a request to the apiserver."""
 
 
@@ -258,7 +271,7 @@ def meddler(chance: random.Random) -> Callable[[Request], Action | None]:
         away = Answer(503, status_body(503, "ServiceUnavailable", "shutting down"))
         broken = Answer(500, status_body(500, "InternalError", "etcdserver: request timed out"))
         if request.verb == "watch":
-            return chance.choice([Drop(), broken])
+            return chance.choice([Drop(), broken, Sever(later(5)), Swallow(later(5))])
         if request.verb == "list":
             return chance.choice([Drop(), refused, away, broken, Cut("in-the-body")])
         return chance.choice(

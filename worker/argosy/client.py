@@ -145,13 +145,8 @@ class Client:
         if connection is not None:
             with _dbapi(connection).cursor() as cursor:
                 return launches.insert(cursor, request, self.settings.retention_days)
-        own = self.engine.raw_connection()
-        try:
-            written = launches.insert(own.cursor(), request, self.settings.retention_days)
-            own.commit()
-            return written
-        finally:
-            own.close()
+        with self.engine.begin() as own:
+            return launches.insert(launches.OwnCursor(own), request, self.settings.retention_days)
 
     def cancel(self, key: UUID | None = None, *, project: int | None = None) -> CancelShape:
         """Cancel a job, a launch or all of a project, at any moment, also while the cluster is away. Idempotent.

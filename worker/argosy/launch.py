@@ -46,14 +46,10 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launch
         Conflict: Its gid belongs to another launch.
         InvalidRequest: Its gid's time cannot be used.
     """
-    connection = engine.raw_connection()
-    try:
-        written = launches.insert(connection.cursor(), request, settings.retention_days)
-        connection.commit()
-        failpoint("launch.accepted")
-        return written
-    finally:
-        connection.close()
+    with engine.begin() as connection:
+        written = launches.insert(launches.OwnCursor(connection), request, settings.retention_days)
+    failpoint("launch.accepted")
+    return written
 
 
 def expand(stage: Launching, gid: UUID) -> int | None:

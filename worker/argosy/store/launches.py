@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 from psycopg import Connection as PsycopgConnection
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, CursorResult, text
 
 from argosy.batches import JobUids, batches
 from argosy.errors import Conflict, InvalidRequest
@@ -34,6 +34,26 @@ class Cursor(Protocol):
 
     def fetchone(self) -> Any:
         """The next row, or None."""
+
+
+class OwnCursor:
+    """A cursor on argosy's own pool, whose errors are SQLAlchemy's and whose broken connections leave the pool.
+
+    Args:
+        connection: In a transaction.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._result: CursorResult[Any] | None = None
+
+    def execute(self, query: Any, params: Any = None, /) -> Any:
+        """Run one statement."""
+        self._result = self._connection.exec_driver_sql(query, params)
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        return None if self._result is None else self._result.fetchone()
 
 
 _INSERT = """
