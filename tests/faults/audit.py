@@ -145,30 +145,15 @@ def _register(site: Site) -> None:
 
 async def _tormented(site: Site, count: int, seed: int) -> None:
     site.proxy.decide = meddler(random.Random(seed + 1))
-    tormenting = [asyncio.create_task(torment(site)), asyncio.create_task(revive(site))]
-    feeding = asyncio.create_task(feed(site, count))
-    try:
-        done, _ = await asyncio.wait([feeding, *tormenting], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()  # a defect of the audit itself
-        sys.stderr.write(f"all {count} launched, {await unfinished(site)} unfinished; settling\n")
-    finally:
-        for task in [feeding, *tormenting]:
-            task.cancel()
-        await asyncio.gather(feeding, *tormenting, return_exceptions=True)
-        site.proxy.decide = lambda request: None
-        await asyncio.gather(*site.background)
-        await _restore(site)
-
-
-async def _restore(site: Site) -> None:
-    """Whatever the plan was cut off in the middle of."""
-    await site.proxy.down()
-    await site.proxy.up()
-    if site.local.apiserver.process is None:
-        await asyncio.to_thread(site.local.apiserver.start)
-    if not site.valkey.server.is_running():
-        await asyncio.to_thread(site.valkey.restart)
+    reviving = asyncio.create_task(revive(site))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(torment(site))
+        await feed(site, count)
+        site.over.set()
+    sys.stderr.write(f"all {count} launched, {await unfinished(site)} unfinished; settling\n")
+    site.proxy.decide = lambda request: None
+    await asyncio.gather(*site.background)
+    reviving.cancel()
 
 
 async def _settled(site: Site) -> bool:

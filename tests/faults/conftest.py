@@ -193,8 +193,8 @@ async def expire(local: LocalCluster, there: Connection, request: Request) -> No
 
 
 def rows(engine: Engine, nodes: bool = True) -> list[Any]:
-    """All attempts, and all nodes, as the database has them; without the time of the last look."""
-    statement = "SELECT to_jsonb(r) - 'as_of' FROM argosy.{} r ORDER BY 1"
+    """All attempts, and all nodes, as the database has them; without the times of the last look and of the last create."""
+    statement = "SELECT to_jsonb(r) - 'as_of' - 'quiet_at' FROM argosy.{} r ORDER BY 1"
     with engine.connect() as connection:
         tables = ("attempt", "node") if nodes else ("attempt",)
         return [connection.execute(text(statement.format(table))).scalars().all() for table in tables]

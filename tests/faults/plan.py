@@ -64,6 +64,7 @@ class Site:
     faults: Counter[str] = field(default_factory=Counter)
     pickups: list[float] = field(default_factory=list)
     background: set["asyncio.Task[None]"] = field(default_factory=set)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def sql(self, query: str, **values: object) -> list[Any]:
         """Rows, once the database answers."""
@@ -282,19 +283,21 @@ def meddler(chance: random.Random) -> Callable[[Request], Action | None]:
 
 
 async def torment(site: Site) -> None:
-    """Deal faults until cancelled."""
-    while True:
-        deck = list(FAULTS)
-        site.random.shuffle(deck)
-        for fault in deck:
-            await asyncio.sleep(site.random.uniform(0.1, 1.5))
-            site.faults[fault.__name__] += 1
-            await fault(site)
-            site.proxy.exchanges.clear()
+    """Deal faults until it is over; each is carried through."""
+    deck: list[Callable[[Site], Awaitable[None]]] = []
+    while not site.over.is_set():
+        if not deck:
+            deck = list(FAULTS)
+            site.random.shuffle(deck)
+        fault = deck.pop()
+        site.faults[fault.__name__] += 1
+        await fault(site)
+        site.proxy.exchanges.clear()
+        await asyncio.sleep(site.random.uniform(0.1, 1.5))
 
 
 async def revive(site: Site) -> None:
-    """As a Deployment does: what has ended is started again."""
+    """As a Deployment does: what has ended is started again, until cancelled."""
     while True:
         for processes, start in ((site.workers, site.fleet.worker), (site.trackers, site.fleet.tracker)):
             for at, process in enumerate(processes):

@@ -147,6 +147,38 @@ async def test_a_create_whose_answer_was_lost_is_adopted_though_its_workflow_end
     assert creates(job.uid) == 1
 
 
+async def test_a_name_stays_taken_while_a_create_that_was_given_up_may_still_arrive(
+    proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, engine: Engine, creates: Creates
+) -> None:
+    """Found by the audit: the first create's answer was lost, the second was under way when the end was recorded, the finalizer taken off
+    and the workflow removed by its time-to-live; then it arrived."""
+    late = asyncio.Event()
+    proxy.on(Cut(), verb="create", resource="workflows")
+    second = proxy.on(Hold(late), verb="create", resource="workflows")
+    async with stepping(impatient) as steps:
+        launched = proxied.launch("short-lived", project=1, user=7, media_ids=[1])
+        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        while not second.hits:
+            await steps.submitter.run(1)
+        async with tracking(impatient, steps):
+            (job,) = await finished(proxied, launched.gid)
+            # By the time that another job has come, gone and been released, this one's turn would have come too.
+            after = proxied.launch("short-lived", project=1, user=7, media_ids=[2])
+            await asyncio.to_thread(expand, steps.launching, after.gid)
+            await steps.settle()
+            (other,) = await finished(proxied, after.gid)
+            assert other.id is not None
+            await become(bool, gone, Workflows(there), other.id)
+            late.set()
+            held = next(each for each in proxy.saw("create") if each.action == second.action)
+            await until(lambda: held.status, bool)
+            assert held.status == 409
+            assert job.id is not None
+            await become(bool, gone, Workflows(there), job.id)
+    assert job.status == "Succeeded"
+    assert creates(job.uid) == 1
+
+
 @pytest.mark.parametrize("finalizer", [True, False])
 async def test_a_create_whose_answer_was_lost_is_not_repeated_when_the_tracker_saw_its_workflow_before_it_was_removed(
     finalizer: bool,

@@ -46,7 +46,9 @@ def statuses(client: Client, gid: UUID) -> list[str]:
 
 def claim(engine: Engine, limit: int = 10) -> list[queue.Waiting]:
     with engine.begin() as connection:
-        return queue.claim(connection, 1, "w", 20.0, limit, lambda w: queue.Rendering(f"job-{w.uid}-{w.number}", "d"))
+        return queue.claim(
+            connection, 1, "w", 20.0, limit, 60.0, lambda w: queue.Rendering(f"job-{w.uid}-{w.number}", "d")
+        )
 
 
 def record(engine: Engine, *outcomes: queue.Outcome) -> None:

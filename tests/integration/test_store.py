@@ -1,8 +1,12 @@
 """The tables and what is promised of them, on a real PostgreSQL."""
 
+from hashlib import sha256
+
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DataError, OperationalError
 
 from argosy.settings import Settings
 from argosy.store import database
@@ -42,3 +46,21 @@ def test_a_session_that_sleeps_in_a_transaction_is_ended(engine: Engine) -> None
         "lock_timeout": "5s",
         "statement_timeout": "1min",
     }
+
+
+def test_a_session_that_was_ended_because_it_slept_is_a_database_that_was_away(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("SET idle_in_transaction_session_timeout = '50ms'"))
+        (pid,) = connection.execute(text("SELECT pg_backend_pid()")).one()
+        with engine.connect() as other:
+            ended = text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid")
+            while other.execute(ended, {"pid": pid}).scalar_one():
+                other.rollback()
+        with pytest.raises(OperationalError):
+            connection.execute(text("SELECT 1"))
+
+
+def test_a_value_over_a_limit_is_no_database_that_is_away(engine: Engine) -> None:
+    long = "".join(sha256(str(number).encode()).hexdigest() for number in range(500))
+    with engine.begin() as connection, pytest.raises(DataError):
+        connection.execute(text("INSERT INTO argosy.lease (name, epoch) VALUES (:name, 1)"), {"name": long})

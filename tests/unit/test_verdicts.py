@@ -146,6 +146,18 @@ def test_the_same_attempt_on_another_cluster_is_a_stranger() -> None:
     assert decide(replace(RUNNING, cluster_id=2), SEEN, CLUSTER).stranger
 
 
+def test_the_nodes_of_a_recorded_end_are_not_overwritten_by_a_second_life() -> None:
+    known = replace(RUNNING, state=State.FAILED)
+    for phase in ("Running", "Failed", "Succeeded"):
+        assert not decide(known, replace(SEEN, phase=phase), CLUSTER).nodes
+
+
+def test_the_finalizer_stays_while_a_create_may_still_arrive() -> None:
+    verdict = decide(replace(RUNNING, quiet=False), DONE, CLUSTER)
+    assert verdict.release
+    assert verdict.later
+
+
 def test_a_final_job_that_is_seen_running_is_terminated_with_an_alarm() -> None:
     verdict = decide(replace(RUNNING, state=State.SUCCEEDED), SEEN, CLUSTER)
     assert verdict.change is None

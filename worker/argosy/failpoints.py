@@ -64,4 +64,5 @@ def failpoint(name: str) -> None:
     if name in _wanted:
         number, nth = _wanted[name]
         if next(_hits[name]) == nth:
-            os.kill(os.getpid(), number)
+            # To this very thread, which would run on for a while if the signal went to its process.
+            signal.raise_signal(number)

@@ -51,6 +51,10 @@ _LONGEST_WAIT = 60.0
 _AGAIN = 1.0
 """Seconds between two tries of a record."""
 
+_TRAVEL = 6
+"""Request time-outs after its lease in which a create may still arrive; with the default that is the minute after which an apiserver
+gives a request up by itself."""
+
 _LONGEST_AGAIN = 15.0
 """Seconds between two tries of an unclear create at most; from one on they double."""
 
@@ -194,6 +198,7 @@ class Submitter:
                 self._worker,
                 self._settings.claim_lease,
                 self._settings.claim_batch,
+                _TRAVEL * self._settings.request_timeout,
                 render,
             )
             failpoint("submit.claiming")
@@ -286,7 +291,7 @@ class Submitter:
         except answers.KubeError as error:
             return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", _DOWN)
         if self._is_ours(found, job, {rendered.digest, job.waiting.digest}):
-            return queue.Created(*job.key(), rendered.name, rendered.digest, found["metadata"]["uid"])
+            return queue.Created(*job.key(), rendered.name, rendered.digest, found["metadata"]["uid"], answered=2)
         return queue.Ended(
             *job.key(),
             "rejected",

@@ -82,6 +82,7 @@ class ClusterTracker:
         self._flushing = asyncio.Lock()
         self._written: dict[str, dict[str, int]] = {}
         self._debts = Debts(self._workflows, tracked.name, lambda: self._up)
+        self._later: dict[str, Sighting] = {}
         self._contact = 0.0
         self._pulse = time.monotonic()
         self._up = False
@@ -209,8 +210,11 @@ class ClusterTracker:
                 log.error(
                     "stranger under our labels", cluster=self._tracked.name, workflow=seen.name, k8s_uid=seen.k8s_uid
                 )
-            if verdict.terminate or verdict.release:
-                finalizers = seen.finalizers if verdict.release else None
+            if verdict.release and verdict.later:
+                self._later[seen.k8s_uid] = seen
+            release = verdict.release and not verdict.later
+            if verdict.terminate or release:
+                finalizers = seen.finalizers if release else None
                 self._debts.owe(seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers)
         if ended:
             self._on_slots(self._tracked.cluster_id)
@@ -218,9 +222,9 @@ class ClusterTracker:
     def _commit(self, sightings: list[Sighting]) -> list[tuple[Sighting, Verdict]]:
         try:
             return self._commit_all(sightings)
-        except DBAPIError as error:
-            if isinstance(error, OperationalError) and not _too_large(error):
-                raise
+        except OperationalError:
+            raise
+        except DBAPIError:
             if len(sightings) == 1:
                 return self._commit_without_nodes(sightings[0])
             half = len(sightings) // 2
@@ -274,16 +278,20 @@ class ClusterTracker:
         return after
 
     async def _keep(self) -> None:
-        """Every two seconds: note the contact, and find what is to be cancelled."""
+        """Every two seconds: note the contact, find what is to be cancelled, and whose name need not be taken any longer."""
         while True:
             await asyncio.sleep(_CONTACT)
             try:
                 cancelling = await asyncio.to_thread(self._note_contact)
+                quiet = await asyncio.to_thread(self._quiet, list(self._later.values()))
             except OperationalError as error:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
                 continue
             if self._up:
                 self._debts.cancel(cancelling)
+            for seen in quiet:
+                self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers)
+                self._later.pop(seen.k8s_uid, None)
 
     async def _heard(self) -> None:
         self._contact = time.monotonic()
@@ -310,6 +318,14 @@ class ClusterTracker:
             tracking.absent(database, missing)
         log.warning("workflows are gone from the cluster", cluster=self._tracked.name, count=len(missing))
 
+    def _quiet(self, waiting: list[Sighting]) -> list[Sighting]:
+        by_key = {(seen.uid, seen.attempt): seen for seen in waiting if seen.uid and seen.attempt}
+        if not by_key:
+            return []
+        with self._engine.begin() as database:
+            found = tracking.quiet(database, [key for key in by_key if key[0] and key[1]])
+        return [seen for key, seen in by_key.items() if key in found]
+
     def _note_health(self, health: str, message: str) -> None:
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
@@ -325,11 +341,6 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.contact(database, self._tracked.cluster_id, ago)
             return tracking.cancelling(database, self._tracked.cluster_id)
-
-
-def _too_large(error: OperationalError) -> bool:
-    """Whether it is no blinking database but a value that none of its limits lets in (class 54), which the driver takes for the same."""
-    return str(getattr(error.orig, "sqlstate", None) or "").startswith("54")
 
 
 def _raise(ended: asyncio.Task[None]) -> NoReturn:

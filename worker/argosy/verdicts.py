@@ -16,13 +16,14 @@ class Verdict:
     """What a sighting of a workflow asks for.
 
     `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
-    on the cluster. `stranger` raises the alarm metric.
+    on the cluster, `release` only once the attempt is quiet where `later` says so. `stranger` raises the alarm metric.
     """
 
     change: tracking.Change | None = None
     nodes: bool = False
     terminate: bool = False
     release: bool = False
+    later: bool = False
     stranger: bool = False
 
 
@@ -46,9 +47,12 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Ver
     wanted = known.newest and not known.cancel_requested and state not in FINAL
     return Verdict(
         change=_change(known, seen, state),
-        nodes=state == target or known.state not in FINAL,
+        # The nodes of an end that is recorded stay, whatever becomes of its workflow in a second life (etcd restored).
+        nodes=may or known.state not in FINAL,
         terminate=alive and not wanted and not seen.shutdown,
         release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),
+        # The name stays taken while a create that was given up may still arrive: it would make a second workflow.
+        later=not known.quiet,
         stranger=alive and known.state in FINAL and state in FINAL and not seen.deleting and not seen.shutdown,
     )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, StatementError
 
 from argosy.errors import NotConfigured
 from argosy.settings import Settings
@@ -20,6 +21,10 @@ SESSION = (
 )
 
 
+_SLEPT = ("25P03", "25P04")
+"""idle_in_transaction_session_timeout and transaction_timeout."""
+
+
 def engine(settings: Settings, pool_size: int = 5) -> Engine:
     """A pool of connections.
 
@@ -27,7 +32,7 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
         settings: Where the database is.
         pool_size: Connections kept; twice as many are opened under load.
     """
-    return create_engine(
+    made = create_engine(
         settings.sqlalchemy_url,
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -35,6 +40,23 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
         pool_timeout=10,
         connect_args={"connect_timeout": 5, "options": SESSION, "application_name": "argosy"},
     )
+    event.listen(made, "handle_error", _sorted, retval=True)
+    return made
+
+
+def _sorted(context: ExceptionContext) -> DBAPIError | None:
+    """So that `OperationalError` means one thing everywhere: the database was away, the same again will do.
+
+    The driver's classes are the server's, and two are wrong for that: a session that was ended because it slept in its transaction is an
+    internal error there, and a value over a limit (class 54) an operational one.
+    """
+    error, state = context.sqlalchemy_exception, getattr(context.original_exception, "sqlstate", None) or ""
+    wanted = OperationalError if state in _SLEPT else DataError if state.startswith("54") else None
+    if wanted is None or not isinstance(error, StatementError):
+        return None
+    original = context.original_exception
+    assert isinstance(original, Exception)  # noqa: S101 -- the driver raised it
+    return wanted(error.statement, error.params, original, connection_invalidated=context.is_disconnect)
 
 
 def upgrade(settings: Settings, revision: str = "head") -> None:

@@ -4,6 +4,9 @@ A claim writes `submitting`, a new epoch and a lease in one transaction *before*
 a time and a dead worker's job is found again. Every later write by the claimer carries the epoch and is compare-and-set on the state:
 a worker that slept past its lease changes nothing (design §5.1, §5.3). The cluster's row lock makes claims of one cluster take turns,
 which keeps `max_active` exact under any number of workers.
+
+A claim also says until when a create sent under it may still arrive (`quiet_at`): the tracker keeps the name taken until then, because a
+create that finds it free would make a second workflow. Where every create that was sent is accounted for, that is at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -54,11 +57,15 @@ class Key:
 
 @dataclass(frozen=True)
 class Created(Key):
-    """The attempt's workflow exists: created, or adopted after an unclear answer."""
+    """The attempt's workflow exists: created, or adopted after an unclear answer.
+
+    `answered` is how many of the creates that were sent are accounted for: this one, and for a taken name the one that took it.
+    """
 
     name: str
     digest: str
     k8s_uid: str
+    answered: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ _QUEUED = text(
 
 _CLAIM = text(
     "UPDATE argosy.attempt a SET state = 'submitting', claim_worker = :worker, claim_epoch = c.epoch, tries = a.tries + 1, "
-    "lease_until = clock_timestamp() + make_interval(secs => :lease), name = c.name, digest = c.digest, "
+    "lease_until = clock_timestamp() + make_interval(secs => :lease), "
+    "quiet_at = clock_timestamp() + make_interval(secs => :lease + :travel), name = c.name, digest = c.digest, "
     "message = '', as_of = clock_timestamp() "
     "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
     "CAST(:digests AS text[])) AS c (uid, number, epoch, name, digest) WHERE a.uid = c.uid AND a.number = c.number"
@@ -128,6 +136,7 @@ def claim(
     worker: str,
     lease: float,
     limit: int,
+    travel: float,
     render: Callable[[Waiting], Rendering | str],
 ) -> list[Waiting]:
     """Take the next jobs of a cluster for this worker.
@@ -138,6 +147,7 @@ def claim(
         worker: Who claims, for people.
         lease: Seconds until others may take the claim over.
         limit: The most to take; the cluster's free slots are the other bound.
+        travel: Seconds after the lease in which a create that was given up may still arrive.
         render: Gives each job's name and digest, stored with the claim, or the reason why it can never be rendered, which
             rejects it.
 
@@ -170,6 +180,7 @@ def claim(
                 "digests": [w.digest or r.digest for w, r in zip(claimed, renderings, strict=True)],
                 "worker": worker,
                 "lease": lease,
+                "travel": travel,
             },
         )
     return claimed
@@ -198,6 +209,12 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:
     if not outcomes:
         return
+    parameters = _keys(outcomes) | {
+        "names": [outcome.name for outcome in outcomes],
+        "digests": [outcome.digest for outcome in outcomes],
+        "k8s_uids": [outcome.k8s_uid for outcome in outcomes],
+        "answered": [outcome.answered for outcome in outcomes],
+    }
     connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
@@ -207,12 +224,17 @@ def _record_created(connection: Connection, outcomes: list[Created]) -> None:
             "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
             "AND a.k8s_uid IS NULL"
         ),
-        _keys(outcomes)
-        | {
-            "names": [outcome.name for outcome in outcomes],
-            "digests": [outcome.digest for outcome in outcomes],
-            "k8s_uids": [outcome.k8s_uid for outcome in outcomes],
-        },
+        parameters,
+    )
+    # Also where the tracker was first: then this answer is all that the record still has to say.
+    connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET quiet_at = NULL FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), "
+            "CAST(:epochs AS int[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
+            "AS c (uid, number, epoch, k8s_uid, answered) WHERE a.uid = c.uid "
+            "AND a.number = c.number AND a.claim_epoch = c.epoch AND a.k8s_uid = c.k8s_uid AND a.tries <= c.answered"
+        ),
+        parameters,
     )
 
 
@@ -228,6 +250,7 @@ def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], st
             "finished_at = CASE WHEN :state = 'queued' AND j.cancel_requested THEN clock_timestamp() END, "
             "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
             "tries = CASE WHEN :state = 'submitting' THEN a.tries ELSE 0 END, "
+            "quiet_at = CASE WHEN :state = 'submitting' THEN a.quiet_at END, "
             "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
             "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), "
             "CAST(:reasons AS text[]), CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "

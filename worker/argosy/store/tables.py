@@ -251,6 +251,7 @@ class Attempt(Base, table=True):
     claim_worker: str | None = Field(default=None, sa_column=Column(Text))
     claim_epoch: int = _int(0)
     lease_until: datetime | None = _time()
+    quiet_at: datetime | None = _time()
     not_before: datetime | None = _time()
     tries: int = _int(0)
     retries_left: int = _int(0)

@@ -18,7 +18,7 @@ from argosy.store import control
 
 @dataclass(frozen=True)
 class Known:
-    """An attempt as the database has it; `newest` where its job has no later one."""
+    """An attempt as the database has it; `newest` where its job has no later one, `quiet` where no create of it can arrive any more."""
 
     uid: UUID
     number: int
@@ -30,6 +30,7 @@ class Known:
     progress: str
     cancel_requested: bool
     newest: bool
+    quiet: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[tupl
     rows = connection.execute(
         text(
             "SELECT a.uid, a.number, a.cluster_id, a.state, a.name, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
-            "a.number = j.attempt AS newest FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+            "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet "
+            "FROM argosy.attempt a JOIN argosy.job j USING (uid) "
             "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
             "ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
         ),
@@ -192,6 +194,19 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     ).rowcount
     control.follow(connection)
     return count
+
+
+def quiet(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    """Those of the attempts of which no create can arrive any more."""
+    rows = connection.execute(
+        text(
+            "SELECT a.uid, a.number FROM argosy.attempt a "
+            "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+            "ON a.uid = k.uid AND a.number = k.number WHERE a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()"
+        ),
+        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
+    )
+    return {(row.uid, row.number) for row in rows}
 
 
 def health(connection: Connection, cluster_id: int, state: str, message: str) -> None:

@@ -29,6 +29,7 @@ def upgrade() -> None:
     op.add_column(
         "attempt", sa.Column("retries_left", sa.Integer(), server_default="0", nullable=False), schema="argosy"
     )
+    op.add_column("attempt", sa.Column("quiet_at", sa.DateTime(timezone=True), nullable=True), schema="argosy")
     op.create_index(
         "ix_attempt_retry_due", "attempt", ["finished_at"], schema="argosy", postgresql_where=sa.text(_RETRY_DUE)
     )
@@ -46,6 +47,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("early_cancel", schema="argosy")
     op.drop_index("ix_attempt_retry_due", table_name="attempt", schema="argosy")
+    op.drop_column("attempt", "quiet_at", schema="argosy")
     op.drop_column("attempt", "retries_left", schema="argosy")
     op.drop_index("ix_launch_created_at", table_name="launch", schema="argosy")
     op.execute("UPDATE argosy.launch SET state = 'rejected', reason = 'cancelled' WHERE state = 'cancelled'")
