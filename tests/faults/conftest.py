@@ -28,6 +28,7 @@ from argosy.store.installation import identity
 from argosy.tracker import Tracker
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster
+from tests.faults.processes import SHORT, World, opened
 from tests.faults.proxy import HOST, Proxy, Request
 from tests.stack import Direct, until
 
@@ -276,3 +277,21 @@ def _records(log: Path, verb: str) -> list[dict[str, Any]]:
 def creates(audited: Audited) -> Creates:
     """Of successful creates, by the apiserver's own word."""
     return lambda uid: len(audited("create", uid))
+
+
+@pytest.fixture
+def world(
+    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
+) -> Iterator[World]:
+    """Real processes, with leases that end while a test waits."""
+    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT) as made:
+        yield made
+
+
+@pytest.fixture
+def unhurried(
+    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
+) -> Iterator[World]:
+    """Real processes, with the leases of production."""
+    with opened(settings, client, local_cluster, valkey, tmp_path) as made:
+        yield made

@@ -294,7 +294,7 @@ class World:
         assert [(job.status, job.attempt) for job in found] == [("Succeeded", 1)] * jobs, found
         assert all(any(node.type == "Pod" and node.status == "Succeeded" for node in job.nodes) for job in found)
         self.created_once(found, audited)
-        await until(lambda: self.left(gid), lambda left: not left, 20)
+        await until(lambda: self.left(gid), lambda left: not left, 60)
         return found
 
     def created_once(self, jobs: list[JobShape], audited: bool = True) -> None:

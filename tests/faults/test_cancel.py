@@ -2,8 +2,6 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,20 +10,11 @@ from argosy.failpoints import NAMES
 from argosy.kube.connection import Connection
 from argosy.launch import expand
 from argosy.settings import Settings
-from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import TOKEN_ENV, Creates, manifest, ours, stepping
-from tests.faults.processes import SHORT, World, opened
+from tests.faults.processes import World
 from tests.faults.proxy import Action, Drop, Lose, Proxy
 from tests.faults.test_create import shown
 from tests.stack import finished, running, until
-
-
-@pytest.fixture
-def world(
-    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
-) -> Iterator[World]:
-    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT) as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", sorted(name for name in NAMES if name.startswith("submit.")))
@@ -47,7 +36,7 @@ async def test_a_cancel_that_races_with_a_create_ends_cancelled_with_nothing_run
     jobs = await world.all_are(gid, "Cancelled")
     assert all(created == 1 for created in world.creates(jobs).values())
     assert all(item["status"].get("phase") == "Failed" for item in world.workflows(gid))
-    await until(lambda: world.left(gid), lambda left: not left, 20)
+    await until(lambda: world.left(gid), lambda left: not left, 60)
 
 
 @pytest.mark.parametrize("fault", [Lose(), Drop()], ids=["its-answer-was-lost", "it-was-never-made"])

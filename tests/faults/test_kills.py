@@ -1,15 +1,9 @@
 """SIGKILL at every named failpoint: nothing is lost, nothing is doubled, nothing is left behind."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from argosy.client import Client
 from argosy.failpoints import NAMES
-from argosy.settings import Settings
-from clusters.local.cluster import LocalCluster
-from tests.faults.processes import SHORT, World, opened
+from tests.faults.processes import World
 from tests.stack import until
 
 JOBS = 5
@@ -17,23 +11,6 @@ JOBS = 5
 
 def owned_by(*stages: str) -> list[str]:
     return sorted(name for name in NAMES if name.partition(".")[0] in stages)
-
-
-@pytest.fixture
-def world(
-    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
-) -> Iterator[World]:
-    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT) as made:
-        yield made
-
-
-@pytest.fixture
-def unhurried(
-    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
-) -> Iterator[World]:
-    """With the leases of production."""
-    with opened(settings, client, local_cluster, valkey, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.parametrize("name", owned_by("launch", "submit"))
@@ -69,7 +46,7 @@ async def test_a_cancel_is_true_when_the_tracker_is_killed_before_it_tells_the_c
     jobs = await world.all_are(gid, "Cancelled")
     world.created_once(jobs)
     assert {item["status"]["phase"] for item in world.workflows(gid)} == {"Failed"}
-    await until(lambda: world.left(gid), lambda left: not left, 20)
+    await until(lambda: world.left(gid), lambda left: not left, 60)
 
 
 @pytest.mark.parametrize("name", owned_by("cancel"))

@@ -79,14 +79,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.fixture
-def world(
-    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
-) -> Iterator[World]:
-    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT) as made:
-        yield made
-
-
-@pytest.fixture
 def own_valkey() -> Iterator[servers.Valkey]:
     with servers.valkey() as server:
         yield server

@@ -1,15 +1,9 @@
 """SIGSTOP: a process that slept past its lease, while another did its work, changes nothing when it wakes up."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from argosy.client import Client
 from argosy.manifest import workflow_name
-from argosy.settings import Settings
-from clusters.local.cluster import LocalCluster
-from tests.faults.processes import SHORT, World, opened
+from tests.faults.processes import World
 from tests.stack import until
 
 TWO_STEPS = """
@@ -36,14 +30,6 @@ spec:
         env:
           - {name: ARGOSY_SECONDS, value: "600"}
 """
-
-
-@pytest.fixture
-def world(
-    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, tmp_path: Path
-) -> Iterator[World]:
-    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT) as made:
-        yield made
 
 
 @pytest.mark.parametrize("removed", [False, True], ids=["still there", "removed"])
