@@ -6,7 +6,7 @@ import math
 import pytest
 from prometheus_client import REGISTRY
 
-from argosy import client as client_module
+from argosy import clusters
 from argosy.client import Client
 from argosy.errors import Conflict
 from argosy.kube.connection import Connection
@@ -58,7 +58,7 @@ async def test_a_cluster_without_the_finalizer_gets_a_floor_under_its_time_to_li
 async def test_a_finalizer_that_cannot_be_taken_off_shows_in_metrics_and_check_and_goes_in_the_end(
     proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_STUCK", 0.0)
+    monkeypatch.setattr(clusters, "_STUCK", 0.0)
     refusal = Answer(500, status_body(500, "InternalError", "an admission webhook is broken"))
     proxy.on(refusal, verb="patch", resource="workflows", times=math.inf)
     async with running(impatient) as direct:

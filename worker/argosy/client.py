@@ -5,7 +5,6 @@ commit; everything that is read comes from the database and asks no cluster (des
 asked for because it asks the cluster.
 """
 
-import asyncio
 import ssl
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -16,15 +15,10 @@ from uuid import UUID, uuid1
 from pydantic import BaseModel, ValidationError
 from sqlmodel import Session
 
-from argosy import control, crypto, manifest
-from argosy.access import connect
+from argosy import clusters, control, crypto, manifest
 from argosy.batches import JobUids, count, distinct
 from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured, NotFound
-from argosy.kube import finalizers
-from argosy.kube.answers import KubeError
-from argosy.kube.check import Report, check
-from argosy.kube.secrets import Secrets
-from argosy.kube.workflows import FINALIZER
+from argosy.kube.check import Report
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
 from argosy.shapes import (
@@ -38,11 +32,7 @@ from argosy.shapes import (
     LaunchShape,
 )
 from argosy.store import database, launches, reading, registry
-from argosy.store.installation import identity
 from argosy.store.tables import Algorithm, Cluster
-
-_STUCK = 60.0
-"""Seconds after which a recorded workflow's finalizer should be off."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -356,58 +346,12 @@ class Client:
             return _cluster_shape(row)
 
     def release_cluster(self, key: str | int) -> int:
-        """Take argosy's finalizer off every workflow of this installation on a cluster, so that whatever deletes them can.
-
-        Returns:
-            Off how many.
-
-        Raises:
-            NotFound: There is no such cluster.
-            KubeError: It cannot be asked; doing it again goes on.
-        """
-        with Session(self.engine, expire_on_commit=False) as session:
-            row = registry.cluster(session, key)
-        selector = self._selector()
-
-        async def ask() -> int:
-            async with connect(row, self.settings) as connection:
-                return await finalizers.release(connection, selector)
-
-        return asyncio.run(ask())
+        """Take argosy's finalizer off all its workflows on a cluster. Returns and raises as `clusters.release`."""
+        return clusters.release(self.engine, self.settings, key)
 
     def remove_cluster(self, key: str | int, *, abandon: bool = False) -> None:
-        """Release a cluster, delete our Secrets there, remove it and forget its credentials.
-
-        Args:
-            key: Name or id.
-            abandon: Ask the cluster nothing, because it is gone; what is left of ours there stays.
-
-        Raises:
-            Conflict: Jobs on it have not ended, algorithms name it, or it cannot be asked.
-        """
-        with Session(self.engine, expire_on_commit=False) as session:
-            row = registry.removable(session, key)
-        if not abandon:
-            try:
-                self.release_cluster(key)
-                asyncio.run(self._delete_secrets(row))
-            except KubeError as error:
-                raise Conflict(
-                    f"cluster {row.name!r} cannot be asked, and its ended workflows may carry the finalizer {FINALIZER}: {error}; "
-                    "if it is gone for good: --abandon"
-                ) from error
-        with Session(self.engine) as session:
-            registry.remove_cluster(session, key)
-            session.commit()
-
-    async def _delete_secrets(self, row: Cluster) -> None:
-        async with connect(row, self.settings) as connection:
-            secrets = Secrets(connection)
-            for name in await secrets.names(self._selector()):
-                await secrets.delete(name)
-
-    def _selector(self) -> str:
-        return f"{manifest.LABEL_INSTALLATION}={identity(self.engine)}"
+        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing. Raises as `clusters.remove`."""
+        clusters.remove(self.engine, self.settings, key, abandon)
 
     def clusters(self, *, organization: int | None = None) -> Sequence[ClusterShape]:
         """Registered clusters, by name, without their tokens."""
@@ -425,24 +369,7 @@ class Client:
 
     def check_cluster(self, key: str | int) -> Report:
         """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""
-        with Session(self.engine, expire_on_commit=False) as session:
-            row = registry.cluster(session, key)
-        selector = self._selector()
-
-        async def ask() -> Report:
-            async with connect(row, self.settings) as connection:
-                return await check(connection, selector)
-
-        report = asyncio.run(ask())
-        with self.engine.connect() as database_connection:
-            report.stuck = reading.recorded(database_connection, report.held, _STUCK)
-        with Session(self.engine) as session:
-            row = registry.cluster(session, key)
-            row.kubernetes_version = report.kubernetes_version or row.kubernetes_version
-            row.argo_version = report.argo_version or row.argo_version
-            session.add(row)
-            session.commit()
-        return report
+        return clusters.check(self.engine, self.settings, key)
 
     def _check_cluster(self, session: Session, spec: ClusterSpec, own: int | None) -> None:
         if registry.name_taken(session, Cluster, spec.name, own):

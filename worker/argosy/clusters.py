@@ -1,0 +1,117 @@
+"""What a person asks of a cluster itself: can argosy work there, take the finalizers off, we give it up.
+
+Everything else that is read comes from the database; these three ask, because that is what they are for. They run their own event loop, so
+they are for commands and API servers, not for workers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from argosy.access import connect
+from argosy.errors import Conflict
+from argosy.kube import finalizers
+from argosy.kube.answers import KubeError
+from argosy.kube.check import Report
+from argosy.kube.check import check as ask
+from argosy.kube.connection import Connection
+from argosy.kube.secrets import Secrets
+from argosy.kube.workflows import FINALIZER
+from argosy.manifest import LABEL_INSTALLATION
+from argosy.settings import Settings
+from argosy.store import reading, registry
+from argosy.store.installation import identity
+from argosy.store.tables import Cluster
+
+_STUCK = 60.0
+"""Seconds after which a recorded workflow's finalizer should be off."""
+
+T = TypeVar("T")
+
+
+def check(engine: Engine, settings: Settings, key: str | int) -> Report:
+    """Whether argosy can work on a cluster; versions that it tells are kept.
+
+    Raises:
+        NotFound: There is no such cluster. One that cannot be reached is a finding.
+    """
+    selector = _selector(engine)
+    report = _on(settings, _row(engine, key), lambda connection: ask(connection, selector))
+    with engine.connect() as database:
+        report.stuck = reading.recorded(database, report.held, _STUCK)
+    with Session(engine) as session:
+        row = registry.cluster(session, key)
+        row.kubernetes_version = report.kubernetes_version or row.kubernetes_version
+        row.argo_version = report.argo_version or row.argo_version
+        session.add(row)
+        session.commit()
+    return report
+
+
+def release(engine: Engine, settings: Settings, key: str | int) -> int:
+    """Take argosy's finalizer off every workflow of this installation on a cluster, so that whatever deletes them can.
+
+    Returns:
+        Off how many.
+
+    Raises:
+        NotFound: There is no such cluster.
+        KubeError: It cannot be asked; doing it again goes on.
+    """
+    selector = _selector(engine)
+    return _on(settings, _row(engine, key), lambda connection: finalizers.release(connection, selector))
+
+
+def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) -> None:
+    """Release a cluster, delete our Secrets there, remove it and forget its credentials.
+
+    Args:
+        engine: Where the rows are.
+        settings: Keys and deadlines.
+        key: Name or id.
+        abandon: Ask the cluster nothing, because it is gone; what is left of ours there stays.
+
+    Raises:
+        Conflict: Jobs on it have not ended, algorithms name it, or it cannot be asked.
+    """
+    with Session(engine, expire_on_commit=False) as session:
+        row = registry.removable(session, key)
+    if not abandon:
+        selector = _selector(engine)
+        try:
+            _on(settings, row, lambda connection: finalizers.release(connection, selector))
+            _on(settings, row, lambda connection: _delete_secrets(connection, selector))
+        except KubeError as error:
+            raise Conflict(
+                f"cluster {row.name!r} cannot be asked, and its ended workflows may carry the finalizer {FINALIZER}: {error}; "
+                "if it is gone for good: --abandon"
+            ) from error
+    with Session(engine) as session:
+        registry.remove_cluster(session, key)
+        session.commit()
+
+
+async def _delete_secrets(connection: Connection, selector: str) -> None:
+    secrets = Secrets(connection)
+    for name in await secrets.names(selector):
+        await secrets.delete(name)
+
+
+def _row(engine: Engine, key: str | int) -> Cluster:
+    with Session(engine, expire_on_commit=False) as session:
+        return registry.cluster(session, key)
+
+
+def _on(settings: Settings, row: Cluster, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with connect(row, settings) as connection:
+            return await work(connection)
+
+    return asyncio.run(run())
+
+
+def _selector(engine: Engine) -> str:
+    return f"{LABEL_INSTALLATION}={identity(engine)}"
