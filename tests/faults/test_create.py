@@ -20,7 +20,7 @@ from argosy.settings import Settings
 from argosy.shapes import JobShape
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import Creates, become, gone, ours, remove, rows, stepping, tracking
-from tests.faults.proxy import CUTS, Answer, Cut, Drop, Hold, HoldAnswer, Proxy, status_body
+from tests.faults.proxy import CUTS, Answer, Cut, Drop, Hold, Proxy, status_body
 from tests.stack import finished, running, until
 
 
@@ -318,28 +318,6 @@ async def test_a_cancel_that_arrives_late_does_not_hit_who_took_the_name(
     patches = await until(lambda: proxy.saw("patch"), lambda seen: all(each.status for each in seen))
     assert {each.status for each in patches} == {422}
     assert "shutdown" not in (await workflows.get(job.id))["spec"]
-
-
-@pytest.mark.parametrize("seen", ["Running", "Succeeded", "Deleted"])
-async def test_a_record_that_arrives_after_the_tracker_saw_more_changes_nothing(
-    seen: str, proxied: Client, proxy: Proxy, patient: Settings, there: Connection, engine: Engine, creates: Creates
-) -> None:
-    answer = asyncio.Event()
-    proxy.on(HoldAnswer(answer), verb="create", resource="workflows")
-    async with stepping(patient) as steps, tracking(patient, steps):
-        launched = proxied.launch("quick" if seen == "Succeeded" else "long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
-        submitting = asyncio.create_task(steps.submitter.run(1))
-        if seen == "Deleted":
-            job = await shown(proxied, launched.gid, "Running")
-            assert job.id is not None
-            await remove(Workflows(there), job.id)
-        job = await shown(proxied, launched.gid, seen)
-        before = rows(engine, nodes=False)
-        answer.set()
-        await submitting
-        assert rows(engine, nodes=False) == before
-    assert creates(job.uid) == 1
 
 
 REFUSALS: dict[str, tuple[float, Answer]] = {
