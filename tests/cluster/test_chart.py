@@ -321,3 +321,9 @@ def test_the_apiserver_accepts_every_object_and_warns_of_none(
         stdin=yaml.safe_dump_all(objects),
     )  # fmt: skip
     assert len(accepted.split()) == len(objects)
+
+
+def test_a_tracker_is_ready_when_it_says_so_itself(render: Render) -> None:
+    specs = pod_specs(render(DEFAULT))
+    paths = {name: specs[name]["containers"][0]["readinessProbe"]["httpGet"]["path"] for name in ("worker", "tracker")}
+    assert paths == {"worker": "/metrics", "tracker": "/readyz"}
