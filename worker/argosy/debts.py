@@ -8,6 +8,7 @@ paid beside the writing of states, so that a cluster that hangs on patches holds
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -76,16 +77,18 @@ class Debts:
                 self.owe(name, k8s_uid, terminate=True)
 
     async def run(self) -> None:
-        """Pay until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(RETRY if self._owed else None):
-                    await self._news.wait()
-            except TimeoutError:
-                pass
-            self._news.clear()
-            if self._up():
-                await self._pay_all()
+        """Pay until cancelled; what is owed then is another tracker's to find, and no longer in this one's gauges."""
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RETRY if self._owed else None):
+                        await self._news.wait()
+                self._news.clear()
+                if self._up():
+                    await self._pay_all()
+                self._measure()
+        finally:
+            self._owed.clear()
             self._measure()
 
     async def _pay_all(self) -> None:
@@ -109,7 +112,8 @@ class Debts:
         await asyncio.gather(*(payer() for _ in range(_AT_ONCE)))
 
     async def _pay(self, debt: _Debt) -> None:
-        try:
+        # Nothing is owed on an object that is gone.
+        with suppress(answers.Missing, answers.OtherObject):
             if debt.terminate:
                 failpoint("track.terminating")
                 await self._workflows.terminate(debt.name, debt.k8s_uid)
@@ -119,8 +123,6 @@ class Debts:
                 failpoint("track.releasing")
                 await self._workflows.release(debt.name, debt.k8s_uid, list(debt.finalizers))
                 failpoint("track.released")
-        except (answers.Missing, answers.OtherObject):
-            pass  # the object that was meant is gone
         self._settle(debt, None)
 
     def _settle(self, paid: _Debt, rest: _Debt | None) -> None:
