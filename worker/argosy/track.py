@@ -83,6 +83,7 @@ class ClusterTracker:
         self._written: dict[str, dict[str, int]] = {}
         self._debts = Debts(self._workflows, tracked.name, lambda: self._up)
         self._later: dict[str, Sighting] = {}
+        self._strangers: set[str] = set()
         self._contact = 0.0
         self._pulse = time.monotonic()
         self._up = False
@@ -150,6 +151,7 @@ class ClusterTracker:
             page = await self._workflows.page(self._selector, page.continue_)
         failpoint("track.listed")
         await self._flush()
+        self._strangers &= seen
         missing = [row for row in expected if row.k8s_uid not in seen]
         if missing:
             await asyncio.to_thread(self._absent, missing)
@@ -205,7 +207,8 @@ class ClusterTracker:
         ended = False
         for seen, verdict in verdicts:
             ended |= verdict.change is not None and verdict.change.state in FINAL
-            if verdict.stranger:
+            if verdict.stranger and seen.k8s_uid not in self._strangers:
+                self._strangers.add(seen.k8s_uid)
                 STRANGERS.labels(self._tracked.name).inc()
                 log.error(
                     "stranger under our labels", cluster=self._tracked.name, workflow=seen.name, k8s_uid=seen.k8s_uid
