@@ -74,6 +74,15 @@ def test_nodes_that_cannot_be_read_are_said_to_be_so_and_are_not_none(bad: str) 
     assert seen.phase == "Running"
 
 
+@pytest.mark.parametrize("leaf", ["displayName", "message", "phase", "startedAt", "outputs", "children"])
+def test_a_node_as_deep_as_json_goes_hurts_nobody(leaf: str) -> None:
+    """Where Argo's minimal definitions are installed, the apiserver takes anything for a node's field."""
+    deep = orjson.loads(b"[" * 1000 + b"]" * 1000)
+    value = {"exitCode": deep} if leaf == "outputs" else [deep] if leaf == "children" else deep
+    (node,) = status.read(workflow(nodes={"a": {leaf: value}})).nodes or ()
+    assert (node.node_id, node.exit_code) == ("a", None)
+
+
 def test_offloaded_nodes_are_said_to_be_not_readable_here() -> None:
     seen = status.read(workflow(offloadNodeStatusVersion="fnv:123", nodes=None))
     assert seen.nodes is None

@@ -4,18 +4,15 @@ The object was written by Argo, a tenant's containers and whoever may write on t
 bytes, absurd sizes. One that cannot be read hurts its own job only (faults.md §2, row 21).
 """
 
-import gzip
-import io
-from base64 import b64decode
-from binascii import Error as Base64Error
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 
 from argosy.errors import ArgosyError
+from argosy.kube.compressed import NotUnpacked, unpack
 from argosy.kube.workflows import FINALIZER
 
 NODES_LIMIT = 64 << 20
@@ -30,8 +27,7 @@ class Unreadable(ArgosyError):
     """The status of a workflow cannot be read."""
 
 
-@dataclass(frozen=True)
-class NodeStatus:
+class NodeStatus(NamedTuple):
     """One entry of `status.nodes`."""
 
     node_id: str
@@ -124,25 +120,14 @@ def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
     nodes = status.get("nodes")
     if packed := status.get("compressedNodes"):
         try:
-            nodes = orjson.loads(_unpack(packed))
-        except (Unreadable, orjson.JSONDecodeError) as error:
+            nodes = orjson.loads(unpack(_plain(packed), NODES_LIMIT))
+        except (NotUnpacked, orjson.JSONDecodeError) as error:
             return None, f"nodes: not readable ({error})"
     if nodes is None:
         return (), ""
     if not isinstance(nodes, dict):
         return None, "nodes: not readable (no mapping)"
     return tuple(_node(str(key), _mapping(node)) for key, node in nodes.items()), ""
-
-
-def _unpack(packed: object) -> bytes:
-    try:
-        with gzip.open(io.BytesIO(b64decode(str(packed), validate=True))) as file:
-            data = file.read(NODES_LIMIT + 1)
-    except (Base64Error, OSError, EOFError, ValueError) as error:
-        raise Unreadable(f"compressed in a way that this version cannot read: {error}") from error
-    if len(data) > NODES_LIMIT:
-        raise Unreadable(f"larger than {NODES_LIMIT} bytes unpacked")
-    return data
 
 
 def _node(key: str, node: Object) -> NodeStatus:
@@ -167,15 +152,23 @@ def _mapping(value: object) -> Object:
 
 def _text(value: object) -> str:
     """Text that PostgreSQL takes: no NUL, no lone surrogate, bounded."""
-    if value is None:
-        return ""
-    return str(value)[:_TEXT_LIMIT].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    text = _plain(value)[:_TEXT_LIMIT].replace("\x00", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _plain(value: object) -> str:
+    """A scalar as text. What is nested is none: it may be as deep as JSON goes, which `str` is not."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or isinstance(value, dict | list) else str(value)
 
 
 def _integer(value: object) -> int | None:
     """A number in PostgreSQL's `integer` range, or None."""
+    if value is None:
+        return None
     try:
-        number = int(str(value))
+        number = int(_plain(value))
     except ValueError:
         return None
     return number if abs(number) < 1 << 31 else None
@@ -183,14 +176,16 @@ def _integer(value: object) -> int | None:
 
 def _uuid(value: object) -> UUID | None:
     try:
-        return UUID(str(value))
+        return UUID(_plain(value))
     except ValueError:
         return None
 
 
 def _time(value: object) -> datetime | None:
+    if value is None:
+        return None
     try:
-        moment = datetime.fromisoformat(str(value))
+        moment = datetime.fromisoformat(_plain(value))
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
