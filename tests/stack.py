@@ -35,8 +35,7 @@ class Direct(WakeUps):
         self.submitter = Submitter(self.engine, settings, self.clusters, identity(self.engine), "test")
 
     def expand(self, gid: UUID) -> None:
-        cluster_id = expand(self.launching, gid)
-        if cluster_id is not None:
+        for cluster_id in expand(self.launching, gid):
             self.submit(cluster_id)
 
     def submit(self, cluster_id: int) -> None:

@@ -6,9 +6,17 @@ import sys
 
 import structlog
 
-from tests.benchmarks import submit
+from tests.benchmarks import expand, idle, launch, pace, read, submit, track
 
-BENCHMARKS = {"submit": submit}
+BENCHMARKS = {
+    "launch": launch,
+    "expand": expand,
+    "submit": submit,
+    "track": track,
+    "read": read,
+    "pace": pace,
+    "idle": idle,
+}
 
 
 def main() -> int:

@@ -6,7 +6,9 @@ Three ways in turn on one real apiserver, whose Argo controller is stopped meanw
 - raw: aiohttp, 64 creates at once, nothing else: what the apiserver takes from one process;
 - sequential: the official synchronous client in a loop, as an API server does that launches inside the request.
 
-They are interleaved, so that a machine whose speed drifts hurts all three; the figures are medians.
+They are interleaved, in another order each round, so that neither a machine whose speed drifts nor what one leaves the apiserver to clean
+up hurts always the same; the figures are medians. `raw_to_sequential` is what `ratio_to_sequential` would be if the product cost nothing,
+and the CPU of this process for one create, which a load on the machine disturbs less than rates, tells what it does cost.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import asyncio
 import ssl
 import sys
 import time
+from collections import defaultdict
 from statistics import median
 from typing import Any
 from uuid import UUID, uuid1
@@ -44,7 +47,7 @@ AT_ONCE = 64
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What this benchmark takes."""
     parser.add_argument("--count", type=int, default=600, help="workflows a round (default 600)")
-    parser.add_argument("--repeats", type=int, default=3, help="interleaved rounds (default 3)")
+    parser.add_argument("--repeats", type=int, default=6, help="interleaved rounds (default 6)")
 
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -55,12 +58,15 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         bench.product(warm_up := 50)
         bench.raw(warm_up)
         bench.sequential(warm_up)
+        ways = {"product": bench.product, "raw": bench.raw, "sequential": bench.sequential}
         rounds = []
         for number in range(chosen.repeats):
-            rounds.append((bench.product(), bench.raw(), bench.sequential()))
-            sys.stderr.write(f"round {number + 1}: product {rounds[-1][0]:.0f}/s, raw {rounds[-1][1]:.0f}/s, ")
-            sys.stderr.write(f"sequential {rounds[-1][2]:.0f}/s\n")
+            names = [*ways][number % 3 :] + [*ways][: number % 3]
+            speed = {name: ways[name]() for name in names}
+            rounds.append((speed["product"], speed["raw"], speed["sequential"]))
+            sys.stderr.write(f"round {number + 1}: " + ", ".join(f"{name} {speed[name]:.0f}/s" for name in ways) + "\n")
     product, raw, sequential = (median(column) for column in zip(*rounds, strict=True))
+    cpu = {name: round(median(bench.cpu[name][1:]), 2) for name in ways}
     return {
         "count": chosen.count,
         "repeats": chosen.repeats,
@@ -69,14 +75,18 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         "sequential_per_s": round(sequential, 1),
         "ratio_to_raw": round(median(p / r for p, r, _ in rounds), 3),
         "ratio_to_sequential": round(median(p / s for p, _, s in rounds), 3),
+        "raw_to_sequential": round(median(r / s for _, r, s in rounds), 3),
+        "product_cpu_ms": cpu["product"],
+        "raw_cpu_ms": cpu["raw"],
     }
 
 
 class Bench:
-    """The three ways, on one apiserver and one database."""
+    """The three ways, on one apiserver and one database; `cpu` has this process's milliseconds a create of every run, by way."""
 
     def __init__(self, at: Connection, database_url: str, count: int) -> None:
         self.at, self.count = at, count
+        self.cpu: dict[str, list[float]] = defaultdict(list)
         keys = crypto.new_keys()
         self.settings = Settings.model_validate({"database_url": database_url, "keys": keys["ARGOSY_KEYS"]})
         database.upgrade(self.settings)
@@ -90,6 +100,7 @@ class Bench:
             namespace=at.namespace,
             default=True,
             max_active=100_000,
+            pace=False,
         )
         self.client.register_algorithm(name="hello", project=1, user=1, manifest=MANIFEST, files_per_job=FILES_PER_JOB)
         self.installation = identity(self.client.engine)
@@ -98,22 +109,23 @@ class Bench:
         """Workflows a second, from the wake-up to the last record."""
         count = count or self.count
         launched = self.client.launch("hello", project=1, user=1, media_ids=range(count * FILES_PER_JOB))
-        cluster_id = expand(Launching(self.client.engine, self.settings, RestMediaSource(self.settings)), launched.gid)
-        assert cluster_id is not None
+        (cluster_id,) = expand(
+            Launching(self.client.engine, self.settings, RestMediaSource(self.settings)), launched.gid
+        )
 
         async def submit() -> float:
             clusters = Clusters(self.client.engine, self.settings)
             submitter = Submitter(self.client.engine, self.settings, clusters, self.installation, "bench")
-            begun = time.perf_counter()
+            begun = _now()
             await submitter.run(cluster_id)
-            took = time.perf_counter() - begun
+            rate = self._rate("product", begun, count)
             await clusters.close()
-            return took
+            return rate
 
-        took = asyncio.run(submit())
+        rate = asyncio.run(submit())
         (launch,) = self.client.launches(gid=launched.gid)
         assert launch.counts == {"Pending": count}, launch.counts
-        return count / took
+        return rate
 
     def raw(self, count: int | None = None) -> float:
         """Creates a second, 64 at once."""
@@ -133,11 +145,11 @@ class Bench:
                             await response.read()
                             assert response.status == 201, response.status
 
-                begun = time.perf_counter()
+                begun = _now()
                 await asyncio.gather(*(creator() for _ in range(AT_ONCE)))
-                return time.perf_counter() - begun
+                return self._rate("raw", begun, len(bodies))
 
-        return len(bodies) / asyncio.run(create())
+        return asyncio.run(create())
 
     def sequential(self, count: int | None = None) -> float:
         """Creates a second in a loop of the official synchronous client."""
@@ -147,12 +159,17 @@ class Bench:
         objects = [orjson.loads(body) for body in self._bodies(count or self.count)]
         with official.ApiClient(configuration) as api:
             custom = official.CustomObjectsApi(api)
-            begun = time.perf_counter()
+            begun = _now()
             for item in objects:
                 custom.create_namespaced_custom_object(
                     "argoproj.io", "v1alpha1", self.at.namespace, "workflows", item, _request_timeout=10
                 )
-            return len(objects) / (time.perf_counter() - begun)
+            return self._rate("sequential", begun, len(objects))
+
+    def _rate(self, way: str, begun: tuple[float, float], count: int) -> float:
+        wall, cpu = (after - before for after, before in zip(_now(), begun, strict=True))
+        self.cpu[way].append(cpu * 1000 / count)
+        return count / wall
 
     def _bodies(self, count: int) -> list[bytes]:
         """What the product would post, for another launch."""
@@ -178,3 +195,8 @@ class Bench:
             renderer.render(uid, 1, media[i * FILES_PER_JOB : (i + 1) * FILES_PER_JOB]).body
             for i, uid in enumerate(JobUids(gid, count))
         ]
+
+
+def _now() -> tuple[float, float]:
+    """Seconds on the clock, and of this process's CPU."""
+    return time.perf_counter(), time.process_time()

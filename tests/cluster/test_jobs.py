@@ -20,7 +20,7 @@ from argosy.kube.workflows import Workflows
 from argosy.launch import expand
 from argosy.manifest import ANNOTATION_DIGEST, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.settings import Settings
-from argosy.store import queue
+from argosy.store import claims, queue
 from argosy.store.installation import identity
 from argosy.submit import Submitter
 from tests.cluster.clusters import Cluster
@@ -222,7 +222,7 @@ async def test_a_create_whose_answer_was_lost_is_adopted_and_not_doubled(
 
     def expired() -> list[int]:
         with engine.begin() as connection:
-            return queue.clusters_with_work(connection)
+            return claims.clusters_with_work(connection)
 
     await until(expired, bool, 10)
     await direct.submitter.run(1)

@@ -13,7 +13,7 @@ from argosy.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import CancelShape
 from argosy.states import State
-from argosy.store import queue, secrets, tracking
+from argosy.store import claims, queue, secrets, tracking
 from tests.integration.test_launch import CA, HELLO
 
 
@@ -44,11 +44,11 @@ def statuses(client: Client, gid: UUID) -> list[str]:
     return [job.status for job in client.list(gid=gid)]
 
 
-def claim(engine: Engine, limit: int = 10) -> list[queue.Waiting]:
+def claim(engine: Engine, limit: int = 10) -> list[claims.Waiting]:
     with engine.begin() as connection:
-        return queue.claim(
-            connection, 1, "w", 20.0, limit, 60.0, lambda w: queue.Rendering(f"job-{w.uid}-{w.number}", "d")
-        )
+        return claims.claim(
+            connection, 1, "w", 20.0, limit, 60.0, lambda w: claims.Rendering(f"job-{w.uid}-{w.number}", "d")
+        ).jobs
 
 
 def record(engine: Engine, *outcomes: queue.Outcome) -> None:
@@ -56,11 +56,11 @@ def record(engine: Engine, *outcomes: queue.Outcome) -> None:
         queue.record(connection, outcomes)
 
 
-def created(waiting: queue.Waiting) -> queue.Created:
+def created(waiting: claims.Waiting) -> queue.Created:
     return queue.Created(waiting.uid, waiting.number, waiting.epoch, "name", "d", f"k-{waiting.uid}-{waiting.number}")
 
 
-def end(engine: Engine, waiting: queue.Waiting, state: State) -> None:
+def end(engine: Engine, waiting: claims.Waiting, state: State) -> None:
     """As the tracker would write it."""
     change = tracking.Change(
         waiting.uid, waiting.number, state, f"k-{waiting.uid}-{waiting.number}", "why", "", None, None
@@ -70,7 +70,7 @@ def end(engine: Engine, waiting: queue.Waiting, state: State) -> None:
         tracking.change(connection, [change])
 
 
-def run(engine: Engine, state: State, limit: int = 10) -> list[queue.Waiting]:
+def run(engine: Engine, state: State, limit: int = 10) -> list[claims.Waiting]:
     """Claim, create and end what is queued."""
     claimed = claim(engine, limit)
     record(engine, *(created(waiting) for waiting in claimed))
@@ -124,7 +124,7 @@ def test_a_running_job_is_cancelling_until_its_workflow_is_seen_final(
     registered.cancel(gid)
     assert statuses(registered, gid) == ["Cancelling"]
     with engine.begin() as connection:
-        assert tracking.cancelling(connection, 1) == [("name", f"k-{waiting.uid}-1")]
+        assert tracking.ending(connection, 1) == [("name", f"k-{waiting.uid}-1")]
     end(engine, waiting, State.CANCELLED)
     assert statuses(registered, gid) == ["Cancelled"]
 
@@ -135,7 +135,7 @@ def test_a_launch_that_has_no_jobs_yet_is_cancelled_whole_and_never_expanded(
     found = registered.launch("hello", project=1, user=7, media_ids=[1, 2], token="t")
     assert found.uids is not None
     registered.cancel(found.gid)
-    assert expand(stage, found.gid) is None
+    assert expand(stage, found.gid) == []
     assert registered.launches(gid=found.gid)[0].state == "cancelled"
     assert registered.get(found.uids[1]).status == "Cancelled"
 
@@ -336,15 +336,15 @@ async def test_a_cancel_waits_for_an_expansion_that_is_under_way(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     """The expansion holds the launch's row; a cancel that came in between must find all jobs."""
-    from argosy.store import launches
+    from argosy.store import launches, placements
 
     found = registered.launch("hello", project=1, user=7, media_ids=[1, 2, 3])
     with engine.begin() as connection:
         connection.execute(
             text(
-                "UPDATE argosy.launch SET state = 'resolved', cluster_id = 1, manifest = :m, parameters = '[]', algorithm_id = 1"
+                "UPDATE argosy.launch SET state = 'resolved', placement_id = :p, manifest = :m, parameters = '[]', algorithm_id = 1"
             ),
-            {"m": HELLO},
+            {"m": HELLO, "p": placements.put(connection, [1], {})},
         )
     with engine.begin() as expanding:
         launches.expand(expanding, found.gid)

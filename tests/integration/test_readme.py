@@ -79,7 +79,7 @@ def test_a_make_target_that_the_readme_names_exists(target: str) -> None:
 )
 def test_a_command_that_the_readme_names_exists(command: str) -> None:
     words = command.split()
-    words = words if words[0] in {"cluster", "algorithm", "db"} else words[:1]
+    words = words if words[0] in {"cluster", "algorithm", "project", "db"} else words[:1]
     subprocess.run([*ARGOSY, *words, "--help"], check=True, capture_output=True)
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import dramatiq
 import structlog
+from dramatiq.asyncio import get_event_loop_thread
 from dramatiq.middleware import (
     AsyncIO,
     CurrentMessage,
@@ -24,7 +25,7 @@ from pydantic import ValidationError
 
 from argosy import launch, log, settings
 from argosy.access import Clusters
-from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound
+from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
 from argosy.shapes import LaunchRequest
@@ -88,8 +89,11 @@ class Boot(Middleware):
             self.stages.submitter.stop()
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Called by Dramatiq when its threads have ended."""
+        """Called by Dramatiq when its threads have ended, and before its event loop does."""
         if self.stages is not None:
+            event_loop = get_event_loop_thread()
+            assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO stands before this one
+            event_loop.run_coroutine(self.stages.submitter.drained())
             self.stages.engine.dispose()
 
     def get(self) -> _Stages:
@@ -131,7 +135,7 @@ def declare(made: Broker, boot: Boot) -> None:
         stages = boot.get()
         try:
             launch.accept(stages.engine, stages.settings, request)
-        except (Conflict, InvalidRequest) as error:
+        except (Conflict, InvalidRequest, QueueFull) as error:
             raise _unprocessable(LAUNCH, str(error)) from error
         stages.wakeups.expand(request.gid)
 
@@ -139,13 +143,12 @@ def declare(made: Broker, boot: Boot) -> None:
         """Wake-up: expand one launch."""
         gid = _argument(EXPAND, UUID, args, kwargs)
         stages = boot.get()
-        cluster_id = launch.expand(stages.launching, gid)
-        if cluster_id is not None:
+        for cluster_id in launch.expand(stages.launching, gid):
             stages.wakeups.submit(cluster_id)
 
     async def run_submit(*args: object, **kwargs: object) -> None:
         """Wake-up: submit one cluster's queue."""
-        await boot.get().submitter.run(_argument(SUBMIT, int, args, kwargs))
+        boot.get().submitter.start(_argument(SUBMIT, int, args, kwargs))
 
     for name, function in ((LAUNCH, run_launch), (EXPAND, run_expand)):
         dramatiq.actor(actor_name=name, queue_name=name, broker=made, throws=_FINAL)(function)

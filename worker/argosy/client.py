@@ -30,8 +30,10 @@ from argosy.shapes import (
     JobShape,
     LaunchRequest,
     LaunchShape,
+    ProjectShape,
+    ProjectSpec,
 )
-from argosy.store import database, launches, reading, registry
+from argosy.store import database, launches, pausing, projects, reading, registry
 from argosy.store.tables import Algorithm, Cluster
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,12 +44,15 @@ class Launched:
     """A launch that is written.
 
     `uids` are the ids of its jobs in the order of their batches; None where they are known only when the launch is expanded (a query,
-    all media, or an algorithm that is not registered). `new` is False where the same request was written before.
+    all media, or an algorithm that is not registered). `new` is False where the same request was written before. `state` is the launch's,
+    and `position` how many jobs of its project were queued already: they come first, unless its priority is higher.
     """
 
     gid: UUID
     uids: JobUids | None
     new: bool
+    state: str
+    position: int
 
 
 class Client:
@@ -78,6 +83,7 @@ class Client:
         success_email_spec: dict[str, Any] | None = None,
         failure_email_spec: dict[str, Any] | None = None,
         gid: UUID | str | None = None,
+        priority: int = 0,
         connection: Any = None,
     ) -> Launched:
         """Run an algorithm on media.
@@ -93,12 +99,14 @@ class Client:
             success_email_spec: Stored with the launch.
             failure_email_spec: Stored with the launch.
             gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
+            priority: -100 to 100; orders the jobs of this user of this project, higher first, and takes nothing from anybody else.
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection, in whose transaction the launch
                 is written; the caller commits. Default: an own one, committed on return.
 
         Raises:
             InvalidRequest: A field cannot be used.
             Conflict: The gid belongs to another launch.
+            QueueFull: The project has too many queued jobs; nothing is written.
             NotConfigured: A token is given, but no public key is configured.
         """
         request = _validated(
@@ -114,13 +122,14 @@ class Client:
                 "success_email_spec": success_email_spec,
                 "failure_email_spec": failure_email_spec,
                 "token_sealed": self._seal(token),
+                "priority": priority,
             },
         )
         written = self._write(request, connection)
         uids = None
         if request.media_ids is not None and written.files_per_job is not None:
             uids = JobUids(request.gid, count(len(distinct(request.media_ids)), written.files_per_job))
-        return Launched(request.gid, uids, written.new)
+        return Launched(request.gid, uids, written.new, written.state, written.position)
 
     def _seal(self, token: str | None) -> str | None:
         if token is None:
@@ -178,6 +187,75 @@ class Client:
         """
         sealed = self._seal(token)
         return control.retry(self.engine, key, project, failed_only, b64decode(sealed) if sealed else None)
+
+    def pause(
+        self,
+        *,
+        cluster: str | int | None = None,
+        project: int | None = None,
+        algorithm: str | int | None = None,
+        reason: str = "",
+    ) -> None:
+        """Submit nothing new on a cluster, of a project or of an algorithm; what runs goes on, and jobs that wait say why.
+
+        Args:
+            cluster: Name or id.
+            project: Id.
+            algorithm: Name or id.
+            reason: Shown with the jobs that wait.
+
+        Raises:
+            InvalidRequest: Not just one of the three is given.
+            NotFound: There is no such cluster or algorithm.
+        """
+        with Session(self.engine) as session:
+            table, key = _paused(session, cluster, project, algorithm)
+            pausing.pause(session.connection(), table, key, reason)
+            session.commit()
+
+    def resume(
+        self, *, cluster: str | int | None = None, project: int | None = None, algorithm: str | int | None = None
+    ) -> None:
+        """Let what was paused go on. Arguments and errors are those of `pause`."""
+        with Session(self.engine) as session:
+            table, key = _paused(session, cluster, project, algorithm)
+            pausing.resume(session.connection(), table, key)
+            session.commit()
+
+    def set_project(self, project: int, **fields: Any) -> ProjectShape:
+        """Change how a project is treated; the fields are `ProjectSpec`'s.
+
+        Raises:
+            InvalidRequest: A field cannot be used.
+        """
+        with self.engine.begin() as connection:
+            now = projects.get(connection, project).model_dump(include=set(ProjectSpec.model_fields))
+            projects.put(connection, project, _validated(ProjectSpec, now | fields))
+            return projects.get(connection, project)
+
+    def limit_project(self, project: int, cluster: str | int, max_active: int | None) -> ProjectShape:
+        """Bound a project's unfinished workflows on one cluster; None takes the bound away. It holds from the next claim on.
+
+        Raises:
+            NotFound: There is no such cluster.
+            InvalidRequest: The bound is negative.
+        """
+        if max_active is not None and max_active < 0:
+            raise InvalidRequest("max_active: must not be negative")
+        with Session(self.engine) as session:
+            projects.limit(session.connection(), project, registry.cluster(session, cluster).id or 0, max_active)
+            session.commit()
+        return self.project(project)
+
+    def project(self, project: int) -> ProjectShape:
+        """How a project is treated, and what it has; one that nobody has set anything for has weight 1 and no limits."""
+        with self.engine.connect() as connection:
+            return projects.get(connection, project)
+
+    def projects(self) -> Sequence[ProjectShape]:
+        """The projects that something was set for, or that have unfinished or queued jobs."""
+        with self.engine.connect() as connection:
+            return projects.all_(connection)
 
     def launches(
         self, *, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
@@ -256,7 +334,9 @@ class Client:
         """Change fields of an algorithm; launches that exist keep what they were launched with. Raises as `register_algorithm`."""
         with Session(self.engine, expire_on_commit=False) as session:
             row = registry.algorithm(session, key)
-            now = _algorithm_shape(row).model_dump(exclude={"id"})
+            now = _algorithm_shape(row).model_dump(include=set(AlgorithmSpec.model_fields))
+            if not {"cluster", "clusters", "cluster_labels"}.isdisjoint(fields):
+                now |= {"cluster": None, "clusters": [], "cluster_labels": {}}
             spec = _validated(AlgorithmSpec, now | fields)
             self._check_algorithm(session, spec, row.id)
             row.sqlmodel_update(_algorithm_row(spec))
@@ -302,9 +382,8 @@ class Client:
             raise Conflict(
                 f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects)"
             )
-        in_clear = False
-        if spec.cluster is not None:
-            in_clear = registry.cluster(session, spec.cluster).token_in_clear
+        named = [*spec.clusters, *([] if spec.cluster is None else [spec.cluster])]
+        in_clear = bool(named) and all(registry.cluster(session, key).token_in_clear for key in named)
         if "{{" in spec.name:
             raise InvalidRequest("name: must not contain '{{'")
         manifest.merge_parameters(spec.parameters, [])
@@ -338,8 +417,9 @@ class Client:
             changed = self._cluster_row(spec)
             if "token" not in fields:
                 del changed["token_sealed"]
+            if any(changed[name] != getattr(row, name) for name in changed.keys() - _LIMITS):
+                row.credential_version += 1
             row.sqlmodel_update(changed)
-            row.credential_version += 1
             _one_default(session, row)
             session.commit()
             session.refresh(row)
@@ -408,6 +488,19 @@ def _dbapi(connection: Any) -> Any:
     return connection if driver is None else driver
 
 
+def _paused(
+    session: Session, cluster: str | int | None, project: int | None, algorithm: str | int | None
+) -> tuple[pausing.Pausable, int]:
+    """What is meant, as a table and an id."""
+    if sum(key is not None for key in (cluster, project, algorithm)) != 1:
+        raise InvalidRequest("say which: a cluster, a project or an algorithm")
+    if cluster is not None:
+        return "cluster", registry.cluster(session, cluster).id or 0
+    if algorithm is not None:
+        return "algorithm", registry.algorithm(session, algorithm).id or 0
+    return "project", project or 0
+
+
 def _one_default(session: Session, row: Cluster) -> None:
     """A new default takes the place of the old one."""
     if row.is_default:
@@ -421,14 +514,28 @@ def _one_default(session: Session, row: Cluster) -> None:
 
 
 def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:
-    return spec.model_dump(exclude={"cluster"}) | {"cluster_id": spec.cluster}
+    return spec.model_dump(exclude={"cluster", "clusters"}) | {"cluster_id": spec.cluster, "cluster_ids": spec.clusters}
 
 
 def _algorithm_shape(row: Algorithm) -> AlgorithmShape:
     return AlgorithmShape.model_validate(
-        row.model_dump(exclude={"cluster_id", "created_at"}) | {"cluster": row.cluster_id}
+        row.model_dump(exclude={"cluster_id", "cluster_ids", "created_at"})
+        | {"cluster": row.cluster_id, "clusters": row.cluster_ids}
     )
 
 
 def _cluster_shape(row: Cluster) -> ClusterShape:
-    return ClusterShape.model_validate(row.model_dump() | {"default": row.is_default})
+    return ClusterShape.model_validate(row.model_dump() | {"default": row.is_default, "window": row.pace_window})
+
+
+_LIMITS = {
+    "max_active",
+    "project_max_active",
+    "pending_deadline",
+    "run_deadline",
+    "pace",
+    "labels",
+    "is_default",
+    "organization",
+}
+"""What may change without anybody connecting to the cluster anew."""

@@ -51,3 +51,7 @@ class NotConfigured(ArgosyError):
 
 class Fenced(ArgosyError):
     """This holder's lease or claim was taken over; nothing that it does afterwards may be written."""
+
+
+class QueueFull(ArgosyError):
+    """The project has as many queued jobs as it may; nothing was written, the same launch may be tried later."""

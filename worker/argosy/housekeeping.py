@@ -19,10 +19,10 @@ from argosy.access import Clusters
 from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
 from argosy.manifest import secret_name
-from argosy.metrics import JOBS, QUEUE_DEPTH, QUEUE_OLDEST
+from argosy.metrics import ACTIVE, BREAKER_OPEN, CAPACITY, JOBS, PAUSED, QUEUE_DEPTH, QUEUE_OLDEST
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import launches, queue, reading, retention, secrets
+from argosy.store import claims, launches, pacing, reading, retention, secrets
 from argosy.wakeups import WakeUps
 
 _PATIENCE = 3.0
@@ -93,12 +93,17 @@ class Housekeeping:
                 return
 
     async def _measure(self) -> None:
-        states, queues = await asyncio.to_thread(self._figures)
+        states, queues, standings = await asyncio.to_thread(self._figures)
         for state in State:
             JOBS.labels(str(state)).set(states.get(str(state), 0))
         for name, (depth, oldest) in queues.items():
             QUEUE_DEPTH.labels(name).set(depth)
             QUEUE_OLDEST.labels(name).set(oldest)
+        for cluster in standings:
+            CAPACITY.labels(cluster.name).set(cluster.capacity)
+            ACTIVE.labels(cluster.name).set(cluster.active)
+            BREAKER_OPEN.labels(cluster.name).set(cluster.open)
+            PAUSED.labels(cluster.name).set(cluster.paused)
 
     def _launches_due(self) -> list[UUID]:
         with self._engine.begin() as connection:
@@ -106,7 +111,7 @@ class Housekeeping:
 
     def _clusters_due(self) -> list[int]:
         with self._engine.begin() as connection:
-            return queue.clusters_with_work(connection)
+            return claims.clusters_with_work(connection)
 
     def _secrets_due(self) -> list[secrets.Debt]:
         with self._engine.begin() as connection:
@@ -121,6 +126,6 @@ class Housekeeping:
         with self._engine.begin() as connection:
             return retention.forget(connection, self._settings.retention_days)
 
-    def _figures(self) -> tuple[dict[str, int], dict[str, tuple[int, float]]]:
+    def _figures(self) -> tuple[dict[str, int], dict[str, tuple[int, float]], list[pacing.Standing]]:
         with self._engine.begin() as connection:
-            return reading.jobs_by_state(connection), reading.queues(connection)
+            return reading.jobs_by_state(connection), reading.queues(connection), pacing.standing(connection)

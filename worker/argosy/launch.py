@@ -6,6 +6,7 @@ algorithm, the media or this process in between, a second try comes to the same 
 `rejected`, with a reason that a person can act on (faults.md §2, rows 5 and 19).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,7 +16,15 @@ from sqlmodel import Session
 
 from argosy import crypto, manifest
 from argosy.batches import count, distinct
-from argosy.errors import ArgosyError, InvalidRequest, ManifestError, MediaSourceError, NotConfigured, NotFound
+from argosy.errors import (
+    ArgosyError,
+    InvalidRequest,
+    ManifestError,
+    MediaSourceError,
+    NotConfigured,
+    NotFound,
+    QueueFull,
+)
 from argosy.failpoints import failpoint
 from argosy.media import MediaSource
 from argosy.metrics import LAUNCHES
@@ -45,6 +54,7 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launch
     Raises:
         Conflict: Its gid belongs to another launch.
         InvalidRequest: Its gid's time cannot be used.
+        QueueFull: Its project has too many queued jobs.
     """
     with engine.begin() as connection:
         written = launches.insert(launches.OwnCursor(connection), request, settings.retention_days)
@@ -52,13 +62,13 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launch
     return written
 
 
-def expand(stage: Launching, gid: UUID) -> int | None:
+def expand(stage: Launching, gid: UUID) -> list[int]:
     """Take a launch to its end: expanded into queued jobs, rejected, or postponed while the API server is away.
 
     Any step may be repeated, by any worker, at any time.
 
     Returns:
-        The cluster whose queue grew, None where there is nothing to submit.
+        The clusters that may take its jobs; none where there is nothing to submit.
     """
     with stage.engine.begin() as connection:
         request = launches.get(connection, gid)
@@ -69,31 +79,42 @@ def expand(stage: Launching, gid: UUID) -> int | None:
             frozen = _resolve(stage, request)
         except MediaSourceError as error:
             _postpone_or_reject(stage, request, error)
-            return None
+            return []
         except (InvalidRequest, NotFound) as error:
             _reject(stage, gid, error)
-            return None
-        with stage.engine.begin() as connection:
-            launches.freeze(connection, gid, frozen)
+            return []
+        try:
+            _freeze(stage, request, frozen)
+        except QueueFull as error:
+            _reject(stage, gid, error)
+            return []
         failpoint("launch.resolved")
     with stage.engine.begin() as connection:
-        cluster_id = launches.expand(connection, gid)
+        clusters = launches.expand(connection, gid)
         failpoint("launch.expanding")
-    if cluster_id is not None:
-        failpoint("launch.expanded")
-        LAUNCHES.labels("expanded").inc()
-        log.info("launch expanded", gid=str(gid), cluster=cluster_id)
-    return cluster_id
+    if clusters is None:
+        return []
+    failpoint("launch.expanded")
+    LAUNCHES.labels("expanded").inc()
+    log.info("launch expanded", gid=str(gid), clusters=clusters)
+    return clusters
+
+
+def _freeze(stage: Launching, request: launches.Request, frozen: launches.Frozen) -> None:
+    with stage.engine.begin() as connection:
+        if request.media_ids is None:
+            jobs = count(len(frozen.media_ids), frozen.files_per_job)
+            launches.check_room(launches.OwnCursor(connection), request.project, request.gid, jobs)
+        launches.freeze(connection, request.gid, frozen)
 
 
 def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
     with Session(stage.engine, expire_on_commit=False) as session:
         algorithm = registry.algorithm_of(session, request.project, request.algorithm_name)
-        cluster_id = algorithm.cluster_id or registry.default_cluster(session)
-        cluster = registry.cluster(session, cluster_id)
+        clusters = registry.clusters_of(session, algorithm)
         session.commit()
     parameters = _parameters(algorithm, request)
-    _check_manifest(algorithm, cluster)
+    _check_manifest(algorithm, clusters)
     media_ids = _media(stage, request)
     if not media_ids:
         raise InvalidRequest(
@@ -105,13 +126,16 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
         raise NotFound(f"algorithm {algorithm.name!r} has no id")
     return launches.Frozen(
         algorithm_id=algorithm.id,
-        cluster_id=cluster_id,
+        cluster_ids=[] if algorithm.cluster_labels else [cluster.id or 0 for cluster in clusters],
+        cluster_labels=algorithm.cluster_labels,
         manifest=algorithm.manifest,
         parameters=parameters,
         files_per_job=files_per_job,
         media_ids=media_ids,
         max_attempts=algorithm.max_attempts,
         retry_backoff=algorithm.retry_backoff,
+        pending_deadline=algorithm.pending_deadline,
+        run_deadline=algorithm.run_deadline,
     )
 
 
@@ -121,10 +145,10 @@ def _parameters(algorithm: Algorithm, request: launches.Request) -> list[tuple[s
     return manifest.merge_parameters(own, extra)
 
 
-def _check_manifest(algorithm: Algorithm, cluster: Cluster) -> None:
-    """Again, at launch: the cluster's policy may differ from the one at registration."""
+def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster]) -> None:
+    """Again, at launch: a cluster's policy may differ from the one at registration. It must do for each that may take a job."""
     try:
-        manifest.check(algorithm.manifest, token_in_clear=cluster.token_in_clear)
+        manifest.check(algorithm.manifest, token_in_clear=all(cluster.token_in_clear for cluster in clusters))
     except ManifestError as error:
         raise InvalidRequest(f"algorithm {algorithm.name!r}: {error}") from error
 

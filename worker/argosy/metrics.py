@@ -28,6 +28,22 @@ QUEUE_OLDEST = Gauge(
     "argosy_queue_oldest_age_seconds", "Age of the oldest queued job of a cluster.", ["cluster"],
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
+CAPACITY = Gauge(
+    "argosy_cluster_capacity", "Unfinished workflows that a cluster is given at present: max_active, or less while it is paced.",
+    ["cluster"], multiprocess_mode="livemostrecent",
+)  # fmt: skip
+ACTIVE = Gauge(
+    "argosy_cluster_active", "Unfinished workflows of a cluster, those being created included.", ["cluster"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+BREAKER_OPEN = Gauge(
+    "argosy_cluster_breaker_open", "1 while a cluster is left alone because it failed or asked for it.", ["cluster"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
+PAUSED = Gauge(
+    "argosy_cluster_paused", "1 while nothing new is submitted to a cluster because somebody paused it.", ["cluster"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
 SUBMIT_SECONDS = Histogram(
     "argosy_submit_seconds", "From the first bytes of a create to its answer.", ["cluster"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),

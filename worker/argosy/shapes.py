@@ -24,6 +24,9 @@ def _no_nul(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_no_nul)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Labels = dict[Name, Annotated[Text, Field(max_length=200)]]
+Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
+Limit = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class In(BaseModel):
@@ -43,7 +46,7 @@ class LaunchRequest(In):
     """A launch, as the Dramatiq message on queue `launch` carries it (version 1).
 
     `media_ids` or `media_query`, or neither for all media of the project. `token_sealed` is the user's API token in a libsodium sealed
-    box to the workers' public key, base64.
+    box to the workers' public key, base64. `priority` orders a user's own jobs, higher first; it takes nothing from other tenants.
     """
 
     version: Literal[1] = 1
@@ -57,6 +60,7 @@ class LaunchRequest(In):
     success_email_spec: dict[str, Any] | None = None
     failure_email_spec: dict[str, Any] | None = None
     token_sealed: str | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
     @field_validator("gid")
     @classmethod
@@ -143,8 +147,12 @@ class CancelShape(BaseModel):
 class AlgorithmSpec(In):
     """What registers an algorithm; `cluster` is a JobCluster's id, null for the default one.
 
+    Instead of one cluster, `clusters` lists several, or `cluster_labels` says what they must carry: then the healthy one with the largest
+    part of its slots free takes the next job.
+
     A job that ends `Error` or `Lost` is tried again by itself until it has had `max_attempts`, first after `retry_backoff` seconds, then
-    after twice as long each time.
+    after twice as long each time. A job whose first pod has not run after `pending_deadline` seconds, or that runs longer than
+    `run_deadline` from then on, is ended.
     """
 
     name: Name
@@ -158,16 +166,32 @@ class AlgorithmSpec(In):
     parameters: list[Parameter] = []
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
     retry_backoff: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    clusters: list[int] = []
+    cluster_labels: Labels = {}
+    pending_deadline: Deadline = None
+    run_deadline: Deadline = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if sum((self.cluster is not None, bool(self.clusters), bool(self.cluster_labels))) > 1:
+            raise ValueError("give one of cluster, clusters and cluster_labels")
+        return self
 
 
 class AlgorithmShape(AlgorithmSpec):
-    """A registered algorithm."""
+    """A registered algorithm; `paused_at` where nothing of it is submitted at present."""
 
     id: int
+    paused_at: datetime | None
+    paused_reason: str
 
 
 class ClusterSpec(In):
-    """What registers a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again."""
+    """What registers a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
+
+    `max_active` bounds its unfinished workflows, `project_max_active` those of each project; the deadlines cap the algorithms'. With `pace`
+    it is given as many as it keeps up with, below that bound.
+    """
 
     name: Name
     host: Annotated[Text, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")] | None = None
@@ -180,7 +204,12 @@ class ClusterSpec(In):
     default: bool = False
     finalizer: bool = True
     token_in_clear: bool = False
-    max_active: Annotated[int, Field(ge=0, le=100_000)] = 500
+    max_active: Limit = 500
+    project_max_active: Limit | None = None
+    pending_deadline: Deadline = None
+    run_deadline: Deadline = None
+    pace: bool = True
+    labels: Labels = {}
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -192,7 +221,11 @@ class ClusterSpec(In):
 
 
 class ClusterShape(BaseModel):
-    """A registered JobCluster, its token left out."""
+    """A registered JobCluster, its token left out.
+
+    `window` is how many unfinished workflows its pace allows at present; null where it was never measured. Until `open_until` it is left
+    alone, because of `open_reason`.
+    """
 
     id: int
     name: str
@@ -206,9 +239,37 @@ class ClusterShape(BaseModel):
     finalizer: bool
     token_in_clear: bool
     max_active: int
+    project_max_active: int | None
+    pending_deadline: float | None
+    run_deadline: float | None
+    pace: bool
+    window: int | None
+    labels: dict[str, str]
+    paused_at: datetime | None
+    paused_reason: str
+    open_until: datetime | None
+    open_reason: str
     health: str
     health_message: str
     health_since: datetime
     as_of: datetime | None
     kubernetes_version: str
     argo_version: str
+
+
+class ProjectSpec(In):
+    """How a project is treated: its part of the slots relative to others', and the most queued jobs that it may have."""
+
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    max_queued: Annotated[int, Field(ge=0)] | None = None
+
+
+class ProjectShape(ProjectSpec):
+    """A project as argosy treats it, its own limits by cluster name, and what it has there: unfinished workflows and queued jobs."""
+
+    id: int
+    max_active: dict[str, int]
+    active: int
+    queued: int
+    paused_at: datetime | None
+    paused_reason: str

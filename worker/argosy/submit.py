@@ -9,6 +9,10 @@ record around each create ran at two thirds of the speed). What keeps it to one 
   is ours; taken and then gone means that it existed;
 - what is created is rendered from the frozen launch alone, and its digest is stored with the claim.
 
+A cluster that asks to be left alone, or fails, is left alone by all workers (store/pacing.py); an unclear create backs off alone, and only
+where several tenants' creates are unclear, or many in a row, the cluster is taken for failed: one tenant's workflow that the cluster chokes
+on must not stop the others (design §5.7).
+
 A database that blinks ends no create under way: nothing new is claimed, and what was created is recorded when it is back, for as long as
 the claim lasts; after that the next claimer finds the taken name (faults.md §2, rows 5 and 19). A worker that is told to stop claims
 nothing more, hands back what it has not sent, and records the rest within one request's time-out.
@@ -16,7 +20,8 @@ nothing more, hands back what it has not sent, and records the rest within one r
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -28,22 +33,28 @@ from sqlalchemy.exc import OperationalError
 
 from argosy import crypto, manifest
 from argosy.access import Clusters, Reached
-from argosy.errors import ArgosyError, Conflict, NotConfigured, SealBroken
+from argosy.errors import ArgosyError, Conflict, NotConfigured, NotFound, SealBroken
 from argosy.failpoints import failpoint
 from argosy.kube import answers
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.manifest import LaunchFrame, Rendered, Renderer
-from argosy.metrics import QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
+from argosy.metrics import LOOP_ERRORS, QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.settings import Settings
-from argosy.store import launches, queue, secrets
+from argosy.store import claims, launches, pacing, queue, secrets
 from argosy.store.tables import Cluster
 
 _MARGIN = 1.0
 """Seconds that a request ends before its lease does."""
 
 _DOWN = 5.0
-"""Seconds that a job waits when its cluster is away, or refuses it while an earlier create is unclear."""
+"""Seconds that a job waits which its cluster refuses while an earlier create is unclear."""
+
+_FAILING_TENANTS = 3
+"""Tenants whose creates were unclear since the last clear answer, from which on the cluster is taken for failed."""
+
+_FAILING_CREATES = 16
+"""Unclear creates in a row, of whomever, from which on it is."""
 
 _LONGEST_WAIT = 60.0
 """Seconds that a cluster may ask to be left alone before it is tried again all the same."""
@@ -71,8 +82,9 @@ log = structlog.stdlib.get_logger(__name__)
 class Claimed:
     """A job in this worker's hands until `deadline` (monotonic seconds)."""
 
-    waiting: queue.Waiting
+    waiting: claims.Waiting
     renderer: Renderer
+    rendered: Rendered
     deadline: float
 
     def key(self) -> tuple[UUID, int, int]:
@@ -82,13 +94,16 @@ class Claimed:
 
 @dataclass
 class _Run:
-    """One pass over one cluster's queue. `hold` is set when the cluster asks to be left alone."""
+    """One pass over one cluster's queue. `hold` is set, in seconds, when the cluster is to be left alone; `probe` where it had failed and
+    one job is to show whether it still does."""
 
     reached: Reached
     claimed: asyncio.Queue[Claimed | None]
     outcomes: asyncio.Queue[queue.Outcome | None] = field(default_factory=asyncio.Queue)
     hold: float | None = None
     why: str = ""
+    probe: bool = False
+    again: bool = False
     secrets: dict[UUID, asyncio.Lock] = field(default_factory=dict)
     secrets_made: set[UUID] = field(default_factory=set)
 
@@ -112,23 +127,42 @@ class Submitter:
         self._engine, self._settings, self._clusters = engine, settings, clusters
         self._installation, self._worker = installation, worker
         self._running: dict[int, bool] = {}
-        self._held_until: dict[int, float] = {}
+        self._unclear: dict[int, Counter[int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
+
+    def start(self, cluster_id: int) -> None:
+        """Run in a task of its own, so that a cluster that hangs takes no thread from the others. A run that fails is logged, counted and
+        survived: housekeeping sends another wake-up."""
+        task = asyncio.get_running_loop().create_task(self._survive(cluster_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drained(self) -> None:
+        """Wait for the runs that were started; after `stop` that takes one request's time-out at most."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _survive(self, cluster_id: int) -> None:
+        try:
+            await self.run(cluster_id)
+        except NotFound as error:
+            log.info("nothing submitted", reason=str(error))
+        except Exception:
+            LOOP_ERRORS.labels("submit").inc()
+            log.exception("run of a cluster's queue failed", cluster=cluster_id)
 
     async def run(self, cluster_id: int) -> None:
         """Submit what is queued on a cluster until its queue or its slots are used up.
 
-        A wake-up that finds a run of this process under way makes it go round once more; one that comes while the cluster wants to be
-        left alone does nothing, housekeeping sends another.
+        A wake-up that finds a run of this process under way makes it go round once more; one that comes while the cluster is to be left
+        alone does nothing, housekeeping sends another.
 
         Raises:
             NotFound: The cluster was removed.
         """
         if cluster_id in self._running:
             self._running[cluster_id] = True
-            return
-        if time.monotonic() < self._held_until.get(cluster_id, 0.0):
             return
         self._running[cluster_id] = True
         try:
@@ -155,9 +189,8 @@ class Submitter:
             await asyncio.gather(*workers)
             await run.outcomes.put(None)
             await recorder
-        if run.hold is not None:
-            self._held_until[cluster_id] = time.monotonic() + run.hold
-            self._running[cluster_id] = False
+        if run.again:
+            self._running[cluster_id] = True
 
     async def _claim(self, run: _Run) -> None:
         """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
@@ -169,30 +202,32 @@ class Submitter:
                 log.warning("database away, nothing claimed", cluster=run.name, reason=str(error.orig))
                 return
             failpoint("submit.claimed")
-            if not claimed:
-                return
+            taken, made = claimed
+            run.probe = taken.probe
             deadline = before + self._settings.claim_lease - _MARGIN
-            for waiting, renderer in claimed:
+            for waiting in taken.jobs:
                 QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
-                await run.claimed.put(Claimed(waiting, renderer, deadline))
+                await run.claimed.put(Claimed(waiting, *made[waiting.uid], deadline))
+            if run.probe or not (taken.jobs or taken.rejected):
+                return
 
-    def _claim_batch(self, cluster: Cluster) -> list[tuple[queue.Waiting, Renderer]]:
+    def _claim_batch(self, cluster: Cluster) -> tuple[claims.Claims, dict[UUID, tuple[Renderer, Rendered]]]:
         assert cluster.id is not None  # noqa: S101 -- it was read from the database
         with self._engine.begin() as database:
-            renderers: dict[UUID, Renderer] = {}
+            made: dict[UUID, tuple[Renderer, Rendered]] = {}
 
-            def render(waiting: queue.Waiting) -> queue.Rendering | str:
+            def render(waiting: claims.Waiting) -> claims.Rendering | str:
                 try:
                     renderer = self._renderer(database, waiting.gid, cluster)
                 except NotConfigured:
                     raise
                 except ArgosyError as error:
                     return str(error)
-                renderers[waiting.uid] = renderer
                 rendered = renderer.render(waiting.uid, waiting.number, waiting.media_ids)
-                return queue.Rendering(rendered.name, rendered.digest)
+                made[waiting.uid] = renderer, rendered
+                return claims.Rendering(rendered.name, rendered.digest)
 
-            claimed = queue.claim(
+            claimed = claims.claim(
                 database,
                 cluster.id,
                 self._worker,
@@ -202,7 +237,7 @@ class Submitter:
                 render,
             )
             failpoint("submit.claiming")
-            return [(waiting, renderers[waiting.uid]) for waiting in claimed]
+            return claimed, made
 
     def _renderer(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
         assert cluster.id is not None  # noqa: S101 -- it was read from the database
@@ -245,12 +280,48 @@ class Submitter:
                 outcome = await self._create(run, workflows, job)
             SUBMITTED.labels(run.name, type(outcome).__name__.lower()).inc()
             await run.outcomes.put(outcome)
+            await self._judge(run, job, outcome)
+
+    async def _judge(self, run: _Run, job: Claimed, outcome: queue.Outcome) -> None:
+        """What an outcome says about the cluster."""
+        cluster_id = run.reached.cluster.id or 0
+        match outcome:
+            case queue.Created() | queue.Ended():
+                self._unclear.pop(cluster_id, None)
+                if run.probe:
+                    run.again = await self._note(run, pacing.close, cluster_id)
+            case queue.Unresolved() if run.hold is None and outcome.unclear:
+                unclear = self._unclear.setdefault(cluster_id, Counter())
+                unclear[job.waiting.project] += 1
+                if run.probe or len(unclear) >= _FAILING_TENANTS or unclear.total() >= _FAILING_CREATES:
+                    self._unclear.pop(cluster_id)
+                    await self._hold(run, f"creates get no clear answer: {outcome.reason}", None)
+                else:
+                    await self._note(run, pacing.slow, cluster_id)
+
+    async def _hold(self, run: _Run, why: str, seconds: float | None) -> None:
+        """Have all workers leave the cluster alone: for so long, or, where it failed, until a probe is answered."""
+        if run.hold is None:
+            run.hold, run.why = _DOWN if seconds is None else seconds, why
+            log.warning("cluster is left alone", cluster=run.name, reason=why)
+            await self._note(run, pacing.hold, run.reached.cluster.id or 0, why, seconds)
+
+    async def _note(self, run: _Run, write: Callable[..., None], *what: object) -> bool:
+        def commit() -> None:
+            with self._engine.begin() as database:
+                write(database, *what)
+
+        try:
+            await asyncio.to_thread(commit)
+        except OperationalError as error:
+            log.warning("database away, how the cluster is was not noted", cluster=run.name, reason=str(error.orig))
+            return False
+        return True
 
     async def _create(self, run: _Run, workflows: Workflows, job: Claimed) -> queue.Outcome:
         """One try. The next one is another claim's, which looks at the row again: what the tracker has seen in the meantime, and what was
         then removed from the cluster, is never created a second time."""
-        waiting = job.waiting
-        rendered = job.renderer.render(waiting.uid, waiting.number, waiting.media_ids)
+        waiting, rendered = job.waiting, job.rendered
         body = rendered.terminated() if waiting.cancel_requested else rendered.body
         try:
             if job.renderer.uses_secret:
@@ -266,13 +337,15 @@ class Submitter:
         except answers.NameTaken:
             return await self._adopt(workflows, job, rendered)
         except answers.Unclear as error:
-            return queue.Unresolved(*job.key(), str(error), min(2.0 ** min(waiting.tries, 4), _LONGEST_AGAIN))
+            wait = min(2.0 ** min(waiting.tries, 4), _LONGEST_AGAIN)
+            return queue.Unresolved(*job.key(), str(error), wait, unclear=True)
         except answers.Wait as error:
-            run.hold, run.why = min(error.retry_after or 1.0, _LONGEST_WAIT), f"the cluster asks to wait: {error}"
-            return _back(job, run.why, run.hold)
+            seconds = min(error.retry_after or 1.0, _LONGEST_WAIT)
+            await self._hold(run, f"the cluster asks to wait: {error}", seconds)
+            return _back(job, run.why, seconds)
         except answers.ClusterDown as error:
-            run.hold, run.why = _DOWN, f"cluster {error.health}: {error}"
-            return _back(job, run.why, run.hold)
+            await self._hold(run, f"cluster {error.health}: {error}", None)
+            return _back(job, run.why, _DOWN)
         except Conflict as error:
             return _back(job, str(error), _DOWN)
         except (answers.KubeError, SealBroken) as error:

@@ -13,6 +13,7 @@ cluster, and readiness fails until it runs again (row 23).
 
 import asyncio
 import time
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -29,11 +30,14 @@ from argosy.kube.status import Sighting
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
 from argosy.states import FINAL
-from argosy.store import leases, tracking
+from argosy.store import leases, pacing, tracking
 from argosy.verdicts import Verdict, decide
 
 FLUSH = 0.2
 """Seconds for which changes are collected into one transaction."""
+
+_LISTED = 10_000
+"""Nodes that a list may leave in memory before they are written, however large the cluster."""
 
 _CONTACT = 2.0
 """Seconds between two notes of the last contact, and between two looks for jobs that are to be cancelled."""
@@ -80,7 +84,7 @@ class ClusterTracker:
         self._buffer: dict[str, tuple[Sighting, float]] = {}
         self._arrived = asyncio.Event()
         self._flushing = asyncio.Lock()
-        self._written: dict[str, dict[str, int]] = {}
+        self._written: dict[str, array[int]] = {}
         self._debts = Debts(self._workflows, tracked.name, lambda: self._up)
         self._later: dict[str, Sighting] = {}
         self._strangers: set[str] = set()
@@ -139,19 +143,26 @@ class ClusterTracker:
     async def _list(self) -> None:
         expected = await asyncio.to_thread(self._expected)
         seen: set[str] = set()
+        unwritten = 0
         page = await self._workflows.page(self._selector)
         version = page.resource_version
         while True:
             self._pulse = time.monotonic()
             for workflow in page.items:
                 seen.add(workflow["metadata"]["uid"])
-                self._notice(workflow, gone=False)
+                unwritten += self._notice(workflow, gone=False)
+                await asyncio.sleep(0)  # or leases would not be renewed while a page of large ones is read
+                if unwritten > _LISTED:
+                    await self._flush()
+                    unwritten = 0
+            page.items.clear()
             if not page.continue_:
                 break
             page = await self._workflows.page(self._selector, page.continue_)
         failpoint("track.listed")
         await self._flush()
         self._strangers &= seen
+        self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
         missing = [row for row in expected if row.k8s_uid not in seen]
         if missing:
             await asyncio.to_thread(self._absent, missing)
@@ -170,15 +181,17 @@ class ClusterTracker:
                 self._version = event.object["metadata"]["resourceVersion"]
                 self._contact = self._pulse = time.monotonic()
 
-    def _notice(self, workflow: status.Object, gone: bool) -> None:
+    def _notice(self, workflow: status.Object, gone: bool) -> int:
+        """Have it written soon; the number of its nodes."""
         try:
             sighting = status.read(workflow, gone)
         except status.Unreadable as error:
             UNREADABLE.labels(self._tracked.name).inc()
             log.error("workflow not readable", cluster=self._tracked.name, reason=str(error))
-            return
+            return 0
         self._buffer[sighting.k8s_uid] = (sighting, time.monotonic())
         self._arrived.set()
+        return len(sighting.nodes or ())
 
     async def _write(self) -> None:
         while True:
@@ -247,7 +260,7 @@ class ClusterTracker:
         verdicts: list[tuple[Sighting, Verdict]] = []
         changes: list[tracking.Change] = []
         nodes: list[tracking.NodeRow] = []
-        written: dict[str, dict[str, int]] = {}
+        written: dict[str, array[int]] = {}
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             keys = [(seen.uid, seen.attempt) for seen in sightings if seen.uid and seen.attempt]
@@ -270,28 +283,29 @@ class ClusterTracker:
                 self._written.pop(seen.k8s_uid, None)
         return verdicts
 
-    def _changed_nodes(self, row: tracking.Known, seen: Sighting, out: list[tracking.NodeRow]) -> dict[str, int]:
-        """Append the nodes that this tracker has not written in this state before; the fingerprints of all."""
-        before = self._written.get(seen.k8s_uid, {})
-        after = dict(before)
-        for node in seen.nodes or ():
-            after[node.node_id] = hash(node)
-            if before.get(node.node_id) != after[node.node_id]:
-                out.append(tracking.NodeRow(row.uid, row.number, **vars(node)))
+    def _changed_nodes(self, row: tracking.Known, seen: Sighting, out: list[tracking.NodeRow]) -> "array[int]":
+        """Append the nodes that this tracker has not written as they are; the fingerprints of all, a word each for thousands of them."""
+        known = self._written.get(seen.k8s_uid, array("q"))
+        if seen.nodes is None:
+            return known
+        before, after = frozenset(known), array("q", map(hash, seen.nodes))
+        for node, fingerprint in zip(seen.nodes, after, strict=True):
+            if fingerprint not in before:
+                out.append(tracking.NodeRow(row.uid, row.number, **node._asdict()))
         return after
 
     async def _keep(self) -> None:
-        """Every two seconds: note the contact, find what is to be cancelled, and whose name need not be taken any longer."""
+        """Every two seconds: note the contact, resize the window, find what is to be ended, and whose name need not be taken any longer."""
         while True:
             await asyncio.sleep(_CONTACT)
             try:
-                cancelling = await asyncio.to_thread(self._note_contact)
+                ending = await asyncio.to_thread(self._note_contact)
                 quiet = await asyncio.to_thread(self._quiet, list(self._later.values()))
             except OperationalError as error:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
                 continue
             if self._up:
-                self._debts.cancel(cancelling)
+                self._debts.cancel(ending)
             for seen in quiet:
                 self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers)
                 self._later.pop(seen.k8s_uid, None)
@@ -343,7 +357,10 @@ class ClusterTracker:
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.contact(database, self._tracked.cluster_id, ago)
-            return tracking.cancelling(database, self._tracked.cluster_id)
+            pacing.adapt(database, self._tracked.cluster_id)
+            if late := tracking.overdue(database, self._tracked.cluster_id):
+                log.warning("deadlines have passed", cluster=self._tracked.name, count=late)
+            return tracking.ending(database, self._tracked.cluster_id)
 
 
 def _raise(ended: asyncio.Task[None]) -> NoReturn:

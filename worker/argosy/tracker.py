@@ -1,9 +1,10 @@
 """The tracker process: one event loop for all clusters whose lease it holds, and housekeeping.
 
-A cluster belongs to one tracker at a time, by lease. Leases are renewed by a task of their own that does nothing else, so that a slow
-list or a large flush cannot lose one; a tracker that was stopped and wakes up finds its epoch gone and writes nothing. The tracker also
-LISTENs for launches that an API server committed without knowing Redis. It is ready while everything that it holds shows signs of life:
-a watch that died silently looks like a cluster where nothing happens (faults.md §2, row 23).
+A cluster belongs to one tracker at a time, by lease. Each takes its share, as many as there are clusters for each tracker that is alive;
+what it holds beyond that, because another one has started, it gives back. Leases are renewed by a task of their own that does nothing
+else, so that a slow list or a large flush cannot lose one; a tracker that was stopped and wakes up finds its epoch gone and writes
+nothing. The tracker also LISTENs for launches that an API server committed without knowing Redis. It is ready while everything that it
+holds shows signs of life: a watch that died silently looks like a cluster where nothing happens (faults.md §2, row 23).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import ceil
 from uuid import UUID, uuid4
 
 import psycopg
@@ -36,6 +38,7 @@ from argosy.wakeups import WakeUps
 log = structlog.stdlib.get_logger(__name__)
 
 _HOUSEKEEPING = "housekeeping"
+_TRACKERS = "tracker"
 
 _PAUSE = 5.0
 """Seconds until a cluster that cannot be worked with (its token cannot be opened, it was removed) is tried again."""
@@ -112,16 +115,21 @@ class Tracker:
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
-        """Take or renew the lease of every registered cluster: (epoch, credential version) of those that this tracker holds."""
+        """Renew or take the leases of this tracker's share of the clusters, and give back what is over it: (epoch, credential version)
+        of those that it holds."""
+        seconds = self._settings.tracker_lease
         with Session(self._engine) as session:
-            clusters = registry.clusters(session)
-            epochs = {}
-            for cluster in clusters:
-                epoch = leases.acquire(
-                    session.connection(), _lease(cluster.id or 0), self._holder, self._settings.tracker_lease
-                )
-                if epoch is not None:
-                    epochs[cluster.id or 0] = (epoch, cluster.credential_version)
+            clusters, connection = registry.clusters(session), session.connection()
+            share = ceil(len(clusters) / leases.present(connection, _TRACKERS, self._holder, seconds))
+            epochs: dict[int, tuple[int, int]] = {}
+            for cluster in sorted(clusters, key=lambda cluster: (cluster.id not in self._held, cluster.id)):
+                cluster_id = cluster.id or 0
+                if len(epochs) < share:
+                    epoch = leases.acquire(connection, _lease(cluster_id), self._holder, seconds)
+                    if epoch is not None:
+                        epochs[cluster_id] = (epoch, cluster.credential_version)
+                elif cluster_id in self._held:
+                    leases.release(connection, _lease(cluster_id), self._holder)
             session.commit()
         return epochs
 
@@ -239,6 +247,7 @@ class Tracker:
             for cluster_id in self._held:
                 leases.release(connection, _lease(cluster_id), self._holder)
             leases.release(connection, _HOUSEKEEPING, self._holder)
+            leases.release(connection, f"{_TRACKERS}/{self._holder}", self._holder)
 
 
 def _lease(cluster_id: int) -> str:

@@ -78,12 +78,27 @@ def _target(known: tracking.Known, seen: Sighting) -> State | None:
 
 def _change(known: tracking.Known, seen: Sighting, state: State) -> tracking.Change | None:
     message = seen.message or seen.note
+    began = known.began or _began(seen)
+    if known.overdue and state in FINAL:
+        message = known.overdue
     if state is State.DELETED:
         message = "its workflow was deleted on the cluster" + (f" ({message})" if message else "")
     if known.state in FINAL and state == known.state:
         return None
-    if (state, seen.k8s_uid, message, seen.progress) == (known.state, known.k8s_uid, known.message, known.progress):
+    now = (state, seen.k8s_uid, message, seen.progress, began)
+    if now == (known.state, known.k8s_uid, known.message, known.progress, known.began):
         return None
     return tracking.Change(
-        known.uid, known.number, state, seen.k8s_uid, message, seen.progress, seen.started_at, seen.finished_at
+        known.uid, known.number, state, seen.k8s_uid, message, seen.progress, seen.started_at, seen.finished_at, began
     )
+
+
+def _began(seen: Sighting) -> bool:
+    """Whether anything of it has run: a workflow says Running as soon as Argo has looked at it, also when no image can be pulled."""
+    if seen.nodes is None:
+        return seen.phase == "Running"
+    return any(node.type in _LEAVES and node.phase not in _NOT_BEGUN for node in seen.nodes)
+
+
+_LEAVES = {"Pod", "Container", "HTTP", "Plugin", "Suspend"}
+_NOT_BEGUN = {"", "Pending", "Omitted", "Skipped"}

@@ -25,9 +25,12 @@ LAUNCH, EXPAND, SUBMIT = "launch", "expand", "submit"
 QUEUES = (LAUNCH, EXPAND, SUBMIT)
 """One queue per actor of the same name: a flood of launches must not delay submits."""
 
-_MAINTENANCE_CHANCE = 20_000
-"""In a million commands. An idle consumer polls about once a second: dead workers' messages come back in a minute or two; for what they
-stand for, housekeeping is faster."""
+_IDLE = 200
+"""Milliseconds between two looks of an idle consumer at most; a launch on an idle system waits for two of them."""
+
+_MAINTENANCE_CHANCE = 4_000
+"""In a million commands. An idle consumer polls about five times a second: dead workers' messages come back in a minute or two;
+for what they stand for, housekeeping is faster."""
 
 _HEARTBEAT = 30_000
 """Milliseconds after which a silent worker's messages are given to others. A live one that was only slow does no harm: actors are
@@ -80,6 +83,9 @@ class Broker(RedisBroker):
 
 
 class _Consumer(_RedisConsumer):
+    def __init__(self, broker: Any, queue_name: str, prefetch: int, timeout: int) -> None:
+        super().__init__(broker, queue_name, prefetch, min(timeout, _IDLE))  # type: ignore[no-untyped-call]
+
     def __next__(self) -> Any:
         while True:
             try:

@@ -30,7 +30,24 @@ Manifest = Annotated[
     Path, typer.Argument(help="Argo Workflow manifest in YAML; - reads standard input.", metavar="FILE")
 ]
 Description = Annotated[str | None, typer.Option(help="What it does, for people.")]
-ClusterName = Annotated[str | None, typer.Option("--cluster", help="Cluster to run on; default: the default one.")]
+ClusterNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster",
+        help="Cluster to run on; repeatable: whichever has most free. Default: the default one.",
+        metavar="NAME",
+    ),
+]
+ClusterLabels = Annotated[
+    list[str] | None,
+    typer.Option("--cluster-label", help="NAME=VALUE of the clusters to run on instead; repeatable: all of them."),
+]
+PendingDeadline = Annotated[
+    float | None, typer.Option(help="Seconds after which a job without a running pod is ended; 0 for none.", min=0)
+]
+RunDeadline = Annotated[
+    float | None, typer.Option(help="Seconds that a job may run from its first pod on; 0 for none.", min=0)
+]
 Categories = Annotated[list[str] | None, typer.Option("--category", help="Category to list it under; repeatable.")]
 Parameters = Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE that workflows receive; repeatable.")]
 
@@ -51,11 +68,14 @@ def register(
     user: Annotated[int, typer.Option(help="Id of the user who registers it.")],
     files_per_job: Annotated[int, typer.Option(help="Media that one job takes.")],
     description: Description = None,
-    cluster: ClusterName = None,
+    cluster: ClusterNames = None,
+    cluster_label: ClusterLabels = None,
     category: Categories = None,
     param: Parameters = None,
     max_attempts: MaxAttempts = None,
     retry_backoff: RetryBackoff = None,
+    pending_deadline: PendingDeadline = None,
+    run_deadline: RunDeadline = None,
 ) -> None:
     """Register an algorithm, so that it can be launched by name."""
     fields = {
@@ -67,9 +87,11 @@ def register(
         "description": description or "",
         "categories": category or [],
         "parameters": arguments.parameters(param or []),
-    } | _retries(max_attempts, retry_backoff)
+    }
+    fields |= _retries(max_attempts, retry_backoff) | _deadlines(pending_deadline, run_deadline)
+    arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None)
     with client() as opened:
-        made = opened.register_algorithm(**fields, cluster=_cluster_id(opened, cluster))
+        made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
     output.note(
         f"algorithm {made.name} is registered; run it: "
         f"argosy launch {made.name} --project {made.project} --user {made.user} --media 1,2,5-9"
@@ -85,7 +107,8 @@ def update(
     user: Annotated[int | None, typer.Option(help="Id of the user it belongs to.")] = None,
     files_per_job: Annotated[int | None, typer.Option(help="Media that one job takes.")] = None,
     description: Description = None,
-    cluster: ClusterName = None,
+    cluster: ClusterNames = None,
+    cluster_label: ClusterLabels = None,
     default_cluster: Annotated[
         bool, typer.Option("--default-cluster", help="Run on whichever cluster is the default.")
     ] = False,
@@ -93,9 +116,11 @@ def update(
     param: Parameters = None,
     max_attempts: MaxAttempts = None,
     retry_backoff: RetryBackoff = None,
+    pending_deadline: PendingDeadline = None,
+    run_deadline: RunDeadline = None,
 ) -> None:
     """Change what is given and leave the rest; launches that exist keep what they were launched with."""
-    arguments.one_of(cluster=cluster, default_cluster=default_cluster)
+    arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None, default_cluster=default_cluster)
     given = {
         "name": new_name,
         "manifest": None if file is None else arguments.contents(file, "--file"),
@@ -107,12 +132,12 @@ def update(
         "parameters": arguments.parameters(param) if param else None,
     }
     fields: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
-    fields |= _retries(max_attempts, retry_backoff)
-    if not fields and cluster is None and not default_cluster:
+    fields |= _retries(max_attempts, retry_backoff) | _deadlines(pending_deadline, run_deadline)
+    if not fields and not cluster and not cluster_label and not default_cluster:
         raise UsageError("nothing to change; see: argosy algorithm update --help")
     with client() as opened:
-        if cluster is not None or default_cluster:
-            fields["cluster"] = _cluster_id(opened, cluster)
+        if cluster or cluster_label or default_cluster:
+            fields |= _placement(opened, cluster, cluster_label)
         changed = opened.update_algorithm(name, **fields)
     output.note(f"algorithm {changed.name} is changed")
 
@@ -139,6 +164,22 @@ def get(name: Name, output_format: Output = Format.TABLE) -> None:
         output.data(output.dump(found), output_format)
     else:
         output.show([found], output_format, columns=columns, name=lambda algorithm: algorithm.name)
+
+
+@app.command()
+def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown with the jobs that wait.")] = "") -> None:
+    """Submit nothing new of an algorithm; what runs goes on."""
+    with client() as opened:
+        opened.pause(algorithm=name, reason=reason)
+    output.note(f"algorithm {name} is paused; go on with: argosy algorithm resume {name}")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused algorithm go on."""
+    with client() as opened:
+        opened.resume(algorithm=name)
+    output.note(f"algorithm {name} goes on")
 
 
 @app.command()
@@ -174,8 +215,17 @@ def _retries(max_attempts: int | None, retry_backoff: float | None) -> dict[str,
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _cluster_id(opened: Client, name: str | None) -> int | None:
-    return None if name is None else opened.cluster(name).id
+def _deadlines(pending: float | None, run: float | None) -> dict[str, Any]:
+    given = {"pending_deadline": pending, "run_deadline": run}
+    return {name: value or None for name, value in given.items() if value is not None}
+
+
+def _placement(opened: Client, names: list[str] | None, labels: list[str] | None) -> dict[str, Any]:
+    """Where to run, as the client takes it."""
+    if labels:
+        return {"cluster_labels": arguments.labels(labels, "--cluster-label")}
+    ids = [opened.cluster(name).id for name in names or []]
+    return {"clusters": ids} if len(ids) > 1 else {"cluster": ids[0] if ids else None}
 
 
 def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
@@ -184,7 +234,8 @@ def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
         Column("NAME", lambda algorithm, _: algorithm.name),
         Column("PROJECT", lambda algorithm, _: str(algorithm.project)),
         Column("FILES-PER-JOB", lambda algorithm, _: str(algorithm.files_per_job)),
-        Column("CLUSTER", lambda algorithm, _: _cluster_name(names, algorithm.cluster)),
+        Column("CLUSTER", lambda algorithm, _: _clusters(names, algorithm)),
+        Column("PAUSED", lambda algorithm, _: plain(algorithm.paused_reason or "yes") if algorithm.paused_at else ""),
         Column("ID", lambda algorithm, _: str(algorithm.id), wide=True),
         Column("USER", lambda algorithm, _: str(algorithm.user), wide=True),
         Column("CATEGORIES", lambda algorithm, _: ",".join(algorithm.categories), wide=True),
@@ -193,8 +244,11 @@ def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
     ]
 
 
-def _cluster_name(names: dict[int, str], cluster: int | None) -> str:
-    return "(default)" if cluster is None else names.get(cluster, str(cluster))
+def _clusters(names: dict[int, str], algorithm: AlgorithmShape) -> str:
+    if algorithm.cluster_labels:
+        return ",".join(f"{name}={value}" for name, value in algorithm.cluster_labels.items())
+    ids = algorithm.clusters or ([] if algorithm.cluster is None else [algorithm.cluster])
+    return ",".join(names.get(cluster, str(cluster)) for cluster in ids) or "(default)"
 
 
 def _parameters(algorithm: AlgorithmShape) -> str:

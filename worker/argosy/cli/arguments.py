@@ -63,6 +63,21 @@ def parameters(pairs: Sequence[str]) -> list[dict[str, str]]:
     return found
 
 
+def labels(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """Labels from NAME=VALUE each.
+
+    Raises:
+        UsageError: One has no name or no `=`.
+    """
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{option} {pair!r}: write NAME=VALUE")
+        found[name] = value
+    return found
+
+
 def contents(file: Path, what: str) -> str:
     """A file's text; `-` is standard input.
 

@@ -15,6 +15,8 @@ from argosy.cli.session import client
 from argosy.cli.text import age, ago, plain
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from argosy.kube.check import Report
     from argosy.shapes import ClusterShape
 
@@ -37,6 +39,19 @@ TokenFile = Annotated[
     Path | None, typer.Option(help="File with a ServiceAccount token for it; - reads standard input.")
 ]
 Organization = Annotated[int | None, typer.Option(help="Id of the organization that owns it.")]
+ProjectMaxActive = Annotated[
+    int | None,
+    typer.Option(help="Most unfinished workflows of each project on it; see also: argosy project set.", min=0),
+]
+PendingDeadline = Annotated[
+    float | None, typer.Option(help="Seconds after which a workflow without a running pod is ended, at most.")
+]
+RunDeadline = Annotated[
+    float | None, typer.Option(help="Seconds that a workflow may take from its first pod on, at most.")
+]
+LabelOption = Annotated[
+    list[str] | None, typer.Option("--label", help="NAME=VALUE by which algorithms choose it; repeatable.")
+]
 Account = Annotated[str | None, typer.Option(help="ServiceAccount that workflows run as.")]
 
 
@@ -61,6 +76,13 @@ def add(
         bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
     ] = False,
     max_active: Annotated[int, typer.Option(help="Most unfinished workflows on it at a time.")] = 500,
+    project_max_active: ProjectMaxActive = None,
+    pending_deadline: PendingDeadline = None,
+    run_deadline: RunDeadline = None,
+    no_pace: Annotated[
+        bool, typer.Option("--no-pace", help="Give it --max-active at once, however fast its Argo is.")
+    ] = False,
+    label: LabelOption = None,
 ) -> None:
     """Register a cluster; without --token-file its token is read from ARGOSY_CLUSTER_TOKEN."""
     if (host is None) != in_cluster:
@@ -84,6 +106,11 @@ def add(
             finalizer=not no_finalizer,
             token_in_clear=token_in_clear,
             max_active=max_active,
+            project_max_active=project_max_active,
+            pending_deadline=pending_deadline,
+            run_deadline=run_deadline,
+            pace=not no_pace,
+            labels=arguments.labels(label or [], "--label"),
             **access,
         )
     output.note(f"cluster {added.name} is registered; see whether it can be worked with: argosy cluster check {name}")
@@ -106,8 +133,17 @@ def update(
         bool | None, typer.Option(help="Let manifests use the launch's token other than as a secret.")
     ] = None,
     max_active: Annotated[int | None, typer.Option(help="Most unfinished workflows on it at a time.")] = None,
+    project_max_active: ProjectMaxActive = None,
+    no_project_max_active: Annotated[
+        bool, typer.Option("--no-project-max-active", help="Take that limit away.")
+    ] = False,
+    pending_deadline: PendingDeadline = None,
+    run_deadline: RunDeadline = None,
+    no_deadlines: Annotated[bool, typer.Option("--no-deadlines", help="Take both deadlines away.")] = False,
+    pace: Annotated[bool | None, typer.Option(help="Give it only as many as its Argo keeps up with.")] = None,
+    label: LabelOption = None,
 ) -> None:
-    """Change what is given and leave the rest; a new --host needs the token anew."""
+    """Change what is given and leave the rest; a new --host needs the token anew, and --label replaces all labels."""
     given = {
         "name": new_name,
         "host": host,
@@ -119,8 +155,19 @@ def update(
         "finalizer": finalizer,
         "token_in_clear": token_in_clear,
         "max_active": max_active,
+        "project_max_active": project_max_active,
+        "pending_deadline": pending_deadline,
+        "run_deadline": run_deadline,
+        "pace": pace,
+        "labels": arguments.labels(label, "--label") if label else None,
     }
-    fields = {field: value for field, value in given.items() if value is not None} | _access(ca_file, token_file)
+    fields: dict[str, Any] = {field: value for field, value in given.items() if value is not None} | _access(
+        ca_file, token_file
+    )
+    if no_project_max_active:
+        fields["project_max_active"] = None
+    if no_deadlines:
+        fields |= {"pending_deadline": None, "run_deadline": None}
     if not fields:
         raise UsageError("nothing to change; see: argosy cluster update --help")
     with client() as opened:
@@ -162,6 +209,22 @@ def check(name: Name, output_format: Output = Format.TABLE) -> None:
         output.facts({"cluster": name} | _findings(report))
     if report.health != "ok":
         raise typer.Exit(1)
+
+
+@app.command()
+def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown with the jobs that wait.")] = "") -> None:
+    """Submit nothing new to a cluster, e.g. to drain it for maintenance; what runs there goes on."""
+    with client() as opened:
+        opened.pause(cluster=name, reason=reason)
+    output.note(f"cluster {name} is paused; go on with: argosy cluster resume {name}")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused cluster go on."""
+    with client() as opened:
+        opened.resume(cluster=name)
+    output.note(f"cluster {name} goes on")
 
 
 @app.command()
@@ -213,18 +276,28 @@ def _address(cluster: ClusterShape) -> str:
     return f"{cluster.host}:{cluster.port}" if cluster.host is not None else "in-cluster"
 
 
+def _message(cluster: ClusterShape, now: datetime) -> str:
+    if cluster.health_message:
+        return cluster.health_message
+    if cluster.paused_at is not None:
+        return cluster.paused_reason
+    return cluster.open_reason if cluster.open_until is not None and cluster.open_until > now else ""
+
+
 _COLUMNS: list[Column[ClusterShape]] = [
     Column("NAME", lambda cluster, _: cluster.name),
     Column("ADDRESS", lambda cluster, _: _address(cluster)),
     Column("NAMESPACE", lambda cluster, _: cluster.namespace),
     Column("DEFAULT", lambda cluster, _: "yes" if cluster.default else ""),
-    Column("HEALTH", lambda cluster, _: cluster.health),
+    Column("HEALTH", lambda cluster, _: cluster.health + (", paused" if cluster.paused_at else "")),
     Column("SINCE", lambda cluster, now: ago(cluster.health_since, now)),
     Column("ID", lambda cluster, _: str(cluster.id), wide=True),
     Column("ORGANIZATION", lambda cluster, _: str(cluster.organization or ""), wide=True),
     Column("MAX-ACTIVE", lambda cluster, _: str(cluster.max_active), wide=True),
+    Column("WINDOW", lambda cluster, _: str(cluster.window or "") if cluster.pace else "off", wide=True),
+    Column("LABELS", lambda cluster, _: ",".join(f"{k}={v}" for k, v in cluster.labels.items()), wide=True),
     Column("KUBERNETES", lambda cluster, _: cluster.kubernetes_version, wide=True),
     Column("ARGO", lambda cluster, _: cluster.argo_version, wide=True),
     Column("AS-OF", lambda cluster, now: age(cluster.as_of, now), wide=True),
-    Column("MESSAGE", lambda cluster, _: plain(cluster.health_message)),
+    Column("MESSAGE", lambda cluster, now: plain(_message(cluster, now))),
 ]

@@ -59,6 +59,9 @@ def launch(
     gid: Annotated[
         UUID | None, typer.Option(help="Version-1 UUID of the launch; launching the same one again changes nothing.")
     ] = None,
+    priority: Annotated[
+        int, typer.Option(help="Before (or, below 0, behind) the user's other jobs of the project.", min=-100, max=100)
+    ] = 0,
     wait: Annotated[float, typer.Option(help="Seconds to wait until it is cut into jobs.", min=0)] = 10,
     watch: Annotated[bool, typer.Option("--watch", help="Follow its jobs until all have ended.")] = False,
 ) -> None:
@@ -72,10 +75,12 @@ def launch(
         "token": None if token_file is None else arguments.secret(token_file, "--token-file"),
     }
     with client() as opened:
-        launched = opened.launch(algorithm, project=project, user=user, gid=gid, **request)
+        launched = opened.launch(algorithm, project=project, user=user, gid=gid, priority=priority, **request)
         typer.echo(str(launched.gid))
         if not launched.new:
             output.note("this launch was there already; nothing was added")
+        elif launched.position:
+            output.note(f"{launched.position} jobs of project {project} were queued before it")
         if watch:
             _watch_launch(opened, launched.gid)
         else:

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.errors import Conflict, InvalidRequest, NotFound
-from argosy.store import reading
+from argosy.store import placements, reading
 
 RETRIED = ("failed", "error", "lost", "deleted", "cancelled")
 """Ends that a retry of what failed goes for; `rejected` and `succeeded` only when everything is asked for."""
@@ -139,7 +139,7 @@ def _cancel_launches(connection: Connection, target: Target) -> None:
     connection.execute(
         text(
             "UPDATE argosy.launch SET state = 'cancelled', reason = 'cancelled before it was cut into jobs', "
-            "token_wiped = token_sealed IS NOT NULL, token_sealed = NULL "
+            "token_wiped = token_sealed IS NOT NULL, token_sealed = NULL, jobs = 0 "
             f"WHERE {'project = :project' if target.gid is None else 'gid = :gid'} "
             "AND state IN ('accepted', 'resolved')"
         ),
@@ -177,22 +177,23 @@ def retry(connection: Connection, target: Target, failed_only: bool, sealed: byt
     states = RETRIED if failed_only else (*RETRIED, "rejected", "succeeded")
     rows = connection.execute(
         text(
-            "SELECT j.uid, a.number, a.cluster_id, c.name AS cluster, c.removed_at IS NOT NULL AS removed "
+            f"SELECT j.uid, a.number, a.placement_id, c.name AS cluster, {_placeable()} AS placeable "
             "FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            f"JOIN argosy.cluster c ON c.id = a.cluster_id WHERE {_where(target)} AND a.state = ANY (:states) "
+            f"LEFT JOIN argosy.cluster c ON c.id = a.cluster_id WHERE {_where(target)} AND a.state = ANY (:states) "
             "ORDER BY j.ordinal FOR UPDATE OF a, j"
         ),
         vars(target) | {"states": list(states)},
     ).all()
-    removed = {row.cluster for row in rows if row.removed}
-    if removed:
-        raise Conflict(f"cluster {', '.join(sorted(removed))} was removed; launch the media anew, on another cluster")
+    if removed := {row.cluster or "that they may run on" for row in rows if not row.placeable}:
+        raise Conflict(
+            f"cluster {', '.join(sorted(removed))} was removed, and no other may take these jobs; launch the media anew"
+        )
     if not rows:
         return 0
     _renew_token(connection, target, sealed)
     _new_attempts(connection, [row.uid for row in rows], 0.0)
     connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid"), {"gid": target.gid})
-    for cluster_id in {row.cluster_id for row in rows}:
+    for cluster_id in placements.clusters(connection, list({row.placement_id for row in rows})):
         connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUE_CHANNEL, "id": str(cluster_id)})
     return len(rows)
 
@@ -209,8 +210,8 @@ def follow(connection: Connection) -> int:
         text(
             "SELECT a.uid, a.number, l.retry_backoff FROM argosy.attempt a "
             "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number JOIN argosy.launch l ON l.gid = a.gid "
-            "JOIN argosy.cluster c ON c.id = a.cluster_id WHERE a.retries_left > 0 AND a.state IN ('error', 'lost') "
-            "AND c.removed_at IS NULL AND NOT j.cancel_requested ORDER BY a.uid FOR UPDATE OF a, j SKIP LOCKED"
+            "WHERE a.retries_left > 0 AND a.state IN ('error', 'lost') "
+            f"AND {_placeable()} AND NOT j.cancel_requested ORDER BY a.uid FOR UPDATE OF a, j SKIP LOCKED"
         )
     ).all()
     by_wait: dict[float, list[UUID]] = {}
@@ -226,12 +227,14 @@ def _new_attempts(connection: Connection, uids: list[UUID], wait: float, manual:
     parameters: dict[str, Any] = {"uids": uids, "wait": wait, "manual": manual}
     connection.execute(
         text(
-            "INSERT INTO argosy.attempt (uid, number, gid, project, cluster_id, not_before, message, retries_left) "
-            "SELECT a.uid, a.number + 1, a.gid, a.project, a.cluster_id, clock_timestamp() + make_interval(secs => :wait), "
+            "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
+            "not_before, message, retries_left) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, a.algorithm_id, a.priority, "
+            f"a.placement_id, {placements.SOLE}, clock_timestamp() + make_interval(secs => :wait), "
             "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
             "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
             "FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            "JOIN argosy.launch l ON l.gid = j.gid WHERE j.uid = ANY (CAST(:uids AS uuid[])) ORDER BY j.gid, j.ordinal"
+            "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id "
+            "WHERE j.uid = ANY (CAST(:uids AS uuid[])) ORDER BY j.gid, j.ordinal"
         ),
         parameters,
     )
@@ -248,6 +251,14 @@ def _new_attempts(connection: Connection, uids: list[UUID], wait: float, manual:
             "WHERE uid = ANY (CAST(:uids AS uuid[]))"
         ),
         parameters,
+    )
+
+
+def _placeable() -> str:
+    """SQL: whether a registered cluster may take attempt `a`."""
+    return (
+        f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+        "WHERE p.id = a.placement_id AND c.removed_at IS NULL)"
     )
 
 
@@ -296,4 +307,8 @@ def _count(connection: Connection, target: Target) -> int:
 def _where(target: Target) -> str:
     if target.uid is not None:
         return "j.uid = :uid"
-    return "j.gid = :gid" if target.gid is not None else "j.project = :project"
+    return (
+        "j.gid = :gid"
+        if target.gid is not None
+        else "j.gid IN (SELECT gid FROM argosy.launch WHERE project = :project)"
+    )

@@ -17,7 +17,7 @@ from argosy.settings import Settings
 
 SESSION = (
     "-c idle_in_transaction_session_timeout=10s -c lock_timeout=5s -c statement_timeout=60s "
-    "-c tcp_user_timeout=10s -c timezone=UTC"
+    "-c tcp_user_timeout=10s -c timezone=UTC -c jit=off"  # compiling takes longer than any statement here
 )
 
 

@@ -6,6 +6,7 @@ else is argosy's own. A launch is a committed row before any wake-up exists.
 """
 
 from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
@@ -15,9 +16,11 @@ import orjson
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, CursorResult, text
 
-from argosy.batches import JobUids, batches
-from argosy.errors import Conflict, InvalidRequest
+from argosy.batches import JobUids, batches, count, distinct
+from argosy.errors import Conflict, InvalidRequest, QueueFull
 from argosy.shapes import LaunchRequest
+from argosy.store import placements
+from argosy.store.tables import DELAYED, READY
 
 _UUID_EPOCH = 0x01B21DD213814000
 """Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
@@ -56,11 +59,15 @@ class OwnCursor:
         return None if self._result is None else self._result.fetchone()
 
 
+_ALGORITHM = """
+SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name = %s),
+       EXISTS (SELECT FROM argosy.launch WHERE gid = %s)
+"""
+
 _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
-                           success_email, failure_email, token_sealed, files_per_job)
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s,
-       (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name = %s)
+                           success_email, failure_email, token_sealed, priority, files_per_job, jobs)
+SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
@@ -75,10 +82,53 @@ def digest(request: LaunchRequest) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A launch row: whether it is `new`, and its files_per_job, None where its algorithm is not registered."""
+    """A launch row: whether it is `new`, its files_per_job, None where its algorithm is not registered, its state, and how many jobs of
+    its project wait before it."""
 
     new: bool
     files_per_job: int | None
+    state: str
+    position: int
+
+
+_CAP = "SELECT max_queued FROM argosy.project WHERE id = %s AND max_queued IS NOT NULL FOR NO KEY UPDATE"
+# Where a project has a cap, its launches take turns, so that two of them cannot both be the last that fits.
+
+_QUEUED = f"""
+SELECT (SELECT count(*) FROM (
+    SELECT FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = %s AND {READY}
+    UNION ALL SELECT FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = %s AND {DELAYED}
+    LIMIT %s) ahead)
+  + (SELECT coalesce(sum(greatest(jobs, 1)), 0) FROM argosy.launch
+     WHERE project = %s AND state IN ('accepted', 'resolved') AND gid <> %s)
+"""
+
+_FAR = 10_000
+"""A position beyond this is not counted out: nobody acts on the difference, and a launch must not cost more the longer the queue is."""
+
+
+def _queued(cursor: Cursor, project: int, gid: UUID, at_most: int | None) -> int:
+    """How many jobs of a project are queued, those of launches that are not cut yet included, without those of launch `gid`."""
+    cursor.execute(_QUEUED, (project, project, at_most, project, str(gid)))
+    return int(cursor.fetchone()[0])
+
+
+def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
+    """See that a launch of so many jobs fits under its project's cap.
+
+    Raises:
+        QueueFull: It does not.
+    """
+    cursor.execute(_CAP, (project,))
+    row = cursor.fetchone()
+    if row is None:
+        return
+    before = _queued(cursor, project, gid, None)
+    if before + jobs > row[0]:
+        raise QueueFull(
+            f"too many queued jobs: project {project} has {before}, this launch adds {jobs}, and it may have {row[0]}; wait until some "
+            "have started, or cancel some"
+        )
 
 
 def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Written:
@@ -92,7 +142,15 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     Raises:
         Conflict: The gid is taken by another request.
         InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
+        QueueFull: The project has too many queued jobs.
     """
+    cursor.execute(_ALGORITHM, (request.project, request.algorithm_name, str(request.gid)))
+    files_per_job, known = cursor.fetchone()
+    jobs = 0
+    if request.media_ids is not None and files_per_job is not None:
+        jobs = count(len(distinct(request.media_ids)), files_per_job)
+    if not known:
+        check_room(cursor, request.project, request.gid, max(jobs, 1))
     fingerprint = digest(request)
     cursor.execute(
         _INSERT,
@@ -103,13 +161,14 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             request.algorithm_name,
             fingerprint,
             request.media_query,
-            request.media_ids,
+            _array(request.media_ids),
             _json([parameter.model_dump() for parameter in request.extra_params]),
             _json(request.success_email_spec),
             _json(request.failure_email_spec),
             b64decode(request.token_sealed) if request.token_sealed else None,
-            request.project,
-            request.algorithm_name,
+            request.priority,
+            files_per_job,
+            jobs,
             (request.gid.time - _UUID_EPOCH) / 1e7,
             retention_days,
         ),
@@ -117,8 +176,8 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     row = cursor.fetchone()
     if row is not None:
         cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(request.gid)))
-        return Written(True, row[0])
-    cursor.execute("SELECT request_digest, files_per_job FROM argosy.launch WHERE gid = %s", (str(request.gid),))
+        return Written(True, row[0], "accepted", _queued(cursor, request.project, request.gid, _FAR))
+    cursor.execute("SELECT request_digest, files_per_job, state FROM argosy.launch WHERE gid = %s", (str(request.gid),))
     row = cursor.fetchone()
     if row is None:
         raise InvalidRequest(
@@ -127,7 +186,12 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         )
     if row[0] != fingerprint:
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
-    return Written(False, row[1])
+    return Written(False, row[1], row[2], _queued(cursor, request.project, request.gid, _FAR))
+
+
+def _array(ids: Sequence[int] | None) -> str | None:
+    """A bigint[] as PostgreSQL reads it; drivers take far longer to write a long list."""
+    return None if ids is None else f"{{{orjson.dumps(ids)[1:-1].decode()}}}"
 
 
 def _json(value: object) -> str | None:
@@ -156,13 +220,16 @@ class Frozen:
     """What a launch runs with, whatever happens to its algorithm afterwards."""
 
     algorithm_id: int
-    cluster_id: int
+    cluster_ids: list[int]
+    cluster_labels: dict[str, str]
     manifest: str
     parameters: list[tuple[str, str]]
     files_per_job: int
     media_ids: list[int]
     max_attempts: int
     retry_backoff: float
+    pending_deadline: float | None
+    run_deadline: float | None
 
 
 @dataclass(frozen=True)
@@ -208,20 +275,17 @@ def freeze(connection: Connection, gid: UUID, frozen: Frozen) -> None:
     """accepted → resolved. Does nothing where another worker was first."""
     connection.execute(
         text(
-            "UPDATE argosy.launch SET state = 'resolved', reason = '', algorithm_id = :algorithm_id, cluster_id = :cluster_id, "
+            "UPDATE argosy.launch SET state = 'resolved', reason = '', algorithm_id = :algorithm_id, placement_id = :placement, "
             "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-            "media_ids = :media_ids, max_attempts = :max_attempts, retry_backoff = :retry_backoff WHERE gid = :gid AND state = 'accepted'"
+            "media_ids = CAST(:media_ids AS bigint[]), max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
+            "pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE gid = :gid AND state = 'accepted'"
         ),
-        {
+        vars(frozen)
+        | {
             "gid": gid,
-            "algorithm_id": frozen.algorithm_id,
-            "cluster_id": frozen.cluster_id,
-            "manifest": frozen.manifest,
             "parameters": _json(frozen.parameters),
-            "files_per_job": frozen.files_per_job,
-            "media_ids": frozen.media_ids,
-            "max_attempts": frozen.max_attempts,
-            "retry_backoff": frozen.retry_backoff,
+            "media_ids": _array(frozen.media_ids),
+            "placement": placements.put(connection, frozen.cluster_ids, frozen.cluster_labels),
         },
     )
 
@@ -230,7 +294,7 @@ def reject(connection: Connection, gid: UUID, reason: str) -> None:
     """accepted → rejected; the token is of no more use and goes."""
     connection.execute(
         text(
-            "UPDATE argosy.launch SET state = 'rejected', reason = :reason, token_sealed = NULL "
+            "UPDATE argosy.launch SET state = 'rejected', reason = :reason, token_sealed = NULL, jobs = 0 "
             "WHERE gid = :gid AND state = 'accepted'"
         ),
         {"gid": gid, "reason": reason},
@@ -248,16 +312,16 @@ def postpone(connection: Connection, gid: UUID, reason: str, seconds: float) -> 
     )
 
 
-def expand(connection: Connection, gid: UUID) -> int | None:
+def expand(connection: Connection, gid: UUID) -> list[int] | None:
     """resolved → expanded: one job and its first attempt per batch, in bulk, under the launch's row lock. Jobs that were cancelled
     before they had a row begin as cancelled ones.
 
     Returns:
-        The cluster whose queue grew, None where another worker was first.
+        The clusters that may take the jobs, None where another worker was first.
     """
     launch = connection.execute(
         text(
-            "SELECT gid, project, user_id, media_ids, files_per_job, cluster_id, max_attempts FROM argosy.launch "
+            "SELECT gid, project, user_id, media_ids, files_per_job, algorithm_id, placement_id, priority, max_attempts FROM argosy.launch "
             "WHERE gid = :gid AND state = 'resolved' FOR UPDATE"
         ),
         {"gid": gid},
@@ -269,7 +333,14 @@ def expand(connection: Connection, gid: UUID) -> int | None:
     with driver.cursor().copy("COPY argosy.job (uid, gid, ordinal, project, user_id, media_ids) FROM STDIN") as copy:
         for ordinal, (uid, media) in enumerate(zip(JobUids(gid, len(cut)), cut, strict=True)):
             copy.write_row((uid, gid, ordinal, launch.project, launch.user_id, media))
-    parameters = {"gid": gid, "jobs": len(cut), "cluster": launch.cluster_id, "retries": launch.max_attempts - 1}
+    parameters = {
+        "gid": gid,
+        "jobs": len(cut),
+        "algorithm": launch.algorithm_id,
+        "priority": launch.priority,
+        "placement": launch.placement_id,
+        "retries": launch.max_attempts - 1,
+    }
     connection.execute(
         text(
             "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
@@ -279,22 +350,21 @@ def expand(connection: Connection, gid: UUID) -> int | None:
     )
     connection.execute(
         text(
-            "INSERT INTO argosy.attempt (uid, number, gid, project, cluster_id, retries_left, state, message, finished_at) "
-            "SELECT uid, 1, gid, project, :cluster, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
+            "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
+            "retries_left, state, message, finished_at) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
+            f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
             "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
-            "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job WHERE gid = :gid ORDER BY ordinal"
+            "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
+            "WHERE gid = :gid ORDER BY ordinal"
         ),
         parameters,
     )
     connection.execute(text("DELETE FROM argosy.early_cancel WHERE gid = :gid"), parameters)
     connection.execute(
-        text(
-            "UPDATE argosy.launch SET state = 'expanded', jobs = :jobs, expanded_at = clock_timestamp() WHERE gid = :gid"
-        ),
+        text("UPDATE argosy.launch SET state = 'expanded', jobs = :jobs, expanded_at = now() WHERE gid = :gid"),
         parameters,
     )
-    cluster_id: int = launch.cluster_id
-    return cluster_id
+    return placements.clusters(connection, [launch.placement_id])
 
 
 def due(connection: Connection, older_than: float, limit: int = 100) -> list[UUID]:

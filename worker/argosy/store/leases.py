@@ -64,6 +64,28 @@ def release(connection: Connection, name: str, holder: str) -> None:
     )
 
 
+def present(connection: Connection, group: str, holder: str, seconds: float) -> int:
+    """Say that a process is alive.
+
+    Args:
+        connection: In a transaction that is committed at once.
+        group: Of what kind it is.
+        holder: The process.
+        seconds: How long that is believed.
+
+    Returns:
+        How many of its kind are.
+    """
+    acquire(connection, f"{group}/{holder}", holder, seconds)
+    values = {"group": f"{group}/%"}
+    connection.execute(
+        text("DELETE FROM argosy.lease WHERE name LIKE :group AND until < clock_timestamp() - interval '1 hour'"),
+        values,
+    )
+    query = "SELECT count(*) FROM argosy.lease WHERE name LIKE :group AND until > clock_timestamp()"
+    return int(connection.execute(text(query), values).scalar_one())
+
+
 def fence(connection: Connection, name: str, epoch: int) -> None:
     """Begin a holder's transaction.
 

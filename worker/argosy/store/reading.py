@@ -12,7 +12,9 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids
 from argosy.shapes import JobShape, LaunchShape, NodeShape
-from argosy.states import ENDED_EARLY, FINAL, State, rest_status
+from argosy.states import ACTIVE, ENDED_EARLY, FINAL, State, rest_status
+from argosy.store.placements import FITS
+from argosy.store.tables import DELAYED, READY
 
 _UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
 
@@ -29,12 +31,43 @@ class Filter:
     hidden: bool = False
 
 
-_JOBS = (
-    "SELECT j.uid, j.gid, j.ordinal, a.name, j.project, j.user_id, l.algorithm_name, a.state, j.cancel_requested, a.message, "
-    "a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster, "
-    "CASE WHEN a.state IN ('pending', 'running') THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of "
-    "FROM argosy.job j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = "
-)
+_PAGE = """
+SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (
+    SELECT * FROM argosy.job WHERE gid = l.gid AND (NOT hidden OR :hidden){jobs} ORDER BY ordinal LIMIT :limit + :offset
+) j WHERE l.expanded_at IS NOT NULL{launches} ORDER BY l.expanded_at DESC, l.gid, j.ordinal LIMIT :limit OFFSET :offset
+"""
+# Launch by launch, because launches are few: no index over the jobs is kept for the order, and no more rows are read than are left out
+# and shown. All jobs of a launch were made when it was expanded.
+
+_JOBS = """
+SELECT j.uid, j.gid, a.name, j.project, j.user_id, l.algorithm_name, a.state, j.cancel_requested, {message} AS message,
+    a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster,
+    CASE WHEN a.state IN ('pending', 'running') THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of
+FROM ({page}) j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = {number}
+LEFT JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = j.project
+LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id ORDER BY l.expanded_at DESC, j.gid, j.ordinal
+"""
+
+_MESSAGE = """CASE
+    WHEN a.state <> 'queued' THEN a.message
+    WHEN p.paused_at IS NOT NULL THEN concat_ws(': ', 'project ' || p.id || ' is paused', nullif(p.paused_reason, ''))
+    WHEN g.paused_at IS NOT NULL THEN concat_ws(': ', 'algorithm ' || g.name || ' is paused', nullif(g.paused_reason, ''))
+    WHEN c.paused_at IS NOT NULL THEN concat_ws(': ', 'cluster ' || c.name || ' is paused', nullif(c.paused_reason, ''))
+    WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
+    ELSE a.message END"""
+# What holds a queued job up is no property of it, so it is not written there.
+
+_OF_LAUNCHES = {
+    "project": "l.project = :project",
+    "gid": "l.gid = :gid",
+    "uid": "l.gid = (SELECT gid FROM argosy.job WHERE uid = :uid)",
+}
+
+_OF_JOBS = {
+    "uid": "uid = :uid",
+    # Where `batches` put it; no index of media is kept, and no media of other batches are looked through.
+    "media_id": "ordinal = (array_position(l.media_ids, CAST(:media_id AS bigint)) - 1) / l.files_per_job",
+}
 
 
 def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nodes: bool = True) -> list[JobShape]:
@@ -47,22 +80,14 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
         offset: How many to leave out first.
         nodes: Whether to read the nodes too.
     """
-    conditions = ["(j.hidden = false OR :hidden)"]
-    for name, condition in (
-        ("project", "j.project = :project"),
-        ("gid", "j.gid = :gid"),
-        ("uid", "j.uid = :uid"),
-        ("media_id", ":media_id = ANY (j.media_ids)"),
-    ):
-        if getattr(where, name) is not None:
-            conditions.append(condition)
+
+    def chosen(conditions: dict[str, str]) -> str:
+        return "".join(f" AND {sql}" for name, sql in conditions.items() if getattr(where, name) is not None)
+
+    page = _PAGE.format(launches=chosen(_OF_LAUNCHES), jobs=chosen(_OF_JOBS))
     number = "j.attempt" if where.attempt is None else ":attempt"
     rows = connection.execute(
-        text(
-            f"{_JOBS}{number} JOIN argosy.cluster c ON c.id = a.cluster_id WHERE {' AND '.join(conditions)} "
-            "ORDER BY j.created_at DESC, j.gid, j.ordinal LIMIT :limit OFFSET :offset"
-        ),
-        vars(where) | {"limit": limit, "offset": offset},
+        text(_JOBS.format(page=page, number=number, message=_MESSAGE)), vars(where) | {"limit": limit, "offset": offset}
     ).all()
     by_attempt = _nodes(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
     return [
@@ -117,12 +142,13 @@ def launches(
     connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
 ) -> list[LaunchShape]:
     """Launches, newest first, each with its jobs counted by status; one that is asked for by its gid also when it is hidden."""
+    conditions = ["(:hidden OR NOT hidden)" if gid is None else "gid = :gid"]
+    if project is not None:
+        conditions.append("project = :project")
     rows = connection.execute(
         text(
             "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
-            "WHERE (CAST(:project AS bigint) IS NULL OR project = :project) "
-            "AND ((CAST(:gid AS uuid) IS NULL AND (:hidden OR NOT hidden)) OR gid = :gid) "
-            "ORDER BY created_at DESC LIMIT :limit"
+            f"WHERE {' AND '.join(conditions)} ORDER BY created_at DESC LIMIT :limit"
         ),
         {"project": project, "gid": gid, "limit": limit, "hidden": hidden},
     ).all()
@@ -146,8 +172,8 @@ def launches(
 def _counts(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
     rows = connection.execute(
         text(
-            "SELECT a.gid, a.state, j.cancel_requested, count(*) AS jobs FROM argosy.attempt a "
-            "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number WHERE a.gid = ANY (CAST(:gids AS uuid[])) "
+            "SELECT a.gid, a.state, j.cancel_requested, count(*) AS jobs FROM unnest(CAST(:gids AS uuid[])) AS l (gid) "
+            "JOIN argosy.attempt a USING (gid) JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
             "GROUP BY a.gid, a.state, j.cancel_requested"
         ),
         {"gids": list(gids)},
@@ -241,23 +267,32 @@ def recorded(connection: Connection, k8s_uids: Sequence[str], seconds: float) ->
 
 def jobs_by_state(connection: Connection) -> dict[str, int]:
     """Attempts by state: unfinished ones, and those that finished within a day."""
-    unfinished = ", ".join(f"'{state}'" for state in State if state not in FINAL)
+    active, final = (", ".join(f"'{state}'" for state in sorted(states)) for states in (ACTIVE, FINAL))
+    # Each part by an index of its own; `now()`, because none is used for a time that changes while the statement runs.
     rows = connection.execute(
         text(
-            f"SELECT state, count(*) AS jobs FROM argosy.attempt WHERE state IN ({unfinished}) "
-            "OR finished_at > clock_timestamp() - interval '1 day' GROUP BY state"
+            f"SELECT state, count(*) AS jobs FROM argosy.attempt WHERE state IN ({active}) GROUP BY state "
+            f"UNION ALL SELECT state, count(*) FROM argosy.attempt WHERE state IN ({final}) "
+            "AND finished_at > now() - interval '1 day' GROUP BY state "
+            f"UNION ALL SELECT 'queued', (SELECT count(*) FROM argosy.attempt WHERE {READY}) "
+            f"+ (SELECT count(*) FROM argosy.attempt WHERE {DELAYED})"
         )
     )
     return {row.state: row.jobs for row in rows}
 
 
 def queues(connection: Connection) -> dict[str, tuple[int, float]]:
-    """Per cluster: number of queued jobs, and the age of the oldest in seconds."""
+    """Per cluster: number of queued jobs that it may take, and the age of the oldest in seconds."""
+    waiting = " UNION ALL ".join(
+        "SELECT placement_id, count(*) AS depth, min(queued_at) AS oldest FROM argosy.attempt "
+        f"WHERE {queued} GROUP BY placement_id"
+        for queued in (READY, DELAYED)
+    )
     rows = connection.execute(
         text(
-            "SELECT c.name, count(a.uid) AS depth, "
-            "coalesce(extract(epoch FROM clock_timestamp() - min(a.queued_at)), 0)::float8 AS oldest "
-            "FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id AND a.state = 'queued' "
+            "SELECT c.name, coalesce(sum(q.depth), 0)::bigint AS depth, "
+            "coalesce(extract(epoch FROM clock_timestamp() - min(q.oldest)), 0)::float8 AS oldest FROM argosy.cluster c "
+            f"LEFT JOIN (argosy.placement p JOIN ({waiting}) q ON q.placement_id = p.id) ON {FITS} "
             "WHERE c.removed_at IS NULL GROUP BY c.name"
         )
     )

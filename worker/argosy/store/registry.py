@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, text
+from sqlalchemy import func, or_, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
+from argosy.store import placements
 from argosy.store.tables import Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
@@ -51,13 +52,36 @@ def default_cluster(session: Session) -> int:
     return identifier
 
 
+def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
+    """The clusters that may take an algorithm's jobs: those that carry its labels, those it lists, the one it names, or the default one.
+
+    Raises:
+        NotFound: There is none.
+    """
+    if algorithm.cluster_labels:
+        query = select(Cluster).where(
+            col(Cluster.removed_at).is_(None), col(Cluster.labels).contains(algorithm.cluster_labels)
+        )
+        found = session.exec(query).all()
+        if not found:
+            wanted = ", ".join(f"{name}={value}" for name, value in algorithm.cluster_labels.items())
+            raise NotFound(f"no registered cluster carries the labels {wanted}; see: argosy cluster list -o wide")
+        return found
+    named = algorithm.cluster_ids or [algorithm.cluster_id or default_cluster(session)]
+    return [cluster(session, cluster_id) for cluster_id in named]
+
+
 def unfinished(session: Session, cluster_id: int) -> int:
-    """Number of jobs on a cluster that have not ended, and launches that will be expanded there."""
+    """Number of jobs on a cluster that have not ended, and of queued jobs and uncut launches that no other cluster may take."""
+    only_here = (
+        f"argosy.placement p JOIN argosy.cluster c ON c.id = :id AND {placements.FITS} AND NOT EXISTS (SELECT "
+        f"FROM argosy.cluster c WHERE c.id <> :id AND c.removed_at IS NULL AND {placements.FITS})"
+    )
     row = session.connection().execute(
         text(
-            "SELECT (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :id AND state = 'queued')"
+            f"SELECT (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND a.state = 'queued')"
             " + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :id AND state IN ('submitting', 'pending', 'running'))"
-            " + (SELECT count(*) FROM argosy.launch WHERE cluster_id = :id AND state = 'resolved')"
+            f" + (SELECT count(*) FROM {only_here} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved')"
         ),
         {"id": cluster_id},
     )
@@ -74,7 +98,11 @@ def removable(session: Session, key: str | int) -> Cluster:
     session.connection().execute(text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE"), {"id": found.id})
     if jobs := unfinished(session, found.id or 0):
         raise Conflict(f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it")
-    named = session.exec(select(Algorithm.name).where(Algorithm.cluster_id == found.id)).all()
+    named = session.exec(
+        select(Algorithm.name).where(
+            or_(col(Algorithm.cluster_id) == found.id, col(Algorithm.cluster_ids).any(found.id))  # type: ignore[arg-type]
+        )
+    ).all()
     if named:
         raise Conflict(
             f"cluster {found.name!r} is named by the algorithms {', '.join(named)}; change or remove them first"
@@ -85,7 +113,8 @@ def removable(session: Session, key: str | int) -> Cluster:
 def remove_cluster(session: Session, key: str | int) -> Cluster:
     """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`."""
     found = removable(session, key)
-    session.connection().execute(text("DELETE FROM argosy.launch_secret WHERE cluster_id = :id"), {"id": found.id})
+    for table in ("launch_secret", "project_limit", "turn"):
+        session.connection().execute(text(f"DELETE FROM argosy.{table} WHERE cluster_id = :id"), {"id": found.id})
     session.connection().execute(
         text(
             "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', is_default = false, "

@@ -54,7 +54,8 @@ def due(connection: Connection, limit: int = 100) -> list[Debt]:
     rows = connection.execute(
         text(
             "UPDATE argosy.launch_secret s SET deleting = true FROM (SELECT gid, cluster_id FROM argosy.launch_secret o "
-            "WHERE o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND a.cluster_id = o.cluster_id "
+            "WHERE o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
+            "AND coalesce(a.cluster_id, o.cluster_id) = o.cluster_id "
             "AND a.state IN ('queued', 'submitting', 'pending', 'running')) LIMIT :limit FOR UPDATE SKIP LOCKED) d "
             "WHERE s.gid = d.gid AND s.cluster_id = d.cluster_id RETURNING s.gid, s.cluster_id"
         ),

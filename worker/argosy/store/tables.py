@@ -46,6 +46,12 @@ metadata = MetaData(
 )
 
 
+READY = "state = 'queued' AND not_before IS NULL"
+"""An attempt that may be claimed now; one that is to wait is left out until a claim finds its time come."""
+
+DELAYED = "state = 'queued' AND not_before IS NOT NULL"
+"""An attempt that waits for its time."""
+
 RETRY_DUE = "retries_left > 0 AND state IN ('error', 'lost')"
 """An attempt that is to be followed by another one without anybody asking."""
 
@@ -72,6 +78,14 @@ def _int(default: int) -> Any:
 
 def _seconds(default: float) -> Any:
     return Field(default=default, sa_column=Column(Float, nullable=False, server_default=str(default)))
+
+
+def _maybe_seconds() -> Any:
+    return Field(default=None, sa_column=Column(Float))
+
+
+def _labels() -> Any:
+    return Field(default_factory=dict, sa_column=Column(JSONB, nullable=False, server_default="{}"))
 
 
 def _flag(default: bool) -> Any:
@@ -116,7 +130,20 @@ class Cluster(Base, table=True):
     is_default: bool = _flag(False)
     finalizer: bool = _flag(True)
     token_in_clear: bool = _flag(False)
+    labels: dict[str, str] = _labels()
     max_active: int = _int(500)
+    project_max_active: int | None = Field(default=None)
+    pending_deadline: float | None = _maybe_seconds()
+    run_deadline: float | None = _maybe_seconds()
+    pace: bool = _flag(True)
+    pace_window: int | None = Field(default=None)
+    slowed_at: datetime | None = _time()
+    open_until: datetime | None = _time()
+    open_reason: str = _text()
+    open_tries: int = _int(0)
+    virtual_time: float = _seconds(0)
+    paused_at: datetime | None = _time()
+    paused_reason: str = _text()
     health: str = _text("unknown")
     health_message: str = _text()
     health_since: datetime = _now()
@@ -143,13 +170,68 @@ class Algorithm(Base, table=True):
     user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
     description: str = _text()
     cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
+    cluster_ids: list[int] = Field(sa_column=Column(ARRAY(Integer), nullable=False, server_default="{}"))
+    cluster_labels: dict[str, str] = _labels()
     files_per_job: int
     manifest: str = _text()
     categories: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
     parameters: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
     max_attempts: int = _int(1)
     retry_backoff: float = _seconds(10)
+    pending_deadline: float | None = _maybe_seconds()
+    run_deadline: float | None = _maybe_seconds()
+    paused_at: datetime | None = _time()
+    paused_reason: str = _text()
     created_at: datetime = _now()
+
+
+class Project(Base, table=True):
+    """How a tenant is treated; one without a row has weight 1, no cap and is not paused."""
+
+    __tablename__ = "project"
+    __table_args__ = (
+        CheckConstraint("weight > 0", name="weight"),
+        CheckConstraint("max_queued >= 0", name="max_queued"),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    weight: float = _seconds(1)
+    max_queued: int | None = Field(default=None)
+    paused_at: datetime | None = _time()
+    paused_reason: str = _text()
+
+
+class ProjectLimit(Base, table=True):
+    """The most unfinished workflows of a project on a cluster, where that is not the cluster's own `project_max_active`."""
+
+    __tablename__ = "project_limit"
+    __table_args__ = (CheckConstraint("max_active >= 0", name="max_active"),)
+
+    project: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    max_active: int
+
+
+class Placement(Base, table=True):
+    """Which clusters may take a job: those that are listed, or those that carry the labels. One row for each distinct choice."""
+
+    __tablename__ = "placement"
+    __table_args__ = (UniqueConstraint("cluster_ids", "labels"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    cluster_ids: list[int] = Field(sa_column=Column(ARRAY(Integer), nullable=False, server_default="{}"))
+    labels: dict[str, str] = _labels()
+
+
+class Turn(Base, table=True):
+    """Whose turn it is on a cluster: the virtual time at which a user's last claimed job was paid for (see fair.py)."""
+
+    __tablename__ = "turn"
+
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    project: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, primary_key=True, autoincrement=False))
+    tag: float = Field(sa_column=Column(Float, nullable=False))
 
 
 class Launch(Base, table=True):
@@ -162,6 +244,16 @@ class Launch(Base, table=True):
         Index("ix_launch_unexpanded", "next_try_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
         Index("ix_launch_project_created_at", "project", "created_at"),
         Index("ix_launch_created_at", "created_at"),
+        Index(
+            "ix_launch_expanded_at", text("expanded_at DESC"), "gid", postgresql_where=text("expanded_at IS NOT NULL")
+        ),
+        Index(
+            "ix_launch_project_expanded_at",
+            "project",
+            text("expanded_at DESC"),
+            "gid",
+            postgresql_where=text("expanded_at IS NOT NULL"),
+        ),
     )
 
     gid: UUID = Field(primary_key=True)
@@ -182,12 +274,15 @@ class Launch(Base, table=True):
     tries: int = _int(0)
     next_try_at: datetime = _now()
     algorithm_id: int | None = Field(default=None)
-    cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
+    placement_id: int | None = Field(default=None, foreign_key="argosy.placement.id")
+    priority: int = _int(0)
     manifest: str | None = Field(default=None, sa_column=Column(Text))
     parameters: list[list[str]] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     files_per_job: int | None = Field(default=None)
     max_attempts: int = _int(1)
     retry_backoff: float = _seconds(10)
+    pending_deadline: float | None = _maybe_seconds()
+    run_deadline: float | None = _maybe_seconds()
     jobs: int = _int(0)
     created_at: datetime = _now()
     expanded_at: datetime | None = _time()
@@ -197,10 +292,7 @@ class Job(Base, table=True):
     """One batch of a launch. `created_at` is the transaction's time: all jobs of a launch share it, and the ordinal orders them."""
 
     __tablename__ = "job"
-    __table_args__ = (
-        UniqueConstraint("gid", "ordinal"),
-        Index("ix_job_project_created_at", "project", "created_at", "gid", "ordinal"),
-    )
+    __table_args__ = (UniqueConstraint("gid", "ordinal"),)
 
     uid: UUID = Field(primary_key=True)
     gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid"), nullable=False))
@@ -225,13 +317,34 @@ class EarlyCancel(Base, table=True):
 
 
 class Attempt(Base, table=True):
-    """One try of a job: at most one workflow, for ever. Its row outlives the workflow and is the proof that it existed."""
+    """One try of a job: at most one workflow, for ever. Its row outlives the workflow and is the proof that it existed.
+
+    `cluster_id` is fixed by the claim; while a job is queued it says only where it must run if its placement leaves no choice. `stop_at`
+    is when its workflow is to be ended: the pending deadline, from `began_at` on (its first pod ran) the run deadline; `overdue` says why
+    it was.
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (
         CheckConstraint(_in(frozenset(State)), name="state"),
-        Index("ix_attempt_queue", "cluster_id", "seq", postgresql_where=text("state = 'queued'")),
-        Index("ix_attempt_active", "cluster_id", "state", postgresql_where=text(_in(ACTIVE))),
+        Index(
+            "ix_attempt_queue",
+            "placement_id",
+            "project",
+            "user_id",
+            "algorithm_id",
+            text("priority DESC"),
+            "seq",
+            postgresql_where=text(READY),
+        ),
+        Index("ix_attempt_delayed", "placement_id", "not_before", postgresql_where=text(DELAYED)),
+        Index("ix_attempt_active", "cluster_id", "project", "user_id", "state", postgresql_where=text(_in(ACTIVE))),
+        Index(
+            "ix_attempt_stop_at",
+            "cluster_id",
+            "stop_at",
+            postgresql_where=text(f"stop_at IS NOT NULL AND {_in(ACTIVE)}"),
+        ),
         Index("ix_attempt_gid", "gid"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(RETRY_DUE)),
@@ -242,7 +355,11 @@ class Attempt(Base, table=True):
     seq: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), nullable=False))
     gid: UUID
     project: int = Field(sa_column=Column(BigInteger, nullable=False))
-    cluster_id: int = Field(foreign_key="argosy.cluster.id")
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    algorithm_id: int = Field(sa_column=Column(Integer, nullable=False))
+    priority: int = _int(0)
+    placement_id: int = Field(foreign_key="argosy.placement.id")
+    cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
     state: str = _text("queued")
     message: str = _text()
     name: str | None = Field(default=None, sa_column=Column(Text))
@@ -258,6 +375,10 @@ class Attempt(Base, table=True):
     progress: str = _text()
     queued_at: datetime = _now()
     submitted_at: datetime | None = _time()
+    run_deadline: float | None = _maybe_seconds()
+    began_at: datetime | None = _time()
+    stop_at: datetime | None = _time()
+    overdue: str = _text()
     started_at: datetime | None = _time()
     finished_at: datetime | None = _time()
     as_of: datetime = _now()

@@ -18,7 +18,8 @@ from argosy.store import control
 
 @dataclass(frozen=True)
 class Known:
-    """An attempt as the database has it; `newest` where its job has no later one, `quiet` where no create of it can arrive any more."""
+    """An attempt as the database has it; `newest` where its job has no later one, `quiet` where no create of it can arrive any more,
+    `began` where a pod of it has run, `overdue` why it is being ended where a deadline of it has passed."""
 
     uid: UUID
     number: int
@@ -31,6 +32,8 @@ class Known:
     cancel_requested: bool
     newest: bool
     quiet: bool = True
+    began: bool = False
+    overdue: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Change:
     progress: str
     started_at: datetime | None
     finished_at: datetime | None
+    began: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,8 @@ def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[tupl
     rows = connection.execute(
         text(
             "SELECT a.uid, a.number, a.cluster_id, a.state, a.name, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
-            "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet "
-            "FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+            "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
+            "a.began_at IS NOT NULL AS began, a.overdue FROM argosy.attempt a JOIN argosy.job j USING (uid) "
             "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
             "ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
         ),
@@ -97,11 +101,14 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
             "started_at = coalesce(c.started_at, a.started_at), "
             "finished_at = CASE WHEN c.final THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
+            "stop_at = CASE WHEN c.began AND a.began_at IS NULL "
+            "THEN clock_timestamp() + make_interval(secs => a.run_deadline) ELSE a.stop_at END, "
+            "began_at = CASE WHEN c.began THEN coalesce(a.began_at, clock_timestamp()) ELSE a.began_at END, "
             "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, as_of = clock_timestamp() "
             "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]), CAST(:k8s_uids AS text[]), "
             "CAST(:messages AS text[]), CAST(:progress AS text[]), CAST(:started AS timestamptz[]), "
-            "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[])) "
-            "AS c (uid, number, state, k8s_uid, message, progress, started_at, finished_at, final) "
+            "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[]), CAST(:began AS boolean[])) "
+            "AS c (uid, number, state, k8s_uid, message, progress, started_at, finished_at, final, began) "
             "WHERE a.uid = c.uid AND a.number = c.number"
         ),
         {
@@ -114,6 +121,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "started": [row.started_at for row in changes],
             "finished": [row.finished_at for row in changes],
             "finals": [row.state in FINAL for row in changes],
+            "began": [row.began for row in changes],
         },
     )
     control.follow(connection)
@@ -123,7 +131,7 @@ def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
     """Insert or update nodes, in the order of their keys; rows that are the same already are not written."""
     if not nodes:
         return
-    ordered = sorted(nodes, key=lambda node: (node.uid, node.number, node.node_id))
+    ordered = sorted(nodes, key=lambda node: (node.uid.int, node.number, node.node_id))
     connection.execute(
         text(
             "INSERT INTO argosy.node AS n (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, "
@@ -232,12 +240,30 @@ def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None
     )
 
 
-def cancelling(connection: Connection, cluster_id: int) -> list[tuple[str, str]]:
-    """(name, k8s uid) of the workflows on a cluster whose job is to be cancelled and that have not ended."""
+def overdue(connection: Connection, cluster_id: int) -> int:
+    """Note of the workflows on a cluster whose deadline has passed that it has, and what their pods were waiting for.
+
+    Returns:
+        How many.
+    """
+    return connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET as_of = clock_timestamp(), overdue = CASE WHEN a.began_at IS NULL THEN "
+            "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
+            "|| coalesce((SELECT ': ' || n.message FROM argosy.node n WHERE n.uid = a.uid AND n.attempt = a.number "
+            "AND n.phase = 'Pending' AND n.message <> '' ORDER BY n.node_id LIMIT 1), '') "
+            "WHERE a.cluster_id = :cluster AND a.state IN ('pending', 'running') AND a.stop_at < clock_timestamp() AND a.overdue = ''"
+        ),
+        {"cluster": cluster_id},
+    ).rowcount
+
+
+def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str]]:
+    """(name, k8s uid) of the workflows on a cluster that have not ended and are to: their job is cancelled, or a deadline has passed."""
     rows = connection.execute(
         text(
             "SELECT a.name, a.k8s_uid FROM argosy.attempt a JOIN argosy.job j USING (uid) WHERE a.cluster_id = :cluster "
-            "AND a.state IN ('pending', 'running') AND j.cancel_requested AND a.k8s_uid IS NOT NULL"
+            "AND a.state IN ('pending', 'running') AND (j.cancel_requested OR a.overdue <> '') AND a.k8s_uid IS NOT NULL"
         ),
         {"cluster": cluster_id},
     )

@@ -1,0 +1,107 @@
+"""`argosy project`: how tenants share the clusters: weight, caps, pauses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from argosy.cli import output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import plain
+
+if TYPE_CHECKING:
+    from argosy.shapes import ProjectShape
+
+app = typer.Typer(help="Say how projects share the clusters.", no_args_is_help=True)
+
+_EXAMPLES = """Examples:
+
+argosy project set 7 --weight 2 --max-queued 10000
+
+argosy project set 7 --max-active 50 --cluster north
+
+argosy project pause 7 --reason 'quota talks'"""
+
+Project = Annotated[int, typer.Argument(help="Id of the project.", metavar="PROJECT")]
+Reason = Annotated[str, typer.Option(help="Shown with the jobs that wait.")]
+
+
+@app.command("set", epilog=_EXAMPLES)
+def set_(
+    project: Project,
+    weight: Annotated[
+        float | None, typer.Option(help="Its part of each cluster's slots, relative to other projects'; default 1.")
+    ] = None,
+    max_queued: Annotated[int | None, typer.Option(help="Refuse launches beyond so many queued jobs.", min=0)] = None,
+    no_max_queued: Annotated[bool, typer.Option("--no-max-queued", help="Take that cap away.")] = False,
+    max_active: Annotated[
+        int | None, typer.Option(help="Most unfinished workflows at a time on --cluster.", min=0)
+    ] = None,
+    no_max_active: Annotated[bool, typer.Option("--no-max-active", help="Take that limit away.")] = False,
+    cluster: Annotated[str | None, typer.Option(help="For which cluster --max-active is.", metavar="NAME")] = None,
+) -> None:
+    """Change what is given and leave the rest; it holds from the next claim on."""
+    limited = max_active is not None or no_max_active
+    if limited != (cluster is not None):
+        raise UsageError("--max-active and --no-max-active go together with --cluster NAME")
+    fields = {"weight": weight, "max_queued": max_queued}
+    given: dict[str, float | int | None] = {name: value for name, value in fields.items() if value is not None}
+    if no_max_queued:
+        given["max_queued"] = None
+    if not given and not limited:
+        raise UsageError("nothing to change; see: argosy project set --help")
+    with client() as opened:
+        if cluster is not None:
+            opened.limit_project(project, cluster, max_active)
+        if given:
+            opened.set_project(project, **given)
+    output.note(f"project {project} is changed")
+
+
+@app.command()
+def pause(project: Project, reason: Reason = "") -> None:
+    """Submit nothing new of a project; what runs goes on."""
+    with client() as opened:
+        opened.pause(project=project, reason=reason)
+    output.note(f"project {project} is paused; go on with: argosy project resume {project}")
+
+
+@app.command()
+def resume(project: Project) -> None:
+    """Let a paused project go on."""
+    with client() as opened:
+        opened.resume(project=project)
+    output.note(f"project {project} goes on")
+
+
+@app.command("list")
+def list_(output_format: Output = Format.TABLE) -> None:
+    """List the projects that something was set for or that have unfinished jobs."""
+    with client() as opened:
+        found = opened.projects()
+    output.show(found, output_format, columns=_COLUMNS, name=lambda project: str(project.id))
+
+
+@app.command()
+def get(project: Project, output_format: Output = Format.TABLE) -> None:
+    """Show one project."""
+    with client() as opened:
+        found = opened.project(project)
+    if output.structured(output_format):
+        output.data(output.dump(found), output_format)
+    else:
+        output.show([found], output_format, columns=_COLUMNS, name=lambda project: str(project.id))
+
+
+_COLUMNS: list[Column[ProjectShape]] = [
+    Column("PROJECT", lambda project, _: str(project.id)),
+    Column("WEIGHT", lambda project, _: f"{project.weight:g}"),
+    Column("ACTIVE", lambda project, _: str(project.active)),
+    Column("QUEUED", lambda project, _: str(project.queued)),
+    Column("MAX-QUEUED", lambda project, _: "" if project.max_queued is None else str(project.max_queued)),
+    Column("MAX-ACTIVE", lambda project, _: ",".join(f"{name}={limit}" for name, limit in project.max_active.items())),
+    Column("PAUSED", lambda project, _: plain(project.paused_reason or "yes") if project.paused_at else ""),
+]

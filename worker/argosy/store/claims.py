@@ -1,0 +1,346 @@
+"""Claiming: which queued jobs a cluster takes next, in one transaction *before* anything is created.
+
+A claim writes `submitting`, the cluster, a new epoch and a lease, so that a job is with one worker at a time and a dead worker's job is
+found again. The cluster's row lock makes claims of one cluster take turns, which keeps its limits and those of its tenants exact under any
+number of workers (`submitting` counts), and lets the breaker and the window be shared.
+
+Its cost does not grow with the queue: the tenants that wait are found by skipping from one to the next in the queue's index, and only
+as many rows of each are read as are taken (design §5, fairness).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from math import floor, inf
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from argosy import fair
+from argosy.store import pacing, placements
+from argosy.store.queue import Ended, end, keys
+from argosy.store.tables import DELAYED, READY
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job that may be claimed, as rendering needs it.
+
+    `stale` says that an earlier claim ran out: its create may have happened; `tries` is the number of such claims in a row. `waited` is in
+    seconds.
+    """
+
+    uid: UUID
+    number: int
+    gid: UUID
+    project: int
+    epoch: int
+    media_ids: list[int]
+    cancel_requested: bool
+    digest: str | None
+    tries: int
+    waited: float
+    stale: bool
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Under which name and digest a claimed job will be created."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a claim came to: the claimed jobs, those with claims that ran out first; how many were rejected because they cannot be
+    rendered; and whether the one claimed job is a probe of a cluster that had failed."""
+
+    jobs: list[Waiting]
+    rejected: int = 0
+    probe: bool = False
+
+
+_CLUSTER = text(
+    f"SELECT {pacing.CAPACITY} AS capacity, c.project_max_active, c.virtual_time, c.health, c.open_tries > 0 AS failing "
+    f"FROM argosy.cluster c WHERE c.id = :cluster AND c.removed_at IS NULL AND c.paused_at IS NULL AND {pacing.CLOSED} "
+    "FOR NO KEY UPDATE"
+)
+
+_ACTIVE = text(
+    "SELECT project, user_id, count(*) AS active FROM argosy.attempt "
+    "WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running') GROUP BY project, user_id"
+)
+
+_COLUMNS = (
+    "a.uid, a.number, a.gid, a.project, a.claim_epoch + 1 AS epoch, j.media_ids, j.cancel_requested, a.digest, a.tries, "
+    "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale"
+)
+
+_NOT_PAUSED = "p.paused_at IS NULL AND g.paused_at IS NULL"
+
+# Claims that ran out: their worker died, was stopped, or left the create unresolved. They hold a slot already.
+_STALE = text(
+    f"SELECT {_COLUMNS} FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+    "LEFT JOIN argosy.project p ON p.id = a.project LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id "
+    "WHERE a.cluster_id = :cluster AND a.state = 'submitting' AND a.lease_until < clock_timestamp() "
+    f"AND ({_NOT_PAUSED} OR j.cancel_requested) ORDER BY a.seq LIMIT :limit FOR UPDATE OF a SKIP LOCKED"
+)
+
+# Jobs whose time has come join the queue.
+_DUE = text(
+    "UPDATE argosy.attempt a SET not_before = NULL FROM (SELECT d.uid, d.number FROM argosy.cluster c JOIN argosy.placement p "
+    f"ON {placements.FITS} CROSS JOIN LATERAL (SELECT uid, number FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} "
+    "AND not_before < clock_timestamp() ORDER BY not_before LIMIT 1000 FOR UPDATE SKIP LOCKED) d WHERE c.id = :cluster) d "
+    "WHERE a.uid = d.uid AND a.number = d.number"
+)
+
+# A lane is what shares the first four columns of the queue's index. The recursion goes from the first row of one to the first of the next.
+_LANES = text(
+    f"""
+    WITH RECURSIVE placed AS MATERIALIZED (
+        SELECT p.id, cardinality(p.cluster_ids) = 1 AS sole FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
+        WHERE c.id = :cluster
+    ), lane AS (
+        SELECT first.* FROM placed, LATERAL (
+            SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
+            WHERE placement_id = placed.id AND {READY} ORDER BY project, user_id, algorithm_id LIMIT 1) first
+        UNION ALL
+        SELECT next.* FROM lane, LATERAL (
+            SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
+            WHERE placement_id = lane.placement_id AND {READY}
+            AND (project, user_id, algorithm_id) > (lane.project, lane.user_id, lane.algorithm_id)
+            ORDER BY project, user_id, algorithm_id LIMIT 1) next
+    )
+    SELECT l.placement_id, l.project, l.user_id, l.algorithm_id, placed.sole, coalesce(p.weight, 1) AS weight, m.max_active,
+           coalesce(t.tag, 0) AS user_tag, coalesce(paid.tag, 0) AS tag
+    FROM lane l JOIN placed ON placed.id = l.placement_id
+    LEFT JOIN argosy.project p ON p.id = l.project
+    LEFT JOIN argosy.project_limit m ON m.project = l.project AND m.cluster_id = :cluster
+    LEFT JOIN argosy.algorithm g ON g.id = l.algorithm_id
+    LEFT JOIN argosy.turn t ON t.cluster_id = :cluster AND t.project = l.project AND t.user_id = l.user_id
+    LEFT JOIN (SELECT project, max(tag) AS tag FROM argosy.turn WHERE cluster_id = :cluster GROUP BY project) paid
+        ON paid.project = l.project
+    WHERE {_NOT_PAUSED}
+    """
+)
+
+_HEADS = text(
+    f"SELECT {_COLUMNS}, a.user_id, l.sole FROM unnest(CAST(:placements AS int[]), CAST(:projects AS bigint[]), "
+    "CAST(:users AS bigint[]), CAST(:algorithms AS int[]), CAST(:soles AS boolean[]), CAST(:counts AS int[])) "
+    "AS l (placement, project, user_id, algorithm, sole, count) CROSS JOIN LATERAL (SELECT * FROM argosy.attempt "
+    f"WHERE placement_id = l.placement AND project = l.project AND user_id = l.user_id AND algorithm_id = l.algorithm AND {READY} "
+    "AND uid <> ALL (CAST(:taken AS uuid[])) ORDER BY priority DESC, seq LIMIT l.count FOR UPDATE SKIP LOCKED) a "
+    "JOIN argosy.job j ON j.uid = a.uid ORDER BY a.priority DESC, a.seq"
+)
+
+# Other clusters that could take what this one shares with them, and are fit to.
+_OTHERS = text(
+    f"SELECT {pacing.CAPACITY} AS capacity, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
+    "AND a.state IN ('submitting', 'pending', 'running')) AS active FROM argosy.cluster c WHERE c.id <> :cluster "
+    "AND c.removed_at IS NULL AND c.paused_at IS NULL AND c.health = 'ok' AND c.open_tries = 0 "
+    f"AND {pacing.CLOSED} AND EXISTS (SELECT FROM argosy.placement p WHERE p.id = ANY (CAST(:placements AS int[])) AND {placements.FITS})"
+)
+
+_CLAIM = text(
+    "UPDATE argosy.attempt a SET state = 'submitting', cluster_id = :cluster, claim_worker = :worker, claim_epoch = c.epoch, "
+    "tries = a.tries + 1, lease_until = clock_timestamp() + make_interval(secs => :lease), "
+    "quiet_at = clock_timestamp() + make_interval(secs => :lease + :travel), "
+    "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, k.pending_deadline)), "
+    "run_deadline = least(l.run_deadline, k.run_deadline), "
+    "name = c.name, digest = c.digest, message = '', as_of = clock_timestamp() "
+    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
+    "CAST(:digests AS text[])) AS c (uid, number, epoch, name, digest), argosy.launch l, argosy.cluster k "
+    "WHERE a.uid = c.uid AND a.number = c.number AND l.gid = a.gid AND k.id = :cluster"
+)
+
+_PAID = text(
+    "INSERT INTO argosy.turn (cluster_id, project, user_id, tag) SELECT :cluster, project, user_id, tag "
+    "FROM unnest(CAST(:projects AS bigint[]), CAST(:users AS bigint[]), CAST(:tags AS float8[])) AS t (project, user_id, tag) "
+    "ON CONFLICT (cluster_id, project, user_id) DO UPDATE SET tag = excluded.tag"
+)
+
+
+def claim(
+    connection: Connection,
+    cluster_id: int,
+    worker: str,
+    lease: float,
+    limit: int,
+    travel: float,
+    render: Callable[[Waiting], Rendering | str],
+) -> Claims:
+    """Take the next jobs of a cluster for this worker.
+
+    Args:
+        connection: In a transaction, which the caller commits before it creates anything.
+        cluster_id: Which cluster.
+        worker: Who claims, for people.
+        lease: Seconds until others may take the claim over.
+        limit: The most to take; the cluster's free slots are the other bound.
+        travel: Seconds after the lease in which a create that was given up may still arrive.
+        render: Gives each job's name and digest, stored with the claim, or the reason why it can never be rendered, which
+            rejects it.
+    """
+    cluster = connection.execute(_CLUSTER, {"cluster": cluster_id}).one_or_none()
+    if cluster is None:
+        return Claims([])
+    limit = 1 if cluster.failing else limit
+    found = connection.execute(_STALE, {"cluster": cluster_id, "limit": limit}).all()
+    waiting = [Waiting(**row._mapping) for row in found]
+    if len(waiting) < limit:
+        waiting += _by_turn(connection, cluster_id, cluster, limit - len(waiting))
+    claimed, renderings = [], []
+    for job in waiting:
+        rendering = render(job)
+        if isinstance(rendering, str):
+            end(connection, [Ended(job.uid, job.number, job.epoch - 1, "rejected", rendering)])
+        else:
+            claimed.append(job)
+            renderings.append(rendering)
+    if claimed:
+        connection.execute(
+            _CLAIM,
+            keys(claimed)
+            | {
+                "cluster": cluster_id,
+                "names": [rendering.name for rendering in renderings],
+                # The first digest stays: it is what an earlier, unclear create may have written.
+                "digests": [w.digest or r.digest for w, r in zip(claimed, renderings, strict=True)],
+                "worker": worker,
+                "lease": lease,
+                "travel": travel,
+            },
+        )
+        if cluster.failing:
+            pacing.probing(connection, cluster_id, lease)
+    return Claims(claimed, len(waiting) - len(claimed), cluster.failing)
+
+
+def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int) -> list[Waiting]:
+    """The next jobs by turn, as many as there are free slots; whoever gets one pays for it."""
+    active = {(row.project, row.user_id): row.active for row in connection.execute(_ACTIVE, {"cluster": cluster_id})}
+    room = min(limit, cluster.capacity - sum(active.values()))
+    if room <= 0:
+        return []
+    connection.execute(_DUE, {"cluster": cluster_id})
+    lanes = list(connection.execute(_LANES, {"cluster": cluster_id}).all())
+    shared = _shared(connection, cluster_id, cluster, sum(active.values()), lanes)
+    if shared <= 0:
+        lanes = [lane for lane in lanes if lane.sole]
+    tenants = _tenants(lanes, active, cluster.project_max_active)
+    taken: list[Waiting] = []
+    paid: dict[tuple[int, int], float] = {}
+    now = cluster.virtual_time
+    while room > 0 and (chosen := list(islice(fair.picks(tenants, cluster.capacity, now), room))):
+        heads = _heads(connection, lanes, Counter(chosen), [job.uid for job in taken])
+        for project, user in chosen:
+            row = next((row for row in heads.get((project, user), iter(())) if row.sole or shared > 0), None)
+            if row is None:
+                tenants[project].users.pop(user, None)
+                continue
+            shared -= not row.sole
+            room -= 1
+            now = max(now, fair.charge(tenants[project], user, now))
+            paid[project, user] = tenants[project].tag
+            taken.append(_waiting(row))
+        tenants = {project: tenant for project, tenant in tenants.items() if tenant.users}
+    _pay(connection, cluster_id, now, paid)
+    return taken
+
+
+def _tenants(
+    lanes: Sequence[Row[Any]], active: dict[tuple[int, int], int], limit: int | None
+) -> dict[int, fair.Tenant]:
+    """Those who wait in the lanes, with what they have already."""
+    tenants: dict[int, fair.Tenant] = {}
+    for lane in lanes:
+        own = limit if lane.max_active is None else lane.max_active
+        tenant = tenants.setdefault(lane.project, fair.Tenant(lane.weight, own, 0, lane.tag))
+        tenant.users[lane.user_id] = fair.User(active.get((lane.project, lane.user_id), 0), lane.user_tag)
+    for (project, _), count in active.items():
+        if project in tenants:
+            tenants[project].active += count
+    return tenants
+
+
+def _heads(
+    connection: Connection, lanes: Sequence[Row[Any]], counts: Counter[tuple[int, int]], taken: list[UUID]
+) -> dict[tuple[int, int], Iterator[Row[Any]]]:
+    """The first rows of each user who is to get some, locked, in the order in which they are to run."""
+    asked = [lane for lane in lanes if (lane.project, lane.user_id) in counts]
+    rows = connection.execute(
+        _HEADS,
+        {
+            "placements": [lane.placement_id for lane in asked],
+            "projects": [lane.project for lane in asked],
+            "users": [lane.user_id for lane in asked],
+            "algorithms": [lane.algorithm_id for lane in asked],
+            "soles": [lane.sole for lane in asked],
+            "counts": [counts[lane.project, lane.user_id] for lane in asked],
+            "taken": taken,
+        },
+    )
+    found: dict[tuple[int, int], list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault((row.project, row.user_id), []).append(row)
+    return {user: iter(own) for user, own in found.items()}
+
+
+def _waiting(row: Row[Any]) -> Waiting:
+    fields = dict(row._mapping)
+    for name in ("user_id", "sole"):
+        del fields[name]
+    return Waiting(**fields)
+
+
+def _shared(
+    connection: Connection, cluster_id: int, cluster: Row[Any], active: int, lanes: Sequence[Row[Any]]
+) -> float:
+    """How many jobs that other clusters may take too this one takes: as long as none of those has a larger part of its slots free."""
+    choices = {lane.placement_id for lane in lanes if not lane.sole}
+    if not choices:
+        return 0
+    others = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": list(choices)}).all()
+    free = [max(other.capacity - other.active, 0) / other.capacity for other in others if other.capacity > 0]
+    if not free:
+        return inf
+    if cluster.health != "ok":
+        return 0
+    return float(floor(cluster.capacity * (1 - max(free))) - active + 1)
+
+
+def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[int, int], float]) -> None:
+    if not paid:
+        return
+    connection.execute(
+        _PAID,
+        {
+            "cluster": cluster_id,
+            "projects": [project for project, _ in paid],
+            "users": [user for _, user in paid],
+            "tags": list(paid.values()),
+        },
+    )
+    connection.execute(
+        text("UPDATE argosy.cluster SET virtual_time = :now WHERE id = :cluster"), {"cluster": cluster_id, "now": now}
+    )
+
+
+def clusters_with_work(connection: Connection) -> list[int]:
+    """Clusters where something may be claimed now: a free slot and a queued job, or a claim that ran out."""
+    rows = connection.execute(
+        text(
+            f"SELECT c.id FROM argosy.cluster c WHERE c.removed_at IS NULL AND c.paused_at IS NULL AND {pacing.CLOSED} "
+            "AND (EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'submitting' "
+            "AND a.lease_until < clock_timestamp()) OR (EXISTS (SELECT FROM argosy.placement p JOIN LATERAL ("
+            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {READY} LIMIT 1) UNION ALL "
+            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} AND not_before < clock_timestamp() LIMIT 1)"
+            f") a ON true WHERE {placements.FITS}) AND {pacing.CAPACITY} > ("
+            "SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
+            "AND a.state IN ('submitting', 'pending', 'running'))))"
+        )
+    )
+    return [row.id for row in rows]

@@ -1,0 +1,141 @@
+"""What holds a cluster's queue back: its window and its breaker, both in the cluster's row, so that all workers share them.
+
+The breaker is open until a time. Where the cluster only asked to be left alone for a while, everything goes on then; where it failed, one
+job is claimed first as a probe, and an answer to that closes it (half-open).
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from argosy import pace
+
+CAPACITY = f"CASE WHEN c.pace THEN least(c.max_active, coalesce(c.pace_window, {pace.FIRST})) ELSE c.max_active END"
+"""SQL: the most unfinished workflows that a cluster `c` is given at present."""
+
+CLOSED = "(c.open_until IS NULL OR c.open_until <= clock_timestamp())"
+"""SQL: whether something may be claimed for cluster `c`, if only a probe."""
+
+_OPEN = (5.0, 15.0)
+"""Seconds for which a cluster that failed is left alone: at first, and at most; in between they double."""
+
+_SETTLE = 10.0
+"""Seconds between two halvings: what was decided before the last one says nothing new."""
+
+
+def hold(connection: Connection, cluster_id: int, reason: str, seconds: float | None) -> None:
+    """Leave a cluster alone and halve its window.
+
+    Args:
+        connection: In a transaction.
+        cluster_id: Which.
+        reason: For people.
+        seconds: For how long it asked to be left alone; None where it failed, which is tried again by a probe.
+    """
+    connection.execute(
+        text(
+            "UPDATE argosy.cluster SET open_reason = :reason, open_until = clock_timestamp() + make_interval(secs => "
+            "CASE WHEN :failed THEN least(CAST(:first AS float8) * 2 ^ least(open_tries, 10), :longest) ELSE :seconds END), "
+            "open_tries = open_tries + CASE WHEN :failed THEN 1 ELSE 0 END WHERE id = :cluster"
+        ),
+        {
+            "cluster": cluster_id,
+            "reason": reason[:2000],
+            "failed": seconds is None,
+            "seconds": seconds or 0.0,
+            "first": _OPEN[0],
+            "longest": _OPEN[1],
+        },
+    )
+    slow(connection, cluster_id)
+
+
+def probing(connection: Connection, cluster_id: int, seconds: float) -> None:
+    """A probe is under way: nobody else claims anything until it is answered or its claim has run out."""
+    connection.execute(
+        text(
+            "UPDATE argosy.cluster SET open_until = clock_timestamp() + make_interval(secs => :seconds) WHERE id = :cluster"
+        ),
+        {"cluster": cluster_id, "seconds": seconds},
+    )
+
+
+def close(connection: Connection, cluster_id: int) -> None:
+    """The cluster has answered."""
+    connection.execute(
+        text("UPDATE argosy.cluster SET open_until = NULL, open_reason = '', open_tries = 0 WHERE id = :cluster"),
+        {"cluster": cluster_id},
+    )
+
+
+def slow(connection: Connection, cluster_id: int) -> None:
+    """Halve the window, once for all that come to the same conclusion at the same time."""
+    row = connection.execute(
+        text(
+            f"SELECT {CAPACITY} AS capacity FROM argosy.cluster c WHERE id = :cluster AND c.pace "
+            "AND coalesce(c.slowed_at < clock_timestamp() - make_interval(secs => :settle), true) FOR NO KEY UPDATE"
+        ),
+        {"cluster": cluster_id, "settle": _SETTLE},
+    ).one_or_none()
+    if row is not None:
+        _resize(connection, cluster_id, pace.halved(row.capacity), slowed=True)
+
+
+def adapt(connection: Connection, cluster_id: int) -> int | None:
+    """Look how the cluster keeps up and resize its window; called by its tracker every few seconds.
+
+    Returns:
+        The window; None where the cluster is not paced.
+    """
+    row = connection.execute(
+        text(
+            f"SELECT {CAPACITY} AS capacity, c.max_active, "
+            "coalesce(c.slowed_at < clock_timestamp() - make_interval(secs => :settle), true) AS settled, "
+            "(SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
+            "AS active, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'pending' "
+            "AND a.submitted_at < clock_timestamp() - make_interval(secs => :late)) AS late "
+            "FROM argosy.cluster c WHERE id = :cluster AND c.pace FOR NO KEY UPDATE OF c"
+        ),
+        {"cluster": cluster_id, "settle": _SETTLE, "late": pace.LATE},
+    ).one_or_none()
+    if row is None:
+        return None
+    window: int = min(pace.grown(row.capacity, row.active, row.late), row.max_active)
+    slowed = window < row.capacity
+    if window == row.capacity or (slowed and not row.settled):
+        return int(row.capacity)
+    _resize(connection, cluster_id, window, slowed)
+    return window
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a cluster stands: the unfinished workflows that it is given and has, and whether its breaker is open and it is paused."""
+
+    name: str
+    capacity: int
+    active: int
+    open: bool
+    paused: bool
+
+
+def standing(connection: Connection) -> list[Standing]:
+    """All registered clusters, for the gauges."""
+    rows = connection.execute(
+        text(
+            f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} OR c.open_tries > 0 AS open, "
+            "c.paused_at IS NOT NULL AS paused FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
+            "AND a.state IN ('submitting', 'pending', 'running') WHERE c.removed_at IS NULL GROUP BY c.id"
+        )
+    )
+    return [Standing(**row._mapping) for row in rows]
+
+
+def _resize(connection: Connection, cluster_id: int, window: int, slowed: bool) -> None:
+    connection.execute(
+        text(
+            "UPDATE argosy.cluster SET pace_window = :window, "
+            "slowed_at = CASE WHEN :slowed THEN clock_timestamp() ELSE slowed_at END WHERE id = :cluster"
+        ),
+        {"cluster": cluster_id, "window": window, "slowed": slowed},
+    )

@@ -1,0 +1,35 @@
+"""Pausing a cluster, a project or an algorithm: the claim leaves its jobs in the queue, and readers say why they wait."""
+
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+from argosy.store.control import QUEUE_CHANNEL
+
+Pausable = Literal["cluster", "project", "algorithm"]
+
+
+def pause(connection: Connection, table: Pausable, key: int, reason: str) -> None:
+    """Claim nothing more of this; a later reason takes the place of an earlier one."""
+    if table == "project":
+        connection.execute(
+            text("INSERT INTO argosy.project (id) VALUES (:key) ON CONFLICT DO NOTHING"),
+            {"key": key},
+        )
+    connection.execute(
+        text(
+            f"UPDATE argosy.{table} SET paused_at = coalesce(paused_at, clock_timestamp()), paused_reason = :reason WHERE id = :key"
+        ),
+        {"key": key, "reason": reason},
+    )
+
+
+def resume(connection: Connection, table: Pausable, key: int) -> None:
+    """Claim it again, at once: every cluster is woken when this commits."""
+    connection.execute(
+        text(f"UPDATE argosy.{table} SET paused_at = NULL, paused_reason = '' WHERE id = :key"), {"key": key}
+    )
+    connection.execute(
+        text("SELECT pg_notify(:channel, id::text) FROM argosy.cluster WHERE removed_at IS NULL"),
+        {"channel": QUEUE_CHANNEL},
+    )

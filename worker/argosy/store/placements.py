@@ -1,0 +1,52 @@
+"""Which clusters may take a job: those that an algorithm lists, or those that carry its labels.
+
+A row for each distinct choice, so that a queued job names one small number, and a cluster that is registered or labelled later serves
+jobs that wait already. Which of them takes a job is decided by the claim, and fixed for that attempt (design §5.1).
+"""
+
+from collections.abc import Sequence
+
+import orjson
+from sqlalchemy import Connection, text
+
+FITS = "(c.id = ANY (p.cluster_ids) OR (p.cluster_ids = '{}' AND c.labels @> p.labels))"
+"""SQL: whether placement `p` lets cluster `c` take a job."""
+
+SOLE = "CASE WHEN cardinality(p.cluster_ids) = 1 THEN p.cluster_ids[1] END"
+"""SQL: the cluster of placement `p` where it leaves no choice."""
+
+
+def put(connection: Connection, cluster_ids: Sequence[int], labels: dict[str, str]) -> int:
+    """The id of a choice.
+
+    Args:
+        connection: In a transaction.
+        cluster_ids: The clusters in question; empty for those that carry all of `labels`.
+        labels: What they must carry.
+    """
+    parameters = {"ids": sorted(set(cluster_ids)), "labels": orjson.dumps(labels).decode()}
+    connection.execute(
+        text(
+            "INSERT INTO argosy.placement (cluster_ids, labels) VALUES (CAST(:ids AS int[]), CAST(:labels AS jsonb)) ON CONFLICT DO NOTHING"
+        ),
+        parameters,
+    )
+    found = connection.execute(
+        text(
+            "SELECT id FROM argosy.placement WHERE cluster_ids = CAST(:ids AS int[]) AND labels = CAST(:labels AS jsonb)"
+        ),
+        parameters,
+    )
+    return int(found.scalar_one())
+
+
+def clusters(connection: Connection, placements: Sequence[int]) -> list[int]:
+    """The registered clusters that may take jobs of these placements."""
+    rows = connection.execute(
+        text(
+            f"SELECT DISTINCT c.id FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
+            "WHERE p.id = ANY (:placements) AND c.removed_at IS NULL ORDER BY c.id"
+        ),
+        {"placements": list(placements)},
+    )
+    return [row.id for row in rows]

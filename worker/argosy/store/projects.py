@@ -1,0 +1,70 @@
+"""How projects, the tenants, are treated: weight, caps, pauses."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, text
+
+from argosy.shapes import ProjectShape, ProjectSpec
+
+
+def put(connection: Connection, project: int, spec: ProjectSpec) -> None:
+    """Write a project's weight and cap."""
+    connection.execute(
+        text(
+            "INSERT INTO argosy.project (id, weight, max_queued) VALUES (:id, :weight, :max_queued) "
+            "ON CONFLICT (id) DO UPDATE SET weight = excluded.weight, max_queued = excluded.max_queued"
+        ),
+        spec.model_dump() | {"id": project},
+    )
+
+
+def limit(connection: Connection, project: int, cluster_id: int, max_active: int | None) -> None:
+    """Write, or take away, a project's bound on one cluster."""
+    parameters = {"project": project, "cluster": cluster_id, "max_active": max_active}
+    if max_active is None:
+        connection.execute(
+            text("DELETE FROM argosy.project_limit WHERE project = :project AND cluster_id = :cluster"), parameters
+        )
+    else:
+        connection.execute(
+            text(
+                "INSERT INTO argosy.project_limit (project, cluster_id, max_active) VALUES (:project, :cluster, :max_active) "
+                "ON CONFLICT (project, cluster_id) DO UPDATE SET max_active = excluded.max_active"
+            ),
+            parameters,
+        )
+
+
+def get(connection: Connection, project: int) -> ProjectShape:
+    """A project, whether anything was set for it or not."""
+    return _read(connection, [project])[0]
+
+
+def all_(connection: Connection) -> Sequence[ProjectShape]:
+    """Those that something was set for or that have unfinished or queued jobs, by id."""
+    rows = connection.execute(
+        text(
+            "SELECT id FROM argosy.project UNION SELECT project FROM argosy.project_limit UNION "
+            "SELECT project FROM argosy.attempt WHERE state IN ('submitting', 'pending', 'running') UNION "
+            "SELECT project FROM argosy.attempt WHERE state = 'queued' ORDER BY 1"
+        )
+    )
+    return _read(connection, [row.id for row in rows])
+
+
+def _read(connection: Connection, ids: list[int]) -> list[ProjectShape]:
+    rows = connection.execute(
+        text(
+            "SELECT i.id, coalesce(p.weight, 1) AS weight, p.max_queued, p.paused_at, coalesce(p.paused_reason, '') AS paused_reason, "
+            "(SELECT coalesce(jsonb_object_agg(c.name, m.max_active), '{}') FROM argosy.project_limit m "
+            "JOIN argosy.cluster c ON c.id = m.cluster_id WHERE m.project = i.id) AS max_active, "
+            "coalesce(n.active, 0) AS active, coalesce(n.queued, 0) AS queued "
+            "FROM unnest(CAST(:ids AS bigint[])) AS i (id) LEFT JOIN argosy.project p ON p.id = i.id "
+            "LEFT JOIN (SELECT project, count(*) FILTER (WHERE state = 'queued') AS queued, "
+            "count(*) FILTER (WHERE state <> 'queued') AS active FROM argosy.attempt "
+            "WHERE state IN ('queued', 'submitting', 'pending', 'running') AND project = ANY (CAST(:ids AS bigint[])) GROUP BY project) n "
+            "ON n.project = i.id ORDER BY i.id"
+        ),
+        {"ids": ids},
+    )
+    return [ProjectShape(**row._mapping) for row in rows]
