@@ -5,6 +5,7 @@ What decides, first that is given (annotations of the pod, i.e. of the template'
 - exit code: annotation `argosy.dev/exit-code`, env `ARGOSY_EXIT_CODE`, a script or `sh -c` whose last line plainly is `exit N`,
   or 0. A comma list goes by retry: `1,1,0` fails twice; its last entry counts for all further ones.
 - seconds it runs: annotation `argosy.dev/seconds`, env `ARGOSY_SECONDS`, or 0; `activeDeadlineSeconds` cuts it as kubelet does.
+- whether its image is there: with annotation `argosy.dev/pull` or env `ARGOSY_PULL` set to `never` it waits for it until it is ended.
 - a script's `outputs.result`: annotation `argosy.dev/result`, or empty. Output parameters have their default, or are empty.
 """
 
@@ -40,6 +41,11 @@ def seconds(pod: Json) -> float:
 def deadline(pod: Json) -> float:
     """How many seconds a pod may run."""
     return float(pod["spec"].get("activeDeadlineSeconds", "inf"))
+
+
+def pulled(pod: Json) -> bool:
+    """Whether a pod's image can be pulled."""
+    return _wish(pod, "argosy.dev/pull", "ARGOSY_PULL") != "never"
 
 
 def _wish(pod: Json, annotation: str, variable: str) -> str | None:
@@ -90,6 +96,18 @@ def running(pod: Json, now: str) -> Json:
             _container(c, {"terminated": _terminated(0, now, now)}) for c in pod["spec"].get("initContainers", [])
         ],
         "containerStatuses": [_container(c, {"running": {"startedAt": now}}) for c in pod["spec"]["containers"]],
+    }
+
+
+def waiting(pod: Json) -> Json:
+    """The status of a pod whose image cannot be pulled, as kubelet reports it."""
+    state = {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}
+    return {
+        "phase": "Pending",
+        "containerStatuses": [
+            {**_container(container, state), "ready": False, "started": False}
+            for container in pod["spec"]["containers"]
+        ],
     }
 
 

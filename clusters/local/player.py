@@ -19,7 +19,18 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from clusters.local.behaviour import Json, annotations, deadline, exit_code, finished, outputs, running, seconds
+from clusters.local.behaviour import (
+    Json,
+    annotations,
+    deadline,
+    exit_code,
+    finished,
+    outputs,
+    pulled,
+    running,
+    seconds,
+    waiting,
+)
 
 WORKFLOW = "workflows.argoproj.io/workflow"
 COMPLETED = "workflows.argoproj.io/completed=true"
@@ -116,6 +127,9 @@ class Player:
             play.task.cancel()
 
     async def _play(self, pod: Json, end: asyncio.Event) -> None:
+        if not pulled(pod):
+            await self._patch(pod, waiting(pod))
+            await end.wait()
         started = pod["status"].get("startTime")  # set by a player before this one
         if started is None:
             started = _now()

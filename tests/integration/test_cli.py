@@ -762,3 +762,92 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_project_is_weighed_capped_and_limited(argosy: Run, cluster: ClusterShape) -> None:
+    assert argosy("project", "set", "7", "--weight", "2", "--max-queued", "10").exit_code == 0
+    assert argosy("project", "set", "7", "--max-active", "5", "--cluster", "north").exit_code == 0
+    shown = yaml.safe_load(argosy("project", "get", "7", "-o", "yaml").stdout)
+    assert (shown["weight"], shown["max_queued"], shown["max_active"]) == (2.0, 10, {"north": 5})
+    assert "north=5" in argosy("project", "list").stdout
+    argosy("project", "set", "7", "--no-max-queued", "--no-max-active", "--cluster", "north")
+    shown = yaml.safe_load(argosy("project", "get", "7", "-o", "yaml").stdout)
+    assert (shown["weight"], shown["max_queued"], shown["max_active"]) == (2.0, None, {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to change"),
+        (("--max-active", "5"), "--cluster NAME"),
+        (("--weight", "0"), "weight"),
+        (("--max-active", "5", "--cluster", "nowhere"), "'nowhere' is not registered"),
+    ],
+)
+def test_a_project_that_is_set_wrongly_is_told_how(
+    argosy: Run, cluster: ClusterShape, words: tuple[str, ...], said: str
+) -> None:
+    result = argosy("project", "set", "7", *words)
+    assert result.exit_code != 0
+    assert said in result.stderr
+    assert argosy("project", "list", "-o", "name").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("project", "1"), "project 1 is paused: new nodes"),
+        (("algorithm", "hello"), "algorithm hello is paused: new nodes"),
+        (("cluster", "north"), "cluster north is paused: new nodes"),
+    ],
+)
+def test_a_job_that_waits_for_something_paused_says_so_until_it_is_resumed(
+    argosy: Run, launch: LaunchShape, client: Client, words: tuple[str, str], said: str
+) -> None:
+    kind, name = words
+    assert argosy(kind, "pause", name, "--reason", "new nodes").exit_code == 0
+    assert {job.message for job in client.list(gid=launch.gid)} == {said}
+    assert argosy(kind, "resume", name).exit_code == 0
+    assert {job.message for job in client.list(gid=launch.gid)} == {""}
+
+
+def test_an_algorithm_names_a_cluster_several_or_labels_and_each_takes_the_others_place(
+    argosy: Run, algorithm: AlgorithmShape, client: Client
+) -> None:
+    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET, labels={"gpu": "a100"})
+
+    def chosen() -> tuple[int | None, list[int], dict[str, str]]:
+        found = client.algorithm("hello")
+        return found.cluster, found.clusters, found.cluster_labels
+
+    assert argosy("algorithm", "update", "hello", "--cluster", "north", "--cluster", "south").exit_code == 0
+    assert chosen() == (None, [client.cluster("north").id, client.cluster("south").id], {})
+    assert "north,south" in argosy("algorithm", "list").stdout
+    assert argosy("algorithm", "update", "hello", "--cluster-label", "gpu=a100").exit_code == 0
+    assert chosen() == (None, [], {"gpu": "a100"})
+    assert argosy("algorithm", "update", "hello", "--default-cluster").exit_code == 0
+    assert chosen() == (None, [], {})
+    assert argosy("algorithm", "update", "hello", "--cluster", "north", "--cluster-label", "a=b").exit_code == 2
+
+
+def test_limits_and_deadlines_of_a_cluster_are_changed_without_connecting_anew(
+    argosy: Run, cluster: ClusterShape, engine: Engine
+) -> None:
+    def version() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(sql("SELECT credential_version FROM argosy.cluster")).scalar_one())
+
+    before = version()
+    changed = argosy(
+        *("cluster", "update", "north", "--max-active", "300", "--project-max-active", "100"),
+        *("--pending-deadline", "1800", "--run-deadline", "86400", "--no-pace", "--label", "gpu=a100"),
+    )
+    assert changed.exit_code == 0
+    shown = yaml.safe_load(argosy("cluster", "get", "north", "-o", "yaml").stdout)
+    wanted = {"max_active": 300, "project_max_active": 100, "pending_deadline": 1800.0, "run_deadline": 86400.0}
+    assert wanted.items() <= shown.items()
+    assert (shown["pace"], shown["labels"]) == (False, {"gpu": "a100"})
+    assert version() == before
+    argosy("cluster", "update", "north", "--no-project-max-active", "--no-deadlines")
+    shown = yaml.safe_load(argosy("cluster", "get", "north", "-o", "yaml").stdout)
+    assert (shown["project_max_active"], shown["pending_deadline"], shown["run_deadline"]) == (None, None, None)

@@ -102,7 +102,7 @@ def expand(stage: Launching, gid: UUID) -> list[int]:
 
 def _freeze(stage: Launching, request: launches.Request, frozen: launches.Frozen) -> None:
     with stage.engine.begin() as connection:
-        if request.media_ids is None:
+        if request.media_ids is None or request.files_per_job is None:
             jobs = count(len(frozen.media_ids), frozen.files_per_job)
             launches.check_room(launches.OwnCursor(connection), request.project, request.gid, jobs)
         launches.freeze(connection, request.gid, frozen)

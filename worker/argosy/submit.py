@@ -22,6 +22,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -62,6 +63,10 @@ _LONGEST_WAIT = 60.0
 _AGAIN = 1.0
 """Seconds between two tries of a record."""
 
+_GATHER = 0.05
+"""Seconds that a record waits for others to join its transaction while creators are at work: on cores that PostgreSQL shares with the
+apiserver, a few rows a transaction cost creates."""
+
 _TRAVEL = 6
 """Request time-outs after its lease in which a create may still arrive; with the default that is the minute after which an apiserver
 gives a request up by itself."""
@@ -95,11 +100,12 @@ class Claimed:
 @dataclass
 class _Run:
     """One pass over one cluster's queue. `hold` is set, in seconds, when the cluster is to be left alone; `probe` where it had failed and
-    one job is to show whether it still does."""
+    one job is to show whether it still does; `created` when no creator works any more."""
 
     reached: Reached
     claimed: asyncio.Queue[Claimed | None]
     outcomes: asyncio.Queue[queue.Outcome | None] = field(default_factory=asyncio.Queue)
+    created: asyncio.Event = field(default_factory=asyncio.Event)
     hold: float | None = None
     why: str = ""
     probe: bool = False
@@ -187,6 +193,7 @@ class Submitter:
             for _ in workers:
                 await run.claimed.put(None)
             await asyncio.gather(*workers)
+            run.created.set()
             await run.outcomes.put(None)
             await recorder
         if run.again:
@@ -296,7 +303,7 @@ class Submitter:
                 if run.probe or len(unclear) >= _FAILING_TENANTS or unclear.total() >= _FAILING_CREATES:
                     self._unclear.pop(cluster_id)
                     await self._hold(run, f"creates get no clear answer: {outcome.reason}", None)
-                else:
+                elif unclear[job.waiting.project] == 1:
                     await self._note(run, pacing.slow, cluster_id)
 
     async def _hold(self, run: _Run, why: str, seconds: float | None) -> None:
@@ -399,10 +406,12 @@ class Submitter:
             run.secrets_made.add(gid)
 
     async def _record(self, run: _Run) -> None:
-        """Record behind: whatever has come in since the last commit goes into one transaction."""
+        """Record behind: whatever has come in since the last commit, and shortly after, goes into one transaction."""
         ended = False
         while not ended:
             batch: list[queue.Outcome | None] = [await run.outcomes.get()]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(run.created.wait(), _GATHER)
             while not run.outcomes.empty():
                 batch.append(run.outcomes.get_nowait())
             outcomes = [outcome for outcome in batch if outcome is not None]

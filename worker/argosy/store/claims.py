@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import floor, inf
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +62,10 @@ class Claims:
     rejected: int = 0
     probe: bool = False
 
+
+_PATIENCE = 5.0
+"""Seconds that a job waits for a cluster with more room; after that whichever may takes it, because a limit of its tenant may keep it from
+the other, or nobody be at work there."""
 
 _CLUSTER = text(
     f"SELECT {pacing.CAPACITY} AS capacity, c.project_max_active, c.virtual_time, c.health, c.open_tries > 0 AS failing "
@@ -136,6 +140,11 @@ _HEADS = text(
     "JOIN argosy.job j ON j.uid = a.uid ORDER BY a.priority DESC, a.seq"
 )
 
+_SHARED = text(
+    "SELECT count(*) FROM (SELECT FROM argosy.attempt WHERE placement_id = ANY (CAST(:placements AS int[])) "
+    f"AND {READY} LIMIT :most) q"
+)
+
 # Other clusters that could take what this one shares with them, and are fit to.
 _OTHERS = text(
     f"SELECT {pacing.CAPACITY} AS capacity, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
@@ -188,10 +197,12 @@ def claim(
     if cluster is None:
         return Claims([])
     limit = 1 if cluster.failing else limit
-    found = connection.execute(_STALE, {"cluster": cluster_id, "limit": limit}).all()
-    waiting = [Waiting(**row._mapping) for row in found]
+    # A probe is another job than the one whose unclear create may be why the cluster seems to fail, if there is one.
+    waiting = [] if cluster.failing else _stale(connection, cluster_id, limit)
     if len(waiting) < limit:
         waiting += _by_turn(connection, cluster_id, cluster, limit - len(waiting))
+    if cluster.failing and not waiting:
+        waiting = _stale(connection, cluster_id, limit)
     claimed, renderings = [], []
     for job in waiting:
         rendering = render(job)
@@ -219,6 +230,11 @@ def claim(
     return Claims(claimed, len(waiting) - len(claimed), cluster.failing)
 
 
+def _stale(connection: Connection, cluster_id: int, limit: int) -> list[Waiting]:
+    found = connection.execute(_STALE, {"cluster": cluster_id, "limit": limit})
+    return [Waiting(**row._mapping) for row in found]
+
+
 def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int) -> list[Waiting]:
     """The next jobs by turn, as many as there are free slots; whoever gets one pays for it."""
     active = {(row.project, row.user_id): row.active for row in connection.execute(_ACTIVE, {"cluster": cluster_id})}
@@ -228,8 +244,8 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     connection.execute(_DUE, {"cluster": cluster_id})
     lanes = list(connection.execute(_LANES, {"cluster": cluster_id}).all())
     shared = _shared(connection, cluster_id, cluster, sum(active.values()), lanes)
-    if shared <= 0:
-        lanes = [lane for lane in lanes if lane.sole]
+    if shared is None:
+        shared, lanes = 0, [lane for lane in lanes if lane.sole]
     tenants = _tenants(lanes, active, cluster.project_max_active)
     taken: list[Waiting] = []
     paid: dict[tuple[int, int], float] = {}
@@ -237,7 +253,8 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     while room > 0 and (chosen := list(islice(fair.picks(tenants, cluster.capacity, now), room))):
         heads = _heads(connection, lanes, Counter(chosen), [job.uid for job in taken])
         for project, user in chosen:
-            row = next((row for row in heads.get((project, user), iter(())) if row.sole or shared > 0), None)
+            own = heads.get((project, user), iter(()))
+            row = next((row for row in own if row.sole or shared > 0 or row.waited > _PATIENCE), None)
             if row is None:
                 tenants[project].users.pop(user, None)
                 continue
@@ -298,18 +315,36 @@ def _waiting(row: Row[Any]) -> Waiting:
 
 def _shared(
     connection: Connection, cluster_id: int, cluster: Row[Any], active: int, lanes: Sequence[Row[Any]]
-) -> float:
-    """How many jobs that other clusters may take too this one takes: as long as none of those has a larger part of its slots free."""
-    choices = {lane.placement_id for lane in lanes if not lane.sole}
+) -> float | None:
+    """How many jobs that other clusters may take too this one takes; None where it is to leave them all to those."""
+    choices = list({lane.placement_id for lane in lanes if not lane.sole})
     if not choices:
         return 0
-    others = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": list(choices)}).all()
-    free = [max(other.capacity - other.active, 0) / other.capacity for other in others if other.capacity > 0]
-    if not free:
+    found = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": choices})
+    others = [(other.capacity, other.active) for other in found if other.capacity > 0]
+    if not others:
         return inf
     if cluster.health != "ok":
-        return 0
-    return float(floor(cluster.capacity * (1 - max(free))) - active + 1)
+        return None
+    free = sum(max(capacity - active, 0) for capacity, active in [*others, (cluster.capacity, active)])
+    jobs = connection.execute(_SHARED, {"placements": choices, "most": free}).scalar_one()
+    return part(jobs, (cluster.capacity, active), others)
+
+
+def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> int:
+    """How many of so many jobs a cluster takes so that all end up equally full; in whole numbers, which never leave a job to nobody.
+
+    Args:
+        jobs: At most as many as have room.
+        own: The cluster's slots and how many of them are taken.
+        others: The same of those that may take the jobs too.
+    """
+    slots = taken = 0
+    for capacity, active in sorted([own, *others], key=lambda cluster: cluster[1] / cluster[0]):
+        if slots and (jobs + taken) * capacity <= active * slots:
+            break
+        slots, taken = slots + capacity, taken + active
+    return max(-(-(jobs + taken) * own[0] // slots) - own[1], 0)
 
 
 def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[int, int], float]) -> None:

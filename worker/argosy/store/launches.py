@@ -277,7 +277,7 @@ def freeze(connection: Connection, gid: UUID, frozen: Frozen) -> None:
         text(
             "UPDATE argosy.launch SET state = 'resolved', reason = '', algorithm_id = :algorithm_id, placement_id = :placement, "
             "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-            "media_ids = CAST(:media_ids AS bigint[]), max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
+            "media_ids = CAST(:media_ids AS bigint[]), jobs = :jobs, max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
             "pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE gid = :gid AND state = 'accepted'"
         ),
         vars(frozen)
@@ -285,6 +285,7 @@ def freeze(connection: Connection, gid: UUID, frozen: Frozen) -> None:
             "gid": gid,
             "parameters": _json(frozen.parameters),
             "media_ids": _array(frozen.media_ids),
+            "jobs": count(len(frozen.media_ids), frozen.files_per_job),
             "placement": placements.put(connection, frozen.cluster_ids, frozen.cluster_labels),
         },
     )

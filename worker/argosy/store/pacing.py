@@ -34,8 +34,10 @@ def hold(connection: Connection, cluster_id: int, reason: str, seconds: float | 
     """
     connection.execute(
         text(
-            "UPDATE argosy.cluster SET open_reason = :reason, open_until = clock_timestamp() + make_interval(secs => "
-            "CASE WHEN :failed THEN least(CAST(:first AS float8) * 2 ^ least(open_tries, 10), :longest) ELSE :seconds END), "
+            # What it asked for holds for all, whoever is told something shorter meanwhile; a probe's time ends with its answer.
+            "UPDATE argosy.cluster SET open_reason = :reason, open_until = greatest("
+            "CASE WHEN open_tries = 0 THEN open_until END, clock_timestamp() + make_interval(secs => "
+            "CASE WHEN :failed THEN least(CAST(:first AS float8) * 2 ^ least(open_tries, 10), :longest) ELSE :seconds END)), "
             "open_tries = open_tries + CASE WHEN :failed THEN 1 ELSE 0 END WHERE id = :cluster"
         ),
         {

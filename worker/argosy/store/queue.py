@@ -84,8 +84,9 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     _record_created(connection, [outcome for outcome in outcomes if isinstance(outcome, Created)])
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Returned)], "queued")
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Unresolved)], "submitting")
-    end(connection, [outcome for outcome in outcomes if isinstance(outcome, Ended)])
-    control.follow(connection)
+    if ended := [outcome for outcome in outcomes if isinstance(outcome, Ended)]:
+        end(connection, ended)
+        control.follow(connection)
 
 
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:
@@ -97,18 +98,22 @@ def _record_created(connection: Connection, outcomes: list[Created]) -> None:
         "k8s_uids": [outcome.k8s_uid for outcome in outcomes],
         "answered": [outcome.answered for outcome in outcomes],
     }
-    connection.execute(
+    updated = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
-            "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '' "
+            "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
+            "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END "
             "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
-            "CAST(:digests AS text[]), CAST(:k8s_uids AS text[])) AS c (uid, number, epoch, name, digest, k8s_uid) "
+            "CAST(:digests AS text[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
+            "AS c (uid, number, epoch, name, digest, k8s_uid, answered) "
             "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
             "AND a.k8s_uid IS NULL"
         ),
         parameters,
     )
-    # Also where the tracker was first: then this answer is all that the record still has to say.
+    if updated.rowcount == len(outcomes):
+        return
+    # Where the tracker was first, this answer is all that the record still has to say.
     connection.execute(
         text(
             "UPDATE argosy.attempt a SET quiet_at = NULL FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), "
