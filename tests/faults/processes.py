@@ -274,10 +274,6 @@ class World:
         """Redis loses everything."""
         redis.Redis.from_url(self.redis_url).flushall()
 
-    def at_work(self) -> Any:
-        """Queues from which a worker, frozen ones included, has a message that it has not done with."""
-        return redis.Redis.from_url(self.redis_url).keys("argosy:__acks__.*")
-
     def jobs(self, gid: UUID) -> list[JobShape]:
         """The jobs of a launch."""
         return self.client.list(gid=gid, limit=1000)

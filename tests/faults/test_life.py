@@ -49,10 +49,13 @@ def named(name: str) -> asyncio.Task[object]:
 async def test_readiness_fails_when_a_part_of_the_tracker_dies_inside_and_returns_when_it_runs_again(
     part: str, proxied: Client, impatient: Settings, there: Connection
 ) -> None:
-    async with watched(impatient) as (tracker, address):
+    # What has ended is begun anew with the next renewal of the leases, four seconds after the last one.
+    async with watched(impatient.model_copy(update={"tracker_lease": 20.0})) as (tracker, address):
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
         await shown(proxied, launched.gid, "Running")
         assert (await asyncio.to_thread(httpx.get, address)).status_code == 200
+        renewed = tracker._renewed
+        await until(lambda: tracker._renewed, renewed.__ne__)
         named(f"{part}/here").cancel()
         await until(tracker.dead, bool, 5)
         answer = await asyncio.to_thread(httpx.get, address)

@@ -1,9 +1,10 @@
 """SIGSTOP: a process that slept past its lease, while another did its work, changes nothing when it wakes up."""
 
+import httpx
 import pytest
 
 from argosy.manifest import workflow_name
-from tests.faults.processes import World
+from tests.faults.processes import Process, World
 from tests.stack import until
 
 TWO_STEPS = """
@@ -32,6 +33,17 @@ spec:
 """
 
 
+def given_up(worker: Process) -> float:
+    """How many of its claims a worker has not sent."""
+    told = httpx.get(f"http://127.0.0.1:{worker.port}/metrics").text.splitlines()
+    unsent = ('outcome="returned"', 'outcome="unresolved"')
+    return sum(
+        float(line.split()[-1])
+        for line in told
+        if line.startswith("argosy_submits_total{") and any(outcome in line for outcome in unsent)
+    )
+
+
 @pytest.mark.parametrize("removed", [False, True], ids=["still there", "removed"])
 async def test_a_worker_that_slept_past_its_lease_sends_nothing_while_the_others_workflow_is(
     world: World, removed: bool
@@ -47,9 +59,9 @@ async def test_a_worker_that_slept_past_its_lease_sends_nothing_while_the_others
             world.remove(workflow_name(job.uid, 1))
         await until(lambda: world.workflows(gid), lambda items: not items)
     before = world.rows(gid)
-    assert world.at_work()
     sleeper.resume()
-    await until(world.at_work, lambda queues: not queues)
+    await until(lambda: given_up(sleeper), (2.0).__eq__)
+    await sleeper.stopped()
     assert world.attempts_to_create(jobs) == {workflow_name(job.uid, 1): 1 for job in jobs}
     assert world.rows(gid) == before
     assert len(world.workflows(gid)) == (0 if removed else 2)
@@ -69,7 +81,8 @@ async def test_a_worker_frozen_inside_a_transaction_holds_the_others_up_for_30_s
     jobs = await world.whole(gid, 2, 30)
     before = world.rows(gid)
     sleeper.resume()
-    await until(world.at_work, lambda queues: not queues)
+    await sleeper.said("nothing claimed")
+    await sleeper.stopped()
     world.created_once(jobs)
     assert world.rows(gid) == before
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.kube.status import Sighting
+from argosy.kube.status import NodeStatus, Sighting
 from argosy.kube.workflows import FINALIZER
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known
@@ -191,3 +191,38 @@ def test_a_sighting_that_says_nothing_new_is_not_written() -> None:
 def test_a_queued_attempts_workflow_is_left_to_the_create_that_will_find_its_name_taken() -> None:
     verdict = decide(replace(SUBMITTING, state=State.QUEUED), SEEN, CLUSTER)
     assert verdict == type(verdict)()
+
+
+def pod(phase: str, type_: str = "Pod") -> Sighting:
+    return replace(SEEN, nodes=(NodeStatus("n", "n", type_, phase, "", (), None, None, None),))
+
+
+def test_a_workflow_has_begun_when_something_of_it_has_run_not_when_argo_has_looked_at_it() -> None:
+    for seen, begun in (
+        (SEEN, False),
+        (pod("Pending"), False),
+        (pod("Running", "Steps"), False),
+        (pod("Running"), True),
+        (pod("Failed"), True),
+        (pod("Running", "Suspend"), True),
+        (replace(SEEN, nodes=None), True),
+    ):
+        change = decide(replace(RUNNING, state=State.PENDING), seen, CLUSTER).change
+        assert change is not None
+        assert change.began is begun
+
+
+def test_that_a_workflow_has_begun_is_written_once() -> None:
+    assert decide(RUNNING, pod("Running"), CLUSTER).change is not None
+    assert decide(replace(RUNNING, began=True), pod("Running"), CLUSTER).change is None
+    assert decide(replace(RUNNING, began=True), pod("Pending"), CLUSTER).change is None
+
+
+def test_a_workflow_that_was_ended_because_of_a_deadline_says_so_and_a_cancelled_one_too() -> None:
+    ended = replace(SEEN, phase="Failed", message="Stopped with strategy 'Terminate'")
+    change = decide(replace(RUNNING, overdue="too late"), ended, CLUSTER).change
+    assert change is not None
+    assert (change.state, change.message) == (State.FAILED, "too late")
+    cancelled = decide(replace(RUNNING, overdue="too late", cancel_requested=True), ended, CLUSTER).change
+    assert cancelled is not None
+    assert cancelled.state is State.CANCELLED

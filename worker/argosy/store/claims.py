@@ -118,17 +118,18 @@ _LANES = text(
             AND (project, user_id, algorithm_id) > (lane.project, lane.user_id, lane.algorithm_id)
             ORDER BY project, user_id, algorithm_id LIMIT 1) next
     )
-    SELECT l.placement_id, l.project, l.user_id, l.algorithm_id, placed.sole, coalesce(p.weight, 1) AS weight, m.max_active,
-           coalesce(t.tag, 0) AS user_tag, coalesce(paid.tag, 0) AS tag
+    SELECT l.placement_id, l.project, l.user_id, l.algorithm_id, placed.sole, coalesce(p.weight, 1) AS weight, m.max_active
     FROM lane l JOIN placed ON placed.id = l.placement_id
     LEFT JOIN argosy.project p ON p.id = l.project
     LEFT JOIN argosy.project_limit m ON m.project = l.project AND m.cluster_id = :cluster
     LEFT JOIN argosy.algorithm g ON g.id = l.algorithm_id
-    LEFT JOIN argosy.turn t ON t.cluster_id = :cluster AND t.project = l.project AND t.user_id = l.user_id
-    LEFT JOIN (SELECT project, max(tag) AS tag FROM argosy.turn WHERE cluster_id = :cluster GROUP BY project) paid
-        ON paid.project = l.project
     WHERE {_NOT_PAUSED}
     """
+)
+
+# Asked by itself: joined to the lanes, whose number the planner cannot know, it was read once for each of them.
+_TURNS = text(
+    "SELECT project, user_id, tag FROM argosy.turn WHERE cluster_id = :cluster AND project = ANY (CAST(:projects AS bigint[]))"
 )
 
 _HEADS = text(
@@ -246,7 +247,9 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     shared = _shared(connection, cluster_id, cluster, sum(active.values()), lanes)
     if shared is None:
         shared, lanes = 0, [lane for lane in lanes if lane.sole]
-    tenants = _tenants(lanes, active, cluster.project_max_active)
+    turns = connection.execute(_TURNS, {"cluster": cluster_id, "projects": list({lane[1] for lane in lanes})})
+    tags = {(project, user): tag for project, user, tag in turns}
+    tenants = _tenants(lanes, active, tags, cluster.project_max_active)
     taken: list[Waiting] = []
     paid: dict[tuple[int, int], float] = {}
     now = cluster.virtual_time
@@ -269,17 +272,23 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
 
 
 def _tenants(
-    lanes: Sequence[Row[Any]], active: dict[tuple[int, int], int], limit: int | None
+    lanes: Sequence[Any],
+    active: dict[tuple[int, int], int],
+    tags: dict[tuple[int, int], float],
+    limit: int | None,
 ) -> dict[int, fair.Tenant]:
-    """Those who wait in the lanes, with what they have already."""
+    """Those who wait in the lanes, with what they have and have paid already."""
     tenants: dict[int, fair.Tenant] = {}
-    for lane in lanes:
-        own = limit if lane.max_active is None else lane.max_active
-        tenant = tenants.setdefault(lane.project, fair.Tenant(lane.weight, own, 0, lane.tag))
-        tenant.users[lane.user_id] = fair.User(active.get((lane.project, lane.user_id), 0), lane.user_tag)
+    # Unpacked, because with a thousand lanes to read a row by its names takes longer than to find it.
+    for _, project, user, _, _, weight, own in lanes:
+        if project not in tenants:
+            tenants[project] = fair.Tenant(weight, limit if own is None else own)
+        tenants[project].users[user] = fair.User(active.get((project, user), 0), tags.get((project, user), 0.0))
     for (project, _), count in active.items():
         if project in tenants:
             tenants[project].active += count
+    for (project, _), tag in tags.items():
+        tenants[project].tag = max(tenants[project].tag, tag)
     return tenants
 
 
