@@ -6,12 +6,14 @@ import sys
 
 import structlog
 
-from tests.benchmarks import expand, idle, launch, pace, read, submit, track
+from tests.benchmarks import claim, expand, fair, idle, launch, pace, read, submit, track
 
 BENCHMARKS = {
     "launch": launch,
     "expand": expand,
     "submit": submit,
+    "claim": claim,
+    "fair": fair,
     "track": track,
     "read": read,
     "pace": pace,
