@@ -11,8 +11,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
+from argosy import pace
 from argosy.client import Client
-from argosy.store import claims, queue
+from argosy.store import claims, pacing, queue
 from argosy.store.claims import part
 from tests.integration.queues import claim, clusters, fill, finish, placement, render, sql
 from tests.integration.test_control import record
@@ -542,3 +543,42 @@ def _flushed(connection: Connection, statement: str) -> int:
     found = int(connection.execute(text(statement)).scalar_one())
     connection.commit()
     return found
+
+
+def test_the_gauges_say_how_each_cluster_stands(client: Client, engine: Engine) -> None:
+    clusters(client, "c", max_active=300, pace=True)
+    with engine.begin() as connection:
+        assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST, 0, False, False)]
+        pacing.hold(connection, 1, "it fails", None)
+        assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST // 2, 0, True, False)]
+        connection.execute(
+            text("UPDATE argosy.cluster SET open_until = clock_timestamp(), paused_at = clock_timestamp()")
+        )
+        assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST // 2, 0, False, True)]
+
+
+def test_a_window_grows_while_a_full_cluster_keeps_up_and_is_halved_once_when_workflows_lie_untouched(
+    client: Client, engine: Engine
+) -> None:
+    clusters(client, "c", max_active=115, pace=True)
+    with engine.begin() as connection:
+        fill(connection, 1, 200)
+
+    def look() -> int | None:
+        with engine.begin() as connection:
+            return pacing.adapt(connection, 1)
+
+    assert look() == pace.FIRST
+    for window in (pace.FIRST + pace.STEP, 115, 115):
+        claim(engine, limit=200)
+        assert look() == window
+    sql(
+        engine,
+        "UPDATE argosy.attempt SET state = 'pending', submitted_at = now() - interval '6 s' WHERE cluster_id = 1 AND state <> 'queued'",
+    )
+    assert look() == 57
+    assert look() == 57
+    sql(engine, "UPDATE argosy.cluster SET slowed_at = now() - interval '11 s'")
+    assert look() == 28
+    client.update_cluster("c", pace=False)
+    assert look() is None

@@ -125,7 +125,7 @@ def standing(connection: Connection) -> list[Standing]:
     """All registered clusters, for the gauges."""
     rows = connection.execute(
         text(
-            f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} OR c.open_tries > 0 AS open, "
+            f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} AS open, "
             "c.paused_at IS NOT NULL AS paused FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
             "AND a.state IN ('submitting', 'pending', 'running') WHERE c.removed_at IS NULL GROUP BY c.id"
         )
