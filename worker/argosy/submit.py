@@ -139,8 +139,9 @@ class Submitter:
         self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
 
     def start(self, cluster_id: int) -> None:
-        """Run in a task of its own, so that a cluster that hangs takes no thread from the others. A run that fails is logged, counted and
-        survived: housekeeping sends another wake-up."""
+        """Run in a task of its own, so that a cluster that hangs takes no thread from the others. A run that cannot be begun (the
+        database is away, the cluster's token cannot be opened) says why; a defect is logged, counted and survived. Housekeeping sends
+        another wake-up."""
         task = asyncio.get_running_loop().create_task(self._survive(cluster_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -154,6 +155,10 @@ class Submitter:
             await self.run(cluster_id)
         except NotFound as error:
             log.info("nothing submitted", reason=str(error))
+        except ArgosyError as error:
+            log.warning("nothing submitted", cluster=cluster_id, reason=str(error))
+        except OperationalError as error:
+            log.warning("database away, nothing submitted", cluster=cluster_id, reason=str(error.orig))
         except Exception:
             LOOP_ERRORS.labels("submit").inc()
             log.exception("run of a cluster's queue failed", cluster=cluster_id)
