@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
+from random import Random
 
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from argosy.fair import Tenant, User, charge, picks
+from argosy.fair import Tenant, User, charge, earliest, picks
 
 WEIGHTS = st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0, 10.0])
 
@@ -26,10 +27,11 @@ class Slots:
         self.tenants[project] = Tenant(weight, limit, users={user: User() for user in range(users)})
 
     def serve(self) -> tuple[int, int] | None:
-        chosen = next(picks(self.tenants, self.slots, self.now), None)
+        since = earliest(self.tenants, self.now)
+        chosen = next(picks(self.tenants, self.slots, since), None)
         if chosen is not None:
             project, user = chosen
-            self.now = max(self.now, charge(self.tenants[project], user, self.now))
+            self.now = max(self.now, charge(self.tenants[project], user, since))
             self.running.append(chosen)
         return chosen
 
@@ -59,8 +61,8 @@ class Slots:
 def test_whoever_waits_without_a_running_job_is_served_within_a_bound(
     weights: list[float], slots: int, before: int, data: st.DataObject
 ) -> None:
-    """Each other tenant comes at most floor(its weight / own weight) + 1 times first: the own start is at most one own job after the
-    present, and the present never goes back."""
+    """Each other tenant comes first at most as often as it can pay from the earliest start, one job of the lightest before the present, to
+    the own one, at most one own job after it; the present never goes back."""
     cluster = Slots(slots, dict(enumerate(weights)))
     draw = st.integers(0, 19)
     ends = data.draw(st.lists(draw, min_size=1, max_size=40))
@@ -73,7 +75,8 @@ def test_whoever_waits_without_a_running_job_is_served_within_a_bound(
         for project, tenant in cluster.tenants.items():
             waited[project] = 0 if project == chosen[0] or tenant.active else waited[project] + 1
             own = weights[project]
-            bound = sum(int(other / own + 1e-6) + 1 for name, other in enumerate(weights) if name != project)
+            late = 1 / own + 1 / min(weights)
+            bound = sum(int(other * late + 1e-6) + 1 for name, other in enumerate(weights) if name != project)
             assert waited[project] <= bound, (project, waited)
 
 
@@ -159,7 +162,7 @@ def test_users_of_a_tenant_take_turns(users: int, services: int, slots: int, end
 
 
 @given(away=st.integers(1, 200), others=st.integers(1, 5))
-def test_a_tenant_that_returns_has_no_credit_for_its_absence(away: int, others: int) -> None:
+def test_a_tenant_that_returns_has_a_credit_of_one_job_however_long_it_was_away(away: int, others: int) -> None:
     cluster = Slots(1, dict.fromkeys(range(others + 1), 1.0))
     cluster.run(others + 1)
     gone = cluster.tenants.pop(0)
@@ -167,8 +170,8 @@ def test_a_tenant_that_returns_has_no_credit_for_its_absence(away: int, others: 
     gone.active = gone.users[0].active = 0
     cluster.tenants[0] = gone
     served = Counter(project for project, _ in cluster.run(4 * (others + 1)))
-    assert served[0] <= 5
-    assert max(served.values()) - min(served.values()) <= 2
+    assert served[0] <= 6
+    assert max(served.values()) - min(served.values()) <= 3
 
 
 def test_a_tenant_that_had_everything_does_not_wait_for_that_when_another_comes() -> None:
@@ -176,7 +179,24 @@ def test_a_tenant_that_had_everything_does_not_wait_for_that_when_another_comes(
     cluster.run(10_000)
     cluster.join(2)
     served = Counter(project for project, _ in cluster.run(10))
-    assert served == {1: 5, 2: 5}
+    assert served == {1: 4, 2: 6}
+
+
+@given(
+    weights=st.lists(WEIGHTS, min_size=2, max_size=6), slots=st.integers(1, 20), ends=st.randoms(use_true_random=False)
+)
+@example([0.5, 0.5, 2.0], 3, Random(1))
+@settings(max_examples=30, deadline=None)
+def test_slots_are_had_by_weight_even_where_shares_are_no_whole_numbers(
+    weights: list[float], slots: int, ends: Random
+) -> None:
+    """A light tenant that is served early because it has no running job took what a heavy one had coming to it."""
+    services = 2000
+    cluster = Slots(slots, dict(enumerate(weights)))
+    got = Counter(project for project, _ in cluster.run(services, lambda: ends.randrange(slots)))
+    for project, weight in enumerate(weights):
+        part = services * weight / sum(weights)
+        assert abs(got[project] - part) <= 0.2 * part + 2 * slots
 
 
 def test_long_jobs_that_hold_more_than_their_share_let_short_ones_by() -> None:
@@ -219,10 +239,10 @@ def test_what_is_claimed_at_once_is_shared_by_weight_and_users_take_turns_too(
 
 
 @given(now=st.floats(1, 1e6), asked=st.integers(1, 40))
-def test_whoever_returns_has_no_credit_in_what_is_claimed_at_once_either(now: float, asked: int) -> None:
+def test_whoever_returns_has_no_more_credit_in_what_is_claimed_at_once(now: float, asked: int) -> None:
     tenants = {1: Tenant(tag=0.0, users={1: User()}), 2: Tenant(tag=now, users={1: User()})}
-    got = Counter(project for project, _ in islice(picks(tenants, 1, now), asked))
-    assert abs(got[1] - got[2]) <= 1
+    got = Counter(project for project, _ in islice(picks(tenants, 1, earliest(tenants, now)), asked))
+    assert abs(got[1] - got[2]) <= 2
 
 
 @given(weights=st.lists(WEIGHTS, min_size=1, max_size=5), slots=st.integers(1, 10), asked=st.integers(1, 30))

@@ -42,17 +42,27 @@ class Tenant:
     users: dict[int, User] = field(default_factory=dict)
 
 
-def picks(tenants: dict[int, Tenant], slots: int, now: float) -> Iterator[tuple[int, int]]:
+def earliest(tenants: dict[int, Tenant], now: float) -> float:
+    """The virtual time at which whoever comes back starts.
+
+    Args:
+        tenants: Everybody who waits.
+        now: The cluster's virtual time: the latest start of a job that was served.
+    """
+    return now - 1.0 / min((tenant.weight for tenant in tenants.values()), default=1.0)
+
+
+def picks(tenants: dict[int, Tenant], slots: int, since: float) -> Iterator[tuple[int, int]]:
     """Whose jobs come next, as (project, user), for ever or until every limit is reached: take as many as there are free slots.
 
     Args:
         tenants: By project: everybody who waits.
         slots: The cluster's slots, free or not.
-        now: The cluster's virtual time: the start of the job that was served last.
+        since: From `earliest`.
     """
     share = slots / (sum(tenant.weight for tenant in tenants.values()) or 1.0)
     waiting = [
-        _rank(tenant, share, project, tenant.active, max(now, tenant.tag)) for project, tenant in tenants.items()
+        _rank(tenant, share, project, tenant.active, max(since, tenant.tag)) for project, tenant in tenants.items()
     ]
     heapq.heapify(waiting)
     users: dict[int, list[tuple[int, float, int]]] = {}
@@ -74,13 +84,18 @@ def _rank(tenant: Tenant, share: float, project: int, active: int, start: float)
     return active >= max(1.0, share * tenant.weight), start, project, active
 
 
-def charge(tenant: Tenant, user: int, now: float) -> float:
+def charge(tenant: Tenant, user: int, since: float) -> float:
     """Let a tenant and its user pay for a job that was claimed.
+
+    Args:
+        tenant: Whose job.
+        user: Of this user of it.
+        since: As `picks` had it.
 
     Returns:
         The virtual time at which it was served; the cluster's is the latest of these.
     """
-    start = max(now, tenant.tag)
+    start = max(since, tenant.tag)
     tenant.tag = start + 1.0 / tenant.weight
     tenant.active += 1
     tenant.users[user].active += 1

@@ -253,7 +253,11 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     taken: list[Waiting] = []
     paid: dict[tuple[int, int], float] = {}
     now = cluster.virtual_time
-    while room > 0 and (chosen := list(islice(fair.picks(tenants, cluster.capacity, now), room))):
+    while room > 0:
+        since = fair.earliest(tenants, now)
+        chosen = list(islice(fair.picks(tenants, cluster.capacity, since), room))
+        if not chosen:
+            break
         heads = _heads(connection, lanes, Counter(chosen), [job.uid for job in taken])
         for project, user in chosen:
             own = heads.get((project, user), iter(()))
@@ -263,7 +267,7 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
                 continue
             shared -= not row.sole
             room -= 1
-            now = max(now, fair.charge(tenants[project], user, now))
+            now = max(now, fair.charge(tenants[project], user, since))
             paid[project, user] = tenants[project].tag
             taken.append(_waiting(row))
         tenants = {project: tenant for project, tenant in tenants.items() if tenant.users}
