@@ -205,6 +205,24 @@ def test_a_quiet_tenants_single_job_comes_within_as_many_slots_as_there_are_tena
     assert len(order) <= 5
 
 
+def test_what_was_paid_long_ago_is_forgotten_and_changes_no_turn(client: Client, engine: Engine) -> None:
+    clusters(client, "c", max_active=100)
+    client.set_project(2, weight=0.5)
+    with engine.begin() as connection:
+        fill(connection, 1, 1)
+        assert projects(claim(connection)) == [1]
+        fill(connection, 2, 30, until=3)
+        assert len(claim(connection, limit=20).jobs) == 20
+        fill(connection, 1, 30)
+        with connection.begin_nested() as kept:
+            turns = projects(claim(connection, limit=15))
+            kept.rollback()
+        assert set(turns) == {1, 2, 3}
+        assert claims.forget_turns(connection) == 1
+        assert claims.forget_turns(connection) == 0
+        assert projects(claim(connection, limit=15)) == turns
+
+
 def test_a_tenant_whose_jobs_somebody_else_has_locked_is_passed_over_and_not_charged(
     client: Client, engine: Engine
 ) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(slots=True)
 class User:
     """Somebody with queued jobs: how many of their workflows are unfinished, and the tag of the job they got last."""
 
@@ -23,7 +23,7 @@ class User:
     tag: float = 0.0
 
 
-@dataclass
+@dataclass(slots=True)
 class Tenant:
     """A project with queued jobs.
 

@@ -88,6 +88,7 @@ class Housekeeping:
         if time.monotonic() - self._forgot < _FORGET_EVERY:
             return
         self._forgot = time.monotonic()
+        await asyncio.to_thread(self._forget_turns)
         for _ in range(_FORGET_BATCHES):
             if not await asyncio.to_thread(self._forget_batch):
                 return
@@ -121,6 +122,10 @@ class Housekeeping:
     def _settle(self, debt: secrets.Debt) -> None:
         with self._engine.begin() as connection:
             secrets.settle(connection, debt)
+
+    def _forget_turns(self) -> None:
+        with self._engine.begin() as connection:
+            claims.forget_turns(connection)
 
     def _forget_batch(self) -> int:
         with self._engine.begin() as connection:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from argosy import fair
 from argosy.store import pacing, placements
@@ -63,6 +63,19 @@ class Claims:
     probe: bool = False
 
 
+class Lane(NamedTuple):
+    """What shares the first four columns of the queue's index: jobs of one user and one algorithm, with one choice of clusters, which may
+    be the `sole` one; and what the tenant's row says."""
+
+    placement: int
+    project: int
+    user: int
+    algorithm: int
+    sole: bool
+    weight: float
+    limit: int | None
+
+
 _PATIENCE = 5.0
 """Seconds that a job waits for a cluster with more room; after that whichever may takes it, because a limit of its tenant may keep it from
 the other, or nobody be at work there."""
@@ -78,6 +91,7 @@ _ACTIVE = text(
     "WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running') GROUP BY project, user_id"
 )
 
+# The fields of `Waiting`, in their order.
 _COLUMNS = (
     "a.uid, a.number, a.gid, a.project, a.claim_epoch + 1 AS epoch, j.media_ids, j.cancel_requested, a.digest, a.tries, "
     "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale"
@@ -101,7 +115,8 @@ _DUE = text(
     "WHERE a.uid = d.uid AND a.number = d.number"
 )
 
-# A lane is what shares the first four columns of the queue's index. The recursion goes from the first row of one to the first of the next.
+# The recursion goes from the first row of one lane to the first of the next. A column comes as an array: a thousand rows cost us more than
+# they cost PostgreSQL.
 _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
@@ -118,7 +133,8 @@ _LANES = text(
             AND (project, user_id, algorithm_id) > (lane.project, lane.user_id, lane.algorithm_id)
             ORDER BY project, user_id, algorithm_id LIMIT 1) next
     )
-    SELECT l.placement_id, l.project, l.user_id, l.algorithm_id, placed.sole, coalesce(p.weight, 1) AS weight, m.max_active
+    SELECT array_agg(l.placement_id), array_agg(l.project), array_agg(l.user_id), array_agg(l.algorithm_id), array_agg(placed.sole),
+        array_agg(coalesce(p.weight, 1)), array_agg(m.max_active)
     FROM lane l JOIN placed ON placed.id = l.placement_id
     LEFT JOIN argosy.project p ON p.id = l.project
     LEFT JOIN argosy.project_limit m ON m.project = l.project AND m.cluster_id = :cluster
@@ -129,11 +145,11 @@ _LANES = text(
 
 # Asked by itself: joined to the lanes, whose number the planner cannot know, it was read once for each of them.
 _TURNS = text(
-    "SELECT project, user_id, tag FROM argosy.turn WHERE cluster_id = :cluster AND project = ANY (CAST(:projects AS bigint[]))"
+    "SELECT array_agg(project), array_agg(user_id), array_agg(tag) FROM argosy.turn WHERE cluster_id = :cluster"
 )
 
 _HEADS = text(
-    f"SELECT {_COLUMNS}, a.user_id, l.sole FROM unnest(CAST(:placements AS int[]), CAST(:projects AS bigint[]), "
+    f"SELECT a.user_id, l.sole, {_COLUMNS} FROM unnest(CAST(:placements AS int[]), CAST(:projects AS bigint[]), "
     "CAST(:users AS bigint[]), CAST(:algorithms AS int[]), CAST(:soles AS boolean[]), CAST(:counts AS int[])) "
     "AS l (placement, project, user_id, algorithm, sole, count) CROSS JOIN LATERAL (SELECT * FROM argosy.attempt "
     f"WHERE placement_id = l.placement AND project = l.project AND user_id = l.user_id AND algorithm_id = l.algorithm AND {READY} "
@@ -167,9 +183,10 @@ _CLAIM = text(
 )
 
 _PAID = text(
-    "INSERT INTO argosy.turn (cluster_id, project, user_id, tag) SELECT :cluster, project, user_id, tag "
+    "WITH paid AS (INSERT INTO argosy.turn (cluster_id, project, user_id, tag) SELECT :cluster, project, user_id, tag "
     "FROM unnest(CAST(:projects AS bigint[]), CAST(:users AS bigint[]), CAST(:tags AS float8[])) AS t (project, user_id, tag) "
-    "ON CONFLICT (cluster_id, project, user_id) DO UPDATE SET tag = excluded.tag"
+    "ON CONFLICT (cluster_id, project, user_id) DO UPDATE SET tag = excluded.tag) "
+    "UPDATE argosy.cluster SET virtual_time = :now WHERE id = :cluster"
 )
 
 
@@ -233,7 +250,7 @@ def claim(
 
 def _stale(connection: Connection, cluster_id: int, limit: int) -> list[Waiting]:
     found = connection.execute(_STALE, {"cluster": cluster_id, "limit": limit})
-    return [Waiting(**row._mapping) for row in found]
+    return [Waiting(*row) for row in found]
 
 
 def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int) -> list[Waiting]:
@@ -243,12 +260,11 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     if room <= 0:
         return []
     connection.execute(_DUE, {"cluster": cluster_id})
-    lanes = list(connection.execute(_LANES, {"cluster": cluster_id}).all())
+    lanes = [Lane._make(lane) for lane in _rows(connection, _LANES, cluster_id)]
     shared = _shared(connection, cluster_id, cluster, sum(active.values()), lanes)
     if shared is None:
         shared, lanes = 0, [lane for lane in lanes if lane.sole]
-    turns = connection.execute(_TURNS, {"cluster": cluster_id, "projects": list({lane[1] for lane in lanes})})
-    tags = {(project, user): tag for project, user, tag in turns}
+    tags = {(project, user): tag for project, user, tag in _rows(connection, _TURNS, cluster_id)}
     tenants = _tenants(lanes, active, tags, cluster.project_max_active)
     taken: list[Waiting] = []
     paid: dict[tuple[int, int], float] = {}
@@ -261,76 +277,79 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
         heads = _heads(connection, lanes, Counter(chosen), [job.uid for job in taken])
         for project, user in chosen:
             own = heads.get((project, user), iter(()))
-            row = next((row for row in own if row.sole or shared > 0 or row.waited > _PATIENCE), None)
-            if row is None:
+            sole, job = next(
+                (head for head in own if head[0] or shared > 0 or head[1].waited > _PATIENCE), (True, None)
+            )
+            if job is None:
                 tenants[project].users.pop(user, None)
                 continue
-            shared -= not row.sole
+            shared -= not sole
             room -= 1
             now = max(now, fair.charge(tenants[project], user, since))
             paid[project, user] = tenants[project].tag
-            taken.append(_waiting(row))
+            taken.append(job)
         tenants = {project: tenant for project, tenant in tenants.items() if tenant.users}
     _pay(connection, cluster_id, now, paid)
     return taken
 
 
+def _rows(connection: Connection, statement: TextClause, cluster_id: int) -> Iterator[tuple[Any, ...]]:
+    """What comes as one array a column, null where there is nothing."""
+    columns = connection.execute(statement, {"cluster": cluster_id}).one()
+    return zip(*(column or () for column in columns), strict=True)
+
+
 def _tenants(
-    lanes: Sequence[Any],
+    lanes: Sequence[Lane],
     active: dict[tuple[int, int], int],
     tags: dict[tuple[int, int], float],
     limit: int | None,
 ) -> dict[int, fair.Tenant]:
     """Those who wait in the lanes, with what they have and have paid already."""
     tenants: dict[int, fair.Tenant] = {}
-    # Unpacked, because with a thousand lanes to read a row by its names takes longer than to find it.
     for _, project, user, _, _, weight, own in lanes:
         if project not in tenants:
             tenants[project] = fair.Tenant(weight, limit if own is None else own)
         tenants[project].users[user] = fair.User(active.get((project, user), 0), tags.get((project, user), 0.0))
     for (project, _), count in active.items():
-        if project in tenants:
-            tenants[project].active += count
+        if (tenant := tenants.get(project)) is not None:
+            tenant.active += count
     for (project, _), tag in tags.items():
-        tenants[project].tag = max(tenants[project].tag, tag)
+        if (tenant := tenants.get(project)) is not None:
+            tenant.tag = max(tenant.tag, tag)
     return tenants
 
 
 def _heads(
-    connection: Connection, lanes: Sequence[Row[Any]], counts: Counter[tuple[int, int]], taken: list[UUID]
-) -> dict[tuple[int, int], Iterator[Row[Any]]]:
-    """The first rows of each user who is to get some, locked, in the order in which they are to run."""
-    asked = [lane for lane in lanes if (lane.project, lane.user_id) in counts]
+    connection: Connection, lanes: Sequence[Lane], counts: Counter[tuple[int, int]], taken: list[UUID]
+) -> dict[tuple[int, int], Iterator[tuple[bool, Waiting]]]:
+    """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether this cluster is the only
+    one that may take them."""
+    asked = [lane for lane in lanes if lane[1:3] in counts]
     rows = connection.execute(
         _HEADS,
         {
-            "placements": [lane.placement_id for lane in asked],
+            "placements": [lane.placement for lane in asked],
             "projects": [lane.project for lane in asked],
-            "users": [lane.user_id for lane in asked],
-            "algorithms": [lane.algorithm_id for lane in asked],
+            "users": [lane.user for lane in asked],
+            "algorithms": [lane.algorithm for lane in asked],
             "soles": [lane.sole for lane in asked],
-            "counts": [counts[lane.project, lane.user_id] for lane in asked],
+            "counts": [counts[lane.project, lane.user] for lane in asked],
             "taken": taken,
         },
     )
-    found: dict[tuple[int, int], list[Row[Any]]] = {}
-    for row in rows:
-        found.setdefault((row.project, row.user_id), []).append(row)
-    return {user: iter(own) for user, own in found.items()}
-
-
-def _waiting(row: Row[Any]) -> Waiting:
-    fields = dict(row._mapping)
-    for name in ("user_id", "sole"):
-        del fields[name]
-    return Waiting(**fields)
+    found: dict[tuple[int, int], list[tuple[bool, Waiting]]] = {}
+    for user, sole, *columns in rows:
+        job = Waiting(*columns)
+        found.setdefault((job.project, user), []).append((sole, job))
+    return {whose: iter(own) for whose, own in found.items()}
 
 
 def _shared(
-    connection: Connection, cluster_id: int, cluster: Row[Any], active: int, lanes: Sequence[Row[Any]]
+    connection: Connection, cluster_id: int, cluster: Row[Any], active: int, lanes: Sequence[Lane]
 ) -> float | None:
     """How many jobs that other clusters may take too this one takes; None where it is to leave them all to those."""
-    choices = list({lane.placement_id for lane in lanes if not lane.sole})
+    choices = list({lane.placement for lane in lanes if not lane.sole})
     if not choices:
         return 0
     found = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": choices})
@@ -361,20 +380,28 @@ def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> 
 
 
 def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[int, int], float]) -> None:
-    if not paid:
-        return
-    connection.execute(
-        _PAID,
-        {
-            "cluster": cluster_id,
-            "projects": [project for project, _ in paid],
-            "users": [user for _, user in paid],
-            "tags": list(paid.values()),
-        },
-    )
-    connection.execute(
-        text("UPDATE argosy.cluster SET virtual_time = :now WHERE id = :cluster"), {"cluster": cluster_id, "now": now}
-    )
+    if paid:
+        projects, users = zip(*paid, strict=True)
+        connection.execute(
+            _PAID,
+            {
+                "cluster": cluster_id,
+                "projects": list(projects),
+                "users": list(users),
+                "tags": list(paid.values()),
+                "now": now,
+            },
+        )
+
+
+def forget_turns(connection: Connection) -> int:
+    """Drop what tenants have paid so long ago that they would start at the present anyway (`fair.earliest`); how many there were."""
+    return connection.execute(
+        text(
+            "DELETE FROM argosy.turn t USING argosy.cluster c WHERE c.id = t.cluster_id "
+            "AND t.tag < c.virtual_time - 1 / (SELECT least(min(weight), 1) FROM argosy.project)"
+        )
+    ).rowcount
 
 
 def clusters_with_work(connection: Connection) -> list[int]:
