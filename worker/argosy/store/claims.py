@@ -123,19 +123,19 @@ _LANES = text(
         SELECT p.id, cardinality(p.cluster_ids) = 1 AS sole FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
         WHERE c.id = :cluster
     ), lane AS (
-        SELECT first.* FROM placed, LATERAL (
+        SELECT first.*, placed.sole FROM placed, LATERAL (
             SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
             WHERE placement_id = placed.id AND {READY} ORDER BY project, user_id, algorithm_id LIMIT 1) first
         UNION ALL
-        SELECT next.* FROM lane, LATERAL (
+        SELECT next.*, lane.sole FROM lane, LATERAL (
             SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
             WHERE placement_id = lane.placement_id AND {READY}
             AND (project, user_id, algorithm_id) > (lane.project, lane.user_id, lane.algorithm_id)
             ORDER BY project, user_id, algorithm_id LIMIT 1) next
     )
-    SELECT array_agg(l.placement_id), array_agg(l.project), array_agg(l.user_id), array_agg(l.algorithm_id), array_agg(placed.sole),
+    SELECT array_agg(l.placement_id), array_agg(l.project), array_agg(l.user_id), array_agg(l.algorithm_id), array_agg(l.sole),
         array_agg(coalesce(p.weight, 1)), array_agg(m.max_active)
-    FROM lane l JOIN placed ON placed.id = l.placement_id
+    FROM lane l
     LEFT JOIN argosy.project p ON p.id = l.project
     LEFT JOIN argosy.project_limit m ON m.project = l.project AND m.cluster_id = :cluster
     LEFT JOIN argosy.algorithm g ON g.id = l.algorithm_id
