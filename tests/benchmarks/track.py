@@ -37,6 +37,7 @@ from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from tests.conftest import ROOT
 from tests.faults.processes import Fleet, Process
+from tests.integration.queues import placement
 from tests.integration.test_readme import exported
 from tests.stack import until
 
@@ -258,6 +259,7 @@ def _insert(connection: Connection, gid: UUID, cluster_id: int, found: list[tupl
     values = {
         "gid": gid,
         "cluster": cluster_id,
+        "placement": placement(connection, cluster_id),
         "ordinals": [number for number, _, _ in found],
         "uids": [live.uid for _, live, _ in found],
         "names": [live.name for _, live, _ in found],
@@ -268,8 +270,8 @@ def _insert(connection: Connection, gid: UUID, cluster_id: int, found: list[tupl
         "VALUES (:gid, 1, 1, 'hello', '', 'expanded', cardinality(CAST(:uids AS uuid[])), clock_timestamp())",
         "INSERT INTO argosy.job (uid, gid, ordinal, project, user_id, media_ids) SELECT uid, :gid, ordinal, 1, 1, ARRAY[ordinal] "
         "FROM unnest(CAST(:uids AS uuid[]), CAST(:ordinals AS int[])) AS j (uid, ordinal)",
-        "INSERT INTO argosy.attempt (uid, number, gid, project, cluster_id, state, name, k8s_uid, submitted_at) "
-        "SELECT uid, 1, :gid, 1, :cluster, 'pending', name, k8s_uid, clock_timestamp() "
+        "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, cluster_id, state, name, k8s_uid, "
+        "submitted_at) SELECT uid, 1, :gid, 1, 1, 1, :placement, :cluster, 'pending', name, k8s_uid, clock_timestamp() "
         "FROM unnest(CAST(:uids AS uuid[]), CAST(:names AS text[]), CAST(:k8s_uids AS text[])) AS a (uid, name, k8s_uid)",
     ):
         connection.execute(text(statement), values)

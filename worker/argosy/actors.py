@@ -23,7 +23,7 @@ from dramatiq.middleware import (
 from dramatiq.middleware.prometheus import Prometheus
 from pydantic import ValidationError
 
-from argosy import launch, log, settings
+from argosy import garbage, launch, log, settings
 from argosy.access import Clusters
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.media import RestMediaSource
@@ -124,6 +124,7 @@ def setup() -> None:
     )
     dramatiq.set_broker(made)
     declare(made, boot)
+    garbage.collect_rarely()
 
 
 def declare(made: Broker, boot: Boot) -> None:

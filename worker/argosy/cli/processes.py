@@ -107,7 +107,7 @@ def upgrade(
 
 async def _track(engine: Engine, settings: Settings) -> None:
     """Until SIGTERM or SIGINT; the tracker gives its leases back when it is cancelled."""
-    from argosy import metrics
+    from argosy import garbage, metrics
     from argosy.tracker import Tracker
     from argosy.wakeups import WakeUps, broker
 
@@ -116,6 +116,7 @@ async def _track(engine: Engine, settings: Settings) -> None:
         metrics.serve(settings.metrics_host, settings.metrics_port, made.dead)
     except OSError as error:
         raise _port_taken(settings, error) from error
+    garbage.collect_rarely()
     tracking = asyncio.create_task(made.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, tracking.cancel)

@@ -1,0 +1,13 @@
+"""How often a long-running process looks for garbage.
+
+Python looks whenever 700 more objects were made than freed, and every so often at all there are. Decoding a page of a list makes a hundred
+thousand at once, and none of them is garbage: it took twice as long for that (tests/benchmarks/README.md, `track`).
+"""
+
+import gc
+
+
+def collect_rarely() -> None:
+    """Call it when a process has imported what it needs: that is never looked at again."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
