@@ -13,7 +13,8 @@ from argosy.client import Client, Launched
 from argosy.errors import InvalidRequest, NotFound, QueueFull
 from argosy.launch import Launching, expand
 from argosy.settings import Settings
-from argosy.store import launches
+from argosy.shapes import ProjectSpec
+from argosy.store import launches, projects
 from tests.integration.api_server import ApiServer
 from tests.integration.queues import claim, clusters, fill, finish, sql
 from tests.integration.test_launch import HELLO, api, outcome, stage
@@ -47,7 +48,7 @@ def test_a_launch_over_the_cap_is_refused_with_words_and_nothing_is_written(
 ) -> None:
     registered.set_project(1, max_queued=5)
     expand(stage, launch(registered, 3).gid)
-    with pytest.raises(QueueFull, match="too many queued jobs: project 1 has 3, this launch adds 3, and it may have 5"):
+    with pytest.raises(QueueFull, match="too many queued jobs: project 1 has 3, this adds 3, and it may have 5"):
         launch(registered, 3)
     assert counted(engine) == (1, 3)
     assert launch(registered, 2).new
@@ -68,6 +69,34 @@ def test_jobs_that_have_started_make_room_and_launches_that_are_not_cut_yet_take
     assert launch(registered, 2).new
     registered.set_project(1, max_queued=None)
     assert launch(registered, 1000).new
+
+
+def test_a_retry_over_the_cap_is_refused_and_what_ended_stays_as_it_was(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    registered.set_project(1, max_queued=5)
+    gid = launch(registered, 3).gid
+    expand(stage, gid)
+    finish(engine, [job.uid for job in claim(engine).jobs], "failed")
+    expand(stage, launch(registered, 3).gid)
+    with pytest.raises(QueueFull, match="project 1 has 3, this adds 3, and it may have 5"):
+        registered.retry(gid)
+    assert [job.status for job in registered.list(project=1, gid=gid)] == ["Failed"] * 3
+    claim(engine, limit=1)
+    assert registered.retry(gid) == 3
+
+
+def test_two_who_change_a_project_at_once_undo_nothing_of_each_other(registered: Client, engine: Engine) -> None:
+    with ThreadPoolExecutor(1) as threads, engine.begin() as connection:
+        assert projects.locked(connection, 1).weight == 1
+        other = threads.submit(registered.set_project, 1, max_queued=5)
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not other.done() and sql(engine, waits) == [(0,)]:
+            pass
+        projects.put(connection, 1, ProjectSpec(weight=2))
+        connection.commit()
+        other.result()
+    assert (registered.project(1).weight, registered.project(1).max_queued) == (2, 5)
 
 
 def test_the_same_launch_again_is_no_new_one_however_full_the_queue_is(
@@ -134,7 +163,7 @@ def test_a_launch_by_query_over_the_cap_is_rejected_when_its_media_are_known(
     assert expand(stage, found.gid) == []
     state, reason = outcome(registered, found.gid)
     assert state == "rejected"
-    assert reason.startswith("too many queued jobs: project 1 has 0, this launch adds 6, and it may have 5")
+    assert reason.startswith("too many queued jobs: project 1 has 0, this adds 6, and it may have 5")
     api.media = list(range(1, 6))
     assert expand(stage, launch(registered, 0, media_ids=None, media_query="x=2").gid) == [1]
 

@@ -229,7 +229,7 @@ class Client:
             InvalidRequest: A field cannot be used.
         """
         with self.engine.begin() as connection:
-            now = projects.get(connection, project).model_dump(include=set(ProjectSpec.model_fields))
+            now = projects.locked(connection, project).model_dump(include=set(ProjectSpec.model_fields))
             projects.put(connection, project, _validated(ProjectSpec, now | fields))
             return projects.get(connection, project)
 

@@ -176,7 +176,8 @@ def _tell(launch: LaunchShape, waited: float) -> None:
     if launch.state in ENDED_EARLY:
         raise Unsuccessful(f"launch {launch.gid} was {launch.state}: {launch.reason}")
     if launch.state == "expanded":
-        output.note(f"expanded into {launch.jobs} jobs; follow them: argosy watch {launch.gid}")
+        jobs = f"{launch.jobs} job{'' if launch.jobs == 1 else 's'}"
+        output.note(f"expanded into {jobs}; follow them: argosy watch {launch.gid}")
     else:
         reason = f" ({launch.reason})" if launch.reason else ""
         output.note(

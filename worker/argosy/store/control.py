@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.errors import Conflict, InvalidRequest, NotFound
-from argosy.store import placements, reading
+from argosy.store import launches, placements, reading
 
 RETRIED = ("failed", "error", "lost", "deleted", "cancelled")
 """Ends that a retry of what failed goes for; `rejected` and `succeeded` only when everything is asked for."""
@@ -172,12 +172,13 @@ def retry(connection: Connection, target: Target, failed_only: bool, sealed: byt
     Raises:
         Conflict: The launch has no jobs, its cluster was removed, or its unfinished jobs still use the present token.
         InvalidRequest: The launch's token was wiped and is not given.
+        QueueFull: The project has too many queued jobs.
     """
     _check_launch(connection, target)
     states = RETRIED if failed_only else (*RETRIED, "rejected", "succeeded")
     rows = connection.execute(
         text(
-            f"SELECT j.uid, a.number, a.placement_id, c.name AS cluster, {_placeable()} AS placeable "
+            f"SELECT j.uid, j.gid, j.project, a.number, a.placement_id, c.name AS cluster, {_placeable()} AS placeable "
             "FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
             f"LEFT JOIN argosy.cluster c ON c.id = a.cluster_id WHERE {_where(target)} AND a.state = ANY (:states) "
             "ORDER BY j.ordinal FOR UPDATE OF a, j"
@@ -190,6 +191,7 @@ def retry(connection: Connection, target: Target, failed_only: bool, sealed: byt
         )
     if not rows:
         return 0
+    launches.check_room(launches.OwnCursor(connection), rows[0].project, rows[0].gid, len(rows))
     _renew_token(connection, target, sealed)
     _new_attempts(connection, [row.uid for row in rows], 0.0)
     connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid"), {"gid": target.gid})

@@ -114,7 +114,7 @@ def _queued(cursor: Cursor, project: int, gid: UUID, at_most: int | None) -> int
 
 
 def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
-    """See that a launch of so many jobs fits under its project's cap.
+    """See that so many more jobs of a launch fit under its project's cap.
 
     Raises:
         QueueFull: It does not.
@@ -126,8 +126,8 @@ def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
     before = _queued(cursor, project, gid, None)
     if before + jobs > row[0]:
         raise QueueFull(
-            f"too many queued jobs: project {project} has {before}, this launch adds {jobs}, and it may have {row[0]}; wait until some "
-            "have started, or cancel some"
+            f"too many queued jobs: project {project} has {before}, this adds {jobs}, and it may have {row[0]}; wait until some have "
+            "started, or cancel some"
         )
 
 

@@ -10,10 +10,7 @@ from argosy.shapes import ProjectShape, ProjectSpec
 def put(connection: Connection, project: int, spec: ProjectSpec) -> None:
     """Write a project's weight and cap."""
     connection.execute(
-        text(
-            "INSERT INTO argosy.project (id, weight, max_queued) VALUES (:id, :weight, :max_queued) "
-            "ON CONFLICT (id) DO UPDATE SET weight = excluded.weight, max_queued = excluded.max_queued"
-        ),
+        text("UPDATE argosy.project SET weight = :weight, max_queued = :max_queued WHERE id = :id"),
         spec.model_dump() | {"id": project},
     )
 
@@ -33,6 +30,15 @@ def limit(connection: Connection, project: int, cluster_id: int, max_active: int
             ),
             parameters,
         )
+
+
+def locked(connection: Connection, project: int) -> ProjectShape:
+    """A project whose row nobody else changes until the transaction ends, so that of two who each change a field neither is undone."""
+    connection.execute(
+        text("INSERT INTO argosy.project (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET id = excluded.id"),
+        {"id": project},
+    )
+    return get(connection, project)
 
 
 def get(connection: Connection, project: int) -> ProjectShape:
