@@ -208,6 +208,7 @@ def test_a_launch_says_its_state_and_how_many_of_its_project_wait_before_it(
     with engine.begin() as connection:
         fill(connection, 1, 4, delay=60)
         fill(connection, 2, 50)
+    assert launch(registered, 3, gid=found.gid).position == 2 + 4
     assert launch(registered, 1).position == 3 + 2 + 4
     assert len(claim(engine, limit=2).jobs) == 2
     assert launch(registered, 1, "theirs").position == 50 - 1

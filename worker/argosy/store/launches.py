@@ -186,7 +186,9 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         )
     if row[0] != fingerprint:
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
-    return Written(False, row[1], row[2], _queued(cursor, request.project, request.gid, _FAR))
+    cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
+    own = int(cursor.fetchone()[0])
+    return Written(False, row[1], row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
 
 
 def _array(ids: Sequence[int] | None) -> str | None:
