@@ -578,7 +578,7 @@ def test_the_gauges_say_how_each_cluster_stands(client: Client, engine: Engine) 
 def test_a_window_grows_while_a_full_cluster_keeps_up_and_is_halved_once_when_workflows_lie_untouched(
     client: Client, engine: Engine
 ) -> None:
-    clusters(client, "c", max_active=115, pace=True)
+    clusters(client, "c", max_active=2 * pace.FIRST, pace=True)
     with engine.begin() as connection:
         fill(connection, 1, 200)
 
@@ -587,16 +587,16 @@ def test_a_window_grows_while_a_full_cluster_keeps_up_and_is_halved_once_when_wo
             return pacing.adapt(connection, 1)
 
     assert look() == pace.FIRST
-    for window in (pace.FIRST + pace.STEP, 115, 115):
+    for window in (pace.FIRST + pace.STEP, 2 * pace.FIRST, 2 * pace.FIRST):
         claim(engine, limit=200)
         assert look() == window
     sql(
         engine,
-        "UPDATE argosy.attempt SET state = 'pending', submitted_at = now() - interval '6 s' WHERE cluster_id = 1 AND state <> 'queued'",
+        "UPDATE argosy.attempt SET state = 'pending', submitted_at = now() - interval '11 s' WHERE cluster_id = 1 AND state <> 'queued'",
     )
-    assert look() == 57
-    assert look() == 57
+    assert look() == pace.FIRST
+    assert look() == pace.FIRST
     sql(engine, "UPDATE argosy.cluster SET slowed_at = now() - interval '11 s'")
-    assert look() == 28
+    assert look() == pace.FIRST // 2
     client.update_cluster("c", pace=False)
     assert look() is None

@@ -10,4 +10,4 @@ import gc
 def collect_rarely() -> None:
     """Call it when a process has imported what it needs: that is never looked at again."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(50_000)

@@ -40,6 +40,9 @@ log = structlog.stdlib.get_logger(__name__)
 _HOUSEKEEPING = "housekeeping"
 _TRACKERS = "tracker"
 
+_WAKE = 0.5
+"""Seconds between two wake-ups for the slots of one cluster: jobs that end all the time would each be followed by a claim of their own."""
+
 _PAUSE = 5.0
 """Seconds until a cluster that cannot be worked with (its token cannot be opened, it was removed) is tried again."""
 
@@ -68,6 +71,7 @@ class Tracker:
         self._renewer = ThreadPoolExecutor(1, "leases")
         self._renewed = self._kept = time.monotonic()
         self._tasks: set[asyncio.Future[None]] = set()
+        self._woken: dict[int, float] = {}
 
     async def run(self) -> None:
         """Track until cancelled; then give the leases back."""
@@ -224,8 +228,13 @@ class Tracker:
 
     def _wake_submit(self, cluster_id: int) -> None:
         """Slots have come free. Redis may be away: then housekeeping wakes."""
+        now, last = time.monotonic(), self._woken.get(cluster_id, -_WAKE)
+        if last > now:
+            return  # one is about to be sent
+        at = self._woken[cluster_id] = max(now, last + _WAKE)
 
         async def send() -> None:
+            await asyncio.sleep(at - now)
             try:
                 await asyncio.to_thread(self._wakeups.submit, cluster_id)
             except RedisError as error:
