@@ -6,7 +6,7 @@ import sys
 
 import structlog
 
-from tests.benchmarks import claim, expand, fair, idle, launch, pace, read, submit, track
+from tests.benchmarks import bulkhead, claim, expand, fair, idle, launch, pace, read, submit, track
 
 BENCHMARKS = {
     "launch": launch,
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "read": read,
     "pace": pace,
     "idle": idle,
+    "bulkhead": bulkhead,
 }
 
 
