@@ -1,12 +1,15 @@
 """Clusters are spread over the trackers that are alive."""
 
 import asyncio
+import time
+from collections import Counter
 
 from sqlalchemy import Engine, text
 
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.tracker import Tracker
+from argosy.wakeups import WakeUps
 from clusters.local.certificates import issue_server_certificate
 from tests.stack import Direct, until
 
@@ -16,6 +19,33 @@ def spread(engine: Engine) -> list[int]:
     query = "SELECT count(*) FROM argosy.lease WHERE name LIKE 'cluster/%' AND until > clock_timestamp() GROUP BY holder ORDER BY 1 DESC"
     with engine.connect() as connection:
         return list(connection.scalars(text(query)))
+
+
+async def test_slots_that_come_free_all_the_time_are_told_now_and_once_again_for_the_rest(
+    settings: Settings, engine: Engine
+) -> None:
+    """Each wake-up is a claim; one for every job that ends took the apiserver's CPU from Argo. The last slots are told too."""
+    told: list[tuple[int, float]] = []
+
+    class Counting(WakeUps):
+        def __init__(self) -> None:
+            pass
+
+        def submit(self, cluster_id: int) -> None:
+            told.append((cluster_id, time.monotonic()))
+
+    tracker = Tracker(engine, settings, Counting())
+    for _ in range(10):
+        tracker._wake_submit(1)
+        tracker._wake_submit(2)
+    await until(lambda: len(told), (4).__eq__)
+    for _ in range(3):
+        tracker._wake_submit(1)
+    await until(lambda: len(told), (5).__eq__)
+    assert Counter(cluster for cluster, _ in told) == {1: 3, 2: 2}
+    first, second, third = (at for cluster, at in told if cluster == 1)
+    assert second - first > 0.4
+    assert third - second > 0.4
 
 
 async def test_each_of_several_trackers_holds_its_share_of_the_clusters_and_the_last_one_all(

@@ -184,6 +184,7 @@ class Client:
             NotFound: There is no such job or launch.
             Conflict: It has no jobs, its cluster was removed, or unfinished jobs use the present token.
             InvalidRequest: The token is needed and not given.
+            QueueFull: The project has too many queued jobs; nothing is written.
         """
         sealed = self._seal(token)
         return control.retry(self.engine, key, project, failed_only, b64decode(sealed) if sealed else None)
