@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from argosy import pace
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.settings import Settings
@@ -208,6 +209,6 @@ async def test_one_tenants_unclear_creates_halve_the_window_once(
     choke(proxy, *launched(proxied, one, 3))
     for _ in range(3):
         await one.submitter.run(1)
-        assert proxied.cluster("here").window == 50
+        assert proxied.cluster("here").window == pace.FIRST // 2
         time_has_come(one)
         sql(one.engine, "UPDATE argosy.cluster SET slowed_at = slowed_at - interval '1 min'")

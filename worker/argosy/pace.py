@@ -5,11 +5,13 @@ of them equally late (design §5, measured). So a cluster has a window: it grows
 is halved when the apiserver pushes back or workflows lie untouched.
 """
 
-FIRST = 30
-"""The window of a cluster that was never measured: on two cores its first workflow ends as early as a single one would (1.6 s; with 100 at
-a time after 5 s), and twice as many at a time are all that Argo can use there."""
+FIRST = 40
+"""The window of a cluster that was never measured: on two cores its first workflow ends about as early as a single one would (1.6 s with
+30 at a time, after 5 s with 100), and twice as many at a time are all that Argo can use there."""
 
-LEAST = 10
+LEAST = 20
+"""More than the unclear creates after which the breaker opens (submit.py): those of one tenant must not fill it."""
+
 STEP = 25
 """What a full window grows by, each time that it is looked at."""
 
