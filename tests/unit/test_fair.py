@@ -255,3 +255,9 @@ def test_what_is_paid_one_by_one_is_what_was_picked_at_once(weights: list[float]
     for project, count in paid.items():
         assert abs(cluster.tenants[project].tag - count / weights[project]) < 1e-6
         assert cluster.tenants[project].active == count
+
+
+def test_who_may_have_nothing_more_gives_nobody_credit() -> None:
+    """A light tenant at its limit cannot be served, so nobody has to be given a turn that would come before its own."""
+    light, heavy = Tenant(0.01, limit=1, active=1), Tenant()
+    assert earliest({1: light, 2: heavy}, 7.0) == earliest({2: heavy}, 7.0) == 6.0

@@ -46,10 +46,12 @@ def earliest(tenants: dict[int, Tenant], now: float) -> float:
     """The virtual time at which whoever comes back starts.
 
     Args:
-        tenants: Everybody who waits.
+        tenants: Everybody who waits. Those who have all that their limit allows can not be served early, so they give nobody credit.
         now: The cluster's virtual time: the latest start of a job that was served.
     """
-    return now - 1.0 / min((tenant.weight for tenant in tenants.values()), default=1.0)
+    return now - 1.0 / min(
+        (tenant.weight for tenant in tenants.values() if not _full(tenant, tenant.active)), default=1.0
+    )
 
 
 def picks(tenants: dict[int, Tenant], slots: int, since: float) -> Iterator[tuple[int, int]]:
@@ -69,7 +71,7 @@ def picks(tenants: dict[int, Tenant], slots: int, since: float) -> Iterator[tupl
     while waiting:
         _, start, project, active = heapq.heappop(waiting)
         tenant = tenants[project]
-        if tenant.limit is not None and active >= tenant.limit:
+        if _full(tenant, active):
             continue
         if project not in users:
             users[project] = sorted((user.active, user.tag, name) for name, user in tenant.users.items())
@@ -78,6 +80,10 @@ def picks(tenants: dict[int, Tenant], slots: int, since: float) -> Iterator[tupl
         heapq.heapreplace(users[project], (of_user + 1, tag, user))
         yield project, user
         heapq.heappush(waiting, _rank(tenant, share, project, active + 1, tag))
+
+
+def _full(tenant: Tenant, active: int) -> bool:
+    return tenant.limit is not None and active >= tenant.limit
 
 
 def _rank(tenant: Tenant, share: float, project: int, active: int, start: float) -> tuple[bool, float, int, int]:
