@@ -567,12 +567,31 @@ def test_the_gauges_say_how_each_cluster_stands(client: Client, engine: Engine) 
     clusters(client, "c", max_active=300, pace=True)
     with engine.begin() as connection:
         assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST, 0, False, False)]
-        pacing.hold(connection, 1, "it fails", None)
+        pacing.failed(connection, 1, "it fails", probe=False)
         assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST // 2, 0, True, False)]
         connection.execute(
             text("UPDATE argosy.cluster SET open_until = clock_timestamp(), paused_at = clock_timestamp()")
         )
         assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST // 2, 0, False, True)]
+
+
+def test_workers_that_see_a_cluster_fail_at_once_open_its_breaker_once_and_each_failed_probe_for_longer(
+    client: Client, engine: Engine
+) -> None:
+    clusters(client, "c")
+    left = "SELECT open_tries, extract(epoch FROM open_until - clock_timestamp()) FROM argosy.cluster"
+    for probe, tries, at_most in (
+        (False, 1, 5),
+        (False, 1, 5),
+        (True, 2, 10),
+        (False, 2, 10),
+        (True, 3, 15),
+        (True, 4, 15),
+    ):
+        with engine.begin() as connection:
+            pacing.failed(connection, 1, "it fails", probe)
+            counted, seconds = connection.execute(text(left)).one()
+        assert (counted, at_most - 1 < seconds <= at_most) == (tries, True)
 
 
 def test_a_window_grows_while_a_full_cluster_keeps_up_and_is_halved_once_when_workflows_lie_untouched(

@@ -9,9 +9,7 @@ record around each create ran at two thirds of the speed). What keeps it to one 
   is ours; taken and then gone means that it existed;
 - what is created is rendered from the frozen launch alone, and its digest is stored with the claim.
 
-A cluster that asks to be left alone, or fails, is left alone by all workers (store/pacing.py); an unclear create backs off alone, and only
-where several tenants' creates are unclear, or many in a row, the cluster is taken for failed: one tenant's workflow that the cluster chokes
-on must not stop the others (design §5.7).
+A cluster that asks to be left alone, or fails, is left alone by all workers; an unclear create backs off alone (breaker.py).
 
 A database that blinks ends no create under way: nothing new is claimed, and what was created is recorded when it is back, for as long as
 the claim lasts; after that the next claimer finds the taken name (faults.md §2, rows 5 and 19). A worker that is told to stop claims
@@ -21,7 +19,7 @@ nothing more, hands back what it has not sent, and records the rest within one r
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +32,7 @@ from sqlalchemy.exc import OperationalError
 
 from argosy import crypto, manifest
 from argosy.access import Clusters, Reached
+from argosy.breaker import DOWN, Breaker
 from argosy.errors import ArgosyError, Conflict, NotConfigured, NotFound, SealBroken
 from argosy.failpoints import failpoint
 from argosy.kube import answers
@@ -42,20 +41,11 @@ from argosy.kube.workflows import Workflows
 from argosy.manifest import LaunchFrame, Rendered, Renderer
 from argosy.metrics import LOOP_ERRORS, QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.settings import Settings
-from argosy.store import claims, launches, pacing, queue, secrets
+from argosy.store import claims, launches, queue, secrets
 from argosy.store.tables import Cluster
 
 _MARGIN = 1.0
 """Seconds that a request ends before its lease does."""
-
-_DOWN = 5.0
-"""Seconds that a job waits which its cluster refuses while an earlier create is unclear."""
-
-_FAILING_TENANTS = 3
-"""Tenants whose creates were unclear since the last clear answer, from which on the cluster is taken for failed."""
-
-_FAILING_CREATES = 16
-"""Unclear creates in a row, of whomever, from which on it is."""
 
 _LONGEST_WAIT = 60.0
 """Seconds that a cluster may ask to be left alone before it is tried again all the same."""
@@ -99,17 +89,13 @@ class Claimed:
 
 @dataclass
 class _Run:
-    """One pass over one cluster's queue. `hold` is set, in seconds, when the cluster is to be left alone; `probe` where it had failed and
-    one job is to show whether it still does; `created` when no creator works any more."""
+    """One pass over one cluster's queue; `created` is set when no creator works any more."""
 
     reached: Reached
+    breaker: Breaker
     claimed: asyncio.Queue[Claimed | None]
     outcomes: asyncio.Queue[queue.Outcome | None] = field(default_factory=asyncio.Queue)
     created: asyncio.Event = field(default_factory=asyncio.Event)
-    hold: float | None = None
-    why: str = ""
-    probe: bool = False
-    again: bool = False
     secrets: dict[UUID, asyncio.Lock] = field(default_factory=dict)
     secrets_made: set[UUID] = field(default_factory=set)
 
@@ -189,7 +175,9 @@ class Submitter:
 
     async def _pass(self, cluster_id: int) -> None:
         reached = await self._clusters.reach(cluster_id)
-        run = _Run(reached, asyncio.Queue(maxsize=self._settings.claim_batch))
+        unclear = self._unclear.setdefault(cluster_id, Counter())
+        breaker = Breaker(self._engine, cluster_id, reached.cluster.name, unclear)
+        run = _Run(reached, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
         creators = self._settings.creates_in_flight
         async with asyncio.TaskGroup() as tasks:
             recorder = tasks.create_task(self._record(run))
@@ -201,12 +189,12 @@ class Submitter:
             run.created.set()
             await run.outcomes.put(None)
             await recorder
-        if run.again:
+        if run.breaker.closed:
             self._running[cluster_id] = True
 
     async def _claim(self, run: _Run) -> None:
         """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
-        while run.hold is None and not self._stopping:
+        while run.breaker.hold is None and not self._stopping:
             before = time.monotonic()
             try:
                 claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster)
@@ -215,12 +203,12 @@ class Submitter:
                 return
             failpoint("submit.claimed")
             taken, made = claimed
-            run.probe = taken.probe
+            run.breaker.probe = taken.probe
             deadline = before + self._settings.claim_lease - _MARGIN
             for waiting in taken.jobs:
                 QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
                 await run.claimed.put(Claimed(waiting, *made[waiting.uid], deadline))
-            if run.probe or not (taken.jobs or taken.rejected):
+            if run.breaker.probe or not (taken.jobs or taken.rejected):
                 return
 
     def _claim_batch(self, cluster: Cluster) -> tuple[claims.Claims, dict[UUID, tuple[Renderer, Rendered]]]:
@@ -296,39 +284,11 @@ class Submitter:
 
     async def _judge(self, run: _Run, job: Claimed, outcome: queue.Outcome) -> None:
         """What an outcome says about the cluster."""
-        cluster_id = run.reached.cluster.id or 0
         match outcome:
             case queue.Created() | queue.Ended():
-                self._unclear.pop(cluster_id, None)
-                if run.probe:
-                    run.again = await self._note(run, pacing.close, cluster_id)
-            case queue.Unresolved() if run.hold is None and outcome.unclear:
-                unclear = self._unclear.setdefault(cluster_id, Counter())
-                unclear[job.waiting.project] += 1
-                if run.probe or len(unclear) >= _FAILING_TENANTS or unclear.total() >= _FAILING_CREATES:
-                    self._unclear.pop(cluster_id)
-                    await self._hold(run, f"creates get no clear answer: {outcome.reason}", None)
-                elif unclear[job.waiting.project] == 1:
-                    await self._note(run, pacing.slow, cluster_id)
-
-    async def _hold(self, run: _Run, why: str, seconds: float | None) -> None:
-        """Have all workers leave the cluster alone: for so long, or, where it failed, until a probe is answered."""
-        if run.hold is None:
-            run.hold, run.why = _DOWN if seconds is None else seconds, why
-            log.warning("cluster is left alone", cluster=run.name, reason=why)
-            await self._note(run, pacing.hold, run.reached.cluster.id or 0, why, seconds)
-
-    async def _note(self, run: _Run, write: Callable[..., None], *what: object) -> bool:
-        def commit() -> None:
-            with self._engine.begin() as database:
-                write(database, *what)
-
-        try:
-            await asyncio.to_thread(commit)
-        except OperationalError as error:
-            log.warning("database away, how the cluster is was not noted", cluster=run.name, reason=str(error.orig))
-            return False
-        return True
+                await run.breaker.answered()
+            case queue.Unresolved(unclear=True):
+                await run.breaker.doubted(job.waiting.project, outcome.reason)
 
     async def _create(self, run: _Run, workflows: Workflows, job: Claimed) -> queue.Outcome:
         """One try. The next one is another claim's, which looks at the row again: what the tracker has seen in the meantime, and what was
@@ -341,8 +301,8 @@ class Submitter:
             failpoint("submit.sending")
             # The last check before the bytes leave: a claim that ran out is somebody else's by now.
             left = job.deadline - time.monotonic()
-            if left < _MARGIN or run.hold is not None or self._stopping:
-                return _back(job, run.why, run.hold or 0.0)
+            if left < _MARGIN or run.breaker.hold is not None or self._stopping:
+                return _back(job, run.breaker.why, run.breaker.hold or 0.0)
             metadata = await workflows.create(body, timeout=left)
             failpoint("submit.created")
             return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
@@ -353,16 +313,16 @@ class Submitter:
             return queue.Unresolved(*job.key(), str(error), wait, unclear=True)
         except answers.Wait as error:
             seconds = min(error.retry_after or 1.0, _LONGEST_WAIT)
-            await self._hold(run, f"the cluster asks to wait: {error}", seconds)
-            return _back(job, run.why, seconds)
+            await run.breaker.wait(f"the cluster asks to wait: {error}", seconds)
+            return _back(job, run.breaker.why, seconds)
         except answers.ClusterDown as error:
-            await self._hold(run, f"cluster {error.health}: {error}", None)
-            return _back(job, run.why, _DOWN)
+            await run.breaker.failed(f"cluster {error.health}: {error}")
+            return _back(job, run.breaker.why, DOWN)
         except Conflict as error:
-            return _back(job, str(error), _DOWN)
+            return _back(job, str(error), DOWN)
         except (answers.KubeError, SealBroken) as error:
             if waiting.stale and waiting.tries < _TRIES:
-                return queue.Unresolved(*job.key(), str(error), _DOWN)
+                return queue.Unresolved(*job.key(), str(error), DOWN)
             return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
 
     async def _adopt(self, workflows: Workflows, job: Claimed, rendered: Rendered) -> queue.Outcome:
@@ -374,7 +334,7 @@ class Submitter:
                 *job.key(), "lost", "its workflow existed and was removed before anybody saw how it ended"
             )
         except answers.KubeError as error:
-            return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", _DOWN)
+            return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", DOWN)
         if self._is_ours(found, job, {rendered.digest, job.waiting.digest}):
             return queue.Created(*job.key(), rendered.name, rendered.digest, found["metadata"]["uid"], answered=2)
         return queue.Ended(

@@ -23,28 +23,39 @@ _SETTLE = 10.0
 """Seconds between two halvings: what was decided before the last one says nothing new."""
 
 
-def hold(connection: Connection, cluster_id: int, reason: str, seconds: float | None) -> None:
-    """Leave a cluster alone and halve its window.
+def wait(connection: Connection, cluster_id: int, reason: str, seconds: float) -> None:
+    """Leave a cluster alone for the seconds that it asked for, and halve its window."""
+    connection.execute(
+        text(
+            # What it asked for holds for all, whoever is told something shorter meanwhile; a probe's time ends with its answer.
+            "UPDATE argosy.cluster SET open_reason = :reason, open_until = greatest(CASE WHEN open_tries = 0 THEN open_until END, "
+            "clock_timestamp() + make_interval(secs => :seconds)) WHERE id = :cluster"
+        ),
+        {"cluster": cluster_id, "reason": reason[:2000], "seconds": seconds},
+    )
+    slow(connection, cluster_id)
+
+
+def failed(connection: Connection, cluster_id: int, reason: str, probe: bool) -> None:
+    """Leave a cluster alone that failed, until a probe is answered, and halve its window.
 
     Args:
         connection: In a transaction.
         cluster_id: Which.
         reason: For people.
-        seconds: For how long it asked to be left alone; None where it failed, which is tried again by a probe.
+        probe: Whether it was one that failed. What else was under way when the cluster had failed already says nothing new.
     """
     connection.execute(
         text(
-            # What it asked for holds for all, whoever is told something shorter meanwhile; a probe's time ends with its answer.
-            "UPDATE argosy.cluster SET open_reason = :reason, open_until = greatest("
-            "CASE WHEN open_tries = 0 THEN open_until END, clock_timestamp() + make_interval(secs => "
-            "CASE WHEN :failed THEN least(CAST(:first AS float8) * 2 ^ least(open_tries, 10), :longest) ELSE :seconds END)), "
-            "open_tries = open_tries + CASE WHEN :failed THEN 1 ELSE 0 END WHERE id = :cluster"
+            "UPDATE argosy.cluster SET open_reason = :reason, open_tries = open_tries + 1, "
+            "open_until = greatest(CASE WHEN open_tries = 0 THEN open_until END, "
+            "clock_timestamp() + make_interval(secs => least(CAST(:first AS float8) * 2 ^ least(open_tries, 10), :longest))) "
+            "WHERE id = :cluster AND (open_tries = 0 OR :probe)"
         ),
         {
             "cluster": cluster_id,
             "reason": reason[:2000],
-            "failed": seconds is None,
-            "seconds": seconds or 0.0,
+            "probe": probe,
             "first": _OPEN[0],
             "longest": _OPEN[1],
         },
