@@ -30,7 +30,7 @@ from argosy.kube.status import Sighting
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
 from argosy.states import FINAL
-from argosy.store import leases, pacing, tracking
+from argosy.store import leases, pacing, queue, tracking
 from argosy.verdicts import Verdict, decide
 
 FLUSH = 0.2
@@ -99,7 +99,13 @@ class ClusterTracker:
             Fenced: Another tracker has taken it over.
             RuntimeError: A part of it ended that never may.
         """
-        parts = {"follow": self._follow(), "write": self._write(), "keep": self._keep(), "debts": self._debts.run()}
+        parts = {
+            "follow": self._follow(),
+            "write": self._write(),
+            "keep": self._keep(),
+            "resolve": self._resolve(),
+            "debts": self._debts.run(),
+        }
         tasks = [asyncio.create_task(part, name=f"{name}/{self._tracked.name}") for name, part in parts.items()]
         try:
             # Not a TaskGroup: that would not mind if one of its tasks were cancelled, and the cluster would look followed for ever.
@@ -310,6 +316,33 @@ class ClusterTracker:
                 self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers)
                 self._later.pop(seen.k8s_uid, None)
 
+    async def _resolve(self) -> None:
+        """Every two seconds: give back to the queue what is surely not on the cluster, where a pause keeps the workers from finding out.
+        Who waits for a paused cluster to be empty would wait for ever."""
+        while True:
+            await asyncio.sleep(_CONTACT)
+            if not self._up:
+                continue
+            try:
+                absent = [
+                    queue.Returned(claim.uid, claim.number, claim.epoch, "its create never arrived", 0.0)
+                    for claim in await asyncio.to_thread(self._unresolved)
+                    if not await self._exists(claim.name)
+                ]
+                if absent:
+                    await asyncio.to_thread(self._return, absent)
+            except answers.KubeError as error:
+                log.info("unclear creates stay unclear", cluster=self._tracked.name, reason=str(error))
+            except OperationalError as error:
+                log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
+
+    async def _exists(self, name: str) -> bool:
+        try:
+            await self._workflows.get(name)
+        except answers.Missing:
+            return False
+        return True
+
     async def _heard(self) -> None:
         self._contact = time.monotonic()
         if not self._up:
@@ -334,6 +367,16 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.absent(database, missing)
         log.warning("workflows are gone from the cluster", cluster=self._tracked.name, count=len(missing))
+
+    def _unresolved(self) -> list[tracking.Unresolved]:
+        with self._engine.begin() as database:
+            return tracking.unresolved(database, self._tracked.cluster_id)
+
+    def _return(self, absent: list[queue.Returned]) -> None:
+        with self._engine.begin() as database:
+            leases.fence(database, self._tracked.lease, self._tracked.epoch)
+            queue.record(database, absent)
+        log.info("unclear creates never arrived", cluster=self._tracked.name, count=len(absent))
 
     def _quiet(self, waiting: list[Sighting]) -> list[Sighting]:
         by_key = {(seen.uid, seen.attempt): seen for seen in waiting if seen.uid and seen.attempt}

@@ -77,6 +77,16 @@ class Expected:
     k8s_uid: str
 
 
+@dataclass(frozen=True)
+class Unresolved:
+    """A claim whose create, of this name, may or may not have happened."""
+
+    uid: UUID
+    number: int
+    epoch: int
+    name: str
+
+
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Known]:
     """The attempts of these keys, locked until the transaction ends."""
     rows = connection.execute(
@@ -187,6 +197,25 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     ).rowcount
     control.follow(connection)
     return count
+
+
+def unresolved(connection: Connection, cluster_id: int) -> list[Unresolved]:
+    """Unclear creates on a cluster that a pause keeps the workers from resolving, and of which none can arrive any more.
+
+    Only where workflows carry the finalizer: without it one that is not there may have been, and been removed.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT a.uid, a.number, a.claim_epoch AS epoch, a.name FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+            "JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = a.project "
+            "LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id WHERE a.cluster_id = :cluster AND a.state = 'submitting' "
+            "AND a.k8s_uid IS NULL AND a.lease_until < clock_timestamp() AND a.quiet_at < clock_timestamp() AND c.finalizer "
+            "AND (c.paused_at IS NOT NULL OR (p.paused_at IS NOT NULL OR g.paused_at IS NOT NULL) AND NOT j.cancel_requested) "
+            "ORDER BY a.seq LIMIT 100"
+        ),
+        {"cluster": cluster_id},
+    )
+    return [Unresolved(**row._mapping) for row in rows]
 
 
 def quiet(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
