@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, text
 
+from argosy import garbage
 from tests.benchmarks.expand import installed
 from tests.integration.queues import claim, fill, finish, placement
 
@@ -33,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure; the figures by their names."""
+    garbage.collect_rarely()  # as a worker does
     with ExitStack() as stack:
         long, short, sole = (stack.enter_context(installed())[0].engine for _ in range(3))
         _queue(long, chosen.tenants, chosen.queued // chosen.tenants)

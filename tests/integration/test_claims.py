@@ -534,8 +534,12 @@ def many(client: Client, engine: Engine, two: int) -> Engine:
 
 @pytest.mark.parametrize("tenants", [1, 20])
 def test_what_a_claim_reads_does_not_grow_with_the_queue(client: Client, engine: Engine, tenants: int) -> None:
+    """Of any table: all of `job` was read for a long queue of one tenant."""
     clusters(client, "c", max_active=64)
-    blocks = "SELECT heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit FROM pg_statio_user_tables WHERE relname = 'attempt'"
+    blocks = (
+        "SELECT sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit) FROM pg_statio_user_tables "
+        "WHERE schemaname = 'argosy'"
+    )
 
     def read() -> int:
         with engine.connect() as connection:
@@ -549,10 +553,10 @@ def test_what_a_claim_reads_does_not_grow_with_the_queue(client: Client, engine:
     for jobs in (1_000, 49_000):
         with engine.begin() as connection:
             fill(connection, 1, jobs // tenants, until=tenants)
-        sql(engine, "ANALYZE argosy.attempt")
+        sql(engine, "ANALYZE argosy.attempt, argosy.job, argosy.launch")
         read()
         costs.append(read())
-    assert costs[1] < 2 * costs[0], costs
+    assert costs[1] < 1.5 * costs[0], costs
 
 
 def _flushed(connection: Connection, statement: str) -> int:

@@ -9,14 +9,15 @@ as many rows of each are read as are taken (design §5, fairness).
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Connection, Row, TextClause, text
+import orjson
+from sqlalchemy import Connection, Row, text
 
 from argosy import fair
 from argosy.store import pacing, placements
@@ -97,14 +98,20 @@ _COLUMNS = (
     "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale"
 )
 
-_NOT_PAUSED = "p.paused_at IS NULL AND g.paused_at IS NULL"
+# A look at one row for each: the planner, which cannot know how many are asked for, would rather read the whole table.
+_JOB = "CROSS JOIN LATERAL (SELECT media_ids, cancel_requested FROM argosy.job WHERE uid = a.uid OFFSET 0) j"
+
+_NOT_PAUSED = (
+    "{0}.project <> ALL (ARRAY(SELECT id FROM argosy.project WHERE paused_at IS NOT NULL)) "
+    "AND {0}.algorithm_id <> ALL (ARRAY(SELECT id FROM argosy.algorithm WHERE paused_at IS NOT NULL))"
+)
+"""SQL, of whatever has these columns. No join: the planner takes next to no project for one that is not paused."""
 
 # Claims that ran out: their worker died, was stopped, or left the create unresolved. They hold a slot already.
 _STALE = text(
-    f"SELECT {_COLUMNS} FROM argosy.attempt a JOIN argosy.job j USING (uid) "
-    "LEFT JOIN argosy.project p ON p.id = a.project LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id "
+    f"SELECT {_COLUMNS} FROM argosy.attempt a {_JOB} "
     "WHERE a.cluster_id = :cluster AND a.state = 'submitting' AND a.lease_until < clock_timestamp() "
-    f"AND ({_NOT_PAUSED} OR j.cancel_requested) ORDER BY a.seq LIMIT :limit FOR UPDATE OF a SKIP LOCKED"
+    f"AND ({_NOT_PAUSED.format('a')} OR j.cancel_requested) ORDER BY a.seq LIMIT :limit FOR UPDATE OF a SKIP LOCKED"
 )
 
 # Jobs whose time has come join the queue.
@@ -115,8 +122,8 @@ _DUE = text(
     "WHERE a.uid = d.uid AND a.number = d.number"
 )
 
-# The recursion goes from the first row of one lane to the first of the next. A column comes as an array: a thousand rows cost us more than
-# they cost PostgreSQL.
+# The recursion goes from the first row of one lane to the first of the next. A column comes as one list: a thousand rows cost us more than
+# they cost PostgreSQL. Turns are asked by themselves: who waits for nothing has some too.
 _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
@@ -133,19 +140,15 @@ _LANES = text(
             AND (project, user_id, algorithm_id) > (lane.project, lane.user_id, lane.algorithm_id)
             ORDER BY project, user_id, algorithm_id LIMIT 1) next
     )
-    SELECT array_agg(l.placement_id), array_agg(l.project), array_agg(l.user_id), array_agg(l.algorithm_id), array_agg(l.sole),
-        array_agg(coalesce(p.weight, 1)), array_agg(m.max_active)
+    SELECT CAST(json_build_array(json_agg(l.placement_id), json_agg(l.project), json_agg(l.user_id), json_agg(l.algorithm_id),
+        json_agg(l.sole), json_agg(coalesce(p.weight, 1)), json_agg(m.max_active)) AS text) AS lanes,
+        (SELECT CAST(json_build_array(json_agg(project), json_agg(user_id), json_agg(tag)) AS text) FROM argosy.turn
+        WHERE cluster_id = :cluster) AS turns
     FROM lane l
     LEFT JOIN argosy.project p ON p.id = l.project
     LEFT JOIN argosy.project_limit m ON m.project = l.project AND m.cluster_id = :cluster
-    LEFT JOIN argosy.algorithm g ON g.id = l.algorithm_id
-    WHERE {_NOT_PAUSED}
+    WHERE {_NOT_PAUSED.format("l")}
     """
-)
-
-# Asked by itself: joined to the lanes, whose number the planner cannot know, it was read once for each of them.
-_TURNS = text(
-    "SELECT array_agg(project), array_agg(user_id), array_agg(tag) FROM argosy.turn WHERE cluster_id = :cluster"
 )
 
 _HEADS = text(
@@ -154,7 +157,7 @@ _HEADS = text(
     "AS l (placement, project, user_id, algorithm, sole, count) CROSS JOIN LATERAL (SELECT * FROM argosy.attempt "
     f"WHERE placement_id = l.placement AND project = l.project AND user_id = l.user_id AND algorithm_id = l.algorithm AND {READY} "
     "AND uid <> ALL (CAST(:taken AS uuid[])) ORDER BY priority DESC, seq LIMIT l.count FOR UPDATE SKIP LOCKED) a "
-    "JOIN argosy.job j ON j.uid = a.uid ORDER BY a.priority DESC, a.seq"
+    f"{_JOB} ORDER BY a.priority DESC, a.seq"
 )
 
 _SHARED = text(
@@ -260,12 +263,12 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     if room <= 0:
         return []
     connection.execute(_DUE, {"cluster": cluster_id})
-    lanes = [Lane._make(lane) for lane in _rows(connection, _LANES, cluster_id)]
+    waits = connection.execute(_LANES, {"cluster": cluster_id}).one()
+    lanes = [Lane._make(lane) for lane in _rows(waits.lanes)]
     shared = _shared(connection, cluster_id, cluster, sum(active.values()), lanes)
     if shared is None:
         shared, lanes = 0, [lane for lane in lanes if lane.sole]
-    tags = {(project, user): tag for project, user, tag in _rows(connection, _TURNS, cluster_id)}
-    tenants = _tenants(lanes, active, tags, cluster.project_max_active)
+    tenants = _tenants(lanes, active, _rows(waits.turns), cluster.project_max_active)
     taken: list[Waiting] = []
     paid: dict[tuple[int, int], float] = {}
     now = cluster.virtual_time
@@ -293,30 +296,35 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     return taken
 
 
-def _rows(connection: Connection, statement: TextClause, cluster_id: int) -> Iterator[tuple[Any, ...]]:
-    """What comes as one array a column, null where there is nothing."""
-    columns = connection.execute(statement, {"cluster": cluster_id}).one()
-    return zip(*(column or () for column in columns), strict=True)
+def _rows(columns: str) -> Iterator[tuple[Any, ...]]:
+    """What comes as one JSON list a column, null where there is nothing."""
+    return zip(*(column or () for column in orjson.loads(columns)), strict=True)
 
 
 def _tenants(
     lanes: Sequence[Lane],
     active: dict[tuple[int, int], int],
-    tags: dict[tuple[int, int], float],
+    turns: Iterable[tuple[int, int, float]],
     limit: int | None,
 ) -> dict[int, fair.Tenant]:
     """Those who wait in the lanes, with what they have and have paid already."""
     tenants: dict[int, fair.Tenant] = {}
-    for _, project, user, _, _, weight, own in lanes:
-        if project not in tenants:
-            tenants[project] = fair.Tenant(weight, limit if own is None else own)
-        tenants[project].users[user] = fair.User(active.get((project, user), 0), tags.get((project, user), 0.0))
-    for (project, _), count in active.items():
+    for lane in lanes:
+        tenant = tenants.get(lane.project)
+        if tenant is None:
+            own = limit if lane.limit is None else lane.limit
+            tenant = tenants[lane.project] = fair.Tenant(lane.weight, own)
+        tenant.users[lane.user] = fair.User()
+    for (project, user), count in active.items():
         if (tenant := tenants.get(project)) is not None:
             tenant.active += count
-    for (project, _), tag in tags.items():
+            if user in tenant.users:
+                tenant.users[user].active = count
+    for project, user, tag in turns:
         if (tenant := tenants.get(project)) is not None:
             tenant.tag = max(tenant.tag, tag)
+            if user in tenant.users:
+                tenant.users[user].tag = tag
     return tenants
 
 
