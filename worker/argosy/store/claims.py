@@ -419,8 +419,10 @@ def clusters_with_work(connection: Connection) -> list[int]:
             f"SELECT c.id FROM argosy.cluster c WHERE c.removed_at IS NULL AND c.paused_at IS NULL AND {pacing.CLOSED} "
             "AND (EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'submitting' "
             "AND a.lease_until < clock_timestamp()) OR (EXISTS (SELECT FROM argosy.placement p JOIN LATERAL ("
-            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {READY} LIMIT 1) UNION ALL "
-            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} AND not_before < clock_timestamp() LIMIT 1)"
+            # In the order of an index, or the planner reads the table until it comes to a queued row: at its end.
+            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {READY} ORDER BY project LIMIT 1) UNION ALL "
+            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} AND not_before < clock_timestamp() "
+            "ORDER BY not_before LIMIT 1)"
             f") a ON true WHERE {placements.FITS}) AND {pacing.CAPACITY} > ("
             "SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
             "AND a.state IN ('submitting', 'pending', 'running'))))"

@@ -5,6 +5,17 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from argosy.shapes import ProjectShape, ProjectSpec
+from argosy.store.tables import DELAYED, READY
+
+_COUNTED = " UNION ALL ".join(
+    f"SELECT project, {active} AS active, {queued} AS queued FROM argosy.attempt WHERE {where} AND {{which}} GROUP BY project"
+    for where, active, queued in (
+        ("state IN ('submitting', 'pending', 'running')", "count(*)", "0"),
+        (READY, "0", "count(*)"),
+        (DELAYED, "0", "count(*)"),
+    )
+)
+"""SQL: unfinished workflows and queued jobs of projects; each part by an index of its own, which holds nothing that has ended."""
 
 
 def put(connection: Connection, project: int, spec: ProjectSpec) -> None:
@@ -51,8 +62,7 @@ def all_(connection: Connection) -> Sequence[ProjectShape]:
     rows = connection.execute(
         text(
             "SELECT id FROM argosy.project UNION SELECT project FROM argosy.project_limit UNION "
-            "SELECT project FROM argosy.attempt WHERE state IN ('submitting', 'pending', 'running') UNION "
-            "SELECT project FROM argosy.attempt WHERE state = 'queued' ORDER BY 1"
+            f"SELECT project FROM ({_COUNTED.format(which='true')}) n ORDER BY 1"
         )
     )
     return _read(connection, [row.id for row in rows])
@@ -66,9 +76,8 @@ def _read(connection: Connection, ids: list[int]) -> list[ProjectShape]:
             "JOIN argosy.cluster c ON c.id = m.cluster_id WHERE m.project = i.id) AS max_active, "
             "coalesce(n.active, 0) AS active, coalesce(n.queued, 0) AS queued "
             "FROM unnest(CAST(:ids AS bigint[])) AS i (id) LEFT JOIN argosy.project p ON p.id = i.id "
-            "LEFT JOIN (SELECT project, count(*) FILTER (WHERE state = 'queued') AS queued, "
-            "count(*) FILTER (WHERE state <> 'queued') AS active FROM argosy.attempt "
-            "WHERE state IN ('queued', 'submitting', 'pending', 'running') AND project = ANY (CAST(:ids AS bigint[])) GROUP BY project) n "
+            "LEFT JOIN (SELECT project, sum(active)::bigint AS active, sum(queued)::bigint AS queued "
+            f"FROM ({_COUNTED.format(which='project = ANY (CAST(:ids AS bigint[]))')}) c GROUP BY project) n "
             "ON n.project = i.id ORDER BY i.id"
         ),
         {"ids": ids},

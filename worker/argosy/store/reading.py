@@ -172,9 +172,11 @@ def launches(
 def _counts(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
     rows = connection.execute(
         text(
-            "SELECT a.gid, a.state, j.cancel_requested, count(*) AS jobs FROM unnest(CAST(:gids AS uuid[])) AS l (gid) "
-            "JOIN argosy.attempt a USING (gid) JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            "GROUP BY a.gid, a.state, j.cancel_requested"
+            # Launch by launch, or the planner reads all jobs that there ever were.
+            "SELECT l.gid, c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) CROSS JOIN LATERAL ("
+            "SELECT a.state, j.cancel_requested, count(*) AS jobs FROM argosy.job j "
+            "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
+            "GROUP BY a.state, j.cancel_requested) c"
         ),
         {"gids": list(gids)},
     )

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
 from argosy.store import placements
-from argosy.store.tables import Algorithm, Cluster
+from argosy.store.tables import DELAYED, READY, Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
 """Name of the cluster that argosy itself runs in, registered by itself when an algorithm needs it."""
@@ -79,7 +79,8 @@ def unfinished(session: Session, cluster_id: int) -> int:
     )
     row = session.connection().execute(
         text(
-            f"SELECT (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND a.state = 'queued')"
+            f"SELECT (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND {READY})"
+            f" + (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND {DELAYED})"
             " + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :id AND state IN ('submitting', 'pending', 'running'))"
             f" + (SELECT count(*) FROM {only_here} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved')"
         ),
