@@ -99,6 +99,22 @@ def test_two_who_change_a_project_at_once_undo_nothing_of_each_other(registered:
     assert (registered.project(1).weight, registered.project(1).max_queued) == (2, 5)
 
 
+def test_a_caller_who_cannot_see_what_was_queued_meanwhile_does_not_slip_past_the_cap(
+    registered: Client, settings: Settings
+) -> None:
+    """In REPEATABLE READ a lock alone lets both in; the failure is one that its transaction is to be repeated for."""
+    registered.set_project(1, max_queued=5)
+    with psycopg.connect(settings.database_url.get_secret_value()) as caller:
+        caller.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        caller.execute("SELECT 1 FROM argosy.launch")
+        launch(registered, 3)
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            launch(registered, 3, connection=caller)
+        caller.rollback()
+        with pytest.raises(QueueFull):
+            launch(registered, 3, connection=caller)
+
+
 def test_the_same_launch_again_is_no_new_one_however_full_the_queue_is(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:

@@ -404,7 +404,7 @@ class Client:
             _one_default(session, row)
             session.commit()
             session.refresh(row)
-            return _cluster_shape(row)
+            return _cluster_shapes(session, [row])[0]
 
     def update_cluster(self, key: str | int, **fields: Any) -> ClusterShape:
         """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for."""
@@ -412,7 +412,7 @@ class Client:
             row = registry.cluster(session, key)
             if fields.get("host", row.host) != row.host and not fields.get("token"):
                 raise InvalidRequest("token: enter it anew together with a new host")
-            now = _cluster_shape(row).model_dump(include=set(ClusterSpec.model_fields))
+            now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
             spec = _validated(ClusterSpec, now | {"token": "unchanged"} | fields)
             self._check_cluster(session, spec, row.id)
             changed = self._cluster_row(spec)
@@ -424,7 +424,7 @@ class Client:
             _one_default(session, row)
             session.commit()
             session.refresh(row)
-            return _cluster_shape(row)
+            return _cluster_shapes(session, [row])[0]
 
     def release_cluster(self, key: str | int) -> int:
         """Take argosy's finalizer off all its workflows on a cluster. Returns and raises as `clusters.release`."""
@@ -437,7 +437,7 @@ class Client:
     def clusters(self, *, organization: int | None = None) -> Sequence[ClusterShape]:
         """Registered clusters, by name, without their tokens."""
         with Session(self.engine) as session:
-            return [_cluster_shape(row) for row in registry.clusters(session, organization)]
+            return _cluster_shapes(session, registry.clusters(session, organization))
 
     def cluster(self, key: str | int) -> ClusterShape:
         """One cluster by name or id, without its token.
@@ -446,7 +446,7 @@ class Client:
             NotFound: There is none.
         """
         with Session(self.engine) as session:
-            return _cluster_shape(registry.cluster(session, key))
+            return _cluster_shapes(session, [registry.cluster(session, key)])[0]
 
     def check_cluster(self, key: str | int) -> Report:
         """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""
@@ -525,8 +525,15 @@ def _algorithm_shape(row: Algorithm) -> AlgorithmShape:
     )
 
 
-def _cluster_shape(row: Cluster) -> ClusterShape:
-    return ClusterShape.model_validate(row.model_dump() | {"default": row.is_default, "window": row.pace_window})
+def _cluster_shapes(session: Session, rows: Sequence[Cluster]) -> list[ClusterShape]:
+    active = registry.active(session)
+    return [
+        ClusterShape.model_validate(
+            row.model_dump()
+            | {"default": row.is_default, "window": row.pace_window, "active": active.get(row.id or 0, 0)}
+        )
+        for row in rows
+    ]
 
 
 _LIMITS = {

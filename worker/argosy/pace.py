@@ -10,7 +10,7 @@ FIRST = 40
 30 at a time, after 5 s with 100), and twice as many at a time are all that Argo can use there."""
 
 LEAST = 20
-"""More than the unclear creates after which the breaker opens (submit.py): those of one tenant must not fill it."""
+"""More than the unclear creates after which the breaker opens (breaker.py): those of one tenant must not fill it."""
 
 STEP = 25
 """What a full window grows by, each time that it is looked at."""

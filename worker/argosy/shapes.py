@@ -223,7 +223,8 @@ class ClusterSpec(In):
 class ClusterShape(BaseModel):
     """A registered JobCluster, its token left out.
 
-    `window` is how many unfinished workflows its pace allows at present; null where it was never measured. Until `open_until` it is left
+    `active` is how many unfinished workflows it has, creates under way included: 0 once a paused one is empty. `window` is how many its
+    pace allows at present; null where it was never measured. Until `open_until` it is left
     alone, because of `open_reason`.
     """
 
@@ -243,6 +244,7 @@ class ClusterShape(BaseModel):
     pending_deadline: float | None
     run_deadline: float | None
     pace: bool
+    active: int
     window: int | None
     labels: dict[str, str]
     paused_at: datetime | None

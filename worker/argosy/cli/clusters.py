@@ -216,7 +216,11 @@ def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown with the j
     """Submit nothing new to a cluster, e.g. to drain it for maintenance; what runs there goes on."""
     with client() as opened:
         opened.pause(cluster=name, reason=reason)
-    output.note(f"cluster {name} is paused; go on with: argosy cluster resume {name}")
+        active = opened.cluster(name).active
+    output.note(
+        f"cluster {name} is paused; unfinished workflows there: {active}, see: argosy cluster get {name}; "
+        f"go on with: argosy cluster resume {name}"
+    )
 
 
 @app.command()
@@ -291,6 +295,7 @@ _COLUMNS: list[Column[ClusterShape]] = [
     Column("DEFAULT", lambda cluster, _: "yes" if cluster.default else ""),
     Column("HEALTH", lambda cluster, _: cluster.health + (", paused" if cluster.paused_at else "")),
     Column("SINCE", lambda cluster, now: ago(cluster.health_since, now)),
+    Column("ACTIVE", lambda cluster, _: str(cluster.active)),
     Column("ID", lambda cluster, _: str(cluster.id), wide=True),
     Column("ORGANIZATION", lambda cluster, _: str(cluster.organization or ""), wide=True),
     Column("MAX-ACTIVE", lambda cluster, _: str(cluster.max_active), wide=True),

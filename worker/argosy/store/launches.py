@@ -91,8 +91,9 @@ class Written:
     position: int
 
 
-_CAP = "SELECT max_queued FROM argosy.project WHERE id = %s AND max_queued IS NOT NULL FOR NO KEY UPDATE"
-# Where a project has a cap, its launches take turns, so that two of them cannot both be the last that fits.
+_CAP = "UPDATE argosy.project SET max_queued = max_queued WHERE id = %s AND max_queued IS NOT NULL RETURNING max_queued"
+# Where a project has a cap, its launches take turns, so that two of them cannot both be the last that fits. Written and not just locked,
+# so that a caller in REPEATABLE READ, who cannot see what the one before has queued, gets a serialization failure instead of room.
 
 _QUEUED = f"""
 SELECT (SELECT count(*) FROM (

@@ -71,6 +71,17 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
     return [cluster(session, cluster_id) for cluster_id in named]
 
 
+def active(session: Session) -> dict[int, int]:
+    """Unfinished workflows, by cluster."""
+    rows = session.connection().execute(
+        text(
+            "SELECT cluster_id, count(*) AS active FROM argosy.attempt WHERE state IN ('submitting', 'pending', 'running') "
+            "GROUP BY cluster_id"
+        )
+    )
+    return {row.cluster_id: row.active for row in rows}
+
+
 def unfinished(session: Session, cluster_id: int) -> int:
     """Number of jobs on a cluster that have not ended, and of queued jobs and uncut launches that no other cluster may take."""
     only_here = (
