@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from argosy.kube.connection import Access
+import orjson
+
+from argosy.kube.connection import Access, Connection
 from argosy.simulator import SimulatedConnection
 from clusters.local.cluster import Connection as LocalConnection
 
@@ -31,6 +33,18 @@ class Cluster:
     def access(self, name: str, token: str | None = None) -> Access:
         """How to reach it, under a name for metrics and messages; with argosy's token unless another is given."""
         return replace(self.at, name=name, token=token or self.at.token)
+
+
+async def delete(admin: Connection, name: str, uid: str) -> None:
+    """Delete a workflow, as a person would: argosy itself deletes none, and may not.
+
+    Raises:
+        OtherObject: The name now belongs to another object.
+        Missing: It is gone.
+    """
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{admin.access.namespace}/workflows/{name}"
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+    await admin.call("delete", "workflows", path, body=orjson.dumps(options))
 
 
 def access(connection: SimulatedConnection | LocalConnection) -> Access:

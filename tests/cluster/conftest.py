@@ -15,7 +15,7 @@ from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.simulator import SimulatedCluster
-from tests.cluster.clusters import POWERLESS, Cluster, access
+from tests.cluster.clusters import POWERLESS, Cluster, access, delete
 from tests.cluster.manifests import LABEL
 
 KINDS = ("simulated", "local")
@@ -50,7 +50,14 @@ def mine() -> str:
 
 
 @pytest.fixture
-async def connection(cluster: Cluster, mine: str) -> AsyncIterator[Connection]:
+async def admin(cluster: Cluster) -> AsyncIterator[Connection]:
+    """A person's connection, who may do what argosy may not."""
+    async with Connection(cluster.access("admin", cluster.admin_token)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def connection(cluster: Cluster, admin: Connection, mine: str) -> AsyncIterator[Connection]:
     """A connection with argosy's own token; what the test leaves behind is taken away."""
     async with Connection(cluster.access(mine)) as opened:
         yield opened
@@ -60,7 +67,7 @@ async def connection(cluster: Cluster, mine: str) -> AsyncIterator[Connection]:
             name, uid = item["metadata"]["name"], item["metadata"]["uid"]
             await workflows.release(name, uid, item["metadata"].get("finalizers", []))
             if "deletionTimestamp" not in item["metadata"]:
-                await workflows.delete(name, uid)
+                await delete(admin, name, uid)
         for name in await secrets.names(f"{LABEL}={mine}"):
             await secrets.delete(name)
 

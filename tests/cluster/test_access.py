@@ -12,7 +12,7 @@ from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.simulator import certificate
 from clusters.local.recipe import free_ports
-from tests.cluster.clusters import Cluster
+from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow
 from tests.stack import until
 
@@ -98,7 +98,7 @@ async def test_the_check_tells_argos_version_to_a_token_that_may_list_pods(real_
         try:
             found = await until(version, bool, 30)
         finally:
-            await workflows.delete(mine, made["uid"])
+            await delete(admin, mine, made["uid"])
     assert found == "v3.7.16"
 
 

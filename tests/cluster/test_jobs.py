@@ -23,7 +23,7 @@ from argosy.settings import Settings
 from argosy.store import claims, queue
 from argosy.store.installation import identity
 from argosy.submit import Submitter
-from tests.cluster.clusters import Cluster
+from tests.cluster.clusters import Cluster, delete
 from tests.conftest import ROOT
 from tests.stack import Direct, finished, running, until
 
@@ -79,14 +79,14 @@ async def stack(registered: Client, settings: Settings) -> AsyncIterator[Direct]
 @pytest.fixture
 async def there(cluster: Cluster, engine: Engine) -> AsyncIterator[Connection]:
     """What the test leaves behind is taken away."""
-    async with Connection(cluster.access("test")) as connection:
+    async with Connection(cluster.access("test", cluster.admin_token)) as connection:
         yield connection
         workflows = Workflows(connection)
         for item in await ours(engine, connection):
             metadata = item["metadata"]
             with suppress(Missing):
                 await workflows.release(metadata["name"], metadata["uid"], metadata.get("finalizers", []))
-                await workflows.delete(metadata["name"], metadata["uid"])
+                await delete(connection, metadata["name"], metadata["uid"])
 
 
 async def ours(engine: Engine, there: Connection) -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ async def test_a_workflow_that_somebody_deletes_while_it_runs_ends_deleted(
     )
     workflows = Workflows(there)
     assert job.id is not None
-    await workflows.delete(job.id, (await workflows.get(job.id))["metadata"]["uid"])
+    await delete(there, job.id, (await workflows.get(job.id))["metadata"]["uid"])
     (job,) = await finished(registered, launched.gid, 30)
     assert job.status == "Deleted"
     assert "deleted on the cluster" in job.message

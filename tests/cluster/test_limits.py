@@ -17,7 +17,7 @@ from argosy.settings import Settings
 from argosy.store.installation import identity
 from argosy.submit import Submitter
 from argosy.tracker import Tracker
-from tests.cluster.clusters import Cluster
+from tests.cluster.clusters import Cluster, delete
 from tests.conftest import ROOT
 from tests.integration.queues import sql
 from tests.stack import FINAL, Direct, until
@@ -79,7 +79,7 @@ def registered(client: Client, cluster: Cluster) -> Client:
 @pytest.fixture
 async def observer(cluster: Cluster, engine: Engine) -> AsyncIterator[Observer]:
     """At work for as long as the test; what is left behind is taken away."""
-    async with Connection(cluster.access("test")) as connection:
+    async with Connection(cluster.access("test", cluster.admin_token)) as connection:
         workflows = Workflows(connection)
         made = Observer(workflows, identity(engine))
         watching = asyncio.create_task(made.watch())
@@ -90,7 +90,7 @@ async def observer(cluster: Cluster, engine: Engine) -> AsyncIterator[Observer]:
             metadata = item["metadata"]
             with suppress(Missing):
                 await workflows.release(metadata["name"], metadata["uid"], metadata.get("finalizers", []))
-                await workflows.delete(metadata["name"], metadata["uid"])
+                await delete(connection, metadata["name"], metadata["uid"])
 
 
 @pytest.fixture

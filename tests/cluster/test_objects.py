@@ -7,7 +7,7 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER, Workflows
-from tests.cluster.clusters import Cluster
+from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import FOR_EVER, LABEL, container, eventually, workflow
 
 
@@ -23,19 +23,21 @@ async def test_creating_a_taken_name_is_name_taken_and_the_object_is_the_first_o
 
 
 async def test_a_name_comes_free_with_deletion_and_its_next_holder_has_another_uid(
-    workflows: Workflows, mine: str
+    workflows: Workflows, admin: Connection, mine: str
 ) -> None:
     first = await workflows.create(workflow(mine, container(seconds=FOR_EVER)))
-    await workflows.delete(mine, first["uid"])
+    await delete(admin, mine, first["uid"])
 
     second = await workflows.create(workflow(mine, container(seconds=FOR_EVER)))
 
     assert second["uid"] != first["uid"]
 
 
-async def test_a_name_stays_taken_while_a_finalizer_holds_the_deleted_object(workflows: Workflows, mine: str) -> None:
+async def test_a_name_stays_taken_while_a_finalizer_holds_the_deleted_object(
+    workflows: Workflows, admin: Connection, mine: str
+) -> None:
     first = await workflows.create(workflow(mine, container(seconds=FOR_EVER), finalizers=[FINALIZER]))
-    await workflows.delete(mine, first["uid"])
+    await delete(admin, mine, first["uid"])
 
     with pytest.raises(answers.NameTaken):
         await workflows.create(workflow(mine, container()))
@@ -45,7 +47,7 @@ async def test_a_name_stays_taken_while_a_finalizer_holds_the_deleted_object(wor
 
 
 async def test_a_change_that_means_another_uid_is_other_object_and_touches_nothing(
-    workflows: Workflows, mine: str
+    workflows: Workflows, admin: Connection, mine: str
 ) -> None:
     metadata = await workflows.create(workflow(mine, container(seconds=FOR_EVER), finalizers=[FINALIZER]))
     other = "00000000-0000-4000-8000-000000000000"
@@ -53,7 +55,7 @@ async def test_a_change_that_means_another_uid_is_other_object_and_touches_nothi
     for change in (
         workflows.terminate(mine, other),
         workflows.release(mine, other, [FINALIZER]),
-        workflows.delete(mine, other),
+        delete(admin, mine, other),
     ):
         with pytest.raises(answers.OtherObject):
             await change
@@ -66,11 +68,11 @@ async def test_a_change_that_means_another_uid_is_other_object_and_touches_nothi
 
 
 async def test_releasing_takes_only_our_finalizer_and_deletion_waits_for_the_others(
-    workflows: Workflows, mine: str
+    workflows: Workflows, admin: Connection, mine: str
 ) -> None:
     finalizers = ["example.com/theirs", FINALIZER]
     metadata = await workflows.create(workflow(mine, container(seconds=FOR_EVER), finalizers=finalizers))
-    await workflows.delete(mine, metadata["uid"])
+    await delete(admin, mine, metadata["uid"])
 
     await workflows.release(mine, metadata["uid"], finalizers)
 
@@ -80,9 +82,9 @@ async def test_releasing_takes_only_our_finalizer_and_deletion_waits_for_the_oth
         await workflows.get(mine)
 
 
-async def test_what_is_not_there_is_missing_to_every_call(workflows: Workflows, mine: str) -> None:
+async def test_what_is_not_there_is_missing_to_every_call(workflows: Workflows, admin: Connection, mine: str) -> None:
     uid = "00000000-0000-4000-8000-000000000000"
-    for call in (workflows.get(mine), workflows.terminate(mine, uid), workflows.delete(mine, uid)):
+    for call in (workflows.get(mine), workflows.terminate(mine, uid), delete(admin, mine, uid)):
         with pytest.raises(answers.Missing, match=f'"{mine}" not found'):
             await call
 
@@ -118,7 +120,7 @@ async def test_a_patch_of_an_older_version_is_to_be_tried_again(
         await connection.call("patch", "workflows", path, body=patch, content_type="application/merge-patch+json")
 
 
-async def test_pages_are_complete_and_show_one_moment(workflows: Workflows, mine: str) -> None:
+async def test_pages_are_complete_and_show_one_moment(workflows: Workflows, admin: Connection, mine: str) -> None:
     names = [f"{mine}-{number}" for number in range(5)]
     for name in names:
         await workflows.create(workflow(name, container(seconds=FOR_EVER)))
@@ -126,7 +128,7 @@ async def test_pages_are_complete_and_show_one_moment(workflows: Workflows, mine
     first = await workflows.page(f"{LABEL}={mine}", limit=2)
     await workflows.create(workflow(f"{mine}-3b", container(seconds=FOR_EVER)))
     gone = await workflows.get(names[4])
-    await workflows.delete(names[4], gone["metadata"]["uid"])
+    await delete(admin, names[4], gone["metadata"]["uid"])
     second = await workflows.page(f"{LABEL}={mine}", first.continue_, limit=2)
     third = await workflows.page(f"{LABEL}={mine}", second.continue_, limit=2)
 

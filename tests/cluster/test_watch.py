@@ -9,7 +9,7 @@ import pytest
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Event, Workflows
-from tests.cluster.clusters import Cluster
+from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import FOR_EVER, LABEL, container, ended, running, workflow
 
 PATIENCE = 30.0
@@ -39,13 +39,15 @@ async def relabel(connection: Connection, name: str, label: str | None) -> None:
     await connection.call("patch", "workflows", path, body=patch, content_type="application/merge-patch+json")
 
 
-async def test_a_watch_from_a_lists_version_tells_everything_after_it_in_order(workflows: Workflows, mine: str) -> None:
+async def test_a_watch_from_a_lists_version_tells_everything_after_it_in_order(
+    workflows: Workflows, admin: Connection, mine: str
+) -> None:
     await workflows.create(workflow(f"{mine}-before", container(seconds=FOR_EVER)))
     await running(workflows, f"{mine}-before")
     page = await workflows.page(f"{LABEL}={mine}")
     metadata = await workflows.create(workflow(f"{mine}-after", container()))
     await ended(workflows, f"{mine}-after")
-    await workflows.delete(f"{mine}-after", metadata["uid"])
+    await delete(admin, f"{mine}-after", metadata["uid"])
 
     async with workflows.watch(f"{LABEL}={mine}", page.resource_version) as events:
         told = await until(events, "DELETED", f"{mine}-after")
@@ -129,12 +131,12 @@ async def test_a_patch_that_changes_nothing_is_no_event(
 
 
 async def test_a_deletion_that_a_finalizer_holds_is_a_modification_and_its_end_a_deletion(
-    workflows: Workflows, mine: str
+    workflows: Workflows, admin: Connection, mine: str
 ) -> None:
     metadata = await workflows.create(workflow(mine, container(seconds=FOR_EVER), finalizers=[FINALIZER]))
     await running(workflows, mine)
     start = (await workflows.page(f"{LABEL}={mine}")).resource_version
-    await workflows.delete(mine, metadata["uid"])
+    await delete(admin, mine, metadata["uid"])
     await workflows.release(mine, metadata["uid"], [FINALIZER])
 
     async with workflows.watch(f"{LABEL}={mine}", start) as events:

@@ -3,7 +3,9 @@
 import pytest
 
 from argosy.kube import answers
+from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Object, Workflows
+from tests.cluster.clusters import delete
 from tests.cluster.manifests import (
     ENTRY,
     FOR_EVER,
@@ -288,12 +290,12 @@ async def test_a_workflow_created_with_shutdown_ends_failed_without_a_pod(workfl
 
 
 async def test_a_running_workflow_that_is_deleted_is_held_by_the_finalizer_and_goes_on(
-    workflows: Workflows, mine: str
+    workflows: Workflows, admin: Connection, mine: str
 ) -> None:
     metadata = await workflows.create(workflow(mine, container(seconds=2), finalizers=[FINALIZER]))
     await running(workflows, mine)
 
-    await workflows.delete(mine, metadata["uid"])
+    await delete(admin, mine, metadata["uid"])
 
     assert (await workflows.get(mine))["metadata"]["deletionTimestamp"]
     found = await ended(workflows, mine)
@@ -304,12 +306,12 @@ async def test_a_running_workflow_that_is_deleted_is_held_by_the_finalizer_and_g
 
 
 async def test_a_running_workflow_without_a_finalizer_is_gone_at_once_when_deleted(
-    workflows: Workflows, mine: str
+    workflows: Workflows, admin: Connection, mine: str
 ) -> None:
     metadata = await workflows.create(workflow(mine, container(seconds=FOR_EVER)))
     await running(workflows, mine)
 
-    await workflows.delete(mine, metadata["uid"])
+    await delete(admin, mine, metadata["uid"])
 
     with pytest.raises(answers.Missing):
         await workflows.get(mine)

@@ -27,7 +27,7 @@ from argosy.settings import Settings
 from argosy.store.installation import identity
 from argosy.tracker import Tracker
 from clusters.local.cluster import LocalCluster
-from tests.cluster.clusters import Cluster
+from tests.cluster.clusters import Cluster, delete
 from tests.faults.processes import SHORT, World, opened
 from tests.faults.proxy import HOST, Proxy, Request
 from tests.stack import Direct, until
@@ -140,11 +140,12 @@ async def ours(engine: Engine, there: Connection) -> list[dict[str, Any]]:
     return page.items
 
 
-async def remove(workflows: Workflows, name: str) -> None:
+async def remove(there: Connection, name: str) -> None:
     """Delete a workflow, finalizer or not, and return when it is gone. The tracker may be about the same."""
+    workflows = Workflows(there)
     with suppress(Missing):
         metadata = (await workflows.get(name))["metadata"]
-        await workflows.delete(name, metadata["uid"])
+        await delete(there, name, metadata["uid"])
         await workflows.release(name, metadata["uid"], metadata.get("finalizers", []))
     await become(bool, gone, workflows, name)
 
@@ -246,11 +247,11 @@ def proxied(client: Client, proxy: Proxy, real_cluster: Cluster) -> Client:
 
 @pytest.fixture
 async def there(real_cluster: Cluster, engine: Engine) -> AsyncIterator[Connection]:
-    """The cluster without the proxy. What the test leaves behind is taken away."""
-    async with Connection(real_cluster.access("test")) as connection:
+    """The cluster without the proxy, as its administrator has it. What the test leaves behind is taken away."""
+    async with Connection(real_cluster.access("test", real_cluster.admin_token)) as connection:
         yield connection
         for item in await ours(engine, connection):
-            await remove(Workflows(connection), item["metadata"]["name"])
+            await remove(connection, item["metadata"]["name"])
 
 
 @pytest.fixture

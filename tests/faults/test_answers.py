@@ -198,7 +198,7 @@ async def test_a_list_whose_second_page_fails_changes_no_state(
 ) -> None:
     """Also the one workflow that is really gone is missed only by a list that is complete."""
     names = await five_running(proxied, impatient)
-    await remove(Workflows(there), names[0])
+    await remove(there, names[0])
     before, failures, complete = rows(engine), iter([failure] * 2), asyncio.Event()
     proxy.decide = small_pages(lambda: next(failures, Hold(complete)))
     async with running(impatient):
@@ -282,4 +282,4 @@ async def test_two_installations_on_one_cluster_touch_nothing_of_each_other_or_o
     first, last = str(proxied.list(gid=unseen.gid)[0].uid), str(proxied.list(gid=runs.gid)[0].uid)
     assert changed_by == {foreign: set(), first: {"argosy"}, last: set()} | {str(job.uid): {SECOND} for job in ended}
     for name in (foreign, *(str(job.id) for job in ended)):
-        await remove(Workflows(there), name)
+        await remove(there, name)

@@ -19,6 +19,7 @@ from argosy.launch import expand
 from argosy.settings import Settings
 from argosy.shapes import JobShape
 from clusters.local.cluster import LocalCluster
+from tests.cluster.clusters import delete
 from tests.faults.conftest import Creates, become, gone, ours, remove, rows, stepping, tracking
 from tests.faults.proxy import CUTS, Answer, Cut, Drop, Hold, Proxy, status_body
 from tests.stack import finished, running, until
@@ -34,10 +35,11 @@ def strangers() -> float:
     return REGISTRY.get_sample_value("argosy_stranger_workflows_total", {"cluster": "here"}) or 0.0
 
 
-async def recreate(workflows: Workflows, name: str) -> str:
+async def recreate(there: Connection, name: str) -> str:
     """Another object under a workflow's name, labels and annotations, which runs for ten minutes; its k8s uid."""
+    workflows = Workflows(there)
     found = await workflows.get(name)
-    await remove(workflows, name)
+    await remove(there, name)
     labels = {key: value for key, value in found["metadata"]["labels"].items() if "workflows.argoproj.io" not in key}
     metadata = {"name": name, "labels": labels, "annotations": found["metadata"]["annotations"]}
     spec = {key: value for key, value in found["spec"].items() if key != "shutdown"}
@@ -112,7 +114,7 @@ async def test_a_create_that_commits_after_its_workflow_was_removed_is_terminate
         assert job.id is not None
         await workflows.terminate(job.id, (await workflows.get(job.id))["metadata"]["uid"])
         await finished(proxied, launched.gid)
-        await remove(workflows, job.id)
+        await remove(there, job.id)
         before, alarms, held = rows(engine), strangers(), proxy.saw("create")[0]
         late.set()
         await until(lambda: held.status, lambda status: status == 201)
@@ -136,7 +138,7 @@ async def test_a_create_whose_answer_was_lost_is_adopted_though_its_workflow_end
         (item,) = await become(
             lambda items: [item.get("status", {}).get("phase") for item in items] == ["Succeeded"], ours, engine, there
         )
-        await workflows.delete(item["metadata"]["name"], item["metadata"]["uid"])
+        await delete(there, item["metadata"]["name"], item["metadata"]["uid"])
         again.set()
         await submitting
         assert (await workflows.get(item["metadata"]["name"]))["metadata"]["deletionTimestamp"]
@@ -199,7 +201,7 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_when_the_tracker_s
         submitting = asyncio.create_task(steps.submitter.run(1))
         (job,) = await finished(proxied, launched.gid)
         assert job.id is not None
-        await remove(Workflows(there), job.id)
+        await remove(there, job.id)
         before = rows(engine)
         proxy.clear()
         await submitting
@@ -222,7 +224,7 @@ async def test_a_taken_name_that_is_gone_when_it_is_read_is_lost_and_never_creat
         submitting = asyncio.create_task(steps.settle())
         await asyncio.wait_for(reading.hit.wait(), 30)
         (item,) = await ours(engine, there)
-        await remove(Workflows(there), item["metadata"]["name"])
+        await remove(there, item["metadata"]["name"])
         removed.set()
         await submitting
         await steps.submitter.run(1)
@@ -274,7 +276,7 @@ async def test_a_finished_jobs_name_that_somebody_takes_is_terminated_and_the_jo
         (job,) = await finished(proxied, launched.gid)
         assert job.id is not None
         before, alarms = rows(engine), strangers()
-        stranger = await recreate(Workflows(there), job.id)
+        stranger = await recreate(there, job.id)
         await terminated(Workflows(there), job.id, stranger)
     assert rows(engine) == before
     assert strangers() == alarms + 1
@@ -290,7 +292,7 @@ async def test_a_running_jobs_name_that_somebody_takes_while_nobody_tracks_is_no
         name = job.id
         await until(lambda: proxied.get(job.uid).nodes, bool)
     (attempt,), nodes = rows(engine)
-    stranger = await recreate(Workflows(there), name)
+    stranger = await recreate(there, name)
     alarms = strangers()
     async with running(impatient):
         await terminated(Workflows(there), name, stranger)
@@ -313,7 +315,7 @@ async def test_a_cancel_that_arrives_late_does_not_hit_who_took_the_name(
         assert job.id is not None
         await asyncio.to_thread(control.cancel, engine, job.uid)
         await asyncio.wait_for(held.hit.wait(), 30)
-    await recreate(workflows, job.id)
+    await recreate(there, job.id)
     late.set()
     patches = await until(lambda: proxy.saw("patch"), lambda seen: all(each.status for each in seen))
     assert {each.status for each in patches} == {422}

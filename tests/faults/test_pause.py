@@ -7,7 +7,6 @@ import pytest
 
 from argosy.client import Client
 from argosy.settings import Settings
-from argosy.store import pacing
 from argosy.store import tracking as tracking_rows
 from tests.faults.conftest import Creates, Steps, stepping, tracking
 from tests.faults.proxy import Answer, Cut, Hold, Proxy
@@ -19,7 +18,7 @@ async def unclear(client: Client, steps: Steps) -> None:
     """Launch one job; its create is given up."""
     steps.expand(client.launch("quick", project=1, user=7, media_ids=[1]).gid)
     await steps.submitter.run(1)
-    assert status(client) == "Submitting"
+    assert (status(client), client.cluster("here").active) == ("Submitting", 1)
 
 
 def status(client: Client) -> str:
@@ -43,8 +42,7 @@ async def test_a_create_that_never_arrived_holds_no_slot_of_what_is_paused_and_i
         no_create_can_arrive_any_more(steps)
         async with tracking(impatient, steps):
             await until(lambda: status(proxied), lambda found: found == "Queued")
-            with steps.engine.connect() as connection:
-                assert [cluster.active for cluster in pacing.standing(connection)] == [0]
+            assert proxied.cluster("here").active == 0
             await steps.submitter.run(1)
             assert len(proxy.saw("create")) == 1
             proxied.resume(**what)

@@ -8,7 +8,6 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.client import Client
 from argosy.kube.connection import Connection
-from argosy.kube.workflows import Workflows
 from argosy.launch import expand
 from argosy.settings import Settings
 from argosy.store import queue
@@ -58,7 +57,7 @@ async def test_a_record_that_arrives_after_the_tracker_saw_more_changes_nothing(
         if seen == "Deleted":
             job = await shown(proxied, launched.gid, "Running")
             assert job.id is not None
-            await remove(Workflows(there), job.id)
+            await remove(there, job.id)
         job = await shown(proxied, launched.gid, seen)
         before = rows(engine, nodes=False)
         answer.set()

@@ -62,7 +62,7 @@ async def test_a_watch_whose_place_etcd_has_forgotten_lists_anew_and_misses_noth
         await asyncio.wait_for(resumed.hit.wait(), 30)
         await workflows.terminate(ends, (await workflows.get(ends))["metadata"]["uid"])
         await become(lambda found: found["status"]["phase"] == "Failed", workflows.get, ends)
-        await remove(workflows, deleted)
+        await remove(there, deleted)
         if told == "in-an-error-event":
             await expire(local_cluster, there, proxy.saw("watch")[-1].request)
         assert running_all(proxied.list(gid=launched.gid), 3)

@@ -9,7 +9,7 @@ from argosy.kube import finalizers
 from argosy.kube.answers import ClusterDown, Health, KubeError, Missing
 from argosy.kube.connection import Connection
 
-NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch", "delete")] + [
+NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch")] + [
     ("", "secrets", verb) for verb in ("create", "list", "delete")
 ]
 """(group, resource, verb) that clusters/jobcluster.yaml grants; nothing else is used."""

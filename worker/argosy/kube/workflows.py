@@ -1,7 +1,7 @@
 """Workflows of one cluster: create, read, list, watch, terminate, release.
 
-Every change of an existing object names the uid that it means, in the patch itself or as a delete's precondition: names come free
-and are taken again, uids are not (faults.md §2, row 4).
+Every change of an existing object names the uid that it means: names come free and are taken again, uids are not (faults.md §2, row 4).
+Nothing is deleted here: how long an ended workflow stays is for its manifest or its cluster to say.
 """
 
 from collections.abc import AsyncIterator
@@ -137,16 +137,6 @@ class Workflows:
         """
         rest = [finalizer for finalizer in finalizers if finalizer != FINALIZER]
         await self._patch(name, {"metadata": {"uid": uid, "finalizers": rest or None}})
-
-    async def delete(self, name: str, uid: str) -> None:
-        """Delete one object.
-
-        Raises:
-            OtherObject: The name now belongs to another object.
-            Missing: It is gone.
-        """
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
-        await self._connection.call("delete", "workflows", f"{self._path}/{name}", body=orjson.dumps(options))
 
     async def _patch(self, name: str, patch: Object) -> None:
         path = f"{self._path}/{name}"

@@ -24,7 +24,7 @@ from argosy.simulator.watch import Watch
 KUBERNETES_VERSION = "v1.36.3"
 
 _GRANTED = {
-    ("argoproj.io", "workflows"): {"create", "get", "list", "watch", "patch", "delete"},
+    ("argoproj.io", "workflows"): {"create", "get", "list", "watch", "patch"},
     ("", "secrets"): {"create", "get", "list", "delete"},
 }
 _WATCH_SECONDS = 1800.0
