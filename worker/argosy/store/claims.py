@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, text
 
 from argosy import fair
 from argosy.store import pacing, placements
-from argosy.store.queue import Ended, end, keys
+from argosy.store.queue import Ended, end
 from argosy.store.tables import DELAYED, READY
 
 
@@ -151,13 +151,17 @@ _LANES = text(
     """
 )
 
+# Here and below, rows are handed over as one JSON text, because psycopg takes longer for an array a column than PostgreSQL for the rest.
 _HEADS = text(
-    f"SELECT a.user_id, l.sole, {_COLUMNS} FROM unnest(CAST(:placements AS int[]), CAST(:projects AS bigint[]), "
-    "CAST(:users AS bigint[]), CAST(:algorithms AS int[]), CAST(:soles AS boolean[]), CAST(:counts AS int[])) "
-    "AS l (placement, project, user_id, algorithm, sole, count) CROSS JOIN LATERAL (SELECT * FROM argosy.attempt "
-    f"WHERE placement_id = l.placement AND project = l.project AND user_id = l.user_id AND algorithm_id = l.algorithm AND {READY} "
-    "AND uid <> ALL (CAST(:taken AS uuid[])) ORDER BY priority DESC, seq LIMIT l.count FOR UPDATE SKIP LOCKED) a "
-    f"{_JOB} ORDER BY a.priority DESC, a.seq"
+    f"""
+    SELECT a.user_id, l.sole, {_COLUMNS} FROM json_to_recordset(CAST(:lanes AS json))
+        AS l (placement int, project bigint, "user" bigint, algorithm int, sole boolean, count int)
+    CROSS JOIN LATERAL (
+        SELECT * FROM argosy.attempt WHERE placement_id = l.placement AND project = l.project AND user_id = l."user"
+        AND algorithm_id = l.algorithm AND {READY} AND uid <> ALL (CAST(:taken AS uuid[]))
+        ORDER BY priority DESC, seq LIMIT l.count FOR UPDATE SKIP LOCKED) a
+    {_JOB} ORDER BY a.priority DESC, a.seq
+    """
 )
 
 _SHARED = text(
@@ -180,14 +184,14 @@ _CLAIM = text(
     "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, k.pending_deadline)), "
     "run_deadline = least(l.run_deadline, k.run_deadline), "
     "name = c.name, digest = c.digest, message = '', as_of = clock_timestamp() "
-    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
-    "CAST(:digests AS text[])) AS c (uid, number, epoch, name, digest), argosy.launch l, argosy.cluster k "
+    "FROM json_to_recordset(CAST(:claims AS json)) AS c (uid uuid, number int, epoch int, name text, digest text), "
+    "argosy.launch l, argosy.cluster k "
     "WHERE a.uid = c.uid AND a.number = c.number AND l.gid = a.gid AND k.id = :cluster"
 )
 
 _PAID = text(
     "WITH paid AS (INSERT INTO argosy.turn (cluster_id, project, user_id, tag) SELECT :cluster, project, user_id, tag "
-    "FROM unnest(CAST(:projects AS bigint[]), CAST(:users AS bigint[]), CAST(:tags AS float8[])) AS t (project, user_id, tag) "
+    "FROM json_to_recordset(CAST(:paid AS json)) AS t (project bigint, user_id bigint, tag float8) "
     "ON CONFLICT (cluster_id, project, user_id) DO UPDATE SET tag = excluded.tag) "
     "UPDATE argosy.cluster SET virtual_time = :now WHERE id = :cluster"
 )
@@ -233,19 +237,13 @@ def claim(
             claimed.append(job)
             renderings.append(rendering)
     if claimed:
-        connection.execute(
-            _CLAIM,
-            keys(claimed)
-            | {
-                "cluster": cluster_id,
-                "names": [rendering.name for rendering in renderings],
-                # The first digest stays: it is what an earlier, unclear create may have written.
-                "digests": [w.digest or r.digest for w, r in zip(claimed, renderings, strict=True)],
-                "worker": worker,
-                "lease": lease,
-                "travel": travel,
-            },
-        )
+        claims = [
+            # The first digest stays: it is what an earlier, unclear create may have written.
+            {"uid": w.uid, "number": w.number, "epoch": w.epoch, "name": r.name, "digest": w.digest or r.digest}
+            for w, r in zip(claimed, renderings, strict=True)
+        ]
+        parameters = {"cluster": cluster_id, "worker": worker, "lease": lease, "travel": travel}
+        connection.execute(_CLAIM, parameters | {"claims": _json(claims)})
         if cluster.failing:
             pacing.probing(connection, cluster_id, lease)
     return Claims(claimed, len(waiting) - len(claimed), cluster.failing)
@@ -296,6 +294,10 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     return taken
 
 
+def _json(rows: list[dict[str, Any]]) -> str:
+    return orjson.dumps(rows).decode()
+
+
 def _rows(columns: str) -> Iterator[tuple[Any, ...]]:
     """What comes as one JSON list a column, null where there is nothing."""
     return zip(*(column or () for column in orjson.loads(columns)), strict=True)
@@ -333,19 +335,8 @@ def _heads(
 ) -> dict[tuple[int, int], Iterator[tuple[bool, Waiting]]]:
     """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether this cluster is the only
     one that may take them."""
-    asked = [lane for lane in lanes if lane[1:3] in counts]
-    rows = connection.execute(
-        _HEADS,
-        {
-            "placements": [lane.placement for lane in asked],
-            "projects": [lane.project for lane in asked],
-            "users": [lane.user for lane in asked],
-            "algorithms": [lane.algorithm for lane in asked],
-            "soles": [lane.sole for lane in asked],
-            "counts": [counts[lane.project, lane.user] for lane in asked],
-            "taken": taken,
-        },
-    )
+    asked = [lane._asdict() | {"count": count} for lane in lanes if (count := counts.get((lane.project, lane.user)))]
+    rows = connection.execute(_HEADS, {"lanes": _json(asked), "taken": taken})
     found: dict[tuple[int, int], list[tuple[bool, Waiting]]] = {}
     for user, sole, *columns in rows:
         job = Waiting(*columns)
@@ -389,17 +380,8 @@ def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> 
 
 def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[int, int], float]) -> None:
     if paid:
-        projects, users = zip(*paid, strict=True)
-        connection.execute(
-            _PAID,
-            {
-                "cluster": cluster_id,
-                "projects": list(projects),
-                "users": list(users),
-                "tags": list(paid.values()),
-                "now": now,
-            },
-        )
+        tags = [{"project": project, "user_id": user, "tag": tag} for (project, user), tag in paid.items()]
+        connection.execute(_PAID, {"cluster": cluster_id, "paid": _json(tags), "now": now})
 
 
 def forget_turns(connection: Connection) -> int:
