@@ -65,16 +65,12 @@ class Claims:
 
 
 class Lane(NamedTuple):
-    """What shares the first four columns of the queue's index: jobs of one user and one algorithm, with one choice of clusters, which may
-    be the `sole` one; and what the tenant's row says."""
+    """What shares the first four columns of the queue's index: jobs of one user and one algorithm, with one choice of clusters."""
 
     placement: int
     project: int
     user: int
     algorithm: int
-    sole: bool
-    weight: float
-    limit: int | None
 
 
 _PATIENCE = 5.0
@@ -123,39 +119,41 @@ _DUE = text(
 )
 
 # The recursion goes from the first row of one lane to the first of the next. A column comes as one list: a thousand rows cost us more than
-# they cost PostgreSQL. Turns are asked by themselves: who waits for nothing has some too.
+# they cost PostgreSQL. Turns are asked by themselves: who waits for nothing has some too; and so are weights and limits, of those few who
+# have one of their own.
 _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
         SELECT p.id, cardinality(p.cluster_ids) = 1 AS sole FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
         WHERE c.id = :cluster
     ), lane AS (
-        SELECT first.*, placed.sole FROM placed, LATERAL (
+        SELECT first.* FROM placed, LATERAL (
             SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
             WHERE placement_id = placed.id AND {READY} ORDER BY project, user_id, algorithm_id LIMIT 1) first
         UNION ALL
-        SELECT next.*, lane.sole FROM lane, LATERAL (
+        SELECT next.* FROM lane, LATERAL (
             SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
             WHERE placement_id = lane.placement_id AND {READY}
             AND (project, user_id, algorithm_id) > (lane.project, lane.user_id, lane.algorithm_id)
             ORDER BY project, user_id, algorithm_id LIMIT 1) next
     )
-    SELECT CAST(json_build_array(json_agg(l.placement_id), json_agg(l.project), json_agg(l.user_id), json_agg(l.algorithm_id),
-        json_agg(l.sole), json_agg(coalesce(p.weight, 1)), json_agg(m.max_active)) AS text) AS lanes,
+    SELECT
+        CAST(json_build_array(json_agg(placement_id), json_agg(project), json_agg(user_id), json_agg(algorithm_id)) AS text) AS lanes,
+        (SELECT array_agg(id) FROM placed WHERE NOT sole) AS choices,
+        (SELECT CAST(json_build_array(json_agg(id), json_agg(weight)) AS text) FROM argosy.project WHERE weight <> 1) AS weights,
+        (SELECT CAST(json_build_array(json_agg(project), json_agg(max_active)) AS text) FROM argosy.project_limit
+        WHERE cluster_id = :cluster) AS limits,
         (SELECT CAST(json_build_array(json_agg(project), json_agg(user_id), json_agg(tag)) AS text) FROM argosy.turn
         WHERE cluster_id = :cluster) AS turns
-    FROM lane l
-    LEFT JOIN argosy.project p ON p.id = l.project
-    LEFT JOIN argosy.project_limit m ON m.project = l.project AND m.cluster_id = :cluster
-    WHERE {_NOT_PAUSED.format("l")}
+    FROM lane WHERE {_NOT_PAUSED.format("lane")}
     """
 )
 
 # Here and below, rows are handed over as one JSON text, because psycopg takes longer for an array a column than PostgreSQL for the rest.
 _HEADS = text(
     f"""
-    SELECT a.user_id, l.sole, {_COLUMNS} FROM json_to_recordset(CAST(:lanes AS json))
-        AS l (placement int, project bigint, "user" bigint, algorithm int, sole boolean, count int)
+    SELECT a.user_id, l.placement, {_COLUMNS} FROM json_to_recordset(CAST(:lanes AS json))
+        AS l (placement int, project bigint, "user" bigint, algorithm int, count int)
     CROSS JOIN LATERAL (
         SELECT * FROM argosy.attempt WHERE placement_id = l.placement AND project = l.project AND user_id = l."user"
         AND algorithm_id = l.algorithm AND {READY} AND uid <> ALL (CAST(:taken AS uuid[]))
@@ -263,10 +261,18 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
     connection.execute(_DUE, {"cluster": cluster_id})
     waits = connection.execute(_LANES, {"cluster": cluster_id}).one()
     lanes = [Lane._make(lane) for lane in _rows(waits.lanes)]
-    shared = _shared(connection, cluster_id, cluster, sum(active.values()), lanes)
+    choices = set(waits.choices or ())
+    shared = _shared(
+        connection, cluster_id, cluster, sum(active.values()), choices & {lane.placement for lane in lanes}
+    )
     if shared is None:
-        shared, lanes = 0, [lane for lane in lanes if lane.sole]
-    tenants = _tenants(lanes, active, _rows(waits.turns), cluster.project_max_active)
+        shared, lanes = 0, [lane for lane in lanes if lane.placement not in choices]
+    weights, limits = dict(_rows(waits.weights)), dict(_rows(waits.limits))
+    tenants = {
+        lane.project: fair.Tenant(weights.get(lane.project, 1.0), limits.get(lane.project, cluster.project_max_active))
+        for lane in lanes
+    }
+    _stand(tenants, lanes, active, _rows(waits.turns))
     taken: list[Waiting] = []
     paid: dict[tuple[int, int], float] = {}
     now = cluster.virtual_time
@@ -275,16 +281,16 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
         chosen = list(islice(fair.picks(tenants, cluster.capacity, since), room))
         if not chosen:
             break
-        heads = _heads(connection, lanes, Counter(chosen), [job.uid for job in taken])
+        heads = _heads(connection, lanes, choices, Counter(chosen), [job.uid for job in taken])
         for project, user in chosen:
             own = heads.get((project, user), iter(()))
-            sole, job = next(
-                (head for head in own if head[0] or shared > 0 or head[1].waited > _PATIENCE), (True, None)
+            shares, job = next(
+                (head for head in own if not head[0] or shared > 0 or head[1].waited > _PATIENCE), (False, None)
             )
             if job is None:
                 tenants[project].users.pop(user, None)
                 continue
-            shared -= not sole
+            shared -= shares
             room -= 1
             now = max(now, fair.charge(tenants[project], user, since))
             paid[project, user] = tenants[project].tag
@@ -303,20 +309,15 @@ def _rows(columns: str) -> Iterator[tuple[Any, ...]]:
     return zip(*(column or () for column in orjson.loads(columns)), strict=True)
 
 
-def _tenants(
-    lanes: Sequence[Lane],
+def _stand(
+    tenants: dict[int, fair.Tenant],
+    lanes: Iterable[Lane],
     active: dict[tuple[int, int], int],
     turns: Iterable[tuple[int, int, float]],
-    limit: int | None,
-) -> dict[int, fair.Tenant]:
-    """Those who wait in the lanes, with what they have and have paid already."""
-    tenants: dict[int, fair.Tenant] = {}
+) -> None:
+    """Write how tenants stand: who of them waits, what they have, and what they have paid."""
     for lane in lanes:
-        tenant = tenants.get(lane.project)
-        if tenant is None:
-            own = limit if lane.limit is None else lane.limit
-            tenant = tenants[lane.project] = fair.Tenant(lane.weight, own)
-        tenant.users[lane.user] = fair.User()
+        tenants[lane.project].users[lane.user] = fair.User()
     for (project, user), count in active.items():
         if (tenant := tenants.get(project)) is not None:
             tenant.active += count
@@ -327,38 +328,38 @@ def _tenants(
             tenant.tag = max(tenant.tag, tag)
             if user in tenant.users:
                 tenant.users[user].tag = tag
-    return tenants
 
 
 def _heads(
-    connection: Connection, lanes: Sequence[Lane], counts: Counter[tuple[int, int]], taken: list[UUID]
+    connection: Connection,
+    lanes: Sequence[Lane],
+    choices: set[int],
+    counts: Counter[tuple[int, int]],
+    taken: list[UUID],
 ) -> dict[tuple[int, int], Iterator[tuple[bool, Waiting]]]:
-    """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether this cluster is the only
-    one that may take them."""
+    """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether another cluster may take
+    them too, as may those of the placements `choices`."""
     asked = [lane._asdict() | {"count": count} for lane in lanes if (count := counts.get((lane.project, lane.user)))]
     rows = connection.execute(_HEADS, {"lanes": _json(asked), "taken": taken})
     found: dict[tuple[int, int], list[tuple[bool, Waiting]]] = {}
-    for user, sole, *columns in rows:
+    for user, placement, *columns in rows:
         job = Waiting(*columns)
-        found.setdefault((job.project, user), []).append((sole, job))
+        found.setdefault((job.project, user), []).append((placement in choices, job))
     return {whose: iter(own) for whose, own in found.items()}
 
 
-def _shared(
-    connection: Connection, cluster_id: int, cluster: Row[Any], active: int, lanes: Sequence[Lane]
-) -> float | None:
-    """How many jobs that other clusters may take too this one takes; None where it is to leave them all to those."""
-    choices = list({lane.placement for lane in lanes if not lane.sole})
+def _shared(connection: Connection, cluster_id: int, cluster: Row[Any], active: int, choices: set[int]) -> float | None:
+    """How many of the jobs of placements that leave a choice this cluster takes; None where it is to leave them all to others."""
     if not choices:
         return 0
-    found = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": choices})
+    found = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": list(choices)})
     others = [(other.capacity, other.active) for other in found if other.capacity > 0]
     if not others:
         return inf
     if cluster.health != "ok":
         return None
     free = sum(max(capacity - active, 0) for capacity, active in [*others, (cluster.capacity, active)])
-    jobs = connection.execute(_SHARED, {"placements": choices, "most": free}).scalar_one()
+    jobs = connection.execute(_SHARED, {"placements": list(choices), "most": free}).scalar_one()
     return part(jobs, (cluster.capacity, active), others)
 
 
