@@ -87,3 +87,21 @@ async def test_a_create_that_arrived_is_recorded_on_a_paused_cluster_and_runs_on
             (job,) = await finished(proxied, proxied.list()[0].gid)
     assert (job.status, job.attempt) == ("Succeeded", 1)
     assert creates(job.uid) == 1
+
+
+async def test_a_create_that_cannot_be_asked_about_holds_up_no_other(
+    proxied: Client, proxy: Proxy, impatient: Settings
+) -> None:
+    never = asyncio.Event()
+    proxy.decide = lambda request: Hold(never) if request.verb == "create" else None
+    async with stepping(impatient) as steps:
+        steps.expand(proxied.launch("quick", project=1, user=7, media_ids=[1, 2]).gid)
+        await steps.submitter.run(1)
+        proxied.pause(cluster="here")
+        no_create_can_arrive_any_more(steps)
+        with steps.engine.connect() as connection:
+            first, _ = tracking_rows.unresolved(connection, 1)
+        proxy.decide = lambda request: Answer(500, b"") if request.name == first.name else None
+        async with tracking(impatient, steps):
+            await until(lambda: proxied.cluster("here").active, lambda active: active == 1)
+        assert [job.status for job in proxied.list()] == ["Submitting", "Queued"]

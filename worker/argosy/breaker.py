@@ -8,7 +8,7 @@ backs off alone (design §5.7). Where the database is away nobody can be told; t
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Engine
@@ -46,7 +46,7 @@ class Breaker:
     engine: Engine
     cluster_id: int
     name: str
-    unclear: Counter[int] = field(default_factory=Counter)
+    unclear: Counter[int]
     probe: bool = False
     hold: float | None = None
     why: str = ""

@@ -324,24 +324,25 @@ class ClusterTracker:
             if not self._up:
                 continue
             try:
-                absent = [
-                    queue.Returned(claim.uid, claim.number, claim.epoch, "its create never arrived", 0.0)
-                    for claim in await asyncio.to_thread(self._unresolved)
-                    if not await self._exists(claim.name)
-                ]
-                if absent:
-                    await asyncio.to_thread(self._return, absent)
-            except answers.KubeError as error:
+                for claim in await asyncio.to_thread(self._unresolved):
+                    if await self._surely_absent(claim.name):
+                        await asyncio.to_thread(self._return, claim)
+            except (answers.ClusterDown, answers.Wait) as error:
                 log.info("unclear creates stay unclear", cluster=self._tracked.name, reason=str(error))
             except OperationalError as error:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
 
-    async def _exists(self, name: str) -> bool:
+    async def _surely_absent(self, name: str) -> bool:
+        """Whether there is no workflow of this name; one that cannot be read holds up no other."""
         try:
             await self._workflows.get(name)
         except answers.Missing:
-            return False
-        return True
+            return True
+        except (answers.ClusterDown, answers.Wait):
+            raise
+        except answers.KubeError as error:
+            log.info("unclear create stays unclear", cluster=self._tracked.name, workflow=name, reason=str(error))
+        return False
 
     async def _heard(self) -> None:
         self._contact = time.monotonic()
@@ -372,11 +373,13 @@ class ClusterTracker:
         with self._engine.begin() as database:
             return tracking.unresolved(database, self._tracked.cluster_id)
 
-    def _return(self, absent: list[queue.Returned]) -> None:
+    def _return(self, claim: tracking.Unresolved) -> None:
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
-            queue.record(database, absent)
-        log.info("unclear creates never arrived", cluster=self._tracked.name, count=len(absent))
+            queue.record(
+                database, [queue.Returned(claim.uid, claim.number, claim.epoch, "its create never arrived", 0.0)]
+            )
+        log.info("unclear create never arrived", cluster=self._tracked.name, workflow=claim.name)
 
     def _quiet(self, waiting: list[Sighting]) -> list[Sighting]:
         by_key = {(seen.uid, seen.attempt): seen for seen in waiting if seen.uid and seen.attempt}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, or_, text
+from sqlalchemy import any_, func, or_, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -112,7 +112,7 @@ def removable(session: Session, key: str | int) -> Cluster:
         raise Conflict(f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it")
     named = session.exec(
         select(Algorithm.name).where(
-            or_(col(Algorithm.cluster_id) == found.id, col(Algorithm.cluster_ids).any(found.id))  # type: ignore[arg-type]
+            or_(col(Algorithm.cluster_id) == found.id, any_(col(Algorithm.cluster_ids)) == found.id)
         )
     ).all()
     if named:
