@@ -307,10 +307,9 @@ class Submitter:
             failpoint("submit.created")
             return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
         except answers.NameTaken:
-            return await self._adopt(workflows, job, rendered)
+            return await self._adopt(workflows, job)
         except answers.Unclear as error:
-            wait = min(2.0 ** min(waiting.tries, 4), _LONGEST_AGAIN)
-            return queue.Unresolved(*job.key(), str(error), wait, unclear=True)
+            return await self._doubt(run, job, error)
         except answers.Wait as error:
             seconds = min(error.retry_after or 1.0, _LONGEST_WAIT)
             await run.breaker.wait(f"the cluster asks to wait: {error}", seconds)
@@ -321,37 +320,59 @@ class Submitter:
         except Conflict as error:
             return _back(job, str(error), DOWN)
         except (answers.KubeError, SealBroken) as error:
-            if waiting.stale and waiting.tries < _TRIES:
-                return queue.Unresolved(*job.key(), str(error), DOWN)
-            return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
+            return await self._refused(workflows, job, error)
 
-    async def _adopt(self, workflows: Workflows, job: Claimed, rendered: Rendered) -> queue.Outcome:
+    async def _doubt(self, run: _Run, job: Claimed, error: answers.Unclear) -> queue.Outcome:
+        """It may have been created, whoever answered and with whatever code. Where the answer says something about the whole cluster, that
+        is left alone all the same."""
+        if error.retry_after is not None:
+            await run.breaker.wait(f"asked to wait: {error}", min(error.retry_after, _LONGEST_WAIT))
+        elif error.health is not answers.Health.UNREACHABLE:
+            await run.breaker.failed(f"cluster {error.health}: {error}")
+        wait = min(2.0 ** min(job.waiting.tries, 4), _LONGEST_AGAIN)
+        return queue.Unresolved(*job.key(), str(error), max(wait, run.breaker.hold or 0.0), unclear=True)
+
+    async def _refused(self, workflows: Workflows, job: Claimed, error: ArgosyError) -> queue.Outcome:
+        """No create of this can be accepted any more. One that was sent before, and never clearly answered, may have been."""
+        waiting = job.waiting
+        if waiting.stale and not isinstance(error, answers.NeverFits):
+            if waiting.tries < _TRIES:
+                return queue.Unresolved(*job.key(), str(error), DOWN)
+            try:
+                return self._found(await workflows.get(job.rendered.name), job)
+            except answers.Missing:
+                log.info("refused, and no earlier create of it arrived", workflow=job.rendered.name)
+            except answers.KubeError as unread:
+                return queue.Unresolved(*job.key(), f"{error}; and it cannot be read: {unread}", DOWN)
+        return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
+
+    async def _adopt(self, workflows: Workflows, job: Claimed) -> queue.Outcome:
         """The name is taken: by this attempt's own workflow, whose answer was lost, or by a stranger."""
         try:
-            found = await workflows.get(rendered.name)
+            return self._found(await workflows.get(job.rendered.name), job)
         except answers.Missing:
             return queue.Ended(
                 *job.key(), "lost", "its workflow existed and was removed before anybody saw how it ended"
             )
         except answers.KubeError as error:
             return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", DOWN)
-        if self._is_ours(found, job, {rendered.digest, job.waiting.digest}):
-            return queue.Created(*job.key(), rendered.name, rendered.digest, found["metadata"]["uid"], answered=2)
-        return queue.Ended(
-            *job.key(),
-            "rejected",
-            f"the name {rendered.name} is taken by an object that is not this attempt's; remove it and retry",
-        )
 
-    def _is_ours(self, found: dict[str, Any], job: Claimed, digests: set[str | None]) -> bool:
+    def _found(self, found: dict[str, Any], job: Claimed) -> queue.Outcome:
+        """Whose it is, the labels tell (design §5.1). Its digest need not be this one: settings and renderer may have changed since."""
         labels = found["metadata"].get("labels") or {}
-        annotations = found["metadata"].get("annotations") or {}
         wanted = {
             manifest.LABEL_INSTALLATION: self._installation,
             manifest.LABEL_UID: str(job.waiting.uid),
             manifest.LABEL_ATTEMPT: str(job.waiting.number),
         }
-        return wanted.items() <= labels.items() and annotations.get(manifest.ANNOTATION_DIGEST) in digests
+        if wanted.items() <= labels.items():
+            uid = found["metadata"]["uid"]
+            return queue.Created(*job.key(), job.rendered.name, job.rendered.digest, uid, answered=2)
+        return queue.Ended(
+            *job.key(),
+            "rejected",
+            f"the name {job.rendered.name} is taken by an object that is not this attempt's; remove it and retry",
+        )
 
     async def _ensure_secret(self, run: _Run, job: Claimed) -> None:
         """The launch's token on this cluster, before its first workflow there; written down before it is made."""

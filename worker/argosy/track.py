@@ -184,7 +184,7 @@ class ClusterTracker:
             async for event in events:
                 if event.type != "BOOKMARK":
                     self._notice(event.object, gone=event.type == "DELETED")
-                self._version = event.object["metadata"]["resourceVersion"]
+                self._version = event.version
                 self._contact = self._pulse = time.monotonic()
 
     def _notice(self, workflow: status.Object, gone: bool) -> int:
@@ -352,7 +352,9 @@ class ClusterTracker:
             await asyncio.to_thread(self._note_contact)
 
     async def _down(self, error: answers.KubeError) -> None:
-        health = error.health if isinstance(error, answers.ClusterDown) else answers.Health.UNREACHABLE
+        health = (
+            error.health if isinstance(error, answers.ClusterDown | answers.Unclear) else answers.Health.UNREACHABLE
+        )
         if self._up or not self._contact:
             log.warning("cluster is down", cluster=self._tracked.name, health=str(health), reason=str(error))
         self._up = False

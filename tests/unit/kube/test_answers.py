@@ -26,7 +26,17 @@ def status(message: str = "", reason: str = "", **details: Any) -> bytes:
         (422, status("spec.entrypoint: Required", "Invalid"), answers.Refused),
         (400, status("cannot be handled as a Workflow", "BadRequest"), answers.Refused),
         (429, status("slow down", "TooManyRequests"), answers.Wait),
-        (503, b"upstream connect error", answers.Wait),
+        (503, status("not ready", "ServiceUnavailable"), answers.Wait),
+        # What a proxy says may come after the commit, whatever its code.
+        *[(code, b"upstream connect error", answers.Unclear) for code in (400, 401, 403, 404, 409, 422, 429, 503)],
+        (503, b'{"message": "no Status"}', answers.Unclear),
+        (409, b'{"reason": "AlreadyExists"}', answers.Unclear),
+        (413, status("too large", "RequestEntityTooLarge"), answers.NeverFits),
+        (500, status("etcdserver: request is too large"), answers.NeverFits),
+        (500, b"etcdserver: request is too large", answers.Unclear),
+        (500, status("rpc error: code = ResourceExhausted desc = trying to send message larger"), answers.NeverFits),
+        (500, status("etcdserver: mvcc: database space exceeded"), answers.Wait),
+        (403, b'{"kind": "Status", "reason": 5, "details": "x", "message": ["y"]}', answers.Denied),
         (500, status("etcdserver: request timed out", "InternalError"), answers.Unclear),
         (504, b"<html>gateway timeout</html>", answers.Unclear),
         (502, b"", answers.Unclear),
@@ -43,7 +53,11 @@ def test_an_answer_means(code: int, body: bytes, meaning: type[answers.KubeError
     ("code", "body", "health"),
     [
         (401, status("Unauthorized", "Unauthorized"), answers.Health.UNAUTHORIZED),
-        (404, b"404 page not found\n", answers.Health.ARGO_MISSING),
+        (
+            403,
+            status("being terminated", "Forbidden", causes=[{"reason": "NamespaceTerminating"}]),
+            answers.Health.NAMESPACE_MISSING,
+        ),
         (404, status("the server could not find the requested resource", "NotFound"), answers.Health.ARGO_MISSING),
         (
             404,
@@ -69,3 +83,41 @@ def test_retry_after_is_taken_from_the_header_and_from_the_details() -> None:
 def test_a_connection_that_broke_after_it_was_made_proves_nothing() -> None:
     assert type(answers.of_exception(ConnectionResetError("reset"))) is answers.Unclear
     assert type(answers.of_exception(TimeoutError())) is answers.Unclear
+
+
+@pytest.mark.parametrize(
+    ("code", "health"),
+    [(404, answers.Health.ARGO_MISSING), (401, answers.Health.UNAUTHORIZED), (502, answers.Health.UNREACHABLE)],
+)
+def test_an_answer_that_proves_nothing_still_hints_at_the_reason(code: int, health: answers.Health) -> None:
+    error = answers.of_response(code, b"404 page not found\n")
+    assert isinstance(error, answers.Unclear)
+    assert error.health is health
+
+
+def test_a_proxys_wish_to_wait_is_obeyed_though_it_proves_nothing() -> None:
+    error = answers.of_response(503, b"overloaded", "7")
+    assert isinstance(error, answers.Unclear)
+    assert error.retry_after == 7.0
+
+
+@pytest.mark.parametrize("header", ["\u00b2", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", "1e9", ""])
+def test_a_retry_after_that_is_no_number_is_not_waited_for(header: str) -> None:
+    error = answers.of_response(429, status("slow"), header)
+    assert isinstance(error, answers.Wait)
+    assert error.retry_after is None
+
+
+def test_no_answer_makes_anybody_wait_for_longer_than_an_hour() -> None:
+    error = answers.of_response(429, status("slow"), "99999999999999999999")
+    assert isinstance(error, answers.Wait)
+    assert error.retry_after == 3600.0
+
+
+@pytest.mark.parametrize("code", [400, 502])
+def test_the_words_of_an_answer_hold_no_nul_and_no_token_of_ours(code: int) -> None:
+    for body in (status("a\x00b Bearer s3cret"), b"a\x00b Bearer s3cret \xff" + b"x" * 10_000):
+        words = str(answers.of_response(code, body).struck(["s3cret"]))
+        assert "\x00" not in words
+        assert "s3cret" not in words
+        assert len(words) <= 2000

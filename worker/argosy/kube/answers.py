@@ -2,22 +2,39 @@
 
 The HTTP code alone does not tell: 403 is a missing permission or an exceeded quota, 404 a missing object, namespace or CRD, 409 a
 taken name or a failed precondition. So the reason and details of the `Status` body decide, and what leaves this room is one of the
-classes below, never a library's exception. The rule behind them: *only an answer that proves it may be taken as proof*. A create that
-timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (faults.md §2, rows 1, 2, 13, 15).
+classes below, never a library's exception. The rule behind them: *only an answer that proves it may be taken as proof* (design §5.1).
+
+- A code without a `Status` is somebody's on the way: a load balancer answers 503 after the apiserver has committed, and a create that was
+  believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`; what it hints at is for people.
+- A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (faults.md §2, rows 1, 2, 13, 15).
+- Words that prove that the object can never be stored are a refusal, also under a 500: tried again, it would hold its slot for ever.
+
+The words of an answer are foreign: cleaned and capped here, and struck of the token that was sent (`KubeError.struck`).
 """
 
 import asyncio
 import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import orjson
 
 from argosy.errors import ArgosyError
+from argosy.text import clean
 
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
 """A 409's words when a delete's uid is another object's: checked on reading, and once more by etcd's transaction."""
+
+_NEVER_FITS = ("etcdserver: request is too large", "ResourceExhausted")
+"""A 500's words when etcd, or the call to it, has no room for an object of this size: nothing was stored, nor ever will be."""
+
+_FULL = "etcdserver: mvcc: database space exceeded"
+"""A 500's words when etcd takes no writes at all until its owner has made room."""
+
+_LONGEST_WAIT = 3600.0
 
 
 class Health(StrEnum):
@@ -36,6 +53,11 @@ class Health(StrEnum):
 class KubeError(ArgosyError):
     """Base of everything that a call to a cluster can end with."""
 
+    def struck(self, secrets: Iterable[str]) -> Self:
+        """The same, its words without these secrets: who was asked may repeat what we sent."""
+        self.args = (clean(str(self), secrets),)
+        return self
+
 
 class ClusterDown(KubeError):
     """The whole cluster cannot be worked with; the request surely changed nothing.
@@ -51,7 +73,7 @@ class ClusterDown(KubeError):
 
 
 class Wait(KubeError):
-    """The cluster asks to come back later (429, 503, quota, conflict); the request surely changed nothing.
+    """The API server asks to come back later (429, 503, quota, conflict); the request surely changed nothing.
 
     Args:
         message: The server's words.
@@ -64,7 +86,21 @@ class Wait(KubeError):
 
 
 class Unclear(KubeError):
-    """The request may or may not have been carried out."""
+    """The request may or may not have been carried out.
+
+    Args:
+        message: What was seen.
+        health: What it hints at, for people.
+        retry_after: Seconds to wait, where somebody asked for that.
+    """
+
+    def __init__(self, message: str, health: Health = Health.UNREACHABLE, retry_after: float | None = None) -> None:
+        self.health, self.retry_after = health, retry_after
+        super().__init__(message)
+
+
+class TooLong(Unclear):
+    """The answer has more bytes than anybody should send; the rest was not read."""
 
 
 class Denied(KubeError):
@@ -73,6 +109,10 @@ class Denied(KubeError):
 
 class Refused(KubeError):
     """The cluster refuses this object and will always do so; the message holds the server's words."""
+
+
+class NeverFits(Refused):
+    """The object is larger than the cluster can store; nor was any earlier create of it."""
 
 
 class NameTaken(KubeError):
@@ -107,25 +147,27 @@ def of_response(status: int, body: bytes, retry_after: str | None = None) -> Kub
         The error to raise. A 403 comes back as `Denied`; whether it is the cluster's or this object's only a
         SelfSubjectAccessReview can tell.
     """
-    return of_status(status, _status_object(body), _seconds(retry_after))
+    found, seconds = _status_object(body), _seconds(retry_after)
+    if found is not None:
+        return of_status(status, found, seconds)
+    words = clean(body[:500].decode("utf-8", "replace"))
+    hint = _HINTS.get(status, Health.UNREACHABLE)
+    return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no words'}", hint, seconds)
 
 
 def of_status(code: int, status: dict[str, Any], retry_after: float | None = None) -> KubeError:
     """The meaning of a `Status` object, as in an answer's body or an ERROR event of a watch."""
-    reason = status.get("reason") or ""
-    details = status.get("details") or {}
-    message = str(status.get("message") or f"HTTP {code}")[:2000]
+    reason, details = str(status.get("reason") or ""), _mapping(status.get("details"))
+    message = clean(str(status.get("message") or f"HTTP {code}"))
     if retry_after is None and isinstance(details.get("retryAfterSeconds"), int):
-        retry_after = float(details["retryAfterSeconds"])
+        retry_after = min(max(float(details["retryAfterSeconds"]), 0.0), _LONGEST_WAIT)
     if "Too large resource version" in message:
         return FutureVersion(message)
     match code:
         case 401:
             return ClusterDown(Health.UNAUTHORIZED, f"{message}: the cluster does not accept the registered token")
         case 403:
-            if "exceeded quota" in message:
-                return Wait(message, retry_after)
-            return Denied(message)
+            return _forbidden(message, details, retry_after)
         case 404:
             return _not_found(message, details)
         case 409:
@@ -140,13 +182,30 @@ def of_status(code: int, status: dict[str, Any], retry_after: float | None = Non
             return OtherObject(message)
         case 429 | 503:
             return Wait(message, retry_after)
-        case 400 | 405 | 406 | 413 | 415 | 422:
+        case 413:
+            return NeverFits(message)
+        case 400 | 405 | 406 | 415 | 422:
             return Refused(message)
+        case _ if any(words in message for words in _NEVER_FITS):
+            return NeverFits(
+                f"{message}: the workflow is too large for this cluster; give it fewer or shorter parameters"
+            )
+        case _ if _FULL in message:
+            return Wait(f"{message}: the cluster's etcd is full", retry_after)
         case _:
-            return Unclear(f"HTTP {code}: {message}")
+            return Unclear(f"HTTP {code}: {message}", retry_after=retry_after)
 
 
-def of_exception(error: aiohttp.ClientError | asyncio.TimeoutError | OSError) -> KubeError:
+_HINTS = {
+    401: Health.UNAUTHORIZED,
+    403: Health.FORBIDDEN,
+    # How an apiserver answers a path that it does not serve, and how anybody else does.
+    404: Health.ARGO_MISSING,
+}
+"""What a code hints at that came without a `Status`."""
+
+
+def of_exception(error: aiohttp.ClientError | asyncio.TimeoutError | OSError | ValueError) -> KubeError:
     """The meaning of a request that got no answer. Only a connection that was never made proves that nothing was sent."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return ClusterDown(
@@ -159,6 +218,28 @@ def of_exception(error: aiohttp.ClientError | asyncio.TimeoutError | OSError) ->
     return Unclear(f"no answer: {_words(error)}")
 
 
+@contextmanager
+def understood() -> Iterator[None]:
+    """Around the reading of an answer of 2xx: one that is not in the Kubernetes API's form is somebody else's, and proves nothing.
+
+    Raises:
+        Unclear: It has another form.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise Unclear(f"an answer that is not the Kubernetes API's ({_words(error)})") from None
+
+
+def _forbidden(message: str, details: dict[str, Any], retry_after: float | None) -> KubeError:
+    causes = details.get("causes")
+    if isinstance(causes, list) and any(_mapping(cause).get("reason") == "NamespaceTerminating" for cause in causes):
+        return ClusterDown(
+            Health.NAMESPACE_MISSING, f"{message}: create it anew when it is gone, or abandon the cluster"
+        )
+    return Wait(message, retry_after) if "exceeded quota" in message else Denied(message)
+
+
 def _not_found(message: str, details: dict[str, Any]) -> KubeError:
     if details.get("kind") == "namespaces":
         return ClusterDown(
@@ -169,17 +250,25 @@ def _not_found(message: str, details: dict[str, Any]) -> KubeError:
     return ClusterDown(Health.ARGO_MISSING, f"{message}: Argo Workflows' CRDs are not installed")
 
 
-def _status_object(body: bytes) -> dict[str, Any]:
+def _status_object(body: bytes) -> dict[str, Any] | None:
+    """The `Status` in an answer's body; None where it is anything else."""
     try:
         status = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return {"message": body[:500].decode("utf-8", "replace")}
-    return status if isinstance(status, dict) else {}
+        return None
+    return status if isinstance(status, dict) and status.get("kind") == "Status" else None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _seconds(header: str | None) -> float | None:
-    return float(header) if header is not None and header.isdigit() else None
+    """`Retry-After` as seconds; who writes a date there is not waited for."""
+    if header is None or not (header.isascii() and header.isdigit()):
+        return None
+    return min(float(header[:9]), _LONGEST_WAIT)
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__} {error}".strip()
+    return clean(f"{type(error).__name__} {error}".strip())

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import orjson
 
 from argosy.kube import finalizers
-from argosy.kube.answers import ClusterDown, Health, KubeError, Missing
+from argosy.kube.answers import ClusterDown, Health, KubeError, Missing, Unclear, understood
 from argosy.kube.connection import Connection
+from argosy.text import clean
 
 NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch")] + [
     ("", "secrets", verb) for verb in ("create", "list", "delete")
@@ -45,7 +46,9 @@ async def check(connection: Connection, selector: str) -> Report:
     """
     report = Report()
     try:
-        report.kubernetes_version = orjson.loads(await connection.call("get", "version", "/version"))["gitVersion"]
+        version = await connection.call("get", "version", "/version")
+        with understood():
+            report.kubernetes_version = clean(str(orjson.loads(version)["gitVersion"]), limit=100)
         report.crd = await _crd(connection)
         allowed = await asyncio.gather(*(connection.allowed(verb, group, name) for group, name, verb in NEEDED))
         report.missing_permissions = [
@@ -60,19 +63,21 @@ async def check(connection: Connection, selector: str) -> Report:
     except ClusterDown as error:
         report.health, report.message = error.health, str(error)
     except KubeError as error:
-        report.health, report.message = Health.UNREACHABLE, str(error)
+        report.health = error.health if isinstance(error, Unclear) else Health.UNREACHABLE
+        report.message = str(error)
     return report
 
 
 async def _crd(connection: Connection) -> bool:
     """Discovery, which every authenticated user may read, tells whether workflows are served."""
     try:
-        answer = orjson.loads(await connection.call("get", "apiresources", "/apis/argoproj.io/v1alpha1"))
-    except (Missing, ClusterDown) as error:
-        if isinstance(error, ClusterDown) and error.health != Health.ARGO_MISSING:
+        answer = await connection.call("get", "apiresources", "/apis/argoproj.io/v1alpha1")
+    except (Missing, ClusterDown, Unclear) as error:
+        if not isinstance(error, Missing) and error.health != Health.ARGO_MISSING:
             raise
         raise ClusterDown(Health.ARGO_MISSING, "the CRD workflows.argoproj.io is not installed") from error
-    return any(resource["name"] == "workflows" for resource in answer["resources"])
+    with understood():
+        return any(resource["name"] == "workflows" for resource in orjson.loads(answer)["resources"])
 
 
 async def _argo_version(connection: Connection) -> str:
@@ -81,6 +86,9 @@ async def _argo_version(connection: Connection) -> str:
         return ""
     path = f"/api/v1/namespaces/{connection.access.namespace}/pods"
     query = {"labelSelector": "workflows.argoproj.io/workflow", "limit": "1"}
-    pods = orjson.loads(await connection.call("list", "pods", path, query=query))["items"]
-    images = (str(container["image"]) for pod in pods for container in pod["spec"]["containers"])
-    return next((image.rpartition(":")[2] for image in images if "/argoexec:" in image), "")
+    answer = await connection.call("list", "pods", path, query=query)
+    with understood():
+        images = (
+            str(container["image"]) for pod in orjson.loads(answer)["items"] for container in pod["spec"]["containers"]
+        )
+        return clean(next((image.rpartition(":")[2] for image in images if "/argoexec:" in image), ""), limit=100)

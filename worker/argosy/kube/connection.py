@@ -25,6 +25,13 @@ from argosy.metrics import KUBE_CALLS
 
 Headers = dict[str, str]
 
+BODY_LIMIT = 64 << 20
+"""Bytes of an answer that are read: a page of large workflows. Who sends more is broken or means harm, and one process follows many
+clusters."""
+
+LINE_LIMIT = 16 << 20
+"""Bytes of one line of a watch: several times the largest object that an etcd stores."""
+
 
 @dataclass(frozen=True)
 class Access:
@@ -120,17 +127,20 @@ class Connection:
         """
         try:
             async with self._request(verb, path, query, body, content_type, self._deadline(timeout)) as response:
-                data = await response.read()
+                data = await _read(response)
                 KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status < 300:
                     return data
                 error = answers.of_response(response.status, data, response.headers.get("Retry-After"))
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+        except answers.TooLong as failure:
+            error = failure
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
+            # ValueError: a header that the token does not fit in, an answer that is no HTTP.
             error = answers.of_exception(failure)
             KUBE_CALLS.labels(self.access.name, verb, resource, type(error).__name__).inc()
         if isinstance(error, answers.Denied):
             error = await self._explain(error, verb, resource)
-        raise error
+        raise error.struck([self.access.token])
 
     @asynccontextmanager
     async def stream(
@@ -154,12 +164,14 @@ class Connection:
                 KUBE_CALLS.labels(self.access.name, "watch", resource, response.status).inc()
                 if response.status >= 300:
                     error = answers.of_response(
-                        response.status, await response.read(), response.headers.get("Retry-After")
+                        response.status, await _read(response), response.headers.get("Retry-After")
                     )
                     raise await self._explain(error, "watch", resource) if isinstance(error, answers.Denied) else error
                 yield _lines(response)
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            raise answers.of_exception(failure) from failure
+        except answers.KubeError as error:
+            raise error.struck([self.access.token]) from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
+            raise answers.of_exception(failure).struck([self.access.token]) from None
 
     async def allowed(self, verb: str, group: str, resource: str) -> bool:
         """Whether this token may do `verb` on `resource` in the namespace, by SelfSubjectAccessReview.
@@ -175,7 +187,8 @@ class Connection:
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         answer = await self.call("create", "selfsubjectaccessreviews", path, body=orjson.dumps(review))
-        return bool(orjson.loads(answer)["status"]["allowed"])
+        with answers.understood():
+            return bool(orjson.loads(answer)["status"]["allowed"])
 
     @asynccontextmanager
     async def _request(
@@ -236,12 +249,38 @@ def _configuration(access: Access) -> Any:
     return configuration
 
 
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLong: It has more bytes than `BODY_LIMIT`.
+    """
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise answers.TooLong(
+                f"HTTP {response.status} with more than {BODY_LIMIT >> 20} MiB; the rest was not read"
+            )
+    return b"".join(chunks)
+
+
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Lines of any length: aiohttp's own readline has a limit that one large workflow exceeds."""
+    """Lines of a length up to `LINE_LIMIT`: aiohttp's own readline has a lower limit, which one large workflow exceeds.
+
+    Raises:
+        TooLong: One is longer.
+    """
     rest: list[bytes] = []
+    size = 0
     async for chunk in response.content.iter_any():
         *lines, tail = chunk.split(b"\n")
         for line in lines:
             yield b"".join((*rest, line))
             rest.clear()
+            size = 0
         rest.append(tail)
+        size += len(tail)
+        if size > LINE_LIMIT:
+            raise answers.TooLong(f"a watch with a line of more than {LINE_LIMIT >> 20} MiB; the rest was not read")

@@ -43,7 +43,8 @@ class Secrets:
     async def names(self, selector: str) -> list[str]:
         """Names of the secrets that match a label selector."""
         answer = await self._connection.call("list", "secrets", self._path, query={"labelSelector": selector})
-        return [item["metadata"]["name"] for item in orjson.loads(answer)["items"]]
+        with answers.understood():
+            return [str(item["metadata"]["name"]) for item in orjson.loads(answer)["items"]]
 
     async def delete(self, name: str) -> None:
         """Delete a secret; one that is gone already is as good."""

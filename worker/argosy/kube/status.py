@@ -5,7 +5,7 @@ bytes, absurd sizes. One that cannot be read hurts its own job only (faults.md Â
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,6 +14,7 @@ import orjson
 from argosy.errors import ArgosyError
 from argosy.kube.compressed import NotUnpacked, unpack
 from argosy.kube.workflows import FINALIZER
+from argosy.text import clean
 
 NODES_LIMIT = 64 << 20
 """Bytes that compressed node status may unpack to; a bomb packs a thousandfold."""
@@ -88,7 +89,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
     """
     try:
         metadata: Object = workflow["metadata"]
-        name, k8s_uid = str(metadata["name"]), str(metadata["uid"])
+        name, k8s_uid = _text(metadata["name"]), _text(metadata["uid"])
     except (KeyError, TypeError) as error:
         raise Unreadable(f"a workflow without name or uid in its metadata: {error}") from error
     status = _mapping(workflow.get("status"))
@@ -151,9 +152,8 @@ def _mapping(value: object) -> Object:
 
 
 def _text(value: object) -> str:
-    """Text that PostgreSQL takes: no NUL, no lone surrogate, bounded."""
-    text = _plain(value)[:_TEXT_LIMIT].replace("\x00", "\ufffd")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+    text = _plain(value)[:_TEXT_LIMIT]
+    return text if text.isprintable() else clean(text, limit=_TEXT_LIMIT)
 
 
 def _plain(value: object) -> str:
@@ -181,6 +181,11 @@ def _uuid(value: object) -> UUID | None:
         return None
 
 
+_TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+"""What a workflow may say of when it began or ended. Nearer to where time ends, PostgreSQL stores a moment that Python cannot read back,
+and one such row made every list of jobs fail."""
+
+
 def _time(value: object) -> datetime | None:
     if value is None:
         return None
@@ -188,4 +193,7 @@ def _time(value: object) -> datetime | None:
         moment = datetime.fromisoformat(_plain(value))
     except ValueError:
         return None
-    return moment if moment.tzinfo is not None else None
+    if moment.tzinfo is None:
+        return None
+    first, last = _TIMES
+    return first if moment < first else last if moment > last else moment

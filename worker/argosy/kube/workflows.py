@@ -28,10 +28,11 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """One event of a watch: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, and the object as it then was."""
+    """One event of a watch: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, the object as it then was, and its resourceVersion."""
 
     type: str
     object: Object
+    version: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Workflows:
             KubeError: Anything else in `answers`.
         """
         answer = await self._connection.call("create", "workflows", self._path, body=body, timeout=timeout)
-        return _metadata(answer)
+        return _workflow(answer)["metadata"]  # type: ignore[no-any-return]
 
     async def get(self, name: str) -> Object:
         """The whole workflow.
@@ -78,19 +79,26 @@ class Workflows:
         Raises:
             Missing: There is none of that name.
         """
-        answer = await self._connection.call("get", "workflows", f"{self._path}/{name}")
-        return _object(answer)
+        return _workflow(await self._connection.call("get", "workflows", f"{self._path}/{name}"))
 
     async def page(self, selector: str, continue_: str = "", limit: int = PAGE) -> Page:
-        """One page of the workflows that match a label selector, from the newest state (never resourceVersion=0).
+        """One page of the workflows that match a label selector, from the newest state (never resourceVersion=0). Where they are so large
+        that a page of them is too long, it has fewer.
 
         Raises:
             Expired: The continue token is too old; start from the first page.
         """
         query = {"labelSelector": selector, "limit": str(limit)} | ({"continue": continue_} if continue_ else {})
-        document = _object(await self._connection.call("list", "workflows", self._path, query=query))
-        metadata = document["metadata"]
-        return Page(document["items"], metadata["resourceVersion"], metadata.get("continue") or "")
+        try:
+            answer = await self._connection.call("list", "workflows", self._path, query=query)
+        except answers.TooLong:
+            if limit == 1:
+                raise
+            return await self.page(selector, continue_, max(limit // 8, 1))
+        with answers.understood():
+            document = orjson.loads(answer)
+            metadata = document["metadata"]
+            return Page(list(document["items"]), str(metadata["resourceVersion"]), metadata.get("continue") or "")
 
     @asynccontextmanager
     async def watch(
@@ -145,24 +153,20 @@ class Workflows:
 
 async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Event]:
     async for line in lines:
-        document = _object(line)
-        if document["type"] == "ERROR":
-            status = document["object"]
-            raise answers.of_status(int(status.get("code") or 500), status)
-        yield Event(document["type"], document["object"])
+        with answers.understood():
+            document = orjson.loads(line)
+            kind, found = str(document["type"]), dict(document["object"])
+            code = int(found.get("code") or 500) if kind == "ERROR" else 0
+            version = "" if kind == "ERROR" else str(found["metadata"]["resourceVersion"])
+        if kind == "ERROR":
+            raise answers.of_status(code, found)
+        yield Event(kind, found, version)
 
 
-def _metadata(body: bytes) -> Object:
-    metadata: Object = _object(body)["metadata"]
-    return metadata
-
-
-def _object(body: bytes) -> Object:
-    """A JSON object; a cut or foreign answer proves nothing about what the server did."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise answers.Unclear(f"the answer is not JSON ({error})") from error
-    if not isinstance(document, dict):
-        raise answers.Unclear("the answer is no JSON object")
-    return document
+def _workflow(body: bytes) -> Object:
+    """The workflow in an answer; anything else proves nothing about what the server did."""
+    with answers.understood():
+        document: Object = orjson.loads(body)
+        if not (isinstance(document["metadata"]["uid"], str) and isinstance(document["metadata"]["name"], str)):
+            raise TypeError("no name and uid")
+        return document
