@@ -58,6 +58,7 @@ def settings(database_url: str) -> Settings:
         token_private_key=keys["ARGOSY_TOKEN_PRIVATE_KEY"],
         token_public_key=keys["ARGOSY_TOKEN_PUBLIC_KEY"],
         metrics_port=0,
+        release_after=0,  # what ends can go at once
         metrics_host="127.0.0.1",
     )
 

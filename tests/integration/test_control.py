@@ -62,9 +62,8 @@ def created(waiting: claims.Waiting) -> queue.Created:
 
 def end(engine: Engine, waiting: claims.Waiting, state: State) -> None:
     """As the tracker would write it."""
-    change = tracking.Change(
-        waiting.uid, waiting.number, state, f"k-{waiting.uid}-{waiting.number}", "why", "", None, None
-    )
+    k8s_uid = f"k-{waiting.uid}-{waiting.number}"
+    change = tracking.Change(waiting.uid, waiting.number, 1, "name", state, k8s_uid, "why", "", None, None)
     with engine.begin() as connection:
         tracking.known(connection, [(waiting.uid, waiting.number)])
         tracking.change(connection, [change])

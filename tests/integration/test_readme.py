@@ -38,6 +38,7 @@ def exported(settings: Settings, **others: str) -> dict[str, str]:
         "ARGOSY_TOKEN_PRIVATE_KEY": settings.token_private_key.get_secret_value(),
         "ARGOSY_TOKEN_PUBLIC_KEY": str(settings.token_public_key),
         "ARGOSY_METRICS_HOST": "127.0.0.1",
+        "ARGOSY_RELEASE_AFTER": str(settings.release_after),
     } | others
 
 

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from argosy.states import ACTIVE, FINAL, PHASE_STATE, TRANSITIONS, State, observed, rest_status, sources
 
-REOPENING = {State.DELETED, State.LOST}
+REOPENING = {State.DELETED, State.LOST, State.REJECTED}
 
 
 def test_every_state_is_in_the_table() -> None:

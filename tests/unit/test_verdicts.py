@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from argosy.kube.status import NodeStatus, Sighting
 from argosy.kube.workflows import FINALIZER
+from argosy.manifest import workflow_name
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known
 from argosy.verdicts import decide
@@ -15,18 +16,19 @@ from argosy.verdicts import decide
 UID = UUID("7233a659-e7c1-11f1-8ce4-addc122c18c0")
 CLUSTER = 1
 
-RUNNING = Known(UID, 1, CLUSTER, State.RUNNING, "job", "k1", "", "", False, True)
+NAME = workflow_name(UID, 1)
+
+RUNNING = Known(UID, 1, CLUSTER, State.RUNNING, "k1", "", "", False, True)
 SUBMITTING = replace(RUNNING, state=State.SUBMITTING, k8s_uid=None)
-SEEN = Sighting("job", "k1", UID, 1, "Running", "", "", None, None, False, False, (FINALIZER,))
+SEEN = Sighting(NAME, "k1", UID, 1, "Running", "", "", None, None, False, False, (FINALIZER,))
 DONE = replace(SEEN, phase="Succeeded")
 
 knowns = st.builds(
     Known,
     st.just(UID),
     st.just(1),
-    st.sampled_from([CLUSTER, 2]),
+    st.sampled_from([CLUSTER, 2, None]),
     st.sampled_from(State),
-    st.sampled_from(["job", None]),
     st.sampled_from(["k1", "k2", None]),
     st.just(""),
     st.just(""),
@@ -35,7 +37,7 @@ knowns = st.builds(
 )
 sightings = st.builds(
     Sighting,
-    st.just("job"),
+    st.sampled_from([NAME, "copy"]),
     st.sampled_from(["k1", "k2"]),
     st.just(UID),
     st.just(1),
@@ -136,14 +138,32 @@ def test_a_living_stranger_is_terminated_with_an_alarm_and_the_attempt_is_left_a
     assert verdict.stranger
 
 
-def test_a_workflow_of_ours_that_the_database_does_not_know_is_a_stranger() -> None:
-    verdict = decide(None, SEEN, CLUSTER)
-    assert verdict.terminate
-    assert verdict.stranger
+def test_a_workflow_whose_row_the_database_has_lost_is_left_alone_with_an_alarm() -> None:
+    for seen in (SEEN, DONE, replace(SEEN, shutdown=True)):
+        verdict = decide(None, seen, CLUSTER)
+        assert verdict.unknown
+        assert (verdict.terminate, verdict.release) == (False, False)
+    assert decide(None, SEEN, CLUSTER).stranger
 
 
-def test_the_same_attempt_on_another_cluster_is_a_stranger() -> None:
-    assert decide(replace(RUNNING, cluster_id=2), SEEN, CLUSTER).stranger
+def test_a_workflow_without_a_row_that_somebody_deletes_can_go() -> None:
+    assert decide(None, replace(SEEN, deleting=True), CLUSTER).release
+
+
+def test_a_second_workflow_of_an_attempt_on_another_cluster_is_terminated_with_an_alarm() -> None:
+    verdict = decide(replace(RUNNING, cluster_id=2, k8s_uid="k2"), SEEN, CLUSTER)
+    assert (verdict.change, verdict.terminate, verdict.stranger) == (None, True, True)
+
+
+def test_the_same_cluster_registered_twice_ends_nothing_of_the_other_registration() -> None:
+    verdict = decide(replace(RUNNING, cluster_id=2), SEEN, CLUSTER)
+    assert (verdict.change, verdict.terminate, verdict.release, verdict.stranger) == (None, False, False, True)
+    assert not decide(replace(RUNNING, cluster_id=2), DONE, CLUSTER).release
+
+
+def test_what_another_cluster_may_be_creating_is_judged_when_its_row_tells() -> None:
+    verdict = decide(replace(SUBMITTING, cluster_id=2), SEEN, CLUSTER)
+    assert (verdict.terminate, verdict.stranger, verdict.again) == (False, True, True)
 
 
 def test_the_nodes_of_a_recorded_end_are_not_overwritten_by_a_second_life() -> None:
@@ -188,9 +208,41 @@ def test_a_sighting_that_says_nothing_new_is_not_written() -> None:
     assert decide(RUNNING, SEEN, CLUSTER).change is None
 
 
-def test_a_queued_attempts_workflow_is_left_to_the_create_that_will_find_its_name_taken() -> None:
-    verdict = decide(replace(SUBMITTING, state=State.QUEUED), SEEN, CLUSTER)
-    assert verdict == type(verdict)()
+def test_a_queued_attempt_whose_workflow_is_seen_is_that_workflow_wherever_it_is() -> None:
+    for cluster in (None, CLUSTER, 2):
+        verdict = decide(replace(SUBMITTING, state=State.QUEUED, cluster_id=cluster), SEEN, CLUSTER)
+        assert verdict.change is not None
+        assert (verdict.change.state, verdict.change.cluster_id, verdict.change.name) == (State.RUNNING, CLUSTER, NAME)
+        assert (verdict.terminate, verdict.stranger) == (False, False)
+
+
+def test_a_queued_attempt_whose_workflow_has_ended_has_ended() -> None:
+    verdict = decide(replace(SUBMITTING, state=State.QUEUED), DONE, CLUSTER)
+    assert verdict.change is not None
+    assert verdict.change.state is State.SUCCEEDED
+    assert verdict.release
+
+
+def test_a_copy_under_another_name_is_not_the_attempts_workflow() -> None:
+    verdict = decide(SUBMITTING, replace(SEEN, name="copy"), CLUSTER)
+    assert (verdict.change, verdict.terminate, verdict.stranger) == (None, True, True)
+
+
+def test_a_rejected_attempt_whose_create_arrived_after_all_is_that_workflow() -> None:
+    change = decide(replace(SUBMITTING, state=State.REJECTED), SEEN, CLUSTER).change
+    assert change is not None
+    assert change.state is State.RUNNING
+
+
+def test_a_job_that_was_cancelled_before_its_create_was_seen_ends_without_an_alarm() -> None:
+    verdict = decide(replace(SUBMITTING, state=State.CANCELLED), SEEN, CLUSTER)
+    assert (verdict.change, verdict.terminate, verdict.stranger) == (None, True, False)
+
+
+def test_a_job_that_succeeded_before_it_could_be_ended_does_not_say_that_it_still_ran() -> None:
+    change = decide(replace(RUNNING, overdue="it still ran when its run deadline passed"), DONE, CLUSTER).change
+    assert change is not None
+    assert (change.state, change.message) == (State.SUCCEEDED, "")
 
 
 def pod(phase: str, type_: str = "Pod") -> Sighting:

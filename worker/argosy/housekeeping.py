@@ -19,7 +19,7 @@ from argosy.access import Clusters
 from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
 from argosy.manifest import secret_name
-from argosy.metrics import ACTIVE, BREAKER_OPEN, CAPACITY, JOBS, PAUSED, QUEUE_DEPTH, QUEUE_OLDEST
+from argosy.metrics import ACTIVE, BREAKER_OPEN, CAPACITY, HELD, JOBS, PAUSED, QUEUE_DEPTH, QUEUE_OLDEST
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import claims, launches, pacing, reading, retention, secrets
@@ -105,6 +105,7 @@ class Housekeeping:
             ACTIVE.labels(cluster.name).set(cluster.active)
             BREAKER_OPEN.labels(cluster.name).set(cluster.open)
             PAUSED.labels(cluster.name).set(cluster.paused)
+            HELD.labels(cluster.name).set(cluster.held)
 
     def _launches_due(self) -> list[UUID]:
         with self._engine.begin() as connection:

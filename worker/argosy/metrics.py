@@ -40,6 +40,12 @@ BREAKER_OPEN = Gauge(
     "argosy_cluster_breaker_open", "1 while a cluster is left alone because it failed or asked for it.", ["cluster"],
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
+HELD = Gauge(
+    "argosy_cluster_held",
+    "1 while nothing is created or ended on a cluster because the database may be older than it: argosy db reconcile.",
+    ["cluster"],
+    multiprocess_mode="livemostrecent",
+)
 PAUSED = Gauge(
     "argosy_cluster_paused", "1 while nothing new is submitted to a cluster because somebody paused it.", ["cluster"],
     multiprocess_mode="livemostrecent",

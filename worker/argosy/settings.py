@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     tracker_lease: float = Field(
         default=10.0, gt=1, description="Seconds until a silent tracker's cluster is taken over"
     )
+    release_after: float = Field(
+        default=30.0,
+        ge=0,
+        description="Seconds that an ended workflow stays on its cluster after its end was committed, so that a fail-over of the database "
+        "that loses its last commits loses no end and runs nothing twice",
+    )
     connect_timeout: float = Field(default=3.0, gt=0, description="Seconds to connect to a cluster")
     request_timeout: float = Field(default=10.0, gt=0, description="Seconds for one whole request to a cluster")
     housekeeping_interval: float = Field(default=2.0, gt=0, description="Seconds between two rounds of housekeeping")

@@ -37,7 +37,7 @@ ENDED_EARLY = frozenset({"rejected", "cancelled"})
 _ENDS = frozenset({State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED, State.DELETED, State.LOST})
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.SUBMITTING, State.CANCELLED, State.REJECTED}),
+    State.QUEUED: frozenset({State.SUBMITTING, State.REJECTED, State.PENDING, State.RUNNING}) | _ENDS,
     State.SUBMITTING: frozenset({State.QUEUED, State.PENDING, State.RUNNING, State.REJECTED}) | _ENDS,
     State.PENDING: frozenset({State.RUNNING}) | _ENDS,
     State.RUNNING: _ENDS,
@@ -45,14 +45,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.FAILED: frozenset(),
     State.ERROR: frozenset(),
     State.CANCELLED: frozenset(),
-    State.REJECTED: frozenset(),
+    State.REJECTED: frozenset(
+        {State.PENDING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED}
+    ),
     State.DELETED: frozenset(
         {State.PENDING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED}
     ),
     State.LOST: frozenset({State.PENDING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED}),
 }
 """From each state, where an attempt may go. `deleted` and `lost` re-open when the same k8s uid is seen again (an etcd that was
-restored, a list that was wrong); `submitting` goes back to `queued` only where the create surely did not happen."""
+restored, a list that was wrong), `rejected` when its workflow is seen after all; `submitting` goes back to `queued` only where the create
+surely did not happen. What is `queued` may be seen in any state: a database that was restored, or failed over and lost the claim, does not
+know what it has created."""
 
 PHASE_STATE: dict[str, State] = {
     "": State.PENDING,

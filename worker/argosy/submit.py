@@ -33,9 +33,11 @@ from sqlalchemy.exc import OperationalError
 from argosy import crypto, manifest
 from argosy.access import Clusters, Reached
 from argosy.breaker import DOWN, Breaker
+from argosy.custody import Custody
 from argosy.errors import ArgosyError, Conflict, NotConfigured, NotFound, SealBroken
 from argosy.failpoints import failpoint
 from argosy.kube import answers
+from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.manifest import LaunchFrame, Rendered, Renderer
@@ -92,6 +94,7 @@ class _Run:
     """One pass over one cluster's queue; `created` is set when no creator works any more."""
 
     reached: Reached
+    custody: Custody
     breaker: Breaker
     claimed: asyncio.Queue[Claimed | None]
     outcomes: asyncio.Queue[queue.Outcome | None] = field(default_factory=asyncio.Queue)
@@ -120,6 +123,7 @@ class Submitter:
         self._installation, self._worker = installation, worker
         self._running: dict[int, bool] = {}
         self._unclear: dict[int, Counter[int]] = {}
+        self._custody: dict[int, tuple[Connection, Custody]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
@@ -177,7 +181,16 @@ class Submitter:
         reached = await self._clusters.reach(cluster_id)
         unclear = self._unclear.setdefault(cluster_id, Counter())
         breaker = Breaker(self._engine, cluster_id, reached.cluster.name, unclear)
-        run = _Run(reached, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
+        custody = self._custody_of(cluster_id, reached.connection)
+        try:
+            await custody.look()
+        except (answers.ClusterDown, answers.Unclear) as error:
+            await breaker.failed(f"cluster {error.health}: {error}")
+            return
+        except answers.Wait as error:
+            await breaker.wait(f"the cluster asks to wait: {error}", min(error.retry_after or 1.0, _LONGEST_WAIT))
+            return
+        run = _Run(reached, custody, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
         creators = self._settings.creates_in_flight
         async with asyncio.TaskGroup() as tasks:
             recorder = tasks.create_task(self._record(run))
@@ -192,6 +205,14 @@ class Submitter:
         if run.breaker.closed:
             self._running[cluster_id] = True
 
+    def _custody_of(self, cluster_id: int, connection: Connection) -> Custody:
+        """Of this very connection: another one may lead elsewhere."""
+        known, custody = self._custody.get(cluster_id, (None, None))
+        if custody is None or known is not connection:
+            custody = Custody(self._engine, connection, cluster_id, self._installation)
+            self._custody[cluster_id] = connection, custody
+        return custody
+
     async def _claim(self, run: _Run) -> None:
         """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
         while run.breaker.hold is None and not self._stopping:
@@ -200,6 +221,7 @@ class Submitter:
                 claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster)
             except OperationalError as error:
                 log.warning("database away, nothing claimed", cluster=run.name, reason=str(error.orig))
+                run.custody.doubt()
                 return
             failpoint("submit.claimed")
             taken, made = claimed

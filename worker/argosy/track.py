@@ -14,15 +14,18 @@ cluster, and readiness fails until it runs again (row 23).
 import asyncio
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 
+from argosy.custody import BEAT, NARROW, Custody, Finding
 from argosy.debts import Debts
+from argosy.errors import ArgosyError, Fenced
 from argosy.failpoints import failpoint
 from argosy.kube import answers, status
 from argosy.kube.connection import Connection
@@ -45,6 +48,12 @@ _CONTACT = 2.0
 _BACK_OFF = (1.0, 15.0)
 """Seconds between two tries to reach a cluster: first and longest."""
 
+_LASTED = 5.0
+"""Seconds; a watch that ended sooner is followed by a pause before the next."""
+
+_READING = 16
+"""Workflows read at the same time."""
+
 _LONGEST_WAIT = 60.0
 """Seconds that a cluster may ask to be left alone before it is tried again all the same."""
 
@@ -52,6 +61,10 @@ PULSE = SILENCE + 20.0
 """Seconds without a sign of life after which following a cluster counts as dead: the silence limit, and a request's time-out and more."""
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+class Resumed(ArgosyError):
+    """A cluster that was held is not any more."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +85,23 @@ class ClusterTracker:
         connection: The cluster.
         tracked: Its identity and lease.
         selector: Label selector of this installation's workflows.
+        custody: The cluster's mark.
+        release_after: Seconds that an ended workflow stays there after its end was committed.
         on_slots: Called with the cluster's id after jobs there have ended.
     """
 
     def __init__(
-        self, engine: Engine, connection: Connection, tracked: Tracked, selector: str, on_slots: Callable[[int], None]
+        self,
+        engine: Engine,
+        connection: Connection,
+        tracked: Tracked,
+        selector: str,
+        custody: Custody,
+        release_after: float,
+        on_slots: Callable[[int], None],
     ) -> None:
         self._engine, self._tracked, self._selector, self._on_slots = engine, tracked, selector, on_slots
+        self._custody, self._release_after = custody, release_after
         self._workflows = Workflows(connection)
         self._version = ""
         self._buffer: dict[str, tuple[Sighting, float]] = {}
@@ -86,14 +109,21 @@ class ClusterTracker:
         self._flushing = asyncio.Lock()
         self._written: dict[str, array[int]] = {}
         self._debts = Debts(self._workflows, tracked.name, lambda: self._up)
-        self._later: dict[str, Sighting] = {}
+        self._later: dict[str, tuple[Sighting, float]] = {}
+        self._again: dict[str, Sighting] = {}
         self._strangers: set[str] = set()
+        self._unknown: set[str] = set()
+        self._missing = 0
+        self._finding = Finding()
+        self._held = ""
+        self._whole = False
+        self._kept = 0.0
         self._contact = 0.0
         self._pulse = time.monotonic()
         self._up = False
 
     async def run(self) -> None:
-        """Follow the cluster until cancelled.
+        """Follow the cluster until cancelled, or until it is no longer held: what was seen meanwhile is to be looked at anew.
 
         Raises:
             Fenced: Another tracker has taken it over.
@@ -111,6 +141,8 @@ class ClusterTracker:
             # Not a TaskGroup: that would not mind if one of its tasks were cancelled, and the cluster would look followed for ever.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             _raise(done.pop())
+        except Resumed:
+            log.info("cluster goes on; listing anew", cluster=self._tracked.name)
         finally:
             for task in tasks:
                 task.cancel()
@@ -122,31 +154,36 @@ class ClusterTracker:
         return time.monotonic() - self._pulse
 
     async def _follow(self) -> None:
-        back_off = _BACK_OFF[0]
+        """List and watch, again and again. A watch that lasted is followed by the next round at once; where every watch is refused as too
+        old, or closed at once, the cluster would list all its workflows without a pause."""
+        pause = 0.0
         while True:
-            self._pulse = time.monotonic()
+            await asyncio.sleep(pause)
+            watching = self._pulse = time.monotonic()
+            pause = min(max(pause * 2, _BACK_OFF[0]), _BACK_OFF[1])
             try:
                 if not self._version:
                     await self._list()
+                watching = time.monotonic()
                 await self._watch()
-                back_off = _BACK_OFF[0]
             except (answers.Expired, answers.FutureVersion) as error:
                 log.info("listing anew", cluster=self._tracked.name, reason=str(error))
                 self._version = ""
             except answers.Wait as error:
                 log.info("the cluster asks to wait", cluster=self._tracked.name, reason=str(error))
-                await asyncio.sleep(min(error.retry_after or back_off, _LONGEST_WAIT))
+                pause = min(error.retry_after or pause, _LONGEST_WAIT)
+                continue
             except answers.KubeError as error:
                 self._version = ""
                 await self._down(error)
-                await asyncio.sleep(back_off)
-                back_off = min(back_off * 2, _BACK_OFF[1])
             except OperationalError as error:
                 log.warning("database away, listing anew", cluster=self._tracked.name, reason=str(error.orig))
                 self._version = ""
-                await asyncio.sleep(_BACK_OFF[0])
+            if time.monotonic() - watching > _LASTED:
+                pause = 0.0
 
     async def _list(self) -> None:
+        await self._beat()
         expected = await asyncio.to_thread(self._expected)
         seen: set[str] = set()
         unwritten = 0
@@ -169,8 +206,10 @@ class ClusterTracker:
         await self._flush()
         self._strangers &= seen
         self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
+        self._unknown &= seen
         missing = [row for row in expected if row.k8s_uid not in seen]
-        if missing:
+        self._missing, self._whole = len(missing), True
+        if missing and not self._held:
             await asyncio.to_thread(self._absent, missing)
             self._on_slots(self._tracked.cluster_id)
         self._version = version
@@ -195,9 +234,14 @@ class ClusterTracker:
             UNREADABLE.labels(self._tracked.name).inc()
             log.error("workflow not readable", cluster=self._tracked.name, reason=str(error))
             return 0
-        self._buffer[sighting.k8s_uid] = (sighting, time.monotonic())
-        self._arrived.set()
+        self._put(sighting, time.monotonic())
         return len(sighting.nodes or ())
+
+    def _put(self, seen: Sighting, at: float) -> None:
+        """Into the buffer, in the place of what was seen before. What is older and not written yet says how old its row is."""
+        _, before = self._buffer.get(seen.k8s_uid, (seen, at))
+        self._buffer[seen.k8s_uid] = (seen, min(at, before))
+        self._arrived.set()
 
     async def _write(self) -> None:
         while True:
@@ -215,68 +259,96 @@ class ClusterTracker:
             self._arrived.clear()
             taken, self._buffer = self._buffer, {}
             try:
-                verdicts = await asyncio.to_thread(self._commit, [seen for seen, _ in taken.values()])
+                written = await asyncio.to_thread(self._commit, list(taken.values()))
             except BaseException:
-                self._buffer = taken | self._buffer
-                self._arrived.set()
+                self._put_back(taken)
                 raise
             now = time.monotonic()
-            for _, at in taken.values():
-                WATCH_LAG.labels(self._tracked.name).observe(now - at)
+            for seen, _ in written:
+                WATCH_LAG.labels(self._tracked.name).observe(now - taken.pop(seen.k8s_uid)[1])
+            self._put_back(taken)
         ended = False
-        for seen, verdict in verdicts:
+        for seen, verdict in written:
             ended |= verdict.change is not None and verdict.change.state in FINAL
-            if verdict.stranger and seen.k8s_uid not in self._strangers:
-                self._strangers.add(seen.k8s_uid)
-                STRANGERS.labels(self._tracked.name).inc()
-                log.error(
-                    "stranger under our labels", cluster=self._tracked.name, workflow=seen.name, k8s_uid=seen.k8s_uid
-                )
-            if verdict.release and verdict.later:
-                self._later[seen.k8s_uid] = seen
-            release = verdict.release and not verdict.later
-            if verdict.terminate or release:
-                finalizers = seen.finalizers if release else None
-                self._debts.owe(seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers)
+            self._follow_up(seen, verdict)
         if ended:
             self._on_slots(self._tracked.cluster_id)
 
-    def _commit(self, sightings: list[Sighting]) -> list[tuple[Sighting, Verdict]]:
+    def _put_back(self, taken: dict[str, tuple[Sighting, float]]) -> None:
+        for seen, at in taken.values():
+            newer, _ = self._buffer.get(seen.k8s_uid, (seen, at))
+            self._put(newer, at)
+
+    def _follow_up(self, seen: Sighting, verdict: Verdict) -> None:
+        """What is to be done because of a sighting, now that its row is written. While the cluster is held that is nothing but to look
+        again: the row may be older than what was seen."""
+        self._unknown.discard(seen.k8s_uid)
+        if verdict.unknown and not seen.gone:
+            self._unknown.add(seen.k8s_uid)
+        if verdict.stranger and seen.k8s_uid not in self._strangers:
+            self._strangers.add(seen.k8s_uid)
+            STRANGERS.labels(self._tracked.name).inc()
+            log.error(
+                "workflow that no job knows" if verdict.unknown else "stranger under our labels",
+                cluster=self._tracked.name,
+                workflow=seen.name,
+                k8s_uid=seen.k8s_uid,
+                uid=str(seen.uid),
+                attempt=seen.attempt,
+            )
+        self._again.pop(seen.k8s_uid, None)
+        if verdict.again or (self._held and verdict.unknown and not seen.gone):
+            self._again[seen.k8s_uid] = seen
+        if self._held:
+            return
+        later = verdict.later or self._release_after > 0
+        if verdict.release and later and seen.k8s_uid not in self._later:
+            self._later[seen.k8s_uid] = seen, time.monotonic() + self._release_after
+        release = verdict.release and not later
+        if verdict.terminate or release:
+            finalizers = seen.finalizers if release else None
+            self._debts.owe(seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers)
+
+    def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
+        """Those that were written, and what they mean. Left out are those whose rows somebody else holds."""
         try:
             return self._commit_all(sightings)
-        except OperationalError:
+        except (OperationalError, Fenced):
             raise
-        except DBAPIError:
+        except Exception:
+            # Whatever is wrong with one of them must not keep how the others ended from being written.
             if len(sightings) == 1:
-                return self._commit_without_nodes(sightings[0])
-            half = len(sightings) // 2
-            return self._commit(sightings[:half]) + self._commit(sightings[half:])
+                log.exception("workflow not writable", cluster=self._tracked.name, workflow=sightings[0][0].name)
+                return self._commit_without_nodes(*sightings[0])
+        half = len(sightings) // 2
+        return self._commit(sightings[:half]) + self._commit(sightings[half:])
 
-    def _commit_without_nodes(self, seen: Sighting) -> list[tuple[Sighting, Verdict]]:
-        """What the database does not take of one workflow hurts that one only, and there its nodes rather than how it ended."""
+    def _commit_without_nodes(self, seen: Sighting, at: float) -> list[tuple[Sighting, Verdict]]:
+        """What cannot be written of one workflow hurts that one only, and there its nodes rather than how it ended."""
         UNREADABLE.labels(self._tracked.name).inc()
-        log.exception(
-            "workflow not writable", cluster=self._tracked.name, workflow=seen.name, nodes=seen.nodes is not None
-        )
         if seen.nodes is None:
-            return []
-        return self._commit([replace(seen, nodes=None, note="nodes: not readable (the database refuses them)")])
+            return [(seen, Verdict())]
+        bare = replace(seen, nodes=None, note="nodes: not readable (the database refuses them)")
+        return [(seen, verdict) for _, verdict in self._commit([(bare, at)])]
 
-    def _commit_all(self, sightings: list[Sighting]) -> list[tuple[Sighting, Verdict]]:
+    def _commit_all(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
         verdicts: list[tuple[Sighting, Verdict]] = []
         changes: list[tracking.Change] = []
         nodes: list[tracking.NodeRow] = []
         written: dict[str, array[int]] = {}
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
-            keys = [(seen.uid, seen.attempt) for seen in sightings if seen.uid and seen.attempt]
-            rows = tracking.known(database, keys)
-            for seen in sightings:
-                row = rows.get((seen.uid, seen.attempt)) if seen.uid and seen.attempt else None
+            rows, busy = tracking.known(database, [key for seen, _ in sightings if (key := _key(seen)) is not None])
+            now = time.monotonic()
+            for seen, at in sightings:
+                key = _key(seen)
+                if key in busy:
+                    continue
+                row = rows.get(key) if key is not None else None
                 verdict = decide(row, seen, self._tracked.cluster_id)
                 verdicts.append((seen, verdict))
                 if verdict.change is not None:
-                    changes.append(verdict.change)
+                    changes.append(replace(verdict.change, ago=now - at))
                 if verdict.nodes and row is not None:
                     written[seen.k8s_uid] = self._changed_nodes(row, seen, nodes)
             tracking.change(database, changes)
@@ -301,12 +373,24 @@ class ClusterTracker:
         return after
 
     async def _keep(self) -> None:
-        """Every two seconds: note the contact, resize the window, find what is to be ended, and whose name need not be taken any longer."""
+        """Every two seconds: note the contact, resize the window, find what is to be ended, and whose name need not be taken any longer.
+
+        Raises:
+            Resumed: The cluster was held and is not any more.
+        """
         while True:
             await asyncio.sleep(_CONTACT)
+            for seen in self._again.values():
+                self._buffer.setdefault(seen.k8s_uid, (seen, time.monotonic()))
+                self._arrived.set()
             try:
-                ending = await asyncio.to_thread(self._note_contact)
-                quiet = await asyncio.to_thread(self._quiet, list(self._later.values()))
+                await self._keep_mark()
+                await self._note_contact()
+                if self._held:
+                    continue
+                await self._end_late()
+                ending = await asyncio.to_thread(self._ending)
+                quiet = await asyncio.to_thread(self._quiet)
             except OperationalError as error:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
                 continue
@@ -316,14 +400,85 @@ class ClusterTracker:
                 self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers)
                 self._later.pop(seen.k8s_uid, None)
 
+    async def _beat(self) -> None:
+        """The next epoch of the mark, or why the cluster is held.
+
+        Raises:
+            KubeError: The cluster does not answer, or is another place.
+        """
+        self._finding = await self._custody.keep(self._tracked.lease, self._tracked.epoch)
+        self._kept = time.monotonic()
+        if self._finding.why and self._finding.why != self._held:
+            log.error("cluster is held", cluster=self._tracked.name, reason=self._finding.why)
+        self._held = self._finding.why
+
+    async def _keep_mark(self) -> None:
+        """Write the mark every few seconds; let the cluster go on where the evidence is complete and nothing is left to decide."""
+        was = self._held
+        if self._up and time.monotonic() - self._kept > BEAT:
+            try:
+                await self._beat()
+            except answers.KubeError as error:
+                if isinstance(error, answers.ClusterDown) and error.health is answers.Health.MISPLACED:
+                    raise
+                log.info("mark not written yet", cluster=self._tracked.name, reason=str(error))
+        if was and (not self._held or await self._settled()):
+            raise Resumed(f"cluster {self._tracked.name!r} is no longer held")
+
+    async def _settled(self) -> bool:
+        """After a fail-over that lost no more than the last moments: what ended since is still on the cluster, and all of it was read."""
+        narrow = 0 < self._finding.behind <= NARROW and self._release_after >= NARROW * BEAT
+        if not (narrow and self._whole and not self._missing and not self._unknown and not self._buffer):
+            return False
+        await self._custody.accept(self._tracked.lease, self._tracked.epoch)
+        log.warning("the database lost its last commits; nothing of them is missing", cluster=self._tracked.name)
+        return True
+
+    async def _end_late(self) -> None:
+        """Note whose deadline has passed. What the rows know may be as old as the silence of a watch: the workflows themselves are read
+        first, or one that began in time would be ended for not having begun."""
+        if not self._up or not (late := await asyncio.to_thread(self._late)):
+            return
+        read, _ = await self._read(late)
+        await self._flush()
+        if ended := await asyncio.to_thread(self._overdue, read):
+            log.warning("deadlines have passed", cluster=self._tracked.name, count=ended)
+
+    async def _read(
+        self, workflows: Sequence[tracking.Workflow]
+    ) -> tuple[list[tracking.Workflow], list[tracking.Workflow]]:
+        """Read workflows one by one and have what is seen written. Those that were there, and those that surely are not."""
+        there: list[tracking.Workflow] = []
+        missing: list[tracking.Workflow] = []
+        waiting = iter(workflows)
+
+        async def reader() -> None:
+            for workflow in waiting:
+                try:
+                    self._notice(await self._workflows.get(workflow.name), gone=False)
+                    there.append(workflow)
+                except answers.Missing:
+                    missing.append(workflow)
+                except answers.KubeError as error:
+                    log.info(
+                        "workflow not read yet", cluster=self._tracked.name, workflow=workflow.name, reason=str(error)
+                    )
+                    return
+
+        await asyncio.gather(*(reader() for _ in range(_READING)))
+        return there, missing
+
     async def _resolve(self) -> None:
-        """Every two seconds: give back to the queue what is surely not on the cluster, where a pause keeps the workers from finding out.
-        Who waits for a paused cluster to be empty would wait for ever."""
+        """Every two seconds: read what nobody will tell of again, and give back to the queue what is surely not on the cluster, where a
+        pause keeps the workers from finding out. Who waits for a paused cluster to be empty would wait for ever."""
         while True:
             await asyncio.sleep(_CONTACT)
             if not self._up:
                 continue
             try:
+                await self._read_once()
+                if self._held:
+                    continue
                 for claim in await asyncio.to_thread(self._unresolved):
                     if await self._surely_absent(claim.name):
                         await asyncio.to_thread(self._return, claim)
@@ -331,6 +486,15 @@ class ClusterTracker:
                 log.info("unclear creates stay unclear", cluster=self._tracked.name, reason=str(error))
             except OperationalError as error:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
+
+    async def _read_once(self) -> None:
+        """Read what was adopted, or ended without being seen: its events may have come before its row knew of it, and come no more."""
+        if not (unread := await asyncio.to_thread(self._unread)):
+            return
+        there, missing = await self._read(unread)
+        await self._flush()
+        gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._held]
+        await asyncio.to_thread(self._settle, there + missing, gone)
 
     async def _surely_absent(self, name: str) -> bool:
         """Whether there is no workflow of this name; one that cannot be read holds up no other."""
@@ -349,7 +513,7 @@ class ClusterTracker:
         if not self._up:
             self._up = True
             log.info("cluster is up", cluster=self._tracked.name)
-            await asyncio.to_thread(self._note_contact)
+            await self._note_contact()
 
     async def _down(self, error: answers.KubeError) -> None:
         health = (
@@ -371,6 +535,25 @@ class ClusterTracker:
             tracking.absent(database, missing)
         log.warning("workflows are gone from the cluster", cluster=self._tracked.name, count=len(missing))
 
+    def _unread(self) -> list[tracking.Workflow]:
+        with self._engine.begin() as database:
+            return tracking.unread(database, self._tracked.cluster_id)
+
+    def _settle(self, read: list[tracking.Workflow], gone: list[tracking.Expected]) -> None:
+        with self._engine.begin() as database:
+            leases.fence(database, self._tracked.lease, self._tracked.epoch)
+            tracking.absent(database, gone)
+            tracking.read(database, read)
+
+    def _late(self) -> list[tracking.Workflow]:
+        with self._engine.begin() as database:
+            return tracking.late(database, self._tracked.cluster_id)
+
+    def _overdue(self, read: list[tracking.Workflow]) -> int:
+        with self._engine.begin() as database:
+            leases.fence(database, self._tracked.lease, self._tracked.epoch)
+            return tracking.overdue(database, self._tracked.cluster_id, read)
+
     def _unresolved(self) -> list[tracking.Unresolved]:
         with self._engine.begin() as database:
             return tracking.unresolved(database, self._tracked.cluster_id)
@@ -383,12 +566,14 @@ class ClusterTracker:
             )
         log.info("unclear create never arrived", cluster=self._tracked.name, workflow=claim.name)
 
-    def _quiet(self, waiting: list[Sighting]) -> list[Sighting]:
-        by_key = {(seen.uid, seen.attempt): seen for seen in waiting if seen.uid and seen.attempt}
+    def _quiet(self) -> list[Sighting]:
+        now = time.monotonic()
+        waiting = [seen for seen, at in list(self._later.values()) if at <= now]
+        by_key = {key: seen for seen in waiting if (key := _key(seen)) is not None}
         if not by_key:
             return []
         with self._engine.begin() as database:
-            found = tracking.quiet(database, [key for key in by_key if key[0] and key[1]])
+            found = tracking.quiet(database, list(by_key))
         return [seen for key, seen in by_key.items() if key in found]
 
     def _note_health(self, health: str, message: str) -> None:
@@ -396,19 +581,30 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.health(database, self._tracked.cluster_id, health, message)
 
-    def _note_contact(self) -> list[tuple[str, str]]:
-        if not self._up:
-            return []
-        ago = time.monotonic() - self._contact
+    async def _note_contact(self) -> None:
+        """Until when the rows are true: until the last contact, or until the oldest change that is not written yet."""
+        async with self._flushing:
+            if self._up:
+                oldest = min((at for _, at in self._buffer.values()), default=self._contact)
+                await asyncio.to_thread(self._write_contact, min(self._contact, oldest))
+
+    def _write_contact(self, contact: float) -> None:
+        ago = time.monotonic() - contact
         CLUSTER_UP.labels(self._tracked.name).set(1)
         WATCH_LAST.labels(self._tracked.name).set(time.time() - ago)
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.contact(database, self._tracked.cluster_id, ago)
             pacing.adapt(database, self._tracked.cluster_id)
-            if late := tracking.overdue(database, self._tracked.cluster_id):
-                log.warning("deadlines have passed", cluster=self._tracked.name, count=late)
+
+    def _ending(self) -> list[tuple[str, str]]:
+        with self._engine.begin() as database:
             return tracking.ending(database, self._tracked.cluster_id)
+
+
+def _key(seen: Sighting) -> tuple[UUID, int] | None:
+    """Which attempt a workflow is of, by its labels."""
+    return None if seen.uid is None or seen.attempt is None else (seen.uid, seen.attempt)
 
 
 def _raise(ended: asyncio.Task[None]) -> NoReturn:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session
 
 from argosy.access import Clusters
+from argosy.custody import Custody
 from argosy.errors import ArgosyError, Fenced
 from argosy.housekeeping import Housekeeping
 from argosy.manifest import LABEL_INSTALLATION
@@ -75,10 +76,10 @@ class Tracker:
 
     async def run(self) -> None:
         """Track until cancelled; then give the leases back."""
-        selector = f"{LABEL_INSTALLATION}={await asyncio.to_thread(identity, self._engine)}"
+        installation = await asyncio.to_thread(identity, self._engine)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._hold_clusters(selector))
+                tasks.create_task(self._hold_clusters(installation))
                 tasks.create_task(self._keep_house())
                 tasks.create_task(self._listen())
         finally:
@@ -105,7 +106,7 @@ class Tracker:
                 found.append(f"{what} for {now - since:.0f} s")
         return found
 
-    async def _hold_clusters(self, selector: str) -> None:
+    async def _hold_clusters(self, installation: str) -> None:
         while True:
             try:
                 # In a thread of their own: those that everything else shares may all be waiting for locks.
@@ -114,7 +115,7 @@ class Tracker:
                 log.warning("database away, leases not renewed", reason=str(error.orig))
                 epochs = None
             if epochs is not None:
-                await self._match(epochs, selector)
+                await self._match(epochs, installation)
                 self._renewed = time.monotonic()
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
@@ -137,7 +138,7 @@ class Tracker:
             session.commit()
         return epochs
 
-    async def _match(self, epochs: dict[int, tuple[int, int]], selector: str) -> None:
+    async def _match(self, epochs: dict[int, tuple[int, int]], installation: str) -> None:
         """Start what was won, stop what was lost, restart what has new credentials or died."""
         for cluster_id, held in list(self._held.items()):
             following = self._following.get(cluster_id)
@@ -148,15 +149,25 @@ class Tracker:
                 del self._held[cluster_id]
         for cluster_id, version in epochs.items():
             if cluster_id not in self._held:
-                task = asyncio.create_task(self._track(cluster_id, version[0], selector))
+                task = asyncio.create_task(self._track(cluster_id, version[0], installation))
                 self._held[cluster_id] = _Held(version, task)
 
-    async def _track(self, cluster_id: int, epoch: int, selector: str) -> None:
+    async def _track(self, cluster_id: int, epoch: int, installation: str) -> None:
         """The outermost loop of one cluster: what fails in it hurts no other cluster, is logged, counted and tried again."""
         try:
             reached = await self._clusters.reach(cluster_id)
             tracked = Tracked(cluster_id, reached.cluster.name, _lease(cluster_id), epoch)
-            following = ClusterTracker(self._engine, reached.connection, tracked, selector, self._wake_submit)
+            selector = f"{LABEL_INSTALLATION}={installation}"
+            custody = Custody(self._engine, reached.connection, cluster_id, installation)
+            following = ClusterTracker(
+                self._engine,
+                reached.connection,
+                tracked,
+                selector,
+                custody,
+                self._settings.release_after,
+                self._wake_submit,
+            )
             self._following[cluster_id] = following
             await following.run()
         except* Fenced as group:

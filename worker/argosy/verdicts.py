@@ -1,12 +1,15 @@
 """What a sighting of a workflow means for its attempt: one pure function of the attempt's row and the object.
 
-Here are the rules that keep a job's state true (design §5.1, §5.4): only the recorded object speaks for its attempt, a deletion comes
-before the phase, only the newest attempt re-opens, and what runs although it should not is ended.
+Here are the rules that keep a job's state true (design §5.1, §5.4): whose a workflow is, its name and labels tell, whether the row knows it
+already or not; a recorded object alone speaks for its attempt; a deletion comes before the phase; only the newest attempt re-opens; what
+runs although it should not is ended. A database that was restored, or failed over and lost commits, has rows that are older than the
+world: what such a row does not know is adopted, and what has no row is nobody's to end.
 """
 
 from dataclasses import dataclass
 
 from argosy.kube.status import Sighting
+from argosy.manifest import workflow_name
 from argosy.states import FINAL, TRANSITIONS, State, observed
 from argosy.store import tracking
 
@@ -16,7 +19,8 @@ class Verdict:
     """What a sighting of a workflow asks for.
 
     `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
-    on the cluster, `release` only once the attempt is quiet where `later` says so. `stranger` raises the alarm metric.
+    on the cluster, `release` only once the attempt is quiet where `later` says so. `stranger` raises the alarm metric: it should not be
+    there. `unknown` is what no row knows. `again` asks to judge it once more soon, because its row does not tell yet.
     """
 
     change: tracking.Change | None = None
@@ -25,6 +29,8 @@ class Verdict:
     release: bool = False
     later: bool = False
     stranger: bool = False
+    unknown: bool = False
+    again: bool = False
 
 
 def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Verdict:
@@ -36,32 +42,41 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Ver
         cluster_id: Where it was seen.
     """
     alive = not (seen.finished or seen.gone)
-    ours = known is not None and known.cluster_id == cluster_id and _same(known, seen)
-    if known is None or not ours:
-        if known is not None and known.state is State.QUEUED and known.k8s_uid is None and known.name == seen.name:
-            return Verdict()  # its create is about to be resolved by the taken name
+    if known is None:
+        # Its row may have been lost with a database's last commits: it is for people to say what becomes of it.
+        return Verdict(release=seen.held and not seen.gone and seen.deleting, stranger=alive, unknown=True)
+    if known.k8s_uid == seen.k8s_uid and known.cluster_id != cluster_id:
+        return Verdict(stranger=alive)  # the same object, seen through a second registration of its cluster
+    if known.k8s_uid is None and known.cluster_id not in (None, cluster_id) and known.state is not State.QUEUED:
+        return Verdict(stranger=alive, again=alive)  # another cluster's create, which has no answer yet
+    if not _same(known, seen):
         return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
     target = _target(known, seen)
     may = target is not None and (target in TRANSITIONS[known.state]) and (known.newest or known.state not in FINAL)
     state = target if may and target is not None else known.state
     wanted = known.newest and not known.cancel_requested and state not in FINAL
     return Verdict(
-        change=_change(known, seen, state),
+        change=_change(known, seen, state, cluster_id),
         # The nodes of an end that is recorded stay, whatever becomes of its workflow in a second life (etcd restored).
         nodes=may or known.state not in FINAL,
         terminate=alive and not wanted and not seen.shutdown,
         release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),
         # The name stays taken while a create that was given up may still arrive: it would make a second workflow.
         later=not known.quiet,
-        stranger=alive and known.state in FINAL and state in FINAL and not seen.deleting and not seen.shutdown,
+        stranger=alive
+        and known.k8s_uid is not None
+        and known.state in FINAL
+        and state in FINAL
+        and not seen.deleting
+        and not seen.shutdown,
     )
 
 
 def _same(known: tracking.Known, seen: Sighting) -> bool:
-    """The recorded object, or the one that a claim was about to record."""
+    """The recorded object; where none is recorded, the one of the attempt's own name."""
     if known.k8s_uid is not None:
         return known.k8s_uid == seen.k8s_uid
-    return known.state is State.SUBMITTING and known.name == seen.name
+    return seen.name == workflow_name(known.uid, known.number)
 
 
 def _held_for_nothing(seen: Sighting) -> bool:
@@ -76,10 +91,10 @@ def _target(known: tracking.Known, seen: Sighting) -> State | None:
     return observed(seen.phase, known.cancel_requested)
 
 
-def _change(known: tracking.Known, seen: Sighting, state: State) -> tracking.Change | None:
+def _change(known: tracking.Known, seen: Sighting, state: State, cluster_id: int) -> tracking.Change | None:
     message = seen.message or seen.note
     began = known.began or _began(seen)
-    if known.overdue and state in FINAL:
+    if known.overdue and state in (State.FAILED, State.ERROR):
         message = known.overdue
     if state is State.DELETED:
         message = "its workflow was deleted on the cluster" + (f" ({message})" if message else "")
@@ -89,7 +104,17 @@ def _change(known: tracking.Known, seen: Sighting, state: State) -> tracking.Cha
     if now == (known.state, known.k8s_uid, known.message, known.progress, known.began):
         return None
     return tracking.Change(
-        known.uid, known.number, state, seen.k8s_uid, message, seen.progress, seen.started_at, seen.finished_at, began
+        uid=known.uid,
+        number=known.number,
+        cluster_id=cluster_id,
+        name=seen.name,
+        state=state,
+        k8s_uid=seen.k8s_uid,
+        message=message,
+        progress=seen.progress,
+        started_at=seen.started_at,
+        finished_at=seen.finished_at,
+        began=began,
     )
 
 

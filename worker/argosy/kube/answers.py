@@ -48,6 +48,7 @@ class Health(StrEnum):
     ARGO_MISSING = "argo_missing"
     NAMESPACE_MISSING = "namespace_missing"
     CERTIFICATE = "certificate"
+    MISPLACED = "misplaced"
 
 
 class KubeError(ArgosyError):

@@ -13,6 +13,7 @@ from argosy.text import clean
 NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch")] + [
     ("", "secrets", verb) for verb in ("create", "list", "delete")
 ]
+NEEDED += [("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "patch")]
 """(group, resource, verb) that clusters/jobcluster.yaml grants; nothing else is used."""
 
 

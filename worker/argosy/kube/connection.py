@@ -219,7 +219,7 @@ class Connection:
         started answers so."""
         if resource == "selfsubjectaccessreviews":
             return answers.ClusterDown(answers.Health.FORBIDDEN, str(error))
-        if await self.allowed(verb, "argoproj.io" if resource == "workflows" else "", resource):
+        if await self.allowed(verb, _GROUPS.get(resource, ""), resource):
             return (
                 answers.Wait(str(error))
                 if f'cannot {verb} resource "{resource}"' in str(error)
@@ -228,6 +228,7 @@ class Connection:
         return answers.ClusterDown(answers.Health.FORBIDDEN, f"{error}: grant the Role in clusters/jobcluster.yaml")
 
 
+_GROUPS = {"workflows": "argoproj.io", "leases": "coordination.k8s.io"}
 _METHODS = {"create": "POST", "get": "GET", "list": "GET", "watch": "GET", "patch": "PATCH", "delete": "DELETE"}
 
 

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from argosy.simulator import selectors, statuses
-from argosy.simulator.statuses import SECRETS, WORKFLOWS, Object, Resource, StatusError
+from argosy.simulator.statuses import LEASES, SECRETS, WORKFLOWS, Object, Resource, StatusError
 from argosy.simulator.store import Store
 from argosy.simulator.watch import Watch
 
@@ -26,6 +26,7 @@ KUBERNETES_VERSION = "v1.36.3"
 _GRANTED = {
     ("argoproj.io", "workflows"): {"create", "get", "list", "watch", "patch"},
     ("", "secrets"): {"create", "get", "list", "delete"},
+    ("coordination.k8s.io", "leases"): {"create", "get", "patch"},
 }
 _WATCH_SECONDS = 1800.0
 _LARGEST_BODY = 3 * 2**20
@@ -70,7 +71,7 @@ class Api:
             ),
             Route("/simulator/compact", self._guard(self._compact), methods=["POST"]),
         ]
-        for resource in (WORKFLOWS, SECRETS):
+        for resource in (WORKFLOWS, SECRETS, LEASES):
             group = f"apis/{resource.api_version}" if resource.group else f"api/{resource.version}"
             path = f"/{group}/namespaces/{{namespace}}/{resource.plural}"
             for suffix, method, verb, handler in (

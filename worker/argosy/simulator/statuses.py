@@ -37,6 +37,7 @@ class Resource:
 
 WORKFLOWS = Resource("workflows", "Workflow", "argoproj.io", "v1alpha1")
 SECRETS = Resource("secrets", "Secret", "", "v1")
+LEASES = Resource("leases", "Lease", "coordination.k8s.io", "v1")
 
 
 class StatusError(ArgosyError):

@@ -20,7 +20,7 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from argosy import fair
-from argosy.store import pacing, placements
+from argosy.store import holds, pacing, placements
 from argosy.store.queue import Ended, end
 from argosy.store.tables import DELAYED, READY
 
@@ -79,8 +79,7 @@ the other, or nobody be at work there."""
 
 _CLUSTER = text(
     f"SELECT {pacing.CAPACITY} AS capacity, c.project_max_active, c.virtual_time, c.health, c.open_tries > 0 AS failing "
-    f"FROM argosy.cluster c WHERE c.id = :cluster AND c.removed_at IS NULL AND c.paused_at IS NULL AND {pacing.CLOSED} "
-    "FOR NO KEY UPDATE"
+    f"FROM argosy.cluster c WHERE c.id = :cluster AND {pacing.OPEN} FOR NO KEY UPDATE"
 )
 
 _ACTIVE = text(
@@ -118,6 +117,7 @@ _DUE = text(
     "WHERE a.uid = d.uid AND a.number = d.number"
 )
 
+# Where one of the clusters that may have taken a job is held, nobody knows whether that one has.
 # The recursion goes from the first row of one lane to the first of the next. A column comes as one list: a thousand rows cost us more than
 # they cost PostgreSQL. Turns are asked by themselves: who waits for nothing has some too; and so are weights and limits, of those few who
 # have one of their own.
@@ -125,7 +125,7 @@ _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
         SELECT p.id, cardinality(p.cluster_ids) = 1 AS sole FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
-        WHERE c.id = :cluster
+        WHERE c.id = :cluster AND NOT EXISTS (SELECT FROM argosy.cluster c WHERE {placements.FITS} AND {holds.HELD})
     ), lane AS (
         SELECT first.* FROM placed, LATERAL (
             SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
@@ -171,8 +171,8 @@ _SHARED = text(
 _OTHERS = text(
     f"SELECT {pacing.CAPACITY} AS capacity, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
     "AND a.state IN ('submitting', 'pending', 'running')) AS active FROM argosy.cluster c WHERE c.id <> :cluster "
-    "AND c.removed_at IS NULL AND c.paused_at IS NULL AND c.health = 'ok' AND c.open_tries = 0 "
-    f"AND {pacing.CLOSED} AND EXISTS (SELECT FROM argosy.placement p WHERE p.id = ANY (CAST(:placements AS int[])) AND {placements.FITS})"
+    f"AND c.health = 'ok' AND c.open_tries = 0 AND {pacing.OPEN} "
+    f"AND EXISTS (SELECT FROM argosy.placement p WHERE p.id = ANY (CAST(:placements AS int[])) AND {placements.FITS})"
 )
 
 _CLAIM = text(
@@ -399,7 +399,7 @@ def clusters_with_work(connection: Connection) -> list[int]:
     """Clusters where something may be claimed now: a free slot and a queued job, or a claim that ran out."""
     rows = connection.execute(
         text(
-            f"SELECT c.id FROM argosy.cluster c WHERE c.removed_at IS NULL AND c.paused_at IS NULL AND {pacing.CLOSED} "
+            f"SELECT c.id FROM argosy.cluster c WHERE {pacing.OPEN} "
             "AND (EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'submitting' "
             "AND a.lease_until < clock_timestamp()) OR (EXISTS (SELECT FROM argosy.placement p JOIN LATERAL ("
             # In the order of an index, or the planner reads the table until it comes to a queued row: at its end.

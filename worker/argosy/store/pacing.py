@@ -16,6 +16,9 @@ CAPACITY = f"CASE WHEN c.pace THEN least(c.max_active, coalesce(c.pace_window, {
 CLOSED = "(c.open_until IS NULL OR c.open_until <= clock_timestamp())"
 """SQL: whether something may be claimed for cluster `c`, if only a probe."""
 
+OPEN = f"c.removed_at IS NULL AND c.paused_at IS NULL AND c.held_at IS NULL AND c.health <> 'misplaced' AND {CLOSED}"
+"""SQL: whether nothing else keeps cluster `c` from getting jobs: a pause, a hold, or that its address leads to another place."""
+
 _OPEN = (5.0, 15.0)
 """Seconds for which a cluster that failed is left alone: at first, and at most; in between they double."""
 
@@ -123,13 +126,14 @@ def adapt(connection: Connection, cluster_id: int) -> int | None:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a cluster stands: the unfinished workflows that it is given and has, and whether its breaker is open and it is paused."""
+    """How a cluster stands: the unfinished workflows that it is given and has, whether its breaker is open, it is paused, it is held."""
 
     name: str
     capacity: int
     active: int
     open: bool
     paused: bool
+    held: bool
 
 
 def standing(connection: Connection) -> list[Standing]:
@@ -137,7 +141,8 @@ def standing(connection: Connection) -> list[Standing]:
     rows = connection.execute(
         text(
             f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} AS open, "
-            "c.paused_at IS NOT NULL AS paused FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
+            "c.paused_at IS NOT NULL AS paused, c.held_at IS NOT NULL AS held "
+            "FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
             "AND a.state IN ('submitting', 'pending', 'running') WHERE c.removed_at IS NULL GROUP BY c.id"
         )
     )

@@ -102,7 +102,8 @@ def _record_created(connection: Connection, outcomes: list[Created]) -> None:
         text(
             "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
             "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
-            "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END "
+            # What was adopted may have gone on, or ended, while its row did not know of it, and no event says so again.
+            "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END, unread = c.answered > 1 "
             "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
             "CAST(:digests AS text[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
             "AS c (uid, number, epoch, name, digest, k8s_uid, answered) "
@@ -162,7 +163,9 @@ def end(connection: Connection, outcomes: Sequence[Ended]) -> None:
     connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE c.state END, "
-            "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL "
+            "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL, "
+            # An earlier create of it may have arrived all the same.
+            "unread = a.tries > 1 "
             "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:states AS text[]), "
             "CAST(:reasons AS text[])) AS c (uid, number, epoch, state, reason) WHERE a.uid = c.uid AND a.number = c.number "
             "AND a.claim_epoch = c.epoch AND a.state IN ('queued', 'submitting') AND a.k8s_uid IS NULL AND j.uid = a.uid"

@@ -107,11 +107,18 @@ class Installation(Base, table=True):
 
 
 class Cluster(Base, table=True):
-    """A registered JobCluster. Removed ones stay as rows without credentials, because finished attempts name them."""
+    """A registered JobCluster. Removed ones stay as rows without credentials, because finished attempts name them. `identity` and `epoch`
+    are those of the mark that the cluster itself bears (kube/marks.py); while it is held, nothing is created or ended there."""
 
     __tablename__ = "cluster"
     __table_args__ = (
         Index("uq_cluster_name", "name", unique=True, postgresql_where=text("removed_at IS NULL")),
+        Index(
+            "uq_cluster_identity",
+            "identity",
+            unique=True,
+            postgresql_where=text("identity <> '' AND removed_at IS NULL"),
+        ),
         Index(
             "uq_cluster_default", "is_default", unique=True, postgresql_where=text("is_default AND removed_at IS NULL")
         ),
@@ -144,6 +151,10 @@ class Cluster(Base, table=True):
     virtual_time: float = _seconds(0)
     paused_at: datetime | None = _time()
     paused_reason: str = _text()
+    identity: str = _text()
+    epoch: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    held_at: datetime | None = _time()
+    held_reason: str = _text()
     health: str = _text("unknown")
     health_message: str = _text()
     health_since: datetime = _now()
@@ -321,7 +332,7 @@ class Attempt(Base, table=True):
 
     `cluster_id` is fixed by the claim; while a job is queued it says only where it must run if its placement leaves no choice. `stop_at`
     is when its workflow is to be ended: the pending deadline, from `began_at` on (its first pod ran) the run deadline; `overdue` says why
-    it was.
+    it was. `unread` where its workflow is to be read once more, because its row may have missed what happened to it.
     """
 
     __tablename__ = "attempt"
@@ -345,6 +356,7 @@ class Attempt(Base, table=True):
             "stop_at",
             postgresql_where=text(f"stop_at IS NOT NULL AND {_in(ACTIVE)}"),
         ),
+        Index("ix_attempt_unread", "cluster_id", postgresql_where=text("unread")),
         Index("ix_attempt_gid", "gid"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(RETRY_DUE)),
@@ -379,6 +391,7 @@ class Attempt(Base, table=True):
     began_at: datetime | None = _time()
     stop_at: datetime | None = _time()
     overdue: str = _text()
+    unread: bool = _flag(False)
     started_at: datetime | None = _time()
     finished_at: datetime | None = _time()
     as_of: datetime = _now()

@@ -1,7 +1,8 @@
 """What the tracker reads and writes: attempts by their workflow's k8s uid, node rows, a cluster's health.
 
-All of it happens inside transactions that begin with the fence of the cluster's lease (`leases.fence`), and rows are locked in the order
-of their keys, so that two writers of the same rows wait for each other instead of deadlocking.
+All of it happens inside transactions that begin with the fence of the cluster's lease (`leases.fence`). A row that somebody else has locked
+is left for the next time: a cancel of a large launch must not hold up the status of everybody else. What is locked is read in a second
+statement, because the one that locks may still see what was there before.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,9 +24,8 @@ class Known:
 
     uid: UUID
     number: int
-    cluster_id: int
+    cluster_id: int | None
     state: State
-    name: str | None
     k8s_uid: str | None
     message: str
     progress: str
@@ -38,10 +38,12 @@ class Known:
 
 @dataclass(frozen=True)
 class Change:
-    """New values of an attempt."""
+    """New values of an attempt, seen `ago` seconds ago."""
 
     uid: UUID
     number: int
+    cluster_id: int
+    name: str
     state: State
     k8s_uid: str
     message: str
@@ -49,6 +51,7 @@ class Change:
     started_at: datetime | None
     finished_at: datetime | None
     began: bool = False
+    ago: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,47 @@ class Unresolved:
     name: str
 
 
-def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Known]:
-    """The attempts of these keys, locked until the transaction ends."""
+@dataclass(frozen=True)
+class Workflow:
+    """A workflow that is to be read: its attempt's key, its name, and its k8s uid where that is recorded."""
+
+    uid: UUID
+    number: int
+    name: str
+    k8s_uid: str | None
+
+
+_KEYS = "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number)"
+_MATCH = "a.uid = k.uid AND a.number = k.number"
+
+
+def known(
+    connection: Connection, keys: Sequence[tuple[UUID, int]]
+) -> tuple[dict[tuple[UUID, int], Known], set[tuple[UUID, int]]]:
+    """The attempts of these keys.
+
+    Returns:
+        Those that this transaction has locked now, and the keys of those that somebody else has.
+    """
+    parameters = {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]}
+    locked = connection.execute(
+        text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED"),
+        parameters,
+    )
+    ours = {(row.uid, row.number) for row in locked}
     rows = connection.execute(
         text(
-            "SELECT a.uid, a.number, a.cluster_id, a.state, a.name, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
+            "SELECT a.uid, a.number, a.cluster_id, a.state, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
             "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
-            "a.began_at IS NOT NULL AS began, a.overdue FROM argosy.attempt a JOIN argosy.job j USING (uid) "
-            "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-            "ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+            f"a.began_at IS NOT NULL AS began, a.overdue FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
         ),
-        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
+        parameters,
+    ).all()
+    found = {(row.uid, row.number): row for row in rows}
+    return (
+        {key: Known(**{**row._mapping, "state": State(row.state)}) for key, row in found.items() if key in ours},
+        found.keys() - ours,
     )
-    return {(row.uid, row.number): Known(**{**row._mapping, "state": State(row.state)}) for row in rows}
 
 
 def change(connection: Connection, changes: Sequence[Change]) -> None:
@@ -109,16 +140,19 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
     connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
+            "cluster_id = c.cluster_id, name = c.name, not_before = NULL, "
             "started_at = coalesce(c.started_at, a.started_at), "
             "finished_at = CASE WHEN c.final THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
             "stop_at = CASE WHEN c.began AND a.began_at IS NULL "
             "THEN clock_timestamp() + make_interval(secs => a.run_deadline) ELSE a.stop_at END, "
             "began_at = CASE WHEN c.began THEN coalesce(a.began_at, clock_timestamp()) ELSE a.began_at END, "
-            "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, as_of = clock_timestamp() "
+            "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, "
+            "as_of = clock_timestamp() - make_interval(secs => c.ago) "
             "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]), CAST(:k8s_uids AS text[]), "
             "CAST(:messages AS text[]), CAST(:progress AS text[]), CAST(:started AS timestamptz[]), "
-            "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[]), CAST(:began AS boolean[])) "
-            "AS c (uid, number, state, k8s_uid, message, progress, started_at, finished_at, final, began) "
+            "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[]), CAST(:began AS boolean[]), CAST(:clusters AS int[]), "
+            "CAST(:names AS text[]), CAST(:ago AS float8[])) AS c (uid, number, state, k8s_uid, message, progress, started_at, "
+            "finished_at, final, began, cluster_id, name, ago) "
             "WHERE a.uid = c.uid AND a.number = c.number"
         ),
         {
@@ -132,6 +166,9 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "finished": [row.finished_at for row in changes],
             "finals": [row.state in FINAL for row in changes],
             "began": [row.began for row in changes],
+            "clusters": [row.cluster_id for row in changes],
+            "names": [row.name for row in changes],
+            "ago": [row.ago for row in changes],
         },
     )
     control.follow(connection)
@@ -177,9 +214,18 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     Returns:
         How many.
     """
-    rows = sorted(missing, key=lambda row: (row.uid, row.number))
+    rows = list(missing)
     if not rows:
         return 0
+    parameters = {
+        "uids": [row.uid for row in rows],
+        "numbers": [row.number for row in rows],
+        "k8s_uids": [row.k8s_uid for row in rows],
+    }
+    connection.execute(
+        text(f"SELECT FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} ORDER BY a.uid, a.number FOR UPDATE OF a"),
+        parameters,
+    )
     count = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
@@ -189,14 +235,30 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
             "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
             "AND a.state IN ('pending', 'running')"
         ),
-        {
-            "uids": [row.uid for row in rows],
-            "numbers": [row.number for row in rows],
-            "k8s_uids": [row.k8s_uid for row in rows],
-        },
+        parameters,
     ).rowcount
     control.follow(connection)
     return count
+
+
+def unread(connection: Connection, cluster_id: int) -> list[Workflow]:
+    """Workflows on a cluster that are to be read once, because what happened to them may have been seen, or not, before their row knew of
+    them: what was adopted, or ended although an earlier create of it may have arrived."""
+    rows = connection.execute(
+        text(
+            "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY uid, number LIMIT :most"
+        ),
+        {"cluster": cluster_id, "most": _AT_ONCE},
+    )
+    return [Workflow(**row._mapping) for row in rows]
+
+
+def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
+    """They were read, and what that came to is written."""
+    connection.execute(
+        text(f"UPDATE argosy.attempt a SET unread = false FROM {_KEYS} WHERE {_MATCH}"),
+        {"uids": [row.uid for row in workflows], "numbers": [row.number for row in workflows]},
+    )
 
 
 def unresolved(connection: Connection, cluster_id: int) -> list[Unresolved]:
@@ -254,8 +316,22 @@ def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None
     )
 
 
-def overdue(connection: Connection, cluster_id: int) -> int:
+def late(connection: Connection, cluster_id: int) -> list[Workflow]:
+    """Workflows on a cluster whose deadline has passed, as far as the rows know: they are to be read before anything is ended."""
+    rows = connection.execute(
+        text(f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY stop_at LIMIT :most"),
+        {"cluster": cluster_id, "most": _AT_ONCE},
+    )
+    return [Workflow(**row._mapping) for row in rows]
+
+
+def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -> int:
     """Note of the workflows on a cluster whose deadline has passed that it has, and what their pods were waiting for.
+
+    Args:
+        connection: In a transaction.
+        cluster_id: Which.
+        read: Those that were `late` and were read since; a row now says what was read, and one that began in time has another deadline.
 
     Returns:
         How many.
@@ -266,10 +342,19 @@ def overdue(connection: Connection, cluster_id: int) -> int:
             "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
             "|| coalesce((SELECT ': ' || n.message FROM argosy.node n WHERE n.uid = a.uid AND n.attempt = a.number "
             "AND n.phase = 'Pending' AND n.message <> '' ORDER BY n.node_id LIMIT 1), '') "
-            "WHERE a.cluster_id = :cluster AND a.state IN ('pending', 'running') AND a.stop_at < clock_timestamp() AND a.overdue = ''"
+            f"FROM {_KEYS} WHERE {_MATCH} AND {_LATE}"
         ),
-        {"cluster": cluster_id},
+        {"cluster": cluster_id, "uids": [row.uid for row in read], "numbers": [row.number for row in read]},
     ).rowcount
+
+
+_LATE = (
+    "a.cluster_id = :cluster AND a.state IN ('pending', 'running') AND a.stop_at < clock_timestamp() AND a.overdue = '' "
+    "AND a.k8s_uid IS NOT NULL"
+)
+
+_AT_ONCE = 100
+"""Workflows that are read in one round."""
 
 
 def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str]]:

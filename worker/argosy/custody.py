@@ -1,0 +1,186 @@
+"""Whether a cluster is the one that its row means, and whether the row is as new as the cluster.
+
+Three faults taught it. A namespace that was registered twice had its workflows ended as strangers by the second registration; jobs of a
+cluster whose address led elsewhere were called lost, and ran again; and a database that was restored from a dump ran finished jobs a second
+time and ended healthy ones. A row proves none of this: the mark on the cluster does (kube/marks.py).
+
+The row's epoch is written before the mark's, so that in a sound system it is never the smaller one. Who only creates (a worker) looks;
+who follows the cluster (its tracker, under its lease) keeps the mark.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from argosy.errors import ArgosyError, NotFound
+from argosy.kube.answers import ClusterDown, Health, NameTaken
+from argosy.kube.connection import Connection
+from argosy.kube.marks import Mark, Marks
+from argosy.store import holds, leases
+from argosy.store.holds import Marked
+
+BEAT = 10.0
+"""Seconds between two epochs."""
+
+NARROW = 2
+"""Epochs that a database may be behind and still need nobody to decide: what ended since is still on the cluster, where an ended workflow
+stays for as long (`ARGOSY_RELEASE_AFTER`)."""
+
+
+class Held(ArgosyError):
+    """The cluster is held: nothing is created there until it is known how things stand."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How the row stands to the mark: `behind` is by how many epochs the database is older, 0 where it is not; `why` is empty where all is
+    well."""
+
+    why: str = ""
+    behind: int = 0
+
+
+def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Finding:
+    """What a mark says to the database that reads it. Pure.
+
+    Args:
+        mark: As read from the cluster, before the row was.
+        row: The cluster's row.
+        database: Which database this is.
+        twin: Another registered cluster that has this mark.
+
+    Raises:
+        ClusterDown: This is not the place that the row means; nothing here may be believed.
+    """
+    if twin is not None:
+        raise ClusterDown(
+            Health.MISPLACED,
+            f"it is the same cluster and namespace as {twin!r}: remove one of the two registrations",
+        )
+    if row.identity and row.unfinished and (mark is None or mark.uid != row.identity):
+        raise ClusterDown(
+            Health.MISPLACED,
+            "its address leads to another cluster or namespace than before"
+            f" ({'no mark of argosy is there' if mark is None else 'it bears another mark'}): correct host, port or namespace; "
+            "if what it was is gone for good: argosy cluster remove --abandon",
+        )
+    if mark is None or (row.identity and mark.uid != row.identity):
+        return Finding()
+    if mark.holder != database:
+        return Finding(
+            f"another database looks after what argosy has there (epoch {mark.epoch}, written {mark.written}); if this one has taken "
+            "its place, or is restored from it: argosy db reconcile; if it is a copy of it, remove the cluster here"
+        )
+    if row.identity and mark.epoch > row.epoch:
+        return Finding(
+            f"this database is older than the cluster: it knows epoch {row.epoch}, the cluster {mark.epoch}, written {mark.written}; "
+            "was it restored, or did it fail over and lose commits? argosy db reconcile",
+            mark.epoch - row.epoch,
+        )
+    return Finding()
+
+
+class Custody:
+    """One cluster's mark, as one process sees it.
+
+    Args:
+        engine: Where the row is.
+        connection: The cluster.
+        cluster_id: Its row.
+        installation: Label of our objects.
+    """
+
+    def __init__(self, engine: Engine, connection: Connection, cluster_id: int, installation: str) -> None:
+        self._engine, self._cluster_id = engine, cluster_id
+        self._marks = Marks(connection, installation)
+        self._looked = -BEAT
+
+    async def look(self) -> None:
+        """See that something may be created there; what was seen a moment ago is believed.
+
+        Raises:
+            Held: Nothing may be created there now.
+            ClusterDown: It is another place, or does not answer.
+        """
+        if time.monotonic() - self._looked < BEAT:
+            return
+        mark = await self._marks.read()
+        row, database, twin = await asyncio.to_thread(self._row, mark)
+        if why := row.held or judge(mark, row, database, twin).why:
+            raise Held(f"cluster {row.name!r} is held: {why}")
+        self._looked = time.monotonic()
+
+    def doubt(self) -> None:
+        """Look again before anything else is created: the database was away, and may be another now."""
+        self._looked = -BEAT
+
+    async def keep(self, lease: str, epoch: int) -> Finding:
+        """Write the next epoch, or find why not: then the cluster is held from now on.
+
+        Args:
+            lease: Of the tracker that follows the cluster.
+            epoch: That lease's.
+
+        Raises:
+            Fenced: Another tracker follows it.
+            ClusterDown: It is another place, or does not answer.
+        """
+        mark = await self._marks.read()
+        row, database, twin = await asyncio.to_thread(self._row, mark)
+        finding = judge(mark, row, database, twin)
+        if finding.why:
+            await asyncio.to_thread(self._hold, finding.why, lease, epoch)
+            return finding
+        if mark is None:
+            try:
+                mark = await self._marks.create(database, 0)
+            except NameTaken:
+                return Finding(row.held)  # looked at again with the next beat
+        # Where the last mark was intended and never written, it is written now.
+        following = row.epoch if row.identity == mark.uid and row.epoch > mark.epoch else mark.epoch + 1
+        if (row.identity, row.epoch) != (mark.uid, following):
+            await asyncio.to_thread(self._intend, mark.uid, following, lease, epoch)
+        await self._marks.write(mark, database, following)
+        return Finding(row.held)
+
+    async def accept(self, lease: str, epoch: int) -> None:
+        """Go on from where the cluster is: what the database had lost is found, or decided. The mark is this database's from now on.
+
+        Raises:
+            Fenced: Another tracker follows it.
+            KubeError: The cluster does not answer.
+        """
+        mark = await self._marks.read()
+        row, database, _ = await asyncio.to_thread(self._row, mark)
+        if mark is None:
+            mark = await self._marks.create(database, row.epoch)
+        following = max(mark.epoch, row.epoch) + 1
+        await asyncio.to_thread(self._resume, mark.uid, following, lease, epoch)
+        await self._marks.write(mark, database, following)
+
+    def _row(self, mark: Mark | None) -> tuple[Marked, str, str | None]:
+        with self._engine.begin() as connection:
+            row = holds.marked(connection, self._cluster_id)
+            if row is None:
+                raise NotFound(f"cluster {self._cluster_id} is not registered; see: argosy cluster list")
+            twin = None if mark is None else holds.twin(connection, self._cluster_id, mark.uid)
+            # Two rows of one place: the one that was there first goes on.
+            return row, holds.database(connection), None if row.identity and mark and row.identity == mark.uid else twin
+
+    def _hold(self, why: str, lease: str, epoch: int) -> None:
+        with self._engine.begin() as connection:
+            leases.fence(connection, lease, epoch)
+            holds.hold(connection, self._cluster_id, why)
+
+    def _resume(self, identity: str, following: int, lease: str, epoch: int) -> None:
+        with self._engine.begin() as connection:
+            leases.fence(connection, lease, epoch)
+            holds.intend(connection, self._cluster_id, identity, following)
+            holds.resume(connection, self._cluster_id)
+
+    def _intend(self, identity: str, following: int, lease: str, epoch: int) -> None:
+        with self._engine.begin() as connection:
+            leases.fence(connection, lease, epoch)
+            holds.intend(connection, self._cluster_id, identity, following)

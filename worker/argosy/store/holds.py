@@ -1,0 +1,103 @@
+"""Clusters that are held: nothing is created, ended, released or called lost there until somebody, or the evidence, says how things stand.
+
+A database that was restored from a dump, or failed over and lost commits, is older than the world. What it does not know has run, and would
+run again. The cluster remembers (kube/marks.py), and the row remembers what was last written there: a smaller epoch in the row is proof.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+from argosy.store.control import QUEUE_CHANNEL
+
+HELD = "held_at IS NOT NULL AND removed_at IS NULL"
+"""SQL: whether a cluster is held."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What a cluster's row says of its mark: the mark's uid (empty where none was seen yet) and the epoch last written to it; why it is
+    held, empty where it is not; whether it has unfinished workflows."""
+
+    name: str
+    identity: str
+    epoch: int
+    held: str
+    unfinished: bool
+
+
+def database(connection: Connection) -> str:
+    """Which database this is: a copy of it, in another server or under another name, is another one; a replica that takes over is not."""
+    row = connection.execute(
+        text(
+            "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || oid AS name FROM pg_database "
+            "WHERE datname = current_database()"
+        )
+    ).one()
+    return str(row.name)
+
+
+def marked(connection: Connection, cluster_id: int) -> Marked | None:
+    """A registered cluster's side of its mark."""
+    row = connection.execute(
+        text(
+            "SELECT name, identity, epoch, CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
+            "EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
+            "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
+        ),
+        {"cluster": cluster_id},
+    ).one_or_none()
+    return None if row is None else Marked(**row._mapping)
+
+
+def twin(connection: Connection, cluster_id: int | None, identity: str) -> str | None:
+    """The name of another registered cluster that is the same place."""
+    name = connection.execute(
+        text(
+            "SELECT name FROM argosy.cluster WHERE identity = :identity AND id IS DISTINCT FROM CAST(:cluster AS int) "
+            "AND removed_at IS NULL ORDER BY id LIMIT 1"
+        ),
+        {"identity": identity, "cluster": cluster_id},
+    ).scalar_one_or_none()
+    return None if name is None else str(name)
+
+
+def intend(connection: Connection, cluster_id: int, identity: str, epoch: int) -> None:
+    """Write what is about to be written to the mark, so that the row is never behind it."""
+    connection.execute(
+        text("UPDATE argosy.cluster SET identity = :identity, epoch = :epoch WHERE id = :cluster"),
+        {"cluster": cluster_id, "identity": identity, "epoch": epoch},
+    )
+
+
+def hold(connection: Connection, cluster_id: int | None, reason: str) -> Sequence[str]:
+    """Hold a cluster, or all of them; one that is held keeps its reason.
+
+    Returns:
+        The names of those that were not held before.
+    """
+    rows = connection.execute(
+        text(
+            "UPDATE argosy.cluster SET held_at = clock_timestamp(), held_reason = :reason WHERE held_at IS NULL AND removed_at IS NULL "
+            "AND (CAST(:cluster AS int) IS NULL OR id = :cluster) RETURNING name"
+        ),
+        {"cluster": cluster_id, "reason": reason},
+    )
+    return [row.name for row in rows]
+
+
+def resume(connection: Connection, cluster_id: int) -> None:
+    """Let a cluster go on; whoever waits for its queue is told."""
+    connection.execute(
+        text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster"), {"cluster": cluster_id}
+    )
+    connection.execute(
+        text("SELECT pg_notify(:channel, :cluster)"), {"channel": QUEUE_CHANNEL, "cluster": str(cluster_id)}
+    )
+
+
+def held(connection: Connection) -> dict[str, str]:
+    """Why clusters are held, by their names."""
+    rows = connection.execute(text(f"SELECT name, held_reason FROM argosy.cluster WHERE {HELD} ORDER BY name"))
+    return {row.name: row.held_reason for row in rows}
