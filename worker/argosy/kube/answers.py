@@ -9,15 +9,16 @@ classes below, never a library's exception. The rule behind them: *only an answe
 - A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (faults.md §2, rows 1, 2, 13, 15).
 - Words that prove that the object can never be stored are a refusal, also under a 500: tried again, it would hold its slot for ever.
 
-The words of an answer are foreign: cleaned and capped here, and struck of the token that was sent (`KubeError.struck`).
+The words of an answer are foreign: cleaned and capped here, and struck of the token that was sent, which who was asked may repeat. They are
+struck before they are cut, because nobody recognises half a token.
 """
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import orjson
@@ -53,11 +54,6 @@ class Health(StrEnum):
 
 class KubeError(ArgosyError):
     """Base of everything that a call to a cluster can end with."""
-
-    def struck(self, secrets: Iterable[str]) -> Self:
-        """The same, its words without these secrets: who was asked may repeat what we sent."""
-        self.args = (clean(str(self), secrets),)
-        return self
 
 
 class ClusterDown(KubeError):
@@ -136,13 +132,14 @@ class FutureVersion(KubeError):
     """The resourceVersion is ahead of the server's (etcd was restored); list anew from the newest state."""
 
 
-def of_response(status: int, body: bytes, retry_after: str | None = None) -> KubeError:
+def of_response(status: int, body: bytes, retry_after: str | None = None, secrets: Collection[str] = ()) -> KubeError:
     """The meaning of an answer whose code is 300 or more.
 
     Args:
         status: HTTP code.
         body: Body of the answer, a `Status` object or anything else.
         retry_after: The `Retry-After` header.
+        secrets: What was sent and must not be repeated.
 
     Returns:
         The error to raise. A 403 comes back as `Denied`; whether it is the cluster's or this object's only a
@@ -150,16 +147,18 @@ def of_response(status: int, body: bytes, retry_after: str | None = None) -> Kub
     """
     found, seconds = _status_object(body), _seconds(retry_after)
     if found is not None:
-        return of_status(status, found, seconds)
-    words = clean(body[:500].decode("utf-8", "replace"))
+        return of_status(status, found, seconds, secrets)
+    words = clean(body.decode("utf-8", "replace"), secrets, 500)
     hint = _HINTS.get(status, Health.UNREACHABLE)
     return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no words'}", hint, seconds)
 
 
-def of_status(code: int, status: dict[str, Any], retry_after: float | None = None) -> KubeError:
+def of_status(
+    code: int, status: dict[str, Any], retry_after: float | None = None, secrets: Collection[str] = ()
+) -> KubeError:
     """The meaning of a `Status` object, as in an answer's body or an ERROR event of a watch."""
     reason, details = str(status.get("reason") or ""), _mapping(status.get("details"))
-    message = clean(str(status.get("message") or f"HTTP {code}"))
+    message = clean(str(status.get("message") or f"HTTP {code}"), secrets)
     if retry_after is None and isinstance(details.get("retryAfterSeconds"), int):
         retry_after = min(max(float(details["retryAfterSeconds"]), 0.0), _LONGEST_WAIT)
     if "Too large resource version" in message:
@@ -206,17 +205,19 @@ _HINTS = {
 """What a code hints at that came without a `Status`."""
 
 
-def of_exception(error: aiohttp.ClientError | asyncio.TimeoutError | OSError | ValueError) -> KubeError:
+def of_exception(
+    error: aiohttp.ClientError | asyncio.TimeoutError | OSError | ValueError, secrets: Collection[str] = ()
+) -> KubeError:
     """The meaning of a request that got no answer. Only a connection that was never made proves that nothing was sent."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         return ClusterDown(
-            Health.CERTIFICATE, f"TLS: {_words(error)}: check the registered CA, host and the server's dates"
+            Health.CERTIFICATE, f"TLS: {_words(error, secrets)}: check the registered CA, host and the server's dates"
         )
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return ClusterDown(Health.UNREACHABLE, f"no connection: {_words(error)}")
+        return ClusterDown(Health.UNREACHABLE, f"no connection: {_words(error, secrets)}")
     if isinstance(error, ssl.SSLError):
-        return ClusterDown(Health.CERTIFICATE, f"TLS: {_words(error)}")
-    return Unclear(f"no answer: {_words(error)}")
+        return ClusterDown(Health.CERTIFICATE, f"TLS: {_words(error, secrets)}")
+    return Unclear(f"no answer: {_words(error, secrets)}")
 
 
 @contextmanager
@@ -229,7 +230,7 @@ def understood() -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise Unclear(f"an answer that is not the Kubernetes API's ({_words(error)})") from None
+        raise Unclear(f"an answer that is not the Kubernetes API's ({type(error).__name__})") from None
 
 
 def _forbidden(message: str, details: dict[str, Any], retry_after: float | None) -> KubeError:
@@ -271,5 +272,5 @@ def _seconds(header: str | None) -> float | None:
     return min(float(header[:9]), _LONGEST_WAIT)
 
 
-def _words(error: BaseException) -> str:
-    return clean(f"{type(error).__name__} {error}".strip())
+def _words(error: BaseException, secrets: Collection[str]) -> str:
+    return clean(f"{type(error).__name__} {error}".strip(), secrets)

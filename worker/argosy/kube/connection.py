@@ -29,6 +29,9 @@ BODY_LIMIT = 64 << 20
 """Bytes of an answer that are read: a page of large workflows. Who sends more is broken or means harm, and one process follows many
 clusters."""
 
+WORDS_LIMIT = 1 << 20
+"""Bytes of an answer that says why not."""
+
 LINE_LIMIT = 16 << 20
 """Bytes of one line of a watch: several times the largest object that an etcd stores."""
 
@@ -77,6 +80,7 @@ class Connection:
         self, access: Access, *, limit: int = 64, connect_timeout: float = 3.0, request_timeout: float = 10.0
     ) -> None:
         self.access = access
+        self.secrets = (access.token,)
         self.request_timeout = request_timeout
         self._connect_timeout = connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
@@ -131,16 +135,16 @@ class Connection:
                 KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status < 300:
                     return data
-                error = answers.of_response(response.status, data, response.headers.get("Retry-After"))
+                error = answers.of_response(response.status, data, response.headers.get("Retry-After"), self.secrets)
         except answers.TooLong as failure:
             error = failure
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
             # ValueError: a header that the token does not fit in, an answer that is no HTTP.
-            error = answers.of_exception(failure)
+            error = answers.of_exception(failure, self.secrets)
             KUBE_CALLS.labels(self.access.name, verb, resource, type(error).__name__).inc()
         if isinstance(error, answers.Denied):
             error = await self._explain(error, verb, resource)
-        raise error.struck([self.access.token])
+        raise error
 
     @asynccontextmanager
     async def stream(
@@ -164,14 +168,12 @@ class Connection:
                 KUBE_CALLS.labels(self.access.name, "watch", resource, response.status).inc()
                 if response.status >= 300:
                     error = answers.of_response(
-                        response.status, await _read(response), response.headers.get("Retry-After")
+                        response.status, await _read(response), response.headers.get("Retry-After"), self.secrets
                     )
                     raise await self._explain(error, "watch", resource) if isinstance(error, answers.Denied) else error
                 yield _lines(response)
-        except answers.KubeError as error:
-            raise error.struck([self.access.token]) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
-            raise answers.of_exception(failure).struck([self.access.token]) from None
+            raise answers.of_exception(failure, self.secrets) from None
 
     async def allowed(self, verb: str, group: str, resource: str) -> bool:
         """Whether this token may do `verb` on `resource` in the namespace, by SelfSubjectAccessReview.
@@ -254,16 +256,14 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The whole body.
 
     Raises:
-        TooLong: It has more bytes than `BODY_LIMIT`.
+        TooLong: It has more bytes than `BODY_LIMIT`, or than `WORDS_LIMIT` where it only says why not.
     """
-    chunks, size = [], 0
+    chunks, size, limit = [], 0, BODY_LIMIT if response.status < 300 else WORDS_LIMIT
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
-        if size > BODY_LIMIT:
-            raise answers.TooLong(
-                f"HTTP {response.status} with more than {BODY_LIMIT >> 20} MiB; the rest was not read"
-            )
+        if size > limit:
+            raise answers.TooLong(f"HTTP {response.status} with more than {limit >> 20} MiB; the rest was not read")
     return b"".join(chunks)
 
 

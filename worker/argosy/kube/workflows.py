@@ -4,7 +4,7 @@ Every change of an existing object names the uid that it means: names come free 
 Nothing is deleted here: how long an ended workflow stays is for its manifest or its cluster to say.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +119,7 @@ class Workflows:
             "timeoutSeconds": "300",
         }
         async with self._connection.stream("workflows", self._path, query, silence) as lines:
-            yield _events(lines)
+            yield _events(lines, self._connection.secrets)
 
     async def terminate(self, name: str, uid: str) -> None:
         """Have Argo end a running workflow; harmless on a finished one.
@@ -151,7 +151,7 @@ class Workflows:
         await self._connection.call("patch", "workflows", path, body=orjson.dumps(patch), content_type=_MERGE)
 
 
-async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> AsyncIterator[Event]:
     async for line in lines:
         with answers.understood():
             document = orjson.loads(line)
@@ -159,7 +159,7 @@ async def _events(lines: AsyncIterator[bytes]) -> AsyncIterator[Event]:
             code = int(found.get("code") or 500) if kind == "ERROR" else 0
             version = "" if kind == "ERROR" else str(found["metadata"]["resourceVersion"])
         if kind == "ERROR":
-            raise answers.of_status(code, found)
+            raise answers.of_status(code, found, secrets=secrets)
         yield Event(kind, found, version)
 
 
