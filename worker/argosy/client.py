@@ -15,10 +15,11 @@ from uuid import UUID, uuid1
 from pydantic import BaseModel, ValidationError
 from sqlmodel import Session
 
-from argosy import clusters, control, crypto, manifest
+from argosy import clusters, control, crypto, manifest, reconcile
 from argosy.batches import JobUids, count, distinct
 from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured, NotFound
 from argosy.kube.check import Report
+from argosy.reconcile import Decisions, Findings
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
 from argosy.shapes import (
@@ -33,7 +34,7 @@ from argosy.shapes import (
     ProjectShape,
     ProjectSpec,
 )
-from argosy.store import database, launches, pausing, projects, reading, registry
+from argosy.store import database, holds, launches, pausing, projects, reading, registry
 from argosy.store.tables import Algorithm, Cluster
 
 M = TypeVar("M", bound=BaseModel)
@@ -447,6 +448,19 @@ class Client:
         """
         with Session(self.engine) as session:
             return _cluster_shapes(session, [registry.cluster(session, key)])[0]
+
+    def held(self) -> dict[str, str]:
+        """Why clusters are held, by their names; none where all is well."""
+        with self.engine.connect() as connection:
+            return holds.held(connection)
+
+    def database_restored(self) -> Sequence[str]:
+        """Say that the database was restored: until `reconcile` nothing is created, ended or called lost. The clusters held by that."""
+        return reconcile.restored(self.engine)
+
+    def reconcile(self, decisions: Decisions | None = None) -> Sequence[Findings]:
+        """How the jobs of held clusters stand; with decisions, let them go on. Arguments and errors are those of `reconcile.reconcile`."""
+        return reconcile.reconcile(self.engine, self.settings, decisions)
 
     def check_cluster(self, key: str | int) -> Report:
         """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""

@@ -145,8 +145,11 @@ class Custody:
         await self._marks.write(mark, database, following)
         return Finding(row.held)
 
-    async def accept(self, lease: str, epoch: int) -> None:
+    async def accept(self, fence: tuple[str, int] | None = None) -> None:
         """Go on from where the cluster is: what the database had lost is found, or decided. The mark is this database's from now on.
+
+        Args:
+            fence: Lease and epoch of the tracker that says so; None where a person does.
 
         Raises:
             Fenced: Another tracker follows it.
@@ -157,7 +160,7 @@ class Custody:
         if mark is None:
             mark = await self._marks.create(database, row.epoch)
         following = max(mark.epoch, row.epoch) + 1
-        await asyncio.to_thread(self._resume, mark.uid, following, lease, epoch)
+        await asyncio.to_thread(self._resume, mark.uid, following, fence)
         await self._marks.write(mark, database, following)
 
     def _row(self, mark: Mark | None) -> tuple[Marked, str, str | None]:
@@ -174,9 +177,10 @@ class Custody:
             leases.fence(connection, lease, epoch)
             holds.hold(connection, self._cluster_id, why)
 
-    def _resume(self, identity: str, following: int, lease: str, epoch: int) -> None:
+    def _resume(self, identity: str, following: int, fence: tuple[str, int] | None) -> None:
         with self._engine.begin() as connection:
-            leases.fence(connection, lease, epoch)
+            if fence is not None:
+                leases.fence(connection, *fence)
             holds.intend(connection, self._cluster_id, identity, following)
             holds.resume(connection, self._cluster_id)
 

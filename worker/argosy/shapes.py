@@ -225,7 +225,7 @@ class ClusterShape(BaseModel):
 
     `active` is how many unfinished workflows it has, creates under way included: 0 once a paused one is empty. `window` is how many its
     pace allows at present; null where it was never measured. Until `open_until` it is left
-    alone, because of `open_reason`.
+    alone, because of `open_reason`. From `held_at` on nothing is created or ended there, because of `held_reason`.
     """
 
     id: int
@@ -251,6 +251,8 @@ class ClusterShape(BaseModel):
     paused_reason: str
     open_until: datetime | None
     open_reason: str
+    held_at: datetime | None
+    held_reason: str
     health: str
     health_message: str
     health_since: datetime

@@ -33,7 +33,7 @@ from argosy.kube.status import Sighting
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
 from argosy.states import FINAL
-from argosy.store import leases, pacing, queue, tracking
+from argosy.store import holds, leases, pacing, queue, tracking
 from argosy.verdicts import Verdict, decide
 
 FLUSH = 0.2
@@ -64,7 +64,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Resumed(ArgosyError):
-    """A cluster that was held is not any more."""
+    """What was seen is to be looked at anew: the cluster was held and is not any more, or the database is another."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class ClusterTracker:
         self._unknown: set[str] = set()
         self._missing = 0
         self._finding = Finding()
+        self._server = ""
         self._held = ""
         self._whole = False
         self._kept = 0.0
@@ -123,7 +124,7 @@ class ClusterTracker:
         self._up = False
 
     async def run(self) -> None:
-        """Follow the cluster until cancelled, or until it is no longer held: what was seen meanwhile is to be looked at anew.
+        """Follow the cluster until cancelled, or until what was seen is to be looked at anew.
 
         Raises:
             Fenced: Another tracker has taken it over.
@@ -141,8 +142,8 @@ class ClusterTracker:
             # Not a TaskGroup: that would not mind if one of its tasks were cancelled, and the cluster would look followed for ever.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             _raise(done.pop())
-        except Resumed:
-            log.info("cluster goes on; listing anew", cluster=self._tracked.name)
+        except Resumed as error:
+            log.info("following the cluster anew", cluster=self._tracked.name, reason=str(error))
         finally:
             for task in tasks:
                 task.cancel()
@@ -376,7 +377,7 @@ class ClusterTracker:
         """Every two seconds: note the contact, resize the window, find what is to be ended, and whose name need not be taken any longer.
 
         Raises:
-            Resumed: The cluster was held and is not any more.
+            Resumed: The cluster was held and is not any more, or another database server answers.
         """
         while True:
             await asyncio.sleep(_CONTACT)
@@ -430,7 +431,7 @@ class ClusterTracker:
         narrow = 0 < self._finding.behind <= NARROW and self._release_after >= NARROW * BEAT
         if not (narrow and self._whole and not self._missing and not self._unknown and not self._buffer):
             return False
-        await self._custody.accept(self._tracked.lease, self._tracked.epoch)
+        await self._custody.accept((self._tracked.lease, self._tracked.epoch))
         log.warning("the database lost its last commits; nothing of them is missing", cluster=self._tracked.name)
         return True
 
@@ -596,6 +597,11 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             tracking.contact(database, self._tracked.cluster_id, ago)
             pacing.adapt(database, self._tracked.cluster_id)
+            server = holds.server(database)
+        if server != (self._server or server):
+            # It may have lost commits: rows for which no event will come again are older than what was seen.
+            raise Resumed("another database server answers")
+        self._server = server
 
     def _ending(self) -> list[tuple[str, str]]:
         with self._engine.begin() as database:

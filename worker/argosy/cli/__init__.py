@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from argosy.cli import algorithms, clusters, control, demo, jobs, processes, projects
+from argosy.cli import algorithms, clusters, control, demo, jobs, processes, projects, reconciling
 from argosy.cli.boundary import Boundary
 
 app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -24,6 +24,8 @@ app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
+processes.database.command()(reconciling.restored)
+processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
 app.add_typer(processes.database, name="db")
 app.command()(processes.worker)
 app.command()(processes.tracker)

@@ -281,6 +281,8 @@ def _address(cluster: ClusterShape) -> str:
 
 
 def _message(cluster: ClusterShape, now: datetime) -> str:
+    if cluster.held_at is not None:
+        return cluster.held_reason
     if cluster.health_message:
         return cluster.health_message
     if cluster.paused_at is not None:
@@ -293,7 +295,10 @@ _COLUMNS: list[Column[ClusterShape]] = [
     Column("ADDRESS", lambda cluster, _: _address(cluster)),
     Column("NAMESPACE", lambda cluster, _: cluster.namespace),
     Column("DEFAULT", lambda cluster, _: "yes" if cluster.default else ""),
-    Column("HEALTH", lambda cluster, _: cluster.health + (", paused" if cluster.paused_at else "")),
+    Column(
+        "HEALTH",
+        lambda cluster, _: cluster.health + (", held" if cluster.held_at else ", paused" if cluster.paused_at else ""),
+    ),
     Column("SINCE", lambda cluster, now: ago(cluster.health_since, now)),
     Column("ACTIVE", lambda cluster, _: str(cluster.active)),
     Column("ID", lambda cluster, _: str(cluster.id), wide=True),

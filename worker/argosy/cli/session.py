@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from argosy.cli import output
 from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -36,13 +37,19 @@ def configured() -> Settings:
 
 
 @contextmanager
-def client() -> Iterator[Client]:
-    """The client of one command."""
+def client(remind: bool = True) -> Iterator[Client]:
+    """The client of one command. Where a cluster is held it says so at the end, on standard error, whatever was asked.
+
+    Args:
+        remind: Whether to; not where that is what the command is about.
+    """
     settings = configured()
     from argosy.client import Client
 
     opened = Client(settings)
     try:
         yield opened
+        for name, why in opened.held().items() if remind else ():
+            output.note(f"cluster {name} is held, nothing is created or ended there: {why}")
     finally:
         opened.close()

@@ -193,7 +193,7 @@ def retry(connection: Connection, target: Target, failed_only: bool, sealed: byt
         return 0
     launches.check_room(launches.OwnCursor(connection), rows[0].project, rows[0].gid, len(rows))
     _renew_token(connection, target, sealed)
-    _new_attempts(connection, [row.uid for row in rows], 0.0)
+    new_attempts(connection, [row.uid for row in rows], 0.0)
     connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid"), {"gid": target.gid})
     for cluster_id in placements.clusters(connection, list({row.placement_id for row in rows})):
         connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUE_CHANNEL, "id": str(cluster_id)})
@@ -220,11 +220,11 @@ def follow(connection: Connection) -> int:
     for row in rows:
         by_wait.setdefault(min(row.retry_backoff * 2 ** (row.number - 1), _LONGEST_WAIT), []).append(row.uid)
     for wait, uids in by_wait.items():
-        _new_attempts(connection, uids, wait, manual=False)
+        new_attempts(connection, uids, wait, manual=False)
     return len(rows)
 
 
-def _new_attempts(connection: Connection, uids: list[UUID], wait: float, manual: bool = True) -> None:
+def new_attempts(connection: Connection, uids: list[UUID], wait: float, manual: bool = True) -> None:
     """The next attempt of each job. One that somebody asked for may be followed by as many automatic ones as the first."""
     parameters: dict[str, Any] = {"uids": uids, "wait": wait, "manual": manual}
     connection.execute(

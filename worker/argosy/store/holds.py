@@ -38,6 +38,14 @@ def database(connection: Connection) -> str:
     return str(row.name)
 
 
+def server(connection: Connection) -> str:
+    """Which server answers, and since when: another one after a fail-over, and after a restart too."""
+    row = connection.execute(
+        text("SELECT pg_postmaster_start_time()::text || '/' || (pg_control_checkpoint()).timeline_id::text AS name")
+    ).one()
+    return str(row.name)
+
+
 def marked(connection: Connection, cluster_id: int) -> Marked | None:
     """A registered cluster's side of its mark."""
     row = connection.execute(

@@ -1,0 +1,119 @@
+"""`argosy db restored` and `argosy db reconcile`: what somebody does, and is told, after PostgreSQL came back from a dump."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from argosy.cli import output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import plain
+
+if TYPE_CHECKING:
+    from argosy.reconcile import Findings
+
+_SHOWN = 20
+"""Jobs of one kind that a person is shown; `-o json` has all."""
+
+_KINDS = {
+    "running": "runs; its row says so, or will",
+    "ended": "has ended; its row says so, or will",
+    "gone": "was submitted, and its workflow is gone: --gone lost|again",
+    "waiting": "waits, and may have run in the lost time: --waiting run|lost",
+    "unknown": "a workflow that the database does not know: --unknown adopt|leave",
+    "foreign": "a workflow under our labels that tells of no job: left alone",
+}
+
+EXAMPLES = """Examples:
+
+argosy db reconcile
+
+argosy db reconcile --apply --gone lost --waiting run --unknown adopt"""
+
+
+def restored() -> None:
+    """Say that the database was restored from a dump: nothing runs, ends or is called lost until it is known how jobs stand."""
+    with client(remind=False) as opened:
+        names = opened.database_restored()
+    output.note(
+        (f"held: {', '.join(names)}" if names else "all clusters were held already, or none is registered")
+        + "; start the trackers, then see how the jobs stand: argosy db reconcile"
+    )
+
+
+def reconcile(
+    apply: Annotated[bool, typer.Option("--apply", help="Do what is decided, and let the clusters go on.")] = False,
+    gone: Annotated[
+        Literal["lost", "again"] | None, typer.Option(help="Jobs whose workflow is gone; again: run them again.")
+    ] = None,
+    waiting: Annotated[
+        Literal["run", "lost"] | None, typer.Option(help="Jobs that wait, and may have run in the lost time.")
+    ] = None,
+    unknown: Annotated[
+        Literal["adopt", "leave"] | None, typer.Option(help="Workflows that the database does not know.")
+    ] = None,
+    output_: Output = Format.TABLE,
+) -> None:
+    """Ask the held clusters how each job stands; without --apply nothing is changed."""
+    from argosy.reconcile import Decisions
+
+    decided = Decisions(gone, waiting, unknown)
+    if not apply and decided != Decisions():
+        raise UsageError("decisions are carried out with --apply only")
+    with client(remind=not apply) as opened:
+        found = opened.reconcile(decided if apply else None)
+    if output.structured(output_):
+        output.data([_plain(findings) for findings in found], output_)
+    else:
+        _print(found)
+    if not found:
+        output.note("no cluster is held")
+    elif apply:
+        output.note(f"going on: {', '.join(findings.cluster for findings in found)}")
+
+
+def _print(found: Sequence[Findings]) -> None:
+    for findings in found:
+        facts = {"cluster": findings.cluster, "held": findings.reason, "error": findings.error}
+        output.facts(
+            facts
+            | {
+                kind: f"{len(getattr(findings, kind))} {words}"
+                for kind, words in _KINDS.items()
+                if getattr(findings, kind)
+            }
+        )
+        for kind in ("gone", "waiting", "unknown", "foreign"):
+            items = getattr(findings, kind)
+            output.lines([f"  {kind} {plain(_name(item))}" for item in items[:_SHOWN]])
+            if len(items) > _SHOWN:
+                output.lines([f"  {kind} and {len(items) - _SHOWN} more: -o json"])
+
+
+def _name(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if isinstance(item, tuple):
+        return f"{item[0]} attempt {item[1]}"
+    return f"{item.uid} attempt {item.number} of launch {item.gid} ({item.algorithm_name}, project {item.project})"
+
+
+def _plain(findings: Findings) -> dict[str, Any]:
+    """As JSON's values."""
+
+    def value(item: Any) -> Any:
+        if isinstance(item, tuple):
+            return {"uid": str(item[0]), "attempt": item[1]}
+        if isinstance(item, str):
+            return item
+        return {
+            name: str(part) if name in {"uid", "gid", "created_at"} else part for name, part in asdict(item).items()
+        }
+
+    kinds = {kind: [value(item) for item in getattr(findings, kind)] for kind in _KINDS}
+    return {"cluster": findings.cluster, "reason": findings.reason, "error": findings.error, **kinds}

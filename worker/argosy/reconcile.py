@@ -1,0 +1,286 @@
+"""After a database was restored: how each job stands, as the clusters tell, and what somebody says about those of which nobody can know.
+
+A held cluster is followed all the time: what it still has is adopted and recorded by its tracker. Three things are left. A workflow that
+must be there and is not has ended, or was never created. A job that waits may have run and been removed in the time that the database has
+lost. And a workflow may be there that the database does not know at all. Nothing of these is run, ended or forgotten without a word of the
+operator's, because either could be wrong (second runs of finished jobs were how this was learnt).
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+from sqlmodel import Session
+
+from argosy.access import connect
+from argosy.custody import Custody, judge
+from argosy.errors import Conflict, InvalidRequest
+from argosy.kube import answers, status
+from argosy.kube.marks import Marks
+from argosy.kube.workflows import Workflows
+from argosy.manifest import (
+    ANNOTATION_ALGORITHM,
+    ANNOTATION_MEDIA_IDS,
+    ANNOTATION_NAME,
+    LABEL_GID,
+    LABEL_INSTALLATION,
+    LABEL_PROJECT,
+    LABEL_USER,
+)
+from argosy.settings import Settings
+from argosy.store import holds, reconciling, registry
+from argosy.store.installation import identity
+from argosy.store.reconciling import Lost, Row
+from argosy.store.tables import Cluster
+from argosy.text import clean
+
+RESTORED = "the database was restored; say how its jobs stand: argosy db reconcile"
+
+_GONE = "its workflow was gone when the database was restored: nobody knows whether, or how, it ended"
+_WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
+
+_BATCH = 1000
+
+Gone = Literal["lost", "again"]
+Waiting = Literal["run", "lost"]
+Unknown = Literal["adopt", "leave"]
+
+Key = tuple[UUID, int]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What becomes of jobs of which nobody can know; None where nothing was said."""
+
+    gone: Gone | None = None
+    waiting: Waiting | None = None
+    unknown: Unknown | None = None
+
+
+@dataclass
+class Findings:
+    """What is known of a held cluster's jobs: workflows that run and that have ended, both in their rows' hands; attempts whose workflow is
+    gone; attempts that wait, and may have run; workflows without a row. `listed` is empty where the cluster could not be asked."""
+
+    cluster: str
+    reason: str
+    error: str = ""
+    running: list[Key] = field(default_factory=list)
+    ended: list[Key] = field(default_factory=list)
+    gone: list[Key] = field(default_factory=list)
+    waiting: list[Key] = field(default_factory=list)
+    unknown: list[Lost] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One workflow of ours on a cluster."""
+
+    key: Key | None
+    finished: bool
+    lost: Lost | None
+    name: str
+
+
+def restored(engine: Engine) -> Sequence[str]:
+    """Hold all clusters, because the database was restored.
+
+    Returns:
+        The names of those that were not held before.
+    """
+    with engine.begin() as connection:
+        return holds.hold(connection, None, RESTORED)
+
+
+def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -> list[Findings]:
+    """Ask every held cluster how its jobs stand, and let them go on where that is asked for.
+
+    Args:
+        engine: Where the rows are.
+        settings: Keys and deadlines.
+        decisions: What to do and go on with; None only looks.
+
+    Raises:
+        Conflict: A held cluster cannot be asked; nothing was changed.
+        InvalidRequest: There are jobs of a kind about which nothing was decided; nothing was changed.
+    """
+    installation = identity(engine)
+    with Session(engine, expire_on_commit=False) as session:
+        held = [cluster for cluster in registry.clusters(session) if cluster.held_at is not None]
+    seen = asyncio.run(_ask(engine, settings, held, installation))
+    found = [_classify(engine, cluster, seen[cluster.id or 0], seen) for cluster in held]
+    if decisions is None:
+        return found
+    _check(found, decisions)
+    _apply(engine, found, decisions)
+    asyncio.run(_go_on(engine, settings, held, installation))
+    return found
+
+
+async def _ask(
+    engine: Engine, settings: Settings, held: Sequence[Cluster], installation: str
+) -> dict[int, list[_Seen] | str]:
+    """What each cluster has of ours; why not, where it does not say."""
+
+    async def one(cluster: Cluster) -> list[_Seen] | str:
+        try:
+            async with connect(cluster, settings) as connection:
+                mark = await Marks(connection, installation).read()
+                judge(mark, *await asyncio.to_thread(_row, engine, cluster, None if mark is None else mark.uid))
+                workflows, selector = Workflows(connection), f"{LABEL_INSTALLATION}={installation}"
+                seen: list[_Seen] = []
+                page = await workflows.page(selector)
+                while True:
+                    seen += [_read(item, cluster.id or 0) for item in page.items]
+                    if not page.continue_:
+                        return seen
+                    page = await workflows.page(selector, page.continue_)
+        except answers.KubeError as error:
+            return str(error)
+
+    found = await asyncio.gather(*(one(cluster) for cluster in held))
+    return {cluster.id or 0: seen for cluster, seen in zip(held, found, strict=True)}
+
+
+def _row(engine: Engine, cluster: Cluster, mark: str | None) -> tuple[holds.Marked, str, str | None]:
+    with engine.begin() as connection:
+        row = holds.marked(connection, cluster.id or 0)
+        if row is None:
+            raise Conflict(f"cluster {cluster.name!r} was removed meanwhile; do it again")
+        twin = None if mark is None or row.identity == mark else holds.twin(connection, cluster.id, mark)
+        return row, holds.database(connection), twin
+
+
+def _read(item: dict[str, Any], cluster_id: int) -> _Seen:
+    sighting = status.read(item)
+    if sighting.uid is None or sighting.attempt is None:
+        return _Seen(None, sighting.finished, None, sighting.name)
+    key = sighting.uid, sighting.attempt
+    return _Seen(key, sighting.finished, _lost(item, cluster_id, sighting), sighting.name)
+
+
+def _lost(item: dict[str, Any], cluster_id: int, sighting: status.Sighting) -> Lost | None:
+    """What a workflow says of its job; None where that is not what argosy writes."""
+    assert sighting.uid is not None  # noqa: S101 -- its key was read
+    assert sighting.attempt is not None  # noqa: S101
+    metadata = item["metadata"]
+    try:
+        labels, annotations = metadata["labels"], metadata["annotations"]
+        return Lost(
+            cluster_id=cluster_id,
+            name=sighting.name,
+            k8s_uid=sighting.k8s_uid,
+            uid=sighting.uid,
+            number=sighting.attempt,
+            gid=UUID(labels[LABEL_GID]),
+            project=_bounded(labels[LABEL_PROJECT], 63),
+            user=_bounded(labels[LABEL_USER], 63),
+            algorithm_id=_bounded(annotations[ANNOTATION_ALGORITHM], 31),
+            algorithm_name=clean(str(annotations[ANNOTATION_NAME]), limit=200),
+            media_ids=[_bounded(part, 63) for part in str(annotations[ANNOTATION_MEDIA_IDS]).split(",") if part],
+            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _bounded(text_: str, bits: int) -> int:
+    number = int(text_)
+    if not 0 <= number < 1 << bits:
+        raise ValueError("out of range")
+    return number
+
+
+def _classify(
+    engine: Engine, cluster: Cluster, seen: list[_Seen] | str, everywhere: dict[int, list[_Seen] | str]
+) -> Findings:
+    found = Findings(cluster.name, cluster.held_reason)
+    if isinstance(seen, str):
+        found.error = seen
+        return found
+    keys = [it.key for it in seen if it.key is not None]
+    with engine.begin() as connection:
+        rows = reconciling.unfinished(connection, cluster.id or 0)
+        known = reconciling.known(connection, keys)
+    _sort(found, seen, known)
+    there = set(keys)
+    elsewhere = {it.key for other in everywhere.values() if not isinstance(other, str) for it in other}
+    _sort_rows(found, rows, there, elsewhere)
+    return found
+
+
+def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key]) -> None:
+    """What the cluster has."""
+    for it in seen:
+        if it.key is not None and it.key in known:
+            (found.ended if it.finished else found.running).append(it.key)
+        elif it.lost is not None and it.lost.ordinal is not None:
+            found.unknown.append(it.lost)
+        else:
+            found.foreign.append(it.name)
+
+
+def _sort_rows(found: Findings, rows: Iterable[Row], there: set[Key], elsewhere: set[Key | None]) -> None:
+    """What it does not have. A job that waits may have run on another held cluster."""
+    for row in rows:
+        key = row.uid, row.number
+        if row.state == "queued" and key not in elsewhere:
+            found.waiting.append(key)
+        elif row.state != "queued" and key not in there:
+            found.gone.append(key)
+
+
+def _check(found: Sequence[Findings], decisions: Decisions) -> None:
+    for findings in found:
+        if findings.error:
+            raise Conflict(
+                f"cluster {findings.cluster!r} cannot be asked how its jobs stand: {findings.error}; mend that, or give it up: "
+                f"argosy cluster remove {findings.cluster} --abandon"
+            )
+    for name, options in (("gone", "lost or again"), ("waiting", "run or lost"), ("unknown", "adopt or leave")):
+        count = sum(len(getattr(findings, name)) for findings in found)
+        if count and getattr(decisions, name) is None:
+            raise InvalidRequest(
+                f"--{name}: {count} jobs are {name}, and nobody can know how they ended; say {options}"
+            )
+
+
+def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> None:
+    """In batches; doing it again goes on. What is adopted comes first: it may be a later attempt of what is gone."""
+    if decisions.unknown == "adopt":
+        by_launch: dict[UUID, list[Lost]] = defaultdict(list)
+        for findings in found:
+            for lost in findings.unknown:
+                by_launch[lost.gid].append(lost)
+        for workflows in by_launch.values():
+            with engine.begin() as connection:
+                connection.execute(
+                    text("SELECT FROM argosy.launch WHERE gid = :gid FOR UPDATE"), {"gid": workflows[0].gid}
+                )
+                reconciling.adopt(connection, sorted(workflows, key=lambda lost: (lost.uid, lost.number)))
+    gone = [key for findings in found for key in findings.gone]
+    for keys in _batches(gone):
+        with engine.begin() as connection:
+            reconciling.end(connection, keys, _GONE)
+            if decisions.gone == "again":
+                reconciling.again(connection, [uid for uid, _ in keys])
+    if decisions.waiting == "lost":
+        for keys in _batches(list(dict.fromkeys(key for findings in found for key in findings.waiting))):
+            with engine.begin() as connection:
+                reconciling.end(connection, keys, _WAITED)
+
+
+def _batches(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
+    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
+
+
+async def _go_on(engine: Engine, settings: Settings, held: Sequence[Cluster], installation: str) -> None:
+    for cluster in held:
+        async with connect(cluster, settings) as connection:
+            await Custody(engine, connection, cluster.id or 0, installation).accept()

@@ -1,0 +1,159 @@
+"""What a database that is older than the world is told, and what somebody decided about what nobody can know.
+
+Only while the clusters are held: no claim, no tracker and no retry touches these rows meanwhile.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Connection, text
+
+from argosy.batches import JobUids
+from argosy.store import control, placements
+
+RECOVERED = "recovered from its workflows: the database had lost it"
+"""Reason of a launch of which only its workflows told."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An unfinished newest attempt that a held cluster has, or may have had: `queued` ones may run there and have waited since before the
+    hold."""
+
+    uid: UUID
+    number: int
+    state: str
+    cluster_id: int | None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A workflow whose attempt the database has lost, as its labels and annotations tell."""
+
+    cluster_id: int
+    name: str
+    k8s_uid: str
+    uid: UUID
+    number: int
+    gid: UUID
+    project: int
+    user: int
+    algorithm_id: int
+    algorithm_name: str
+    media_ids: list[int]
+    created_at: datetime | None
+
+    @property
+    def ordinal(self) -> int | None:
+        """Which job of its launch it is; None where its uid is not one of that launch's."""
+        number = self.uid.time - self.gid.time - 1
+        within = 0 <= number < 1 << 31
+        return number if within and JobUids(self.gid, number + 1)[number] == self.uid else None
+
+
+def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
+    """What a held cluster must have, or may have run and finished."""
+    rows = connection.execute(
+        text(
+            "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.attempt a "
+            "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
+            "WHERE a.cluster_id = :cluster AND a.state IN ('submitting', 'pending', 'running') UNION ALL "
+            "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.cluster c "
+            f"JOIN argosy.placement p ON {placements.FITS} JOIN argosy.attempt a ON a.placement_id = p.id "
+            "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
+            "WHERE c.id = :cluster AND a.state = 'queued' AND a.queued_at < c.held_at"
+        ),
+        {"cluster": cluster_id},
+    )
+    return [Row(**row._mapping) for row in rows]
+
+
+def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
+    """Those of the attempts that have a row."""
+    rows = connection.execute(
+        text(
+            "SELECT a.uid, a.number FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+            "ON a.uid = k.uid AND a.number = k.number"
+        ),
+        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
+    )
+    return {(row.uid, row.number) for row in rows}
+
+
+def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> int:
+    """End attempts of which nobody knows whether they ran: `lost`, or `cancelled` where that was asked for. None is tried again by itself.
+
+    Returns:
+        How many.
+    """
+    parameters = {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys], "why": why}
+    matching = "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number)"
+    connection.execute(
+        text(
+            f"SELECT FROM argosy.attempt a JOIN {matching} ON a.uid = k.uid AND a.number = k.number "
+            "ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        parameters,
+    )
+    return connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, message = :why, "
+            "retries_left = 0, lease_until = NULL, finished_at = clock_timestamp(), as_of = clock_timestamp() "
+            f"FROM argosy.job j, {matching} WHERE a.uid = k.uid AND a.number = k.number AND j.uid = a.uid "
+            "AND a.state IN ('queued', 'submitting', 'pending', 'running')"
+        ),
+        parameters,
+    ).rowcount
+
+
+def again(connection: Connection, uids: Sequence[UUID]) -> None:
+    """Give jobs that were ended here a new attempt; one that was to be cancelled stays so."""
+    rows = connection.execute(
+        text(
+            "SELECT j.uid FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.state = 'lost' ORDER BY j.uid FOR UPDATE OF j, a"
+        ),
+        {"uids": list(uids)},
+    )
+    control.new_attempts(connection, [row.uid for row in rows], 0.0)
+
+
+def adopt(connection: Connection, lost: Sequence[Lost]) -> int:
+    """Write the rows of what only its workflows told of: the launch, the job, the attempt; how it stands is read from the cluster next.
+
+    Returns:
+        How many attempts were written.
+    """
+    count = 0
+    for workflow in lost:
+        if workflow.ordinal is None:
+            continue
+        values = {
+            **{name: getattr(workflow, name) for name in workflow.__dataclass_fields__},
+            "ordinal": workflow.ordinal,
+            "why": RECOVERED,
+            "placement": placements.put(connection, [workflow.cluster_id], {}),
+            "media": f"{{{orjson.dumps(workflow.media_ids)[1:-1].decode()}}}",
+        }
+        for statement in _ADOPTING:
+            written = connection.execute(text(statement), values).rowcount
+        count += written
+    return count
+
+
+_ADOPTING = (
+    "INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, algorithm_id, request_digest, state, reason, manifest, "
+    "parameters, media_ids, files_per_job, placement_id, created_at, expanded_at) VALUES (:gid, :project, :user, :algorithm_name, "
+    ":algorithm_id, '', 'expanded', :why, '', '[]', '{}', 1, :placement, coalesce(:created_at, clock_timestamp()), clock_timestamp()) "
+    "ON CONFLICT DO NOTHING",
+    "INSERT INTO argosy.job (uid, gid, ordinal, project, user_id, media_ids, attempt) "
+    "VALUES (:uid, :gid, :ordinal, :project, :user, CAST(:media AS bigint[]), :number) "
+    "ON CONFLICT (uid) DO UPDATE SET attempt = greatest(argosy.job.attempt, excluded.attempt)",
+    "UPDATE argosy.launch SET jobs = (SELECT count(*) FROM argosy.job WHERE gid = :gid) WHERE gid = :gid AND request_digest = ''",
+    "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, cluster_id, state, name, k8s_uid, "
+    "submitted_at, unread) VALUES (:uid, :number, :gid, :project, :user, :algorithm_id, :placement, :cluster_id, 'pending', :name, "
+    ":k8s_uid, clock_timestamp(), true) ON CONFLICT DO NOTHING",
+)
