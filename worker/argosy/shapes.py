@@ -137,11 +137,13 @@ class LaunchShape(BaseModel):
 
 
 class CancelShape(BaseModel):
-    """What a cancel came to, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before."""
+    """What a cancel came to, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before; and in `launches` that
+    end before they were cut into jobs."""
 
     cancelled: int
     cancelling: int
     ended: int
+    launches: int = 0
 
 
 class AlgorithmSpec(In):

@@ -15,6 +15,9 @@ from sqlalchemy import Connection, text
 from argosy.states import FINAL, State
 from argosy.store import control
 
+_FOLLOWED = {State.ERROR, State.LOST}
+"""Ends that an automatic retry may follow."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -134,7 +137,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "began": [row.began for row in changes],
         },
     )
-    control.follow(connection)
+    control.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
 def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
@@ -180,6 +183,19 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     rows = sorted(missing, key=lambda row: (row.uid, row.number))
     if not rows:
         return 0
+    keys = {
+        "uids": [row.uid for row in rows],
+        "numbers": [row.number for row in rows],
+        "k8s_uids": [row.k8s_uid for row in rows],
+    }
+    # First locked: a statement that had to wait for a cancel would go on with the job's flag as it was before.
+    connection.execute(
+        text(
+            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        keys,
+    )
     count = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
@@ -189,13 +205,9 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
             "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
             "AND a.state IN ('pending', 'running')"
         ),
-        {
-            "uids": [row.uid for row in rows],
-            "numbers": [row.number for row in rows],
-            "k8s_uids": [row.k8s_uid for row in rows],
-        },
+        keys,
     ).rowcount
-    control.follow(connection)
+    control.follow(connection, [row.uid for row in rows])
     return count
 
 
