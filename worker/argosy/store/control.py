@@ -213,7 +213,9 @@ def _cancel_launch(connection: Connection, target: Target, hide: bool) -> int:
             "UPDATE argosy.launch l SET state = 'cancelled', jobs = cut.jobs, "
             "reason = 'cancelled before it was cut into jobs' || CASE WHEN cut.jobs > 0 THEN ' to its end' ELSE '' END, "
             "token_wiped = l.token_wiped OR (l.token_sealed IS NOT NULL AND cut.jobs = 0), "
-            "token_sealed = CASE WHEN cut.jobs > 0 THEN l.token_sealed END "
+            "token_sealed = CASE WHEN cut.jobs > 0 THEN l.token_sealed END, "
+            # Readers page by it: what was cut stays in sight.
+            "expanded_at = coalesce(l.expanded_at, CASE WHEN cut.jobs > 0 THEN clock_timestamp() END) "
             "FROM (SELECT count(*) AS jobs FROM argosy.job WHERE gid = :gid) cut "
             "WHERE l.gid = :gid AND l.state IN ('accepted', 'resolved')"
         ),
