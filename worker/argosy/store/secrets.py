@@ -62,13 +62,6 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
         return token
 
 
-def sealed(connection: Connection, gid: UUID) -> bytes | None:
-    """A launch's token as it is now."""
-    statement = text("SELECT token_sealed FROM argosy.launch WHERE gid = :gid")
-    found: bytes | None = connection.execute(statement, {"gid": gid}).scalar_one()
-    return found
-
-
 def due(connection: Connection, limit: int = 100) -> list[Debt]:
     """Mark and return the Secrets that nobody needs any more: every job of the launch on that cluster has ended.
 
