@@ -163,7 +163,9 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
         return _cancel_early(connection, target, hide), None
     ended_launches = 0
     if target.uid is None and first == 0:
-        ended_launches = _cancel_launch(connection, target, hide)
+        ended_launches = end_launch(connection, target.gid, "cancelled", "cancelled before it was cut into jobs")
+        if hide:
+            connection.execute(text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid"), vars(target))
     rows = _locked_jobs(connection, target, first, f"({_UNFINISHED} OR {_TO_FOLLOW})")
     unfinished = [row for row in rows if row.state not in {"error", "lost"}]
     connection.execute(
@@ -204,14 +206,21 @@ def _cancel_early(connection: Connection, target: Target, hide: bool) -> Cancell
     return Cancelled(cancelled=noted, ended=1 - noted)
 
 
-def _cancel_launch(connection: Connection, target: Target, hide: bool) -> int:
-    """A launch that is not cut, or not to its end, is cut no further; without a job its token goes at once."""
-    if hide:
-        connection.execute(text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid"), vars(target))
+def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> int:
+    """A launch that is not cut, or not to its end, is cut no further; without a job its token goes at once.
+
+    Args:
+        connection: In a transaction.
+        gid: Which.
+        state: `cancelled` or `rejected`.
+        reason: For people.
+
+    Returns:
+        0 where it had ended or was cut to its end.
+    """
     return connection.execute(
         text(
-            "UPDATE argosy.launch l SET state = 'cancelled', jobs = cut.jobs, "
-            "reason = 'cancelled before it was cut into jobs' || CASE WHEN cut.jobs > 0 THEN ' to its end' ELSE '' END, "
+            "UPDATE argosy.launch l SET state = :state, reason = :reason, jobs = cut.jobs, "
             "token_wiped = l.token_wiped OR (l.token_sealed IS NOT NULL AND cut.jobs = 0), "
             "token_sealed = CASE WHEN cut.jobs > 0 THEN l.token_sealed END, "
             # Readers page by it: what was cut stays in sight.
@@ -219,7 +228,7 @@ def _cancel_launch(connection: Connection, target: Target, hide: bool) -> int:
             "FROM (SELECT count(*) AS jobs FROM argosy.job WHERE gid = :gid) cut "
             "WHERE l.gid = :gid AND l.state IN ('accepted', 'resolved')"
         ),
-        vars(target),
+        {"gid": gid, "state": state, "reason": reason},
     ).rowcount
 
 
