@@ -7,7 +7,7 @@ does not see.
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from argosy.client import Client
 from argosy.launch import Launching
@@ -90,3 +90,16 @@ async def test_a_job_that_is_found_absent_while_its_cancel_commits_ends_cancelle
 
     assert await meanwhile(engine, cancel, absent) == 1
     assert statuses(registered, gid) == ["Cancelled"]
+
+
+async def test_two_changes_of_a_cluster_at_once_are_two_versions_of_its_credentials(
+    registered: Client, engine: Engine
+) -> None:
+    """Else who has loaded the first never connects with the second's."""
+
+    def other(connection: Connection) -> None:
+        connection.execute(text("UPDATE argosy.cluster SET credential_version = credential_version + 1"))
+
+    await meanwhile(engine, other, lambda: registered.update_cluster("c", service_account="runner"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT credential_version FROM argosy.cluster")).scalar_one() == 3
