@@ -294,7 +294,7 @@ def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client,
 def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, client: Client) -> None:
     client.add_cluster(name="gone", host="127.0.0.1", port=_free_port(), cert=_ca(), token=SECRET)
     assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
-    assert argosy("cluster", "remove", "gone", "--abandon").exit_code == 0
+    assert "is removed" in argosy("cluster", "remove", "gone", "--abandon").stderr
     assert client.clusters() == []
 
 
@@ -311,6 +311,25 @@ def test_cancel_delete_and_retry_say_what_they_came_to(argosy: Run, client: Clie
     assert uid in argosy("list", "--deleted", "-o", "name").stdout
     assert "Cancelled" in argosy("get", gid).stdout
     assert argosy("get", uid, "--attempt", "1", "-o", "json").exit_code == 0
+
+
+def test_a_cancel_of_a_launch_that_is_not_cut_yet_says_that_it_was_cancelled(
+    argosy: Run, client: Client, algorithm: AlgorithmShape
+) -> None:
+    gid = str(client.launch("hello", project=1, user=7, media_ids=[1]).gid)
+    assert "1 launch cancelled before it was cut into jobs" in argosy("cancel", gid).stderr
+    assert "nothing to cancel" in argosy("cancel", gid).stderr
+
+
+def test_a_cluster_that_is_gone_with_jobs_on_it_is_abandoned_and_its_jobs_are_counted(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
+    client.update_algorithm("hello", cluster=client.cluster("south").id)
+    assert "--abandon" in error(argosy("cluster", "remove", "north"), 1)
+    told = argosy("cluster", "remove", "north", "--abandon").stderr
+    assert "4 jobs that had not ended are Lost or Cancelled" in told
+    assert {job.status for job in client.list(gid=launch.gid)} == {"Cancelled"}
 
 
 def test_check_tells_what_a_good_cluster_has(argosy: Run, client: Client) -> None:

@@ -7,13 +7,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from argosy.client import Client
-from argosy.errors import Conflict, InvalidRequest, NotFound
+from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.launch import Launching, expand
 from argosy.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import CancelShape
 from argosy.states import State
-from argosy.store import claims, queue, secrets, tracking
+from argosy.store import claims, control, queue, secrets, tracking
 from tests.integration.test_launch import CA, HELLO
 
 
@@ -264,8 +264,6 @@ def test_a_token_is_not_wiped_under_a_retry_that_commits_meanwhile(
     gid = launched(registered, stage, 1, token="first")
     run(engine, State.FAILED)
     with engine.begin() as retrying:
-        from argosy.store import control
-
         control.retry(retrying, control.locked(retrying, gid, None), True, None)
         with engine.begin() as wiping:
             assert secrets.wipe_tokens(wiping) == 0
@@ -361,3 +359,164 @@ async def test_a_cancel_waits_for_an_expansion_that_is_under_way(
             assert not cancelling.done()
     assert (await cancelling).cancelled == 3
     assert statuses(registered, found.gid) == ["Cancelled"] * 3
+
+
+def waits(engine: Engine) -> list[int]:
+    """Seconds that queued attempts have to wait from their making on."""
+    with engine.connect() as connection:
+        query = "SELECT round(extract(epoch FROM not_before - queued_at)) FROM argosy.attempt WHERE state = 'queued'"
+        return [int(seconds) for seconds in connection.execute(text(query)).scalars()]
+
+
+def numbered(engine: Engine, number: int) -> None:
+    """As if each job had been cancelled and retried so often."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE argosy.attempt SET number = :number"), {"number": number})
+        connection.execute(text("UPDATE argosy.job SET attempt = :number"), {"number": number})
+
+
+@pytest.mark.parametrize("number", [11, 1026, 5000])
+def test_the_back_off_counts_no_attempts_that_somebody_asked_for_and_never_overflows(
+    registered: Client, stage: Launching, engine: Engine, number: int
+) -> None:
+    launched(registered, stage, 1, "stubborn")
+    numbered(engine, number)
+    run(engine, State.ERROR)
+    assert waits(engine) == [7]
+
+
+def test_the_back_off_ends_at_an_hour(registered: Client, stage: Launching, engine: Engine) -> None:
+    registered.update_algorithm("stubborn", max_attempts=100, retry_backoff=3600)
+    launched(registered, stage, 1, "stubborn")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE argosy.attempt SET retries_left = 1"))
+    run(engine, State.ERROR)
+    assert waits(engine) == [3600]
+
+
+def test_a_job_whose_next_attempt_cannot_be_written_keeps_nobody_elses_end_from_being_written(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 5, "stubborn")
+    claimed = claim(engine)
+    record(engine, *(created(waiting) for waiting in claimed))
+    bad = claimed[2]
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, state) "
+                "SELECT uid, 2, gid, project, user_id, algorithm_id, placement_id, 'rejected' FROM argosy.attempt WHERE uid = :uid"
+            ),
+            {"uid": bad.uid},
+        )
+    changes = [
+        tracking.Change(waiting.uid, 1, 1, "name", State.ERROR, f"k-{waiting.uid}-1", "why", "", None, None)
+        for waiting in claimed
+    ]
+    with engine.begin() as connection:
+        tracking.known(connection, [(waiting.uid, 1) for waiting in claimed])
+        tracking.change(connection, changes)
+    assert statuses(registered, gid) == ["Queued", "Queued", "Error", "Queued", "Queued"]
+    assert "could not be written" in registered.get(bad.uid).message
+    with engine.begin() as connection:
+        assert control.follow(connection) == 0
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of two jobs."""
+    monkeypatch.setattr(control, "BATCH", 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_launch_is_cancelled_deleted_and_retried_batch_by_batch_and_every_job_is_counted_once(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 7)
+    run(engine, State.SUCCEEDED, 1)
+    record(engine, *(created(waiting) for waiting in claim(engine, 2)))
+    assert registered.delete(gid) == CancelShape(cancelled=4, cancelling=2, ended=1)
+    assert registered.list(gid=gid) == []
+    assert registered.cancel(gid) == CancelShape(cancelled=0, cancelling=2, ended=5)
+    assert registered.retry(gid) == 4
+    assert registered.retry(gid) == 0
+    assert [job.status for job in registered.list(gid=gid)] == ["Queued"] * 4
+
+
+@pytest.mark.usefixtures("small")
+def test_a_caller_that_dies_between_two_batches_of_a_cancel_goes_on_with_the_same_call(
+    registered: Client, stage: Launching, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gid = launched(registered, stage, 5)
+    with engine.begin() as connection:
+        _, following = control.cancel(connection, control.locked(connection, gid, None))
+    assert following == 2
+    assert statuses(registered, gid) == ["Cancelled", "Cancelled", "Queued", "Queued", "Queued"]
+    assert registered.cancel(gid) == CancelShape(cancelled=3, cancelling=0, ended=2)
+
+
+@pytest.mark.usefixtures("small")
+def test_no_batch_of_a_cancel_holds_jobs_of_another(registered: Client, stage: Launching, engine: Engine) -> None:
+    gid = launched(registered, stage, 5)
+    others = [job.uid for job in registered.list(gid=gid)[2:]]
+    with engine.begin() as cancelling:
+        control.cancel(cancelling, control.locked(cancelling, gid, None))
+        with engine.begin() as connection:
+            free = "SELECT uid FROM argosy.job JOIN argosy.attempt USING (uid) ORDER BY ordinal FOR UPDATE SKIP LOCKED"
+            assert connection.execute(text(free)).scalars().all() == others
+
+
+@pytest.mark.usefixtures("small")
+def test_a_retry_in_batches_takes_a_new_token_once_and_writes_nothing_where_not_all_jobs_fit(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 5, token="first")
+    registered.cancel(gid)
+    with engine.begin() as connection:
+        assert secrets.wipe_tokens(connection) == 1
+    registered.set_project(1, max_queued=4)
+    with pytest.raises(QueueFull, match="this adds 5"):
+        registered.retry(gid, token="second")
+    assert statuses(registered, gid) == ["Cancelled"] * 5
+    registered.set_project(1, max_queued=5)
+    assert registered.retry(gid, token="second") == 5
+
+
+def test_a_launch_that_was_cancelled_before_it_was_cut_is_counted_and_its_second_cancel_changes_nothing(
+    registered: Client,
+) -> None:
+    gid = registered.launch("hello", project=1, user=7, media_ids=[1, 2]).gid
+    assert registered.cancel(gid) == CancelShape(cancelled=0, cancelling=0, ended=0, launches=1)
+    assert registered.cancel(gid) == CancelShape(cancelled=0, cancelling=0, ended=0)
+    registered.launch("hello", project=1, user=7, media_ids=[1, 2])
+    assert registered.cancel(project=1).launches == 1
+
+
+def test_a_launch_that_is_cancelled_half_cut_is_cut_no_further_and_keeps_its_token_for_the_jobs_there_are(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 3, token="first")
+    record(engine, *(created(waiting) for waiting in claim(engine, 1)))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE argosy.launch SET state = 'resolved', jobs = 9"))
+    assert registered.cancel(gid) == CancelShape(cancelled=2, cancelling=1, ended=0, launches=1)
+    (launch,) = registered.launches(gid=gid)
+    assert (launch.state, launch.jobs) == ("cancelled", 3)
+    with engine.begin() as connection:
+        assert secrets.wipe_tokens(connection) == 0
+    assert registered.retry(gid) == 2
+    assert claim(engine) != []
+
+
+def test_a_uid_that_somebody_took_for_a_launchs_gid_still_names_the_job(registered: Client, stage: Launching) -> None:
+    gid = launched(registered, stage, 2)
+    uid = registered.list(gid=gid)[0].uid
+    registered.register_algorithm(name="other", project=2, user=7, manifest=HELLO, files_per_job=1)
+    try:
+        registered.launch("other", project=2, user=7, media_ids=[1], gid=uid)
+    except ArgosyError:
+        return  # refused: as good
+    for project in (1, None):
+        registered.cancel(uid, project=project)
+        assert statuses(registered, gid) == ["Cancelled", "Queued"]
+        assert registered.launches(gid=uid)[0].state == "accepted"

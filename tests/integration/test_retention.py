@@ -1,16 +1,19 @@
 """Forgetting: what goes, what stays, and that nothing forgotten can run again."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from argosy.client import Client
 from argosy.errors import InvalidRequest
-from argosy.launch import Launching
+from argosy.launch import Launching, expand
 from argosy.states import State
-from argosy.store import retention
-from tests.integration.test_control import claim, launched, record, registered, run, stage
+from argosy.store import control, retention
+from tests.integration.queues import sql
+from tests.integration.races import meanwhile, with_old_eyes
+from tests.integration.test_control import claim, launched, record, registered, run, stage, statuses
 
 __all__ = ["registered", "stage"]
 
@@ -92,6 +95,22 @@ def test_a_gid_from_before_the_window_is_refused_so_that_nothing_forgotten_runs_
     assert registered.launches() == []
 
 
+def test_a_launch_is_not_forgotten_before_its_gid_is_refused(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    """The host that made the gid was 50 minutes ahead."""
+    when = datetime.now(UTC) - timedelta(days=90) + timedelta(minutes=30)
+    time = (when - datetime(1582, 10, 15, tzinfo=UTC)) // timedelta(microseconds=1) * 10
+    gid = UUID(fields=(time & 0xFFFFFFFF, time >> 32 & 0xFFFF, time >> 48 & 0x0FFF | 0x1000, 0x80, 0, 1))
+    registered.launch("hello", project=1, user=7, media_ids=[1], gid=gid)
+    expand(stage, gid)
+    run(engine, State.SUCCEEDED)
+    aged(engine, gid, 91)
+    sql(engine, "UPDATE argosy.launch SET created_at = now() - interval '90 days 20 minutes'")
+    forget(engine)
+    assert not registered.launch("hello", project=1, user=7, media_ids=[1], gid=gid).new
+
+
 def test_a_claim_of_what_was_forgotten_meanwhile_writes_nothing(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
@@ -104,3 +123,35 @@ def test_a_claim_of_what_was_forgotten_meanwhile_writes_nothing(
         connection.execute(text("DELETE FROM argosy.job"))
     record(engine, queue.Created(waiting.uid, 1, waiting.epoch, "name", "d", "k"))
     assert registered.list(gid=gid) == []
+
+
+async def test_a_job_that_a_retry_queues_while_retention_looks_is_not_forgotten(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1)
+    (waiting,) = run(engine, State.FAILED)
+    aged(engine, gid, 91)
+    async with with_old_eyes(engine, lambda connection: retention.forget(connection, 90)) as forgetting:
+        assert registered.retry(gid) == 1
+    assert await forgetting == 0
+    assert [job.status for job in registered.list(gid=gid)] == ["Queued"]
+    assert [again.number for again in claim(engine)] == [waiting.number + 1]
+
+
+async def test_a_job_that_is_followed_by_itself_while_retention_looks_is_not_forgotten(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    gid = launched(registered, stage, 1, "stubborn")
+    run(engine, State.FAILED)
+    aged(engine, gid, 91)
+    sql(engine, "UPDATE argosy.attempt SET state = 'error', retries_left = 1")
+
+    def follow(connection: Connection) -> None:
+        assert control.follow(connection) == 1
+
+    def forget() -> int:
+        with engine.begin() as connection:
+            return retention.forget(connection, 90)
+
+    assert await meanwhile(engine, follow, forget) == 0
+    assert statuses(registered, gid) == ["Queued"]

@@ -303,7 +303,9 @@ def test_what_is_not_there_is_not_paused_or_limited(registered: Client) -> None:
 # Weights
 
 
-@pytest.mark.parametrize("fields", [{"weight": 0}, {"weight": -1}, {"max_queued": -1}, {"colour": "red"}])
+@pytest.mark.parametrize(
+    "fields", [{"weight": 0}, {"weight": -1}, {"weight": 1e-16}, {"max_queued": -1}, {"colour": "red"}]
+)
 def test_a_project_is_not_treated_in_a_way_that_makes_no_sense(registered: Client, fields: dict[str, object]) -> None:
     with pytest.raises(InvalidRequest):
         registered.set_project(1, **fields)

@@ -410,7 +410,7 @@ class Client:
     def update_cluster(self, key: str | int, **fields: Any) -> ClusterShape:
         """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for."""
         with Session(self.engine, expire_on_commit=False) as session:
-            row = registry.cluster(session, key)
+            row = registry.locked(session, key)
             if fields.get("host", row.host) != row.host and not fields.get("token"):
                 raise InvalidRequest("token: enter it anew together with a new host")
             now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
@@ -431,9 +431,10 @@ class Client:
         """Take argosy's finalizer off all its workflows on a cluster. Returns and raises as `clusters.release`."""
         return clusters.release(self.engine, self.settings, key)
 
-    def remove_cluster(self, key: str | int, *, abandon: bool = False) -> None:
-        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing. Raises as `clusters.remove`."""
-        clusters.remove(self.engine, self.settings, key, abandon)
+    def remove_cluster(self, key: str | int, *, abandon: bool = False) -> int:
+        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing and ends its jobs. Returns and raises as
+        `clusters.remove`."""
+        return clusters.remove(self.engine, self.settings, key, abandon)
 
     def clusters(self, *, organization: int | None = None) -> Sequence[ClusterShape]:
         """Registered clusters, by name, without their tokens."""

@@ -22,7 +22,7 @@ from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store import reading, registry
+from argosy.store import abandoning, control, leases, pausing, reading, registry
 from argosy.store.installation import identity
 from argosy.store.tables import Cluster
 
@@ -65,33 +65,66 @@ def release(engine: Engine, settings: Settings, key: str | int) -> int:
     return _on(settings, _row(engine, key), lambda connection: finalizers.release(connection, selector))
 
 
-def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) -> None:
+def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) -> int:
     """Release a cluster, delete our Secrets there, remove it and forget its credentials.
 
     Args:
         engine: Where the rows are.
         settings: Keys and deadlines.
         key: Name or id.
-        abandon: Ask the cluster nothing, because it is gone; what is left of ours there stays.
+        abandon: It is gone for good: ask it nothing, leave what is there of ours, and end the jobs that have not ended. Those on it are
+            `Lost` (`Cancelled` where that was asked for), and are tried again where another cluster may take them and their algorithm says
+            so; those that wait for it alone are `Cancelled`, launches that are not cut yet `rejected`.
+
+    Returns:
+        How many jobs were ended so.
 
     Raises:
         Conflict: Jobs on it have not ended, algorithms name it, or it cannot be asked.
     """
     with Session(engine, expire_on_commit=False) as session:
-        row = registry.removable(session, key)
-    if not abandon:
-        selector = _selector(engine)
-        try:
-            _on(settings, row, lambda connection: finalizers.release(connection, selector))
-            _on(settings, row, lambda connection: _delete_secrets(connection, selector))
-        except KubeError as error:
-            raise Conflict(
-                f"cluster {row.name!r} cannot be asked, and its ended workflows may carry the finalizer {FINALIZER}: {error}; "
-                "if it is gone for good: --abandon"
-            ) from error
+        row = registry.removable(session, key, abandon)
+        if abandon:
+            pausing.pause(session.connection(), "cluster", row.id or 0, "it is being abandoned")
+            session.commit()
+    if abandon:
+        return _abandon(engine, key, row.id or 0)
+    selector = _selector(engine)
+    try:
+        _on(settings, row, lambda connection: finalizers.release(connection, selector))
+        _on(settings, row, lambda connection: _delete_secrets(connection, selector))
+    except KubeError as error:
+        raise Conflict(
+            f"cluster {row.name!r} cannot be asked, and its ended workflows may carry the finalizer {FINALIZER}: {error}; "
+            "if it is gone for good: --abandon"
+        ) from error
     with Session(engine) as session:
         registry.remove_cluster(session, key)
         session.commit()
+    return 0
+
+
+def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
+    """The cluster is paused. What comes after the batches (a tracker that still sees it) is ended in the transaction that removes it."""
+    with engine.begin() as connection:
+        gids = abandoning.launches(connection, cluster_id)
+    for gid in gids:
+        with engine.begin() as connection:
+            control.end_launch(connection, gid, "rejected", "its cluster was abandoned, and no other may take its jobs")
+    ended = 0
+    while True:
+        with engine.begin() as connection:
+            count = abandoning.end(connection, cluster_id)
+        if not count:
+            break
+        ended += count
+    with Session(engine) as session:
+        leases.revoke(session.connection(), leases.of_cluster(cluster_id))
+        while count := abandoning.end(session.connection(), cluster_id):
+            ended += count
+        registry.remove_cluster(session, key)
+        session.commit()
+    return ended
 
 
 async def _delete_secrets(connection: Connection, selector: str) -> None:

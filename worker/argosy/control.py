@@ -5,10 +5,13 @@ A cancel is true at any moment because it is nothing but a committed wish (desig
 row 17). A retry adds attempts and leaves the old ones as they ended.
 """
 
+from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
 
+from argosy.errors import ArgosyError, InvalidRequest, NotFound
 from argosy.failpoints import failpoint
 from argosy.store import control
 from argosy.store.control import Cancelled
@@ -17,6 +20,9 @@ from argosy.store.control import Cancelled
 def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: bool = False) -> Cancelled:
     """Cancel a job, a launch or all of a project.
 
+    A launch's jobs are marked a batch a transaction, in their order, after the launch itself; with the return all are. Whoever dies in
+    between has cancelled what comes first, and the same call again goes on.
+
     Args:
         engine: Where the rows are.
         key: uid of a job or gid of a launch; None for all of the project.
@@ -24,26 +30,43 @@ def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: b
         hide: Also leave it out of default lists; needs a key.
 
     Returns:
-        How many jobs ended, are to end, had ended.
+        How many jobs ended, are to end, had ended (not counted for a project), and launches that end before they were cut into jobs.
 
     Raises:
         NotFound: There is no such job or launch.
         InvalidRequest: Neither key nor project is given.
     """
+    if key is not None:
+        return _cancel(engine, key, project, hide)
+    if project is None:
+        raise InvalidRequest("say which: a job's uid, a launch's gid, or a project")
     with engine.begin() as connection:
-        target = control.locked(connection, key, project)
-        done = control.cancel(connection, target)
-        if hide:
-            control.hide(connection, target)
-        failpoint("cancel.requesting")
-    failpoint("cancel.requested")
-    return done
+        gids = control.unended(connection, project)
+    done = Cancelled()
+    for gid in gids:
+        with suppress(NotFound):  # forgotten meanwhile
+            done += _cancel(engine, gid, project, hide)
+    return replace(done, ended=0)
+
+
+def _cancel(engine: Engine, key: UUID, project: int | None, hide: bool) -> Cancelled:
+    done, first = Cancelled(), 0
+    while True:
+        with engine.begin() as connection:
+            target = control.locked(connection, key, project)
+            batch, following = control.cancel(connection, target, first, hide)
+            failpoint("cancel.requesting")
+        failpoint("cancel.requested")
+        done += batch
+        if following is None:
+            return done
+        first = following
 
 
 def retry(
     engine: Engine, key: UUID, project: int | None = None, failed_only: bool = True, sealed: bytes | None = None
 ) -> int:
-    """Try again what has ended: a new attempt of each job, with the same uid and gid.
+    """Try again what has ended: a new attempt of each job, with the same uid and gid. A batch a transaction, as `cancel`.
 
     Args:
         engine: Where the rows are.
@@ -59,6 +82,20 @@ def retry(
         NotFound: There is no such job or launch.
         Conflict: It has no jobs, its cluster was removed, or unfinished jobs use the present token.
         InvalidRequest: The token was wiped and is not given.
+        QueueFull: The project has too many queued jobs. Where others filled the queue after the first batch, the message says how many of
+            these are queued.
     """
-    with engine.begin() as connection:
-        return control.retry(connection, control.locked(connection, key, project), failed_only, sealed)
+    count, first = 0, 0
+    while True:
+        try:
+            with engine.begin() as connection:
+                target = control.locked(connection, key, project)
+                queued, following = control.retry(connection, target, failed_only, sealed, first)
+        except ArgosyError as error:
+            if not count:
+                raise
+            raise type(error)(f"{count} jobs are queued again, and then: {error}") from error
+        count += queued
+        if following is None:
+            return count
+        first = following

@@ -1,5 +1,5 @@
-"""What nobody else comes back for: lost wake-ups, claims that ran out, Secrets and tokens that are no longer needed, records past their
-retention, the gauges.
+"""What nobody else comes back for: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens that are no
+longer needed, records past their retention, the gauges.
 
 Runs in the tracker, under a lease, a round every few seconds. It moves no job through the state machine: it only makes sure that the
 stage whose work lies around is woken, the submitter for a claim that ran out too, which resolves it by the same-name rule (faults.md §1:
@@ -22,7 +22,7 @@ from argosy.manifest import secret_name
 from argosy.metrics import ACTIVE, BREAKER_OPEN, CAPACITY, HELD, JOBS, PAUSED, QUEUE_DEPTH, QUEUE_OLDEST
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import claims, launches, pacing, reading, retention, secrets
+from argosy.store import claims, control, launches, pacing, reading, retention, secrets
 from argosy.wakeups import WakeUps
 
 _PATIENCE = 3.0
@@ -54,11 +54,16 @@ class Housekeeping:
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What is to be done each round."""
-        return self._expand, self._submit, self._delete_secrets, self._forget, self._measure
+        return self._expand, self._follow, self._submit, self._delete_secrets, self._forget, self._measure
 
     async def _expand(self) -> None:
         for gid in await asyncio.to_thread(self._launches_due):
             await asyncio.to_thread(self._wakeups.expand, gid)
+
+    async def _follow(self) -> None:
+        """Automatic retries that could not be written together with the end that they follow."""
+        while await asyncio.to_thread(self._follow_some):
+            pass
 
     async def _submit(self) -> None:
         for cluster_id in await asyncio.to_thread(self._clusters_due):
@@ -110,6 +115,10 @@ class Housekeeping:
     def _launches_due(self) -> list[UUID]:
         with self._engine.begin() as connection:
             return launches.due(connection, _PATIENCE)
+
+    def _follow_some(self) -> int:
+        with self._engine.begin() as connection:
+            return control.follow(connection)
 
     def _clusters_due(self) -> list[int]:
         with self._engine.begin() as connection:

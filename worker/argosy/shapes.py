@@ -137,11 +137,13 @@ class LaunchShape(BaseModel):
 
 
 class CancelShape(BaseModel):
-    """What a cancel came to, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before."""
+    """What a cancel came to, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before; and in `launches` that
+    end before they were cut into jobs."""
 
     cancelled: int
     cancelling: int
     ended: int
+    launches: int = 0
 
 
 class AlgorithmSpec(In):
@@ -262,9 +264,12 @@ class ClusterShape(BaseModel):
 
 
 class ProjectSpec(In):
-    """How a project is treated: its part of the slots relative to others', and the most queued jobs that it may have."""
+    """How a project is treated: its part of the slots relative to others', and the most queued jobs that it may have.
 
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    A job costs 1/weight of virtual time, a float: a weight near 0 would make one job cost so much that nobody else's moves it any more.
+    """
+
+    weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     max_queued: Annotated[int, Field(ge=0)] | None = None
 
 

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -70,19 +71,20 @@ _TRIES = 10
 """Unclear tries after which a refusal is believed: an apiserver gives a request up after a minute, ten tries take longer."""
 
 _RENDERERS = 256
-"""Launches whose frame is kept rendered."""
+"""Launches whose frame is kept rendered, those that were claimed from last."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A job in this worker's hands until `deadline` (monotonic seconds)."""
+    """A job in this worker's hands until `deadline` (monotonic seconds); `batch` numbers the claims of a pass."""
 
     waiting: claims.Waiting
     renderer: Renderer
     rendered: Rendered
     deadline: float
+    batch: int
 
     def key(self) -> tuple[UUID, int, int]:
         """What every record of it carries."""
@@ -91,7 +93,11 @@ class Claimed:
 
 @dataclass
 class _Run:
-    """One pass over one cluster's queue; `created` is set when no creator works any more."""
+    """One pass over one cluster's queue; `created` is set when no creator works any more.
+
+    `secrets_made` says after which claim batch a launch's Secret was made or found. It speaks for jobs of that batch and before, which have
+    kept it there since; before a later one all jobs may have ended, the Secret may have gone, and a retry may have brought a new token.
+    """
 
     reached: Reached
     custody: Custody
@@ -100,7 +106,8 @@ class _Run:
     outcomes: asyncio.Queue[queue.Outcome | None] = field(default_factory=asyncio.Queue)
     created: asyncio.Event = field(default_factory=asyncio.Event)
     secrets: dict[UUID, asyncio.Lock] = field(default_factory=dict)
-    secrets_made: set[UUID] = field(default_factory=set)
+    secrets_made: dict[UUID, int] = field(default_factory=dict)
+    batches: int = 0
 
     @property
     def name(self) -> str:
@@ -127,6 +134,7 @@ class Submitter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._renderers: dict[tuple[UUID, int, int], Renderer] = {}
+        self._keeping = Lock()  # claims of several clusters run in threads
 
     def start(self, cluster_id: int) -> None:
         """Run in a task of its own, so that a cluster that hangs takes no thread from the others. A run that cannot be begun (the
@@ -226,10 +234,11 @@ class Submitter:
             failpoint("submit.claimed")
             taken, made = claimed
             run.breaker.probe = taken.probe
+            run.batches += 1
             deadline = before + self._settings.claim_lease - _MARGIN
             for waiting in taken.jobs:
                 QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
-                await run.claimed.put(Claimed(waiting, *made[waiting.uid], deadline))
+                await run.claimed.put(Claimed(waiting, *made[waiting.uid], deadline, run.batches))
             if run.breaker.probe or not (taken.jobs or taken.rejected):
                 return
 
@@ -237,10 +246,11 @@ class Submitter:
         assert cluster.id is not None  # noqa: S101 -- it was read from the database
         with self._engine.begin() as database:
             made: dict[UUID, tuple[Renderer, Rendered]] = {}
+            in_clear: dict[UUID, Renderer] = {}
 
             def render(waiting: claims.Waiting) -> claims.Rendering | str:
                 try:
-                    renderer = self._renderer(database, waiting.gid, cluster)
+                    renderer = self._renderer(database, waiting.gid, cluster, in_clear)
                 except NotConfigured:
                     raise
                 except ArgosyError as error:
@@ -261,14 +271,25 @@ class Submitter:
             failpoint("submit.claiming")
             return claimed, made
 
-    def _renderer(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
+    def _renderer(self, database: Database, gid: UUID, cluster: Cluster, in_clear: dict[UUID, Renderer]) -> Renderer:
+        """A frame with a token in clear is kept for one claim only: a retry may bring a new one, and what was wiped is not to stay here."""
+        if cluster.token_in_clear:
+            if gid not in in_clear:
+                in_clear[gid] = self._new_renderer(database, gid, cluster)
+            return in_clear[gid]
         assert cluster.id is not None  # noqa: S101 -- it was read from the database
         key = (gid, cluster.id, cluster.credential_version)
-        if key not in self._renderers:
-            if len(self._renderers) >= _RENDERERS:
-                self._renderers.clear()
-            self._renderers[key] = Renderer(self._frame(launches.frame(database, gid), cluster))
-        return self._renderers[key]
+        with self._keeping:
+            found = self._renderers.pop(key, None)
+        renderer = found or self._new_renderer(database, gid, cluster)
+        with self._keeping:
+            self._renderers[key] = renderer
+            if len(self._renderers) > _RENDERERS:
+                del self._renderers[next(iter(self._renderers))]
+        return renderer
+
+    def _new_renderer(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
+        return Renderer(self._frame(launches.frame(database, gid), cluster))
 
     def _frame(self, frame: launches.Frame, cluster: Cluster) -> LaunchFrame:
         return LaunchFrame(
@@ -400,8 +421,9 @@ class Submitter:
         """The launch's token on this cluster, before its first workflow there; written down before it is made."""
         gid, cluster_id = job.waiting.gid, run.reached.cluster.id or 0
         async with run.secrets.setdefault(gid, asyncio.Lock()):
-            if gid in run.secrets_made:
+            if run.secrets_made.get(gid, 0) >= job.batch:
                 return
+            batch = run.batches  # of which all claims are committed, so that their jobs keep what is found or made now
             sealed = await asyncio.to_thread(secrets.intend, self._engine, gid, cluster_id)
             failpoint("submit.securing")
             labels = {
@@ -411,7 +433,7 @@ class Submitter:
             }
             data = {manifest.SECRET_KEY: self._token(sealed)}
             await Secrets(run.reached.connection).ensure(job.renderer.secret_name, labels, data)
-            run.secrets_made.add(gid)
+            run.secrets_made[gid] = batch
 
     async def _record(self, run: _Run) -> None:
         """Record behind: whatever has come in since the last commit, and shortly after, goes into one transaction."""

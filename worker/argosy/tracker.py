@@ -130,11 +130,11 @@ class Tracker:
             for cluster in sorted(clusters, key=lambda cluster: (cluster.id not in self._held, cluster.id)):
                 cluster_id = cluster.id or 0
                 if len(epochs) < share:
-                    epoch = leases.acquire(connection, _lease(cluster_id), self._holder, seconds)
+                    epoch = leases.acquire(connection, leases.of_cluster(cluster_id), self._holder, seconds)
                     if epoch is not None:
                         epochs[cluster_id] = (epoch, cluster.credential_version)
                 elif cluster_id in self._held:
-                    leases.release(connection, _lease(cluster_id), self._holder)
+                    leases.release(connection, leases.of_cluster(cluster_id), self._holder)
             session.commit()
         return epochs
 
@@ -156,7 +156,7 @@ class Tracker:
         """The outermost loop of one cluster: what fails in it hurts no other cluster, is logged, counted and tried again."""
         try:
             reached = await self._clusters.reach(cluster_id)
-            tracked = Tracked(cluster_id, reached.cluster.name, _lease(cluster_id), epoch)
+            tracked = Tracked(cluster_id, reached.cluster.name, leases.of_cluster(cluster_id), epoch)
             selector = f"{LABEL_INSTALLATION}={installation}"
             custody = Custody(self._engine, reached.connection, cluster_id, installation)
             following = ClusterTracker(
@@ -265,10 +265,6 @@ class Tracker:
     def _release(self) -> None:
         with self._engine.begin() as connection:
             for cluster_id in self._held:
-                leases.release(connection, _lease(cluster_id), self._holder)
+                leases.release(connection, leases.of_cluster(cluster_id), self._holder)
             leases.release(connection, _HOUSEKEEPING, self._holder)
             leases.release(connection, f"{_TRACKERS}/{self._holder}", self._holder)
-
-
-def _lease(cluster_id: int) -> str:
-    return f"cluster/{cluster_id}"

@@ -243,13 +243,18 @@ def release(name: Name) -> None:
 def remove(
     name: Name,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="The cluster is gone for good: don't ask it, leave what is there.")
+        bool,
+        typer.Option(
+            "--abandon",
+            help="The cluster is gone for good: don't ask it, leave what is there, and end the jobs that run there or wait for it alone.",
+        ),
     ] = False,
 ) -> None:
-    """Release a cluster, remove it and forget its token; refused while jobs on it have not ended."""
+    """Release a cluster, remove it and forget its token; refused while jobs on it have not ended, unless it is abandoned."""
     with client() as opened:
-        opened.remove_cluster(name, abandon=abandon)
-    output.note(f"cluster {name} is removed")
+        ended = opened.remove_cluster(name, abandon=abandon)
+    jobs = f"; {ended} job{'s' * (ended != 1)} that had not ended {'are' if ended != 1 else 'is'} Lost or Cancelled"
+    output.note(f"cluster {name} is removed" + jobs * bool(ended))
 
 
 def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:

@@ -61,6 +61,10 @@ def retry(
 
 def _tell(done: CancelShape) -> None:
     parts = []
+    if done.launches:
+        many = done.launches != 1
+        words = "launches cancelled before they were" if many else "launch cancelled before it was"
+        parts.append(f"{done.launches} {words} cut into jobs")
     if done.cancelled:
         parts.append(f"{_jobs(done.cancelled)} cancelled")
     if done.cancelling:

@@ -12,6 +12,20 @@ from sqlalchemy import Connection, text
 from argosy.errors import Fenced
 
 
+def of_cluster(cluster_id: int) -> str:
+    """The lease of who tracks a cluster."""
+    return f"cluster/{cluster_id}"
+
+
+def revoke(connection: Connection, name: str) -> None:
+    """End a lease whoever holds it: waits for transactions of the holder that are open, and every later one finds itself fenced."""
+    connection.execute(text("SELECT 1 FROM argosy.lease WHERE name = :name FOR UPDATE"), {"name": name})
+    connection.execute(
+        text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '', epoch = epoch + 1 WHERE name = :name"),
+        {"name": name},
+    )
+
+
 def acquire(connection: Connection, name: str, holder: str, seconds: float) -> int | None:
     """Take a lease, or renew one's own.
 

@@ -15,6 +15,12 @@ FITS = "(c.id = ANY (p.cluster_ids) OR (p.cluster_ids = '{}' AND c.labels @> p.l
 SOLE = "CASE WHEN cardinality(p.cluster_ids) = 1 THEN p.cluster_ids[1] END"
 """SQL: the cluster of placement `p` where it leaves no choice."""
 
+ONLY_HERE = (
+    f"argosy.placement p JOIN argosy.cluster c ON c.id = :cluster AND {FITS} AND NOT EXISTS ("
+    f"SELECT FROM argosy.cluster c WHERE c.id <> :cluster AND c.removed_at IS NULL AND {FITS})"
+)
+"""SQL: the placements that let cluster `:cluster` take a job and no other registered one."""
+
 
 def put(connection: Connection, cluster_ids: Sequence[int], labels: dict[str, str]) -> int:
     """The id of a choice.

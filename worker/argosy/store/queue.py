@@ -86,7 +86,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Unresolved)], "submitting")
     if ended := [outcome for outcome in outcomes if isinstance(outcome, Ended)]:
         end(connection, ended)
-        control.follow(connection)
+        control.follow(connection, [outcome.uid for outcome in ended])
 
 
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:

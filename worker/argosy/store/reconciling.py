@@ -118,7 +118,7 @@ def again(connection: Connection, uids: Sequence[UUID]) -> None:
         ),
         {"uids": list(uids)},
     )
-    control.new_attempts(connection, [row.uid for row in rows], 0.0)
+    control.new_attempts(connection, [row.uid for row in rows])
 
 
 def adopt(connection: Connection, lost: Sequence[Lost]) -> int:

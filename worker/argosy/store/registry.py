@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
-from argosy.store import placements
+from argosy.store import leases, placements
 from argosy.store.tables import DELAYED, READY, Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
@@ -84,32 +84,49 @@ def active(session: Session) -> dict[int, int]:
 
 def unfinished(session: Session, cluster_id: int) -> int:
     """Number of jobs on a cluster that have not ended, and of queued jobs and uncut launches that no other cluster may take."""
-    only_here = (
-        f"argosy.placement p JOIN argosy.cluster c ON c.id = :id AND {placements.FITS} AND NOT EXISTS (SELECT "
-        f"FROM argosy.cluster c WHERE c.id <> :id AND c.removed_at IS NULL AND {placements.FITS})"
-    )
+    only_here = placements.ONLY_HERE
     row = session.connection().execute(
         text(
             f"SELECT (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND {READY})"
             f" + (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND {DELAYED})"
-            " + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :id AND state IN ('submitting', 'pending', 'running'))"
+            " + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running'))"
             f" + (SELECT count(*) FROM {only_here} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved')"
         ),
-        {"id": cluster_id},
+        {"cluster": cluster_id},
     )
     return int(row.scalar_one())
 
 
-def removable(session: Session, key: str | int) -> Cluster:
+def locked(session: Session, key: str | int) -> Cluster:
+    """A cluster whose row nobody else changes until the transaction ends.
+
+    Raises:
+        NotFound: There is none, or it was removed just now.
+    """
+    same = "id = :key" if isinstance(key, int) else "name = :key"
+    statement = text(f"SELECT FROM argosy.cluster WHERE {same} AND removed_at IS NULL FOR NO KEY UPDATE")
+    session.connection().execute(statement, {"key": key})
+    return cluster(session, key)
+
+
+def removable(session: Session, key: str | int, abandoned: bool = False) -> Cluster:
     """A cluster that nothing needs any more, its row locked.
+
+    Args:
+        session: In a transaction.
+        key: Name or id.
+        abandoned: Its unfinished jobs are no obstacle.
 
     Raises:
         Conflict: Jobs on it have not ended, or algorithms name it.
     """
-    found = cluster(session, key)
+    found = locked(session, key)
+    # Against its key, too: whoever places a job there holds that.
     session.connection().execute(text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE"), {"id": found.id})
-    if jobs := unfinished(session, found.id or 0):
-        raise Conflict(f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it")
+    if not abandoned and (jobs := unfinished(session, found.id or 0)):
+        raise Conflict(
+            f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it; if it is gone for good: --abandon"
+        )
     named = session.exec(
         select(Algorithm.name).where(
             or_(col(Algorithm.cluster_id) == found.id, any_(col(Algorithm.cluster_ids)) == found.id)
@@ -123,7 +140,11 @@ def removable(session: Session, key: str | int) -> Cluster:
 
 
 def remove_cluster(session: Session, key: str | int) -> Cluster:
-    """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`."""
+    """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`.
+
+    Its lease is revoked first, as its tracker's transactions take it first: none re-opens a job there that is counted as ended here.
+    """
+    leases.revoke(session.connection(), leases.of_cluster(cluster(session, key).id or 0))
     found = removable(session, key)
     for table in ("launch_secret", "project_limit", "turn"):
         session.connection().execute(text(f"DELETE FROM argosy.{table} WHERE cluster_id = :id"), {"id": found.id})

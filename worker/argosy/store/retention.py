@@ -2,7 +2,12 @@
 
 A whole launch at a time, never a part of one that still runs. The rows are the tombstones of their workflows (design §5.1); they can go
 only because a gid from before the window is refused (`launches.insert`), and not before the launch's Secrets are surely gone.
+
+Asked twice, the second time under the launches' locks, which a retry and an automatic retry take first: else one that commits in between
+would find its job gone.
 """
+
+from uuid import UUID
 
 from sqlalchemy import Connection, text
 
@@ -12,6 +17,16 @@ _LAUNCHES = 10
 _JOBS = 500
 """Jobs removed at a time, their attempts and nodes with them."""
 
+_ENDED = (
+    # A gid's own time, by which an old one is refused, may be an hour ahead of its launch.
+    "l.created_at < now() - make_interval(days => :days, hours => 1) AND l.state NOT IN ('accepted', 'resolved') "
+    # Two looks at the index by gid and end, however many jobs there are.
+    "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at IS NULL) "
+    "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at > now() - make_interval(days => :days)) "
+    "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid)"
+)
+"""SQL: whether launch `l` may be forgotten."""
+
 
 def forget(connection: Connection, days: int) -> int:
     """Remove a batch of what ended more than so many days ago.
@@ -19,20 +34,14 @@ def forget(connection: Connection, days: int) -> int:
     Returns:
         How many jobs and launches were removed; 0 where nothing is left to remove.
     """
-    gids = list(
-        connection.execute(
-            text(
-                "SELECT gid FROM argosy.launch l WHERE created_at < clock_timestamp() - make_interval(days => :days) "
-                "AND state IN ('expanded', 'rejected', 'cancelled') AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid "
-                "AND (a.finished_at IS NULL OR a.finished_at > clock_timestamp() - make_interval(days => :days))) "
-                "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
-                "ORDER BY created_at LIMIT :limit FOR UPDATE SKIP LOCKED"
-            ),
-            {"days": days, "limit": _LAUNCHES},
-        ).scalars()
+    found = text(
+        f"SELECT l.gid FROM argosy.launch l WHERE {_ENDED} ORDER BY l.created_at LIMIT :limit FOR UPDATE SKIP LOCKED"
     )
-    if not gids:
+    locked: list[UUID] = list(connection.execute(found, {"days": days, "limit": _LAUNCHES}).scalars())
+    if not locked:
         return 0
+    again = text(f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}")
+    gids = list(connection.execute(again, {"days": days, "gids": locked}).scalars())
     jobs = connection.execute(
         text(
             "DELETE FROM argosy.job WHERE uid IN (SELECT uid FROM argosy.job WHERE gid = ANY (CAST(:gids AS uuid[])) "

@@ -6,12 +6,24 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from argosy.errors import Conflict
+from argosy.store.tables import RETRY_DUE
+
+_UNFINISHED = "a.finished_at IS NULL AND a.state IN ('queued', 'submitting', 'pending', 'running')"
 
 _ENDED = (
-    "token_sealed IS NOT NULL AND state = 'expanded' AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
-    "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND a.state IN ('queued', 'submitting', 'pending', 'running'))"
+    "token_sealed IS NOT NULL AND state NOT IN ('accepted', 'resolved') "
+    "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
+    f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {_UNFINISHED}) "
+    f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {RETRY_DUE})"
 )
-"""Launches `o` whose token nobody needs any more. An automatic retry is written together with the end that it follows."""
+"""Launches `o` whose token nobody needs any more. An automatic retry is written together with the end that it follows, or, where no cluster
+could take it, later: it needs the token then."""
+
+_NEEDLESS = (
+    "(o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
+    f"AND coalesce(a.cluster_id, o.cluster_id) = o.cluster_id AND {_UNFINISHED}))"
+)
+"""Secrets `o` that nobody needs any more."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +54,35 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
                 "WHERE s.gid = :gid AND s.cluster_id = :cluster FOR UPDATE OF s"
             ),
             {"gid": gid, "cluster": cluster_id},
-        ).one()
-        if row.deleting:
+        ).one_or_none()
+        # Where it is gone, its deletion was settled between the two statements.
+        if row is None or row.deleting:
             raise Conflict(f"the Secret of launch {gid} is being deleted; it is made again when that is done")
-        sealed: bytes | None = row.token_sealed
-        return sealed
+        token: bytes | None = row.token_sealed
+        return token
 
 
 def due(connection: Connection, limit: int = 100) -> list[Debt]:
-    """Mark and return the Secrets that nobody needs any more: every job of the launch on that cluster has ended."""
+    """Mark and return the Secrets that nobody needs any more: every job of the launch on that cluster has ended.
+
+    Asked twice, the second time under the rows' locks, for which `intend` waits: else a job that is claimed in between would be told to go
+    ahead and find its Secret gone.
+    """
     rows = connection.execute(
         text(
-            "UPDATE argosy.launch_secret s SET deleting = true FROM (SELECT gid, cluster_id FROM argosy.launch_secret o "
-            "WHERE o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
-            "AND coalesce(a.cluster_id, o.cluster_id) = o.cluster_id "
-            "AND a.state IN ('queued', 'submitting', 'pending', 'running')) LIMIT :limit FOR UPDATE SKIP LOCKED) d "
-            "WHERE s.gid = d.gid AND s.cluster_id = d.cluster_id RETURNING s.gid, s.cluster_id"
+            f"SELECT gid, cluster_id FROM argosy.launch_secret o WHERE {_NEEDLESS} LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
         {"limit": limit},
+    ).all()
+    marked = connection.execute(
+        text(
+            "UPDATE argosy.launch_secret o SET deleting = true FROM unnest(CAST(:gids AS uuid[]), CAST(:clusters AS int[])) "
+            f"AS d (gid, cluster_id) WHERE o.gid = d.gid AND o.cluster_id = d.cluster_id AND {_NEEDLESS} "
+            "RETURNING o.gid, o.cluster_id"
+        ),
+        {"gids": [row.gid for row in rows], "clusters": [row.cluster_id for row in rows]},
     )
-    return [Debt(**row._mapping) for row in rows]
+    return [Debt(**row._mapping) for row in marked]
 
 
 def settle(connection: Connection, debt: Debt) -> None:

@@ -201,7 +201,7 @@ class Project(Base, table=True):
 
     __tablename__ = "project"
     __table_args__ = (
-        CheckConstraint("weight > 0", name="weight"),
+        CheckConstraint("weight >= 0.001", name="weight"),
         CheckConstraint("max_queued >= 0", name="max_queued"),
     )
 
@@ -357,7 +357,8 @@ class Attempt(Base, table=True):
             postgresql_where=text(f"stop_at IS NOT NULL AND {_in(ACTIVE)}"),
         ),
         Index("ix_attempt_unread", "cluster_id", postgresql_where=text("unread")),
-        Index("ix_attempt_gid", "gid"),
+        # Whether anything of a launch is unfinished, or ended lately, is one look each.
+        Index("ix_attempt_gid", "gid", "finished_at"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(RETRY_DUE)),
     )

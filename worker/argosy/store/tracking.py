@@ -16,6 +16,9 @@ from sqlalchemy import Connection, text
 from argosy.states import FINAL, State
 from argosy.store import control
 
+_FOLLOWED = {State.ERROR, State.LOST}
+"""Ends that an automatic retry may follow."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -171,7 +174,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "ago": [row.ago for row in changes],
         },
     )
-    control.follow(connection)
+    control.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
 def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
@@ -237,7 +240,7 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
         ),
         parameters,
     ).rowcount
-    control.follow(connection)
+    control.follow(connection, [row.uid for row in rows])
     return count
 
 

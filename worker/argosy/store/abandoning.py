@@ -1,0 +1,76 @@
+"""Giving up a cluster that is gone for good: what ran there, and what nothing else may run, ends, because nobody will ever see how.
+
+A few jobs a transaction, of which there may be a million, in the order in which the tracker locks them. The cluster is paused before, so
+that nothing more is claimed there, and its lease is revoked for the last look, so that no tracker writes any more. Whoever dies in
+between leaves a paused cluster, and the same command goes on.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.store import control, placements
+from argosy.store.tables import DELAYED, READY
+
+_BATCH = 1_000
+"""Jobs ended at a time."""
+
+_UNFINISHED = (
+    "SELECT uid, number FROM argosy.attempt WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running') "
+    f"UNION ALL SELECT a.uid, a.number FROM {placements.ONLY_HERE} JOIN argosy.attempt a ON a.placement_id = p.id AND {READY} "
+    f"UNION ALL SELECT a.uid, a.number FROM {placements.ONLY_HERE} JOIN argosy.attempt a ON a.placement_id = p.id AND {DELAYED}"
+)
+
+
+def launches(connection: Connection, cluster_id: int) -> list[UUID]:
+    """Those that are not cut to their end, and whose jobs no other cluster may take."""
+    rows = connection.execute(
+        text(
+            f"SELECT l.gid FROM {placements.ONLY_HERE} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved'"
+        ),
+        {"cluster": cluster_id},
+    )
+    return list(rows.scalars())
+
+
+def end(connection: Connection, cluster_id: int) -> int:
+    """End some of what is unfinished: on the cluster as `lost`, or `cancelled` where that was asked for; as `cancelled` what waits for it
+    and may go nowhere else. What was lost and may run elsewhere is tried again there, if its algorithm says so.
+
+    Returns:
+        How many; 0 where nothing is left.
+    """
+    rows = connection.execute(
+        text(f"SELECT * FROM ({_UNFINISHED}) u LIMIT :limit"), {"cluster": cluster_id, "limit": _BATCH}
+    ).all()
+    if not rows:
+        return 0
+    keys = {
+        "cluster": cluster_id,
+        "uids": [row.uid for row in rows],
+        "numbers": [row.number for row in rows],
+    }
+    connection.execute(
+        text(
+            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        keys,
+    )
+    ended = connection.execute(
+        text(
+            "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
+            "state = CASE WHEN a.state = 'queued' OR j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
+            "message = CASE WHEN a.state = 'queued' THEN 'its cluster was abandoned, and no other may take it' "
+            "ELSE 'its cluster was abandoned, and nobody saw how it ended' END, "
+            "retries_left = CASE WHEN a.placement_id IN (SELECT id FROM here) THEN 0 ELSE a.retries_left END, "
+            "finished_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL "
+            "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "WHERE a.uid = c.uid AND a.number = c.number AND j.uid = a.uid AND (a.state = 'queued' "
+            "AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND a.state IN ('submitting', 'pending', 'running')) "
+            "RETURNING a.uid"
+        ),
+        keys,
+    ).scalars()
+    control.follow(connection, list(ended))
+    return len(rows)
