@@ -1,0 +1,56 @@
+"""What is kept of foreign text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from argosy.text import clean
+
+
+def test_nul_and_lone_surrogates_become_replacement_characters() -> None:
+    assert clean("a\x00b\udc80c") == "a\ufffdb\ufffdc"
+
+
+def test_control_characters_go_but_tab_and_newline_stay() -> None:
+    assert clean("\x1b[31ma\r\n\tb\x7f\x9f") == "[31ma\n\tb"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Illegal header value b'Token s3cret'",
+        "s3cret",
+        "s3cret and s3cret again",
+        "s3\x07cret",  # spelt only once the bell is gone
+    ],
+)
+def test_a_secret_is_struck(said: str) -> None:
+    assert "s3cret" not in clean(said, ["s3cret"])
+
+
+@pytest.mark.parametrize("secret", ["tok\nen", "token\r\n", "tokén", "to'ken", "to\\ken", "to\x00ken", "tok\ud800en"])
+def test_a_secret_is_struck_as_a_library_shows_it(secret: str) -> None:
+    raw = secret.encode("utf-8", "surrogatepass")
+    for shown in (secret, f"{secret!r}", f"{raw!r}", repr(f"{raw!r}"), secret.strip()):
+        assert "en" not in clean(f"Illegal header value {shown}!", [secret]).removeprefix("Illegal header value"), shown
+
+
+def test_a_secret_within_another_leaves_no_rest_of_the_longer() -> None:
+    assert clean("abcdef", ["abc", "abcdef"]) == "…"
+
+
+def test_empty_secrets_strike_nothing() -> None:
+    assert clean("as it is", ["", " "]) == "as it is"
+
+
+def test_a_long_text_is_cut_after_its_secrets_are_struck() -> None:
+    assert clean("x" * 8 + "s3cret", ["s3cret"], limit=10) == "x" * 8 + "…"
+    assert clean("x" * 11, limit=10) == "x" * 9 + "…"
+
+
+@given(st.text(st.characters(codec=None)), st.integers(1, 50))
+def test_what_is_left_is_short_and_can_be_encoded(text: str, limit: int) -> None:
+    cleaned = clean(text, limit=limit)
+    assert len(cleaned) <= limit
+    assert "\x00" not in cleaned
+    cleaned.encode()
