@@ -16,6 +16,7 @@ from argosy.shapes import JobShape
 from argosy.simulator.certificate import issue
 from tests.conftest import ROOT
 from tests.integration.api_server import ApiServer, serving
+from tests.integration.launching import its_time_has_come
 
 _, CA = issue()
 HELLO = (ROOT / "manifests" / "hello.yaml").read_text()
@@ -165,7 +166,7 @@ def test_what_was_frozen_is_not_changed_by_the_algorithm(registered: Client, sta
 
 
 def test_an_api_server_that_is_away_postpones_the_launch_with_the_reason_in_sight(
-    registered: Client, stage: Launching, api: ApiServer
+    registered: Client, stage: Launching, api: ApiServer, engine: Engine
 ) -> None:
     api.status, api.media = 503, [1]
     launched = registered.launch("hello", project=1, user=7)
@@ -174,6 +175,7 @@ def test_an_api_server_that_is_away_postpones_the_launch_with_the_reason_in_sigh
     assert state == "accepted"
     assert "HTTP 503" in reason
     api.status = 200
+    its_time_has_come(engine)
     assert expand(stage, launched.gid)
 
 

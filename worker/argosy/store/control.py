@@ -135,11 +135,12 @@ def cancel(connection: Connection, target: Target) -> Cancelled:
 
 
 def _cancel_launches(connection: Connection, target: Target) -> None:
-    """Launches without jobs end here, and their tokens with them."""
+    """Launches that are not cut yet end here: no further jobs of them are made, and their tokens go, unless jobs need them."""
     connection.execute(
         text(
-            "UPDATE argosy.launch SET state = 'cancelled', reason = 'cancelled before it was cut into jobs', "
-            "token_wiped = token_sealed IS NOT NULL, token_sealed = NULL, jobs = 0 "
+            "UPDATE argosy.launch SET state = 'cancelled', reason = 'cancelled before it was cut into jobs', claim_worker = NULL, "
+            "token_wiped = token_sealed IS NOT NULL AND expanded_jobs = 0, "
+            "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END, jobs = expanded_jobs "
             f"WHERE {'project = :project' if target.gid is None else 'gid = :gid'} "
             "AND state IN ('accepted', 'resolved')"
         ),
@@ -271,7 +272,7 @@ def _check_launch(connection: Connection, target: Target) -> None:
     if row.state in {"accepted", "resolved"}:
         raise Conflict(f"launch {target.gid} is not cut into jobs yet; there is nothing to retry")
     if row.state != "expanded":
-        raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
+        raise Conflict(f"launch {target.gid} was {row.state} before it had all its jobs ({row.reason}); launch anew")
 
 
 def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -> None:

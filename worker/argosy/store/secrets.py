@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Engine, text
 from argosy.errors import Conflict
 
 _ENDED = (
-    "token_sealed IS NOT NULL AND state = 'expanded' AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
+    "token_sealed IS NOT NULL AND state NOT IN ('accepted', 'resolved') "
+    "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND a.state IN ('queued', 'submitting', 'pending', 'running'))"
 )
 """Launches `o` whose token nobody needs any more. An automatic retry is written together with the end that it follows."""
