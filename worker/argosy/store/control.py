@@ -73,8 +73,9 @@ def locked(connection: Connection, key: UUID | None, project: int | None) -> Tar
 def _target(connection: Connection, key: UUID) -> Target | None:
     row = connection.execute(
         text(
-            "SELECT gid, CAST(NULL AS uuid) AS uid FROM argosy.launch WHERE gid = :key "
-            "UNION ALL SELECT gid, uid FROM argosy.job WHERE uid = :key LIMIT 1"
+            # A job first: whoever has its uid must not meet somebody's launch that took it for its gid.
+            "SELECT gid, uid FROM argosy.job WHERE uid = :key "
+            "UNION ALL SELECT gid, CAST(NULL AS uuid) AS uid FROM argosy.launch WHERE gid = :key LIMIT 1"
         ),
         {"key": key},
     ).one_or_none()

@@ -16,11 +16,11 @@ import orjson
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, CursorResult, text
 
-from argosy.batches import JobUids, batches, count, distinct
+from argosy.batches import JobUids, batches, count, distinct, ordinal
 from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes import LaunchRequest
 from argosy.store import placements
-from argosy.store.tables import DELAYED, READY
+from argosy.store.tables import DELAYED, GID_NODE, READY, UIDS_NODE
 
 _UUID_EPOCH = 0x01B21DD213814000
 """Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
@@ -68,16 +68,35 @@ _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
                            success_email, failure_email, token_sealed, priority, files_per_job, jobs)
 SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
-WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s) AND clock_timestamp() + interval '1 hour'
+WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
 # files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once. A gid from before the retention
-# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1).
+# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1). The window begins
+# an hour later than what is forgotten ends, because a gid may have been an hour ahead of its launch.
 
 
 def digest(request: LaunchRequest) -> str:
-    """What makes two requests the same: everything but the token, which no two sealings share."""
-    return sha256(orjson.dumps(request.model_dump(mode="json", exclude={"token_sealed"}))).hexdigest()
+    """What makes two requests the same: everything that is set but the token, which no two sealings share.
+
+    What is at its default is left out: a field that a later version adds must not make a redelivered request another one.
+    """
+    return _sha256(request.model_dump(mode="json", exclude={"token_sealed"}, exclude_defaults=True))
+
+
+_FORMER_FIELDS = {
+    "version", "gid", "project", "user", "algorithm_name", "media_ids", "media_query", "extra_params", "success_email_spec",
+    "failure_email_spec", "priority",
+}  # fmt: skip
+
+
+def _former_digest(request: LaunchRequest) -> str:
+    """As rows from before migration 0004 carry it, whose requests may be redelivered across the upgrade."""
+    return _sha256(request.model_dump(mode="json", include=_FORMER_FIELDS))
+
+
+def _sha256(fields: dict[str, Any]) -> str:
+    return sha256(orjson.dumps(fields)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         retention_days: Days after which ended launches are forgotten.
 
     Raises:
-        Conflict: The gid is taken by another request.
+        Conflict: The gid is taken by another request or a job.
         InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
         QueueFull: The project has too many queued jobs.
     """
@@ -151,6 +170,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     if request.media_ids is not None and files_per_job is not None:
         jobs = count(len(distinct(request.media_ids)), files_per_job)
     if not known:
+        _check_gid(cursor, request.gid)
         check_room(cursor, request.project, request.gid, max(jobs, 1))
     fingerprint = digest(request)
     cursor.execute(
@@ -182,14 +202,32 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     row = cursor.fetchone()
     if row is None:
         raise InvalidRequest(
-            f"gid {request.gid}: its time must be within the last {retention_days} days and at most an hour ahead; make a new one, or "
-            "check the clock that made it"
+            f"gid {request.gid}: its time must be within the last {retention_days} days (less an hour) and at most an hour ahead; make a "
+            "new one, or check the clock that made it"
         )
-    if row[0] != fingerprint:
+    if row[0] not in {fingerprint, _former_digest(request)}:
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
     cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
     own = int(cursor.fetchone()[0])
     return Written(False, row[1], row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
+
+
+_NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NODE} = %s"
+
+
+def _check_gid(cursor: Cursor, gid: UUID) -> None:
+    """A launch and a job must not have the same id: whoever cancels one would cancel the other, of another tenant perhaps.
+
+    Raises:
+        Conflict: The gid is the uid of a job, or one of its jobs would have another launch's gid, whether they have rows yet or not.
+    """
+    cursor.execute(_NEIGHBOURS, (gid.bytes[11:], JobUids(gid, 1)[0].bytes[11:]))
+    while (row := cursor.fetchone()) is not None:
+        other = UUID(str(row[0]))
+        if ordinal(other, gid) is not None or ordinal(gid, other) is not None:
+            raise Conflict(
+                f"gid {gid} is, or one of its jobs would have, an id that is taken; make a new one (version-1 UUID)"
+            )
 
 
 def _array(ids: Sequence[int] | None) -> str | None:
@@ -479,8 +517,8 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
     uids = JobUids(claim.gid, end)[first:]
     driver: PsycopgConnection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     with driver.cursor().copy("COPY argosy.job (uid, gid, ordinal, project, user_id, media_ids) FROM STDIN") as copy:
-        for ordinal, uid, ids in zip(range(first, end), uids, media, strict=True):
-            copy.write_row((uid, claim.gid, ordinal, launch.project, launch.user_id, ids))
+        for number, uid, ids in zip(range(first, end), uids, media, strict=True):
+            copy.write_row((uid, claim.gid, number, launch.project, launch.user_id, ids))
     last = end >= launch.jobs
     parameters = {
         "gid": claim.gid,

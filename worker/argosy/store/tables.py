@@ -34,6 +34,12 @@ from argosy.states import ACTIVE, State
 
 SCHEMA = "argosy"
 
+GID_NODE = "substring(uuid_send(gid) from 12 for 5)"
+"""SQL: the end of a launch's gid."""
+
+UIDS_NODE = "substring(sha256(uuid_send(gid)) from 4 for 5)"
+"""SQL: the end of the uids of its jobs, whatever their number (batches.py)."""
+
 metadata = MetaData(
     schema=SCHEMA,
     naming_convention={
@@ -249,6 +255,8 @@ class Launch(Base, table=True):
         Index("ix_launch_unexpanded", "woken_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
         Index("ix_launch_project_created_at", "project", "created_at"),
         Index("ix_launch_created_at", "created_at"),
+        Index("ix_launch_gid_node", text(f"({GID_NODE})")),
+        Index("ix_launch_uids_node", text(f"({UIDS_NODE})")),
         Index(
             "ix_launch_expanded_at", text("expanded_at DESC"), "gid", postgresql_where=text("expanded_at IS NOT NULL")
         ),
