@@ -6,7 +6,7 @@ import sys
 
 import structlog
 
-from tests.benchmarks import bulkhead, claim, expand, fair, idle, launch, pace, read, submit, track
+from tests.benchmarks import bulkhead, claim, expand, fair, hanging, idle, launch, pace, read, submit, track
 
 BENCHMARKS = {
     "launch": launch,
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "pace": pace,
     "idle": idle,
     "bulkhead": bulkhead,
+    "hanging": hanging,
 }
 
 

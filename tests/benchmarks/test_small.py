@@ -21,6 +21,7 @@ SMALL = {
     "pace": "--count 4 --pairs 1",
     "idle": "--count 2",
     "bulkhead": "--seconds 2 --rounds 1",
+    "hanging": "--seconds 2 --rounds 1",
 }
 
 

@@ -333,7 +333,8 @@ async def test_a_cancel_waits_for_an_expansion_that_is_under_way(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     """The expansion holds the launch's row; a cancel that came in between must find all jobs."""
-    from argosy.store import launches, placements
+    from argosy.store import placements
+    from tests.integration.launching import cut
 
     found = registered.launch("hello", project=1, user=7, media_ids=[1, 2, 3])
     with engine.begin() as connection:
@@ -344,7 +345,7 @@ async def test_a_cancel_waits_for_an_expansion_that_is_under_way(
             {"m": HELLO, "p": placements.put(connection, [1], {})},
         )
     with engine.begin() as expanding:
-        launches.expand(expanding, found.gid)
+        cut(expanding, found.gid)
         cancelling = asyncio.create_task(asyncio.to_thread(registered.cancel, found.gid))
 
         def blocked() -> bool:

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from uuid import uuid1
 
+import orjson
 import pytest
 from sqlalchemy import Engine, text
 
+from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest
 from argosy.launch import Launching, expand
 from argosy.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.shapes import JobShape
+from argosy.shapes import JobShape, LaunchRequest, Parameter
 from argosy.simulator.certificate import issue
+from argosy.store import launches
 from tests.conftest import ROOT
 from tests.integration.api_server import ApiServer, serving
+from tests.integration.launching import its_time_has_come
 
 _, CA = issue()
 HELLO = (ROOT / "manifests" / "hello.yaml").read_text()
@@ -146,6 +151,68 @@ def test_a_gid_of_another_request_is_refused(registered: Client) -> None:
         registered.launch("hello", project=2, user=7, media_ids=[1], gid=gid)
 
 
+def test_a_request_that_is_delivered_again_after_an_upgrade_is_the_same_launch(
+    registered: Client, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(LaunchRequest):
+        colour: str = "blue"
+
+    request = LaunchRequest(gid=uuid1(), project=1, user=7, algorithm_name="hello", extra_params=[Parameter(name="x")])
+    later = Later(**request.model_dump())
+
+    def write(what: LaunchRequest) -> bool:
+        with engine.begin() as connection:
+            return launches.insert(launches.OwnCursor(connection), what, settings.retention_days).new
+
+    assert write(request)
+    assert not write(later)
+    with pytest.raises(Conflict):
+        write(Later(**request.model_dump(), colour="red"))
+    # And across the upgrade to this version, which is the first to leave defaults out.
+    former = request.model_dump(mode="json", exclude={"token_sealed"})
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE argosy.launch SET request_digest = :digest"),
+            {"digest": sha256(orjson.dumps(former)).hexdigest()},
+        )
+    assert not write(request)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_gid_that_is_the_uid_of_a_job_is_refused(registered: Client, stage: Launching, cut: bool) -> None:
+    registered.register_algorithm(name="theirs", project=2, user=7, manifest=HELLO, files_per_job=1)
+    mine = registered.launch("hello", project=1, user=7, media_ids=range(9))
+    assert mine.uids is not None
+    if cut:
+        expand(stage, mine.gid)
+    with pytest.raises(Conflict, match="an id that is taken"):
+        registered.launch("theirs", project=2, user=7, media_ids=[1], gid=mine.uids[2])
+
+
+def test_a_launch_one_of_whose_jobs_would_have_another_launchs_gid_is_refused(registered: Client) -> None:
+    gid = uuid1()
+    taken = JobUids(gid, 9)[4]
+    registered.launch("hello", project=1, user=7, media_ids=[1], gid=taken)
+    with pytest.raises(Conflict, match="an id that is taken"):
+        registered.launch("hello", project=1, user=7, media_query="x=1", gid=gid)
+
+
+def test_a_uid_means_the_job_even_where_a_launch_has_it_for_its_gid(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    registered.register_algorithm(name="theirs", project=2, user=7, manifest=HELLO, files_per_job=1)
+    mine = registered.launch("hello", project=1, user=7, media_ids=range(9))
+    theirs = registered.launch("theirs", project=2, user=7, media_ids=[1])
+    assert mine.uids is not None
+    with engine.begin() as connection:  # from before such gids were refused
+        connection.execute(
+            text("UPDATE argosy.launch SET gid = :uid WHERE gid = :gid"), {"uid": mine.uids[0], "gid": theirs.gid}
+        )
+    expand(stage, mine.gid)
+    assert registered.cancel(mine.uids[0], project=1).cancelled == 1
+    assert outcome(registered, mine.uids[0])[0] == "accepted"
+
+
 def test_many_workers_expanding_one_launch_make_its_jobs_once(registered: Client, stage: Launching) -> None:
     launched = registered.launch("hello", project=1, user=7, media_ids=range(300))
     with ThreadPoolExecutor(4) as pool:
@@ -165,7 +232,7 @@ def test_what_was_frozen_is_not_changed_by_the_algorithm(registered: Client, sta
 
 
 def test_an_api_server_that_is_away_postpones_the_launch_with_the_reason_in_sight(
-    registered: Client, stage: Launching, api: ApiServer
+    registered: Client, stage: Launching, api: ApiServer, engine: Engine
 ) -> None:
     api.status, api.media = 503, [1]
     launched = registered.launch("hello", project=1, user=7)
@@ -174,6 +241,7 @@ def test_an_api_server_that_is_away_postpones_the_launch_with_the_reason_in_sigh
     assert state == "accepted"
     assert "HTTP 503" in reason
     api.status = 200
+    its_time_has_come(engine)
     assert expand(stage, launched.gid)
 
 
@@ -227,6 +295,10 @@ def test_a_launch_lives_and_dies_with_the_callers_transaction(registered: Client
         ({"media_ids": [1], "media_query": "x"}, "not both"),
         ({"extra_params": [{"name": "x", "valeu": 1}]}, "extra_params.0.valeu: no such field"),
         ({"project": "x"}, "project"),
+        (
+            {"extra_params": [{"name": n, "value": "x" * 131_072} for n in "ab"]},
+            "extra_params: .* 262146 bytes, .* 262144",
+        ),
     ],
 )
 def test_a_malformed_request_is_refused_by_field(registered: Client, fields: dict[str, object], words: str) -> None:

@@ -11,7 +11,8 @@ from argosy.client import Client
 from argosy.launch import Launching, expand
 from argosy.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.store import launches, reading
+from argosy.store import reading
+from tests.integration.launching import cut
 from tests.integration.test_launch import CA, HELLO
 
 MEDIA = 40
@@ -93,7 +94,7 @@ def test_launches_that_are_expanded_at_once_are_in_the_order_of_their_gids_and_n
     resolve(stage, engine, gids)
     with engine.begin() as connection:
         for gid in sorted(gids):
-            launches.expand(connection, gid)
+            cut(connection, gid)
     jobs = registered.list(limit=1000)
     assert [job.gid for job in jobs] == [gid for gid in sorted(gids) for _ in range(3)]
 
@@ -104,8 +105,8 @@ def test_the_launch_whose_expansion_began_last_is_first(registered: Client, engi
     with engine.begin() as begun_first:
         begun_first.execute(text("SELECT now()"))
         with engine.begin() as begun_last:
-            launches.expand(begun_last, second)
-        launches.expand(begun_first, first)
+            cut(begun_last, second)
+        cut(begun_first, first)
     assert [job.gid for job in registered.list()] == [second, second, first, first]
     assert [row.gid for row in stored(engine)] == [second, second, first, first]
 
@@ -116,7 +117,7 @@ def resolve(stage: Launching, engine: Engine, gids: list[UUID]) -> None:
         expand(stage, gid)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM argosy.job"))
-        connection.execute(text("UPDATE argosy.launch SET state = 'resolved', expanded_at = NULL"))
+        connection.execute(text("UPDATE argosy.launch SET state = 'resolved', expanded_at = NULL, expanded_jobs = 0"))
 
 
 def test_one_job_is_read_in_any_attempt_and_by_its_project_only(

@@ -111,6 +111,16 @@ def test_a_launch_is_not_forgotten_before_its_gid_is_refused(
     assert not registered.launch("hello", project=1, user=7, media_ids=[1], gid=gid).new
 
 
+def test_a_gid_from_an_hour_ahead_of_its_launch_is_refused_as_long_as_that_launch_is_forgotten(
+    registered: Client,
+) -> None:
+    """Launched 90 days and ten minutes ago and forgotten, by a clock that was 50 minutes ahead."""
+    time = int(datetime.now(UTC).timestamp() * 1e7) + 0x01B21DD213814000 + (40 * 60 - 90 * 86_400) * 10**7
+    gid = UUID(fields=(time & 0xFFFFFFFF, time >> 32 & 0xFFFF, time >> 48 & 0xFFF | 0x1000, 0x80, 1, 2))
+    with pytest.raises(InvalidRequest, match="within the last 90 days"):
+        registered.launch("hello", project=1, user=7, media_ids=[1], gid=gid)
+
+
 def test_a_claim_of_what_was_forgotten_meanwhile_writes_nothing(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:

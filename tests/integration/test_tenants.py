@@ -16,6 +16,7 @@ from argosy.settings import Settings
 from argosy.shapes import ProjectSpec
 from argosy.store import launches, projects
 from tests.integration.api_server import ApiServer
+from tests.integration.launching import its_time_has_come
 from tests.integration.queues import claim, clusters, fill, finish, sql
 from tests.integration.test_launch import HELLO, api, outcome, stage
 
@@ -203,10 +204,11 @@ def test_a_launch_by_query_counts_in_full_from_when_its_media_are_known(
     api.media = [1, 2, 3]
     one, two = (launch(registered, 0, media_ids=None, media_query=f"x={n}").gid for n in range(2))
     with monkeypatch.context() as dies:
-        dies.setattr(launches, "expand", lambda *args: None)
+        dies.setattr(launches, "cut", lambda *args: None)
         expand(stage, one)
     assert expand(stage, two) == []
     assert outcome(registered, two)[0] == "rejected"
+    its_time_has_come(engine)
     assert expand(stage, one) == [1]
     assert counted(engine) == (2, 3)
 

@@ -3,7 +3,7 @@ from uuid import UUID, uuid1
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.batches import JobUids, batches, count, distinct
+from argosy.batches import JobUids, batches, count, distinct, ordinal
 
 ids = st.lists(st.integers(0, 2**63 - 1), max_size=200)
 gids = st.builds(
@@ -67,3 +67,11 @@ def test_uids_stay_what_they_are_over_versions() -> None:
         "5d2a8a01-c9b1-11f0-b6c6-c5f98185f12c",
         "5d2a8a02-c9b1-11f0-b6c6-c5f98185f12c",
     ]
+
+
+@given(gids, gids, st.integers(0, 2**31 - 1))
+def test_a_uid_tells_which_job_of_which_launch_it_is(gid: UUID, other: UUID, number: int) -> None:
+    uid = JobUids(gid, number + 1)[number]
+    assert ordinal(gid, uid) == number
+    assert other == gid or ordinal(other, uid) is None
+    assert ordinal(gid, gid) is None

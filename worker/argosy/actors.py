@@ -35,8 +35,8 @@ from argosy.submit import Submitter
 from argosy.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 
 _HOUR = 3_600_000
-"""Milliseconds. A run of a long queue, or the resolving of millions of media, is no fault; what hangs is bounded by the deadlines of its
-own network calls. Dramatiq's ten minutes would cut work that goes well."""
+"""Milliseconds. A run of a long queue is no fault; what hangs is bounded by the deadlines of its own network calls. Dramatiq's ten
+minutes would cut work that goes well."""
 
 T = TypeVar("T", UUID, int)
 
@@ -57,13 +57,16 @@ class _Stages:
     def __init__(self, configured: settings.Settings, wakeups: WakeUps) -> None:
         self.settings, self.wakeups = configured, wakeups
         self.engine = database.engine(configured, pool_size=8)
-        self.launching = launch.Launching(self.engine, configured, RestMediaSource(configured))
+        worker = f"{socket.gethostname()}/{os.getpid()}"
+        self.expander = launch.Expander(
+            launch.Launching(self.engine, configured, RestMediaSource(configured), worker), wakeups.submit
+        )
         self.submitter = Submitter(
             self.engine,
             configured,
             Clusters(self.engine, configured),
             identity(self.engine),
-            worker=f"{socket.gethostname()}/{os.getpid()}",
+            worker=worker,
         )
 
 
@@ -84,9 +87,10 @@ class Boot(Middleware):
         self.stages = _Stages(self.settings, WakeUps(broker))
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Called by Dramatiq when the process is told to end: the submitter finishes or hands back what it has claimed."""
+        """Called by Dramatiq when the process is told to end: what is claimed is finished or handed back."""
         if self.stages is not None:
             self.stages.submitter.stop()
+            self.stages.expander.stop()
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Called by Dramatiq when its threads have ended, and before its event loop does."""
@@ -113,7 +117,7 @@ def setup() -> None:
         [
             Prometheus(),
             TimeLimit(time_limit=_HOUR),
-            # Nothing is interrupted: a launch is expanded in seconds, and a submitter that is told to stop ends by itself.
+            # Nothing is interrupted: actors hand work over, and a submitter that is told to stop ends by itself.
             ShutdownNotifications(notify_shutdown=False),
             # A few quick tries for a database or Redis that blinks; the rest is housekeeping's.
             Retries(max_retries=3, min_backoff=500, max_backoff=5_000),
@@ -141,11 +145,8 @@ def declare(made: Broker, boot: Boot) -> None:
         stages.wakeups.expand(request.gid)
 
     def run_expand(*args: object, **kwargs: object) -> None:
-        """Wake-up: expand one launch."""
-        gid = _argument(EXPAND, UUID, args, kwargs)
-        stages = boot.get()
-        for cluster_id in launch.expand(stages.launching, gid):
-            stages.wakeups.submit(cluster_id)
+        """Wake-up: expand one launch, in threads of its own: those of Dramatiq deliver all other messages."""
+        boot.get().expander.start(_argument(EXPAND, UUID, args, kwargs))
 
     async def run_submit(*args: object, **kwargs: object) -> None:
         """Wake-up: submit one cluster's queue."""

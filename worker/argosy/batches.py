@@ -48,6 +48,12 @@ class JobUids(Sequence[UUID]):
         return UUID(fields=(*fields, self._node))
 
 
+def ordinal(gid: UUID, uid: UUID) -> int | None:
+    """Which job of a launch has this uid; None where no job of it, however many it had, could have it."""
+    number = uid.time - gid.time - 1
+    return number if 0 <= number < 1 << 31 and JobUids(gid, number + 1)[number] == uid else None
+
+
 def distinct(media_ids: Sequence[int]) -> list[int]:
     """The ids in their order, the first of a double kept."""
     return list(dict.fromkeys(media_ids))

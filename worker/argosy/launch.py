@@ -1,17 +1,25 @@
 """Stage 1: a launch request becomes rows: one launch, one job per batch.
 
-In two commits, so that nothing is half-made and nothing is resolved twice: first everything that the jobs will need is frozen in the
-launch row (media, manifest, parameters, files_per_job), then the jobs are inserted in bulk under its row lock. Whatever happens to the
-algorithm, the media or this process in between, a second try comes to the same jobs with the same ids. A launch that can't work ends
-`rejected`, with a reason that a person can act on (faults.md §2, rows 5 and 19).
+First everything that the jobs will need is frozen in the launch row (media, manifest, parameters, files_per_job), then the jobs are
+inserted in bulk under its row lock, some thousands a transaction. Whatever happens to the algorithm, the media or this process in
+between, a second try comes to the same jobs with the same ids. A launch that can't work ends `rejected`, with a reason that a person can
+act on (faults.md §2, rows 5 and 19).
+
+Nothing is done for a launch without a claim on it, committed before: a hanging API server once had one launch resolved by fourteen
+threads at once, twenty tries in three minutes. The claim counts the try and moves the next one ahead, so that a launch which kills its
+worker, or fails in a way that nobody thought of, is tried a bounded number of times as well, and never stands in the way of others.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from threading import Event, Lock, Thread
 from uuid import UUID
 
 import structlog
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlmodel import Session
 
 from argosy import crypto, manifest
@@ -23,29 +31,49 @@ from argosy.errors import (
     MediaSourceError,
     NotConfigured,
     NotFound,
-    QueueFull,
+    SealBroken,
 )
 from argosy.failpoints import failpoint
+from argosy.lanes import Lane
 from argosy.media import MediaSource
-from argosy.metrics import LAUNCHES
+from argosy.metrics import LAUNCHES, LOOP_ERRORS
 from argosy.settings import Settings
 from argosy.shapes import LaunchRequest, Parameter
 from argosy.store import launches, registry
 from argosy.store.tables import Algorithm, Cluster
+from argosy.text import clean
 
 _TRIES = 20
-"""How often an API server that fails is asked for media; with the back-off below, about a quarter of an hour."""
+"""How often a launch is tried that gets no further; with the back-off below, about a quarter of an hour."""
+
+_LOST = 100
+"""Claims in a row that ran out without a word, because their worker died or the database was away; at least half an hour of them."""
+
+_LONGEST_WAIT = 60.0
+"""Seconds between two tries at most; from two on they double."""
+
+_BATCH = 10_000
+"""Jobs made in one transaction: half a second, where a session's statements may take a minute."""
+
+_ASKING, _ASKING_OF_ONE = 16, 2
+"""Media queries that a process asks at a time, and those of one project: they wait on somebody else, who may hang."""
+
+_CUTTING = 4
+"""Launches that a process cuts at a time, a batch of each in turn: a large one holds up no small one."""
+
+_DATABASE_AWAY = (OperationalError, PoolExhausted)
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Launching:
-    """What this stage works with."""
+    """What this stage works with; `worker` says who claims, for people."""
 
     engine: Engine
     settings: Settings
     media: MediaSource
+    worker: str = ""
 
 
 def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launches.Written:
@@ -63,49 +91,206 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launch
 
 
 def expand(stage: Launching, gid: UUID) -> list[int]:
-    """Take a launch to its end: expanded into queued jobs, rejected, or postponed while the API server is away.
+    """Take a launch to its end, in this thread: expanded into queued jobs, rejected, or postponed.
 
     Any step may be repeated, by any worker, at any time.
 
     Returns:
         The clusters that may take its jobs; none where there is nothing to submit.
+
+    Raises:
+        NotFound: It is not in the database.
     """
     with stage.engine.begin() as connection:
-        request = launches.get(connection, gid)
-    if request is None:
-        raise NotFound(f"launch {gid} is not in the database")
-    if request.state == "accepted":
-        try:
-            frozen = _resolve(stage, request)
-        except MediaSourceError as error:
-            _postpone_or_reject(stage, request, error)
-            return []
-        except (InvalidRequest, NotFound) as error:
-            _reject(stage, gid, error)
-            return []
-        try:
-            _freeze(stage, request, frozen)
-        except QueueFull as error:
-            _reject(stage, gid, error)
-            return []
-        failpoint("launch.resolved")
+        launches.standing(connection, gid)
+    clusters: set[int] = set()
+    claim = take(stage, gid)
+    while claim is not None:
+        turn = advance(stage, claim)
+        clusters.update(turn.clusters)
+        claim = turn.claim
+    return sorted(clusters)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn at a launch came to: clusters with new jobs, and the claim that goes on, None where it is over."""
+
+    claim: launches.Claim | None = None
+    clusters: Sequence[int] = ()
+
+
+def take(stage: Launching, gid: UUID) -> launches.Claim | None:
+    """Claim a launch; None where there is nothing to do for it now. One that was tried too often ends here."""
     with stage.engine.begin() as connection:
-        clusters = launches.expand(connection, gid)
-        failpoint("launch.expanding")
-    if clusters is None:
-        return []
-    failpoint("launch.expanded")
-    LAUNCHES.labels("expanded").inc()
-    log.info("launch expanded", gid=str(gid), clusters=clusters)
-    return clusters
+        claim = launches.claim(connection, gid, stage.worker, stage.settings.claim_lease)
+    if claim is not None and claim.tries > _LOST:
+        _reject(stage, claim, claim.reason or "no worker came to an end with it")
+        return None
+    return claim
 
 
-def _freeze(stage: Launching, request: launches.Request, frozen: launches.Frozen) -> None:
+def advance(stage: Launching, claim: launches.Claim) -> Turn:
+    """The next step of a claimed launch: freeze what it runs with, or make some of its jobs."""
+    try:
+        return _freeze(stage, claim) if claim.state == "accepted" else _cut(stage, claim)
+    except MediaSourceError as error:
+        _postpone(stage, claim, f"waiting for the API server: {error}")
+    except (SealBroken, NotConfigured) as error:
+        # Somebody may add the key yet.
+        _postpone(stage, claim, f"waiting for the right key: {error}")
+    except ArgosyError as error:
+        _reject(stage, claim, str(error))
+    return Turn()
+
+
+class Expander:
+    """Expands the launches of a worker process in threads of their own, so that none waits for what is asked of the API server.
+
+    What finds no room stays in the database, where housekeeping finds it. Claims are renewed by a thread that does nothing else.
+
+    Args:
+        stage: What to work with.
+        submit: Wakes a cluster's submitter.
+    """
+
+    def __init__(self, stage: Launching, submit: Callable[[int], None]) -> None:
+        self._stage, self._submit = stage, submit
+        self._held: dict[UUID, launches.Claim] = {}
+        self._lock = Lock()
+        self._stopping = Event()
+        self._asking = Lane("ask", _ASKING, _ASKING_OF_ONE, self._ask)
+        self._cutting = Lane("cut", _CUTTING, _CUTTING, self._cut)
+        Thread(target=self._keep, name="launch-claims", daemon=True).start()
+
+    def start(self, gid: UUID) -> None:
+        """Have a launch expanded.
+
+        Raises:
+            NotFound: It is not in the database.
+        """
+        with self._stage.engine.begin() as connection:
+            standing = launches.standing(connection, gid)
+        if standing is not None:
+            (self._asking if standing.asks else self._cutting).put(standing.project, gid)
+
+    def stop(self) -> None:
+        """Begin nothing more, and hand back what is under way: a query may hang for longer than this process may still live."""
+        self._stopping.set()
+        self._asking.stop()
+        self._cutting.stop()
+        self._give_back(list(self._held.values()))
+
+    def _ask(self, gid: UUID) -> bool:
+        claim = self._turn(gid)
+        if claim is not None and not self._cutting.put(claim.project, gid):
+            self._give_back([claim])
+        return False
+
+    def _cut(self, gid: UUID) -> bool:
+        return self._turn(gid) is not None
+
+    def _turn(self, gid: UUID) -> launches.Claim | None:
+        """One turn at a launch; the claim where there is to be another."""
+        going = None
+        try:
+            claim = self._held.get(gid) or take(self._stage, gid)
+            if claim is None:
+                return None
+            self._hold(claim)
+            going = self._advance(claim)
+        except _DATABASE_AWAY as error:
+            log.warning("database away, launch waits", gid=str(gid), reason=_words(error))
+        finally:
+            if going is None:
+                self._forget(gid)
+        if going is not None and self._stopping.is_set():
+            self._give_back([going])
+            return None
+        return going
+
+    def _advance(self, claim: launches.Claim) -> launches.Claim | None:
+        """The outermost loop of one launch: what fails in it hurts no other, and is tried again with the others' right of way."""
+        try:
+            turn = advance(self._stage, claim)
+        except _DATABASE_AWAY:
+            raise
+        except Exception as error:
+            LOOP_ERRORS.labels("launch").inc()
+            log.exception("launch failed, it is tried again", gid=str(claim.gid))
+            _postpone(self._stage, claim, f"failed unexpectedly ({type(error).__name__}); see the worker's log")
+            return None
+        if turn.claim is not None:
+            self._hold(turn.claim)
+        self._wake(turn.clusters)
+        return turn.claim
+
+    def _hold(self, claim: launches.Claim) -> None:
+        with self._lock:
+            self._held[claim.gid] = claim
+
+    def _forget(self, gid: UUID) -> None:
+        with self._lock:
+            self._held.pop(gid, None)
+
+    def _give_back(self, claims: Sequence[launches.Claim]) -> None:
+        for claim in claims:
+            self._forget(claim.gid)
+        try:
+            with self._stage.engine.begin() as connection:
+                launches.release(connection, claims)
+        except _DATABASE_AWAY as error:
+            log.warning("database away, claims on launches run out by themselves", reason=_words(error))
+
+    def _wake(self, clusters: Sequence[int]) -> None:
+        try:
+            for cluster_id in clusters:
+                self._submit(cluster_id)
+        except RedisError as error:
+            log.warning("Redis away, wake-ups wait", reason=str(error))
+
+    def _keep(self) -> None:
+        """Renew the claims for as long as this process lives, however long a page of media takes."""
+        lease = self._stage.settings.claim_lease
+        while not self._stopping.wait(lease / 4):
+            with self._lock:
+                held = list(self._held.values())
+            if not held:
+                continue
+            try:
+                with self._stage.engine.begin() as connection:
+                    launches.renew(connection, held, lease)
+            except _DATABASE_AWAY as error:
+                log.warning("database away, claims on launches not renewed", reason=_words(error))
+            except Exception:
+                LOOP_ERRORS.labels("launch").inc()
+                log.exception("claims on launches not renewed")
+
+
+def _freeze(stage: Launching, claim: launches.Claim) -> Turn:
+    with stage.engine.begin() as connection:
+        request = launches.get(connection, claim.gid)
+    frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
         if request.media_ids is None or request.files_per_job is None:
             jobs = count(len(frozen.media_ids), frozen.files_per_job)
             launches.check_room(launches.OwnCursor(connection), request.project, request.gid, jobs)
-        launches.freeze(connection, request.gid, frozen)
+        resolved = launches.freeze(connection, claim, frozen)
+    failpoint("launch.resolved")
+    return Turn(resolved)
+
+
+def _cut(stage: Launching, claim: launches.Claim) -> Turn:
+    with stage.engine.begin() as connection:
+        cut = launches.cut(connection, claim, _BATCH, stage.settings.claim_lease)
+        failpoint("launch.expanding")
+    if cut is None:
+        return Turn()
+    failpoint("launch.expanded")
+    if cut.last:
+        LAUNCHES.labels("expanded").inc()
+        log.info("launch expanded", gid=str(claim.gid), clusters=cut.clusters)
+    return Turn(None if cut.last else replace(claim, tries=0, reason=""), cut.clusters)
 
 
 def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
@@ -173,19 +358,28 @@ def _check_size(media_ids: list[int], files_per_job: int) -> None:
         )
 
 
-def _postpone_or_reject(stage: Launching, request: launches.Request, error: MediaSourceError) -> None:
-    if request.tries >= _TRIES:
-        _reject(stage, request.gid, error)
+def _postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:
+    """Try again later, with back-off; or give up."""
+    if claim.tries >= _TRIES:
+        _reject(stage, claim, reason)
         return
+    reason = clean(reason)
     with stage.engine.begin() as connection:
-        launches.postpone(
-            connection, request.gid, f"waiting for the API server: {error}", min(2.0**request.tries, 60.0)
-        )
-    log.warning("launch postponed", gid=str(request.gid), reason=str(error), tries=request.tries)
+        launches.postpone(connection, claim, reason, min(2.0**claim.tries, _LONGEST_WAIT))
+    log.warning("launch postponed", gid=str(claim.gid), reason=reason, tries=claim.tries)
 
 
-def _reject(stage: Launching, gid: UUID, error: ArgosyError) -> None:
+def _reject(stage: Launching, claim: launches.Claim, reason: str) -> None:
+    if claim.tries >= _TRIES:
+        reason = f"given up after {claim.tries} tries: {reason}"
+    reason = clean(reason)
     with stage.engine.begin() as connection:
-        launches.reject(connection, gid, str(error))
-    LAUNCHES.labels("rejected").inc()
-    log.info("launch rejected", gid=str(gid), reason=str(error))
+        rejected = launches.reject(connection, claim, reason)
+    if rejected:
+        LAUNCHES.labels("rejected").inc()
+        log.info("launch rejected", gid=str(claim.gid), reason=reason)
+
+
+def _words(error: Exception) -> str:
+    """An error of the database in one line, without its statement."""
+    return str(getattr(error, "orig", error))

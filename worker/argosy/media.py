@@ -1,10 +1,16 @@
 """Which media a query means: asked of the API server, page by page.
 
 The API server is the only one who knows a project's media and who may see them, so it is asked with the user's own token. Its answers
-are a boundary: bounded in bytes and count, and a page that does not go forward ends the launch instead of looping for ever.
+are a boundary: bounded in bytes, count and time, ids checked as those that a caller gives, a page that does not go forward ends the
+launch instead of looping for ever, and its words are cleaned, the token struck from them, before anybody sees them.
+
+Paging is argosy's: a query that sets it itself is refused, because both together would be media that nobody meant (`stop=10` in a query
+once meant all of them).
 """
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Protocol
 
@@ -13,6 +19,21 @@ import orjson
 
 from argosy.errors import InvalidRequest, MediaSourceError
 from argosy.settings import Settings
+from argosy.text import clean
+
+PAGING = ("after", "start", "stop", "sort_by")
+"""Parameters of the API server's media list that a query may not set: with them pages overlap, or end early, or come in another order."""
+
+_PAGE_SECONDS = 60.0
+"""For one page, however slowly its bytes come."""
+
+_WHOLE_SECONDS = 3600.0
+"""For all pages; the largest launch takes some minutes."""
+
+_WORDS = 64 << 10
+"""Bytes that are read of an answer that is no list of media."""
+
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 
 class MediaSource(Protocol):
@@ -47,12 +68,21 @@ class RestMediaSource:
 
     def resolve(self, project: int, query: str, token: str) -> list[int]:
         """See `MediaSource.resolve`."""
+        if token and not _HEADER_VALUE.fullmatch(token):
+            raise InvalidRequest(
+                "the launch's token holds a character that no HTTP header can carry (a line end, a letter with an accent), so the API "
+                "server cannot be asked for media; launch anew with the token as the API server gave it"
+            )
+        asked = httpx.QueryParams(query.lstrip("?"))
+        if taken := [name for name in PAGING if name in asked]:
+            raise InvalidRequest(
+                f"media_query sets {', '.join(taken)}: argosy pages through the media itself, in the order of their ids; leave that "
+                "out, or give the media as media_ids"
+            )
         found: list[int] = []
+        ends = time.monotonic() + _WHOLE_SECONDS
         with self._client() as client:
-            while True:
-                page = self._page(client, project, query, token, found[-1] if found else None)
-                if not page:
-                    return found
+            while page := self._page(client, project, asked, token, found[-1] if found else None):
                 if found and page[0] <= found[-1]:
                     raise MediaSourceError(
                         f"media of project {project}: the page after {found[-1]} begins at {page[0]}"
@@ -60,31 +90,45 @@ class RestMediaSource:
                 found.extend(page)
                 if len(found) > self._settings.media_max:
                     raise InvalidRequest(f"more than {self._settings.media_max} media; narrow the query")
+                if time.monotonic() > ends:
+                    raise MediaSourceError(
+                        f"media of project {project}: {len(found)} came in {_WHOLE_SECONDS:.0f} s, and not all; narrow the query"
+                    )
+        return found
 
-    def _page(self, client: httpx.Client, project: int, query: str, token: str, after: int | None) -> list[int]:
+    def _page(
+        self, client: httpx.Client, project: int, asked: httpx.QueryParams, token: str, after: int | None
+    ) -> list[int]:
         url = f"{self._settings.rest_url.rstrip('/')}/Medias/{project}"
-        params = httpx.QueryParams(query.lstrip("?")).set("stop", self._settings.media_page)
+        params = asked.set("stop", self._settings.media_page)
         if after is not None:
             params = params.set("after", after)
         headers = {"Authorization": f"Token {token}"} if token else {}
         try:
             with client.stream("GET", url, params=params, headers=headers) as response:
                 body = self._read(response, url)
-        except httpx.HTTPError as error:
-            raise MediaSourceError(f"GET {url}: {type(error).__name__} {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            # Not chained: a library copies what it cannot send, the token too, into its words.
+            raise MediaSourceError(f"GET {url}: {type(error).__name__} {clean(str(error), [token])}") from None
         if response.status_code >= 500 or response.status_code == 429:
             raise MediaSourceError(f"GET {url}: HTTP {response.status_code}")
         if response.status_code != 200:
-            words = body[:300].decode("utf-8", "replace")
+            words = clean(body.decode("utf-8", "replace"), [token], 300)
             raise InvalidRequest(f"the API server refuses the media query (HTTP {response.status_code}): {words}")
         return _ids(body, url)
 
     def _read(self, response: httpx.Response, url: str) -> bytes:
         chunks, size = [], 0
+        ends = time.monotonic() + _PAGE_SECONDS
+        limit = self._settings.media_page_bytes if response.status_code == 200 else _WORDS
         for chunk in response.iter_bytes():
             chunks.append(chunk)
             size += len(chunk)
-            if size > self._settings.media_page_bytes:
+            if time.monotonic() > ends:
+                raise MediaSourceError(f"GET {url}: the answer took longer than {_PAGE_SECONDS:.0f} s")
+            if size > limit:
+                if response.status_code != 200:
+                    break
                 raise InvalidRequest(
                     f"GET {url}: a page of {self._settings.media_page} media exceeds {self._settings.media_page_bytes} bytes; "
                     "lower ARGOSY_MEDIA_PAGE"
@@ -94,11 +138,22 @@ class RestMediaSource:
 
 def _ids(body: bytes, url: str) -> list[int]:
     try:
-        ids = [item["id"] for item in orjson.loads(body)]
+        ids = list(_checked(orjson.loads(body)))
     except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise MediaSourceError(f"GET {url}: the answer is no list of media ({type(error).__name__})") from error
-    if not all(isinstance(media_id, int) for media_id in ids):
-        raise MediaSourceError(f"GET {url}: a media id is no integer")
+    except ValueError as error:
+        raise MediaSourceError(f"GET {url}: {error}") from error
     if any(later <= earlier for earlier, later in pairwise(ids)):
         raise MediaSourceError(f"GET {url}: the page is not in the order of ids, so paging by `after` would lose media")
     return ids
+
+
+def _checked(items: list[dict[str, object]]) -> Iterator[int]:
+    """The ids, held to what a caller's media_ids are held to."""
+    for item in items:
+        media_id = item["id"]
+        if not isinstance(media_id, int) or isinstance(media_id, bool):
+            raise ValueError("a media id is no integer")
+        if not 0 <= media_id < 1 << 63:
+            raise ValueError(f"media id {media_id} is no id: ids are from 0 to 2**63 - 1")
+        yield media_id

@@ -29,6 +29,11 @@ Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
 Limit = Annotated[int, Field(ge=0, le=100_000)]
 
 
+PARAMETERS_LIMIT = 256 * 1024
+"""Bytes of all parameters of a launch together, names and values. A cluster takes no object over 1.5 MB, and says so in ways that look like
+a failure of the cluster: one launch with a parameter of 1,600,000 characters was created again and again, for ever."""
+
+
 class In(BaseModel):
     """Base of what comes in."""
 
@@ -77,6 +82,14 @@ class LaunchRequest(In):
         except Base64Error as error:
             raise ValueError("must be base64 of a libsodium sealed box") from error
         return sealed
+
+    @field_validator("extra_params")
+    @classmethod
+    def _bounded(cls, parameters: list[Parameter]) -> list[Parameter]:
+        size = sum(len(f"{parameter.name}{parameter.value}".encode()) for parameter in parameters)
+        if size > PARAMETERS_LIMIT:
+            raise ValueError(f"have {size} bytes, and all parameters of a launch together may have {PARAMETERS_LIMIT}")
+        return parameters
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:

@@ -5,6 +5,7 @@ record it. And libraries copy what they could not send into their exceptions: a 
 the log (`Illegal header value b'Token …'`).
 """
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -40,8 +41,8 @@ def _strike(text: str, shapes: Iterable[str]) -> str:
 
 
 def _shapes(secret: str) -> set[str]:
-    """How a secret may stand in a text: as it is, without the blanks around it, or as Python shows text and bytes."""
+    """How a secret may stand in a text: as it is, without the blanks around it, or as JSON or Python shows it."""
     raw = secret.encode("utf-8", "surrogatepass")
-    shapes = {secret, secret.strip(), repr(secret)[1:-1], repr(raw)[2:-1]}
+    shapes = {secret, secret.strip(), json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(raw)[2:-1]}
     shapes |= {shape.replace("\\", "\\\\").replace("'", "\\'") for shape in shapes}
     return {shape for shape in shapes if shape.strip()}

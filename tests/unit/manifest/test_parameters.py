@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidRequest
 from argosy.manifest import MEDIA_IDS_LIMIT, RESERVED, files_per_job_that_fits, media_ids_text, merge_parameters
 from argosy.manifest.scalars import Scalar
+from argosy.shapes import PARAMETERS_LIMIT
 from tests.unit.manifest.samples import Value
 
 
@@ -94,3 +95,12 @@ def test_a_batch_just_at_the_limit_fits() -> None:
     ids = [1] * (MEDIA_IDS_LIMIT // 2)
     assert len(media_ids_text([*ids, 1])) == MEDIA_IDS_LIMIT + 1
     assert files_per_job_that_fits([*ids, 1]) == len(ids)
+
+
+def test_parameters_are_refused_that_add_up_to_what_no_cluster_takes() -> None:
+    half = "x" * (PARAMETERS_LIMIT // 2 - 1)
+    assert len(merge_parameters([Value("a", half)], [Value("b", half)])) == 2
+    with pytest.raises(InvalidRequest, match=f"have {PARAMETERS_LIMIT + 1} bytes, and all .* {PARAMETERS_LIMIT}"):
+        merge_parameters([Value("a", half)], [Value("b", half + "x")])
+    with pytest.raises(InvalidRequest, match="bytes"):
+        merge_parameters([], [Value("a", "é" * (PARAMETERS_LIMIT // 2))])

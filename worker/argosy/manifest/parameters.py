@@ -14,6 +14,7 @@ from typing import Protocol
 
 from argosy.errors import InvalidRequest
 from argosy.manifest.scalars import Scalar, as_text
+from argosy.shapes import PARAMETERS_LIMIT
 
 RESERVED: tuple[str, ...] = (
     "name",
@@ -58,7 +59,8 @@ def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue
         Names and texts, the algorithm's first, in the order given.
 
     Raises:
-        InvalidRequest: A name is empty, malformed, reserved or given twice, or a value cannot be handed to a workflow.
+        InvalidRequest: A name is empty, malformed, reserved or given twice, a value cannot be handed to a workflow, or all together are
+            too large.
     """
     merged: dict[str, str] = {}
     for owner, parameters in (("algorithm", algorithm), ("launch", extra)):
@@ -71,6 +73,12 @@ def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue
             if name in merged:
                 raise InvalidRequest(f'{owner} parameter "{name}": the name is given twice; remove one')
             merged[name] = safe_text(f'{owner} parameter "{name}"', parameter.value)
+    size = sum(len(f"{name}{value}".encode()) for name, value in merged.items())
+    if size > PARAMETERS_LIMIT:
+        raise InvalidRequest(
+            f"the parameters of algorithm and launch have {size} bytes, and all of a launch together may have {PARAMETERS_LIMIT}; "
+            "hand large values on as a file"
+        )
     return list(merged.items())
 
 

@@ -220,13 +220,10 @@ def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> in
     """
     return connection.execute(
         text(
-            "UPDATE argosy.launch l SET state = :state, reason = :reason, jobs = cut.jobs, "
-            "token_wiped = l.token_wiped OR (l.token_sealed IS NOT NULL AND cut.jobs = 0), "
-            "token_sealed = CASE WHEN cut.jobs > 0 THEN l.token_sealed END, "
-            # Readers page by it: what was cut stays in sight.
-            "expanded_at = coalesce(l.expanded_at, CASE WHEN cut.jobs > 0 THEN clock_timestamp() END) "
-            "FROM (SELECT count(*) AS jobs FROM argosy.job WHERE gid = :gid) cut "
-            "WHERE l.gid = :gid AND l.state IN ('accepted', 'resolved')"
+            "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+            "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "
+            "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
+            "WHERE gid = :gid AND state IN ('accepted', 'resolved')"
         ),
         {"gid": gid, "state": state, "reason": reason},
     ).rowcount

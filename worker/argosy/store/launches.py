@@ -7,7 +7,7 @@ else is argosy's own. A launch is a committed row before any wake-up exists.
 
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
@@ -16,11 +16,11 @@ import orjson
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, CursorResult, text
 
-from argosy.batches import JobUids, batches, count, distinct
-from argosy.errors import Conflict, InvalidRequest, QueueFull
+from argosy.batches import JobUids, batches, count, distinct, ordinal
+from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes import LaunchRequest
 from argosy.store import placements
-from argosy.store.tables import DELAYED, READY
+from argosy.store.tables import DELAYED, GID_NODE, READY, UIDS_NODE
 
 _UUID_EPOCH = 0x01B21DD213814000
 """Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
@@ -68,16 +68,35 @@ _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
                            success_email, failure_email, token_sealed, priority, files_per_job, jobs)
 SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
-WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s) AND clock_timestamp() + interval '1 hour'
+WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
 # files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once. A gid from before the retention
-# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1).
+# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1). The window begins
+# an hour later than what is forgotten ends, because a gid may have been an hour ahead of its launch.
 
 
 def digest(request: LaunchRequest) -> str:
-    """What makes two requests the same: everything but the token, which no two sealings share."""
-    return sha256(orjson.dumps(request.model_dump(mode="json", exclude={"token_sealed"}))).hexdigest()
+    """What makes two requests the same: everything that is set but the token, which no two sealings share.
+
+    What is at its default is left out: a field that a later version adds must not make a redelivered request another one.
+    """
+    return _sha256(request.model_dump(mode="json", exclude={"token_sealed"}, exclude_defaults=True))
+
+
+_FORMER_FIELDS = {
+    "version", "gid", "project", "user", "algorithm_name", "media_ids", "media_query", "extra_params", "success_email_spec",
+    "failure_email_spec", "priority",
+}  # fmt: skip
+
+
+def _former_digest(request: LaunchRequest) -> str:
+    """As rows from before migration 0004 carry it, whose requests may be redelivered across the upgrade."""
+    return _sha256(request.model_dump(mode="json", include=_FORMER_FIELDS))
+
+
+def _sha256(fields: dict[str, Any]) -> str:
+    return sha256(orjson.dumps(fields)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ SELECT (SELECT count(*) FROM (
     SELECT FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = %s AND {READY}
     UNION ALL SELECT FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = %s AND {DELAYED}
     LIMIT %s) ahead)
-  + (SELECT coalesce(sum(greatest(jobs, 1)), 0) FROM argosy.launch
+  + (SELECT coalesce(sum(greatest(jobs - expanded_jobs, 1)), 0) FROM argosy.launch
      WHERE project = %s AND state IN ('accepted', 'resolved') AND gid <> %s)
 """
 
@@ -141,7 +160,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         retention_days: Days after which ended launches are forgotten.
 
     Raises:
-        Conflict: The gid is taken by another request.
+        Conflict: The gid is taken by another request or a job.
         InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
         QueueFull: The project has too many queued jobs.
     """
@@ -151,6 +170,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     if request.media_ids is not None and files_per_job is not None:
         jobs = count(len(distinct(request.media_ids)), files_per_job)
     if not known:
+        _check_gid(cursor, request.gid)
         check_room(cursor, request.project, request.gid, max(jobs, 1))
     fingerprint = digest(request)
     cursor.execute(
@@ -182,14 +202,32 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     row = cursor.fetchone()
     if row is None:
         raise InvalidRequest(
-            f"gid {request.gid}: its time must be within the last {retention_days} days and at most an hour ahead; make a new one, or "
-            "check the clock that made it"
+            f"gid {request.gid}: its time must be within the last {retention_days} days (less an hour) and at most an hour ahead; make a "
+            "new one, or check the clock that made it"
         )
-    if row[0] != fingerprint:
+    if row[0] not in {fingerprint, _former_digest(request)}:
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
     cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
     own = int(cursor.fetchone()[0])
     return Written(False, row[1], row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
+
+
+_NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NODE} = %s"
+
+
+def _check_gid(cursor: Cursor, gid: UUID) -> None:
+    """A launch and a job must not have the same id: whoever cancels one would cancel the other, of another tenant perhaps.
+
+    Raises:
+        Conflict: The gid is the uid of a job, or one of its jobs would have another launch's gid, whether they have rows yet or not.
+    """
+    cursor.execute(_NEIGHBOURS, (gid.bytes[11:], JobUids(gid, 1)[0].bytes[11:]))
+    while (row := cursor.fetchone()) is not None:
+        other = UUID(str(row[0]))
+        if ordinal(other, gid) is not None or ordinal(gid, other) is not None:
+            raise Conflict(
+                f"gid {gid} is, or one of its jobs would have, an id that is taken; make a new one (version-1 UUID)"
+            )
 
 
 def _array(ids: Sequence[int] | None) -> str | None:
@@ -213,8 +251,6 @@ class Request:
     media_ids: list[int] | None
     extra_params: list[dict[str, Any]]
     token_sealed: bytes | None
-    state: str
-    tries: int
     files_per_job: int | None
 
 
@@ -249,17 +285,16 @@ class Frame:
     token_sealed: bytes | None
 
 
-def get(connection: Connection, gid: UUID) -> Request | None:
-    """An unexpanded or expanded launch as it was asked for; media_ids are the resolved ones once it is."""
+def get(connection: Connection, gid: UUID) -> Request:
+    """A launch as it was asked for."""
     row = connection.execute(
         text(
-            "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, state, "
-            "tries, files_per_job "
+            "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job "
             "FROM argosy.launch WHERE gid = :gid"
         ),
         {"gid": gid},
-    ).one_or_none()
-    return None if row is None else Request(**row._mapping)
+    ).one()
+    return Request(**row._mapping)
 
 
 def frame(connection: Connection, gid: UUID) -> Frame:
@@ -274,81 +309,232 @@ def frame(connection: Connection, gid: UUID) -> Frame:
     return Frame(**row._mapping)
 
 
-def freeze(connection: Connection, gid: UUID, frozen: Frozen) -> None:
-    """accepted → resolved. Does nothing where another worker was first."""
-    connection.execute(
-        text(
-            "UPDATE argosy.launch SET state = 'resolved', reason = '', algorithm_id = :algorithm_id, placement_id = :placement, "
-            "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-            "media_ids = CAST(:media_ids AS bigint[]), jobs = :jobs, max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
-            "pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE gid = :gid AND state = 'accepted'"
-        ),
-        vars(frozen)
-        | {
-            "gid": gid,
-            "parameters": _json(frozen.parameters),
-            "media_ids": _array(frozen.media_ids),
-            "jobs": count(len(frozen.media_ids), frozen.files_per_job),
-            "placement": placements.put(connection, frozen.cluster_ids, frozen.cluster_labels),
-        },
-    )
+@dataclass(frozen=True)
+class Claim:
+    """A launch in one worker's hands: nobody else works on it until its time is over, and what is written for it carries the epoch.
 
-
-def reject(connection: Connection, gid: UUID, reason: str) -> None:
-    """accepted → rejected; the token is of no more use and goes."""
-    connection.execute(
-        text(
-            "UPDATE argosy.launch SET state = 'rejected', reason = :reason, token_sealed = NULL, jobs = 0 "
-            "WHERE gid = :gid AND state = 'accepted'"
-        ),
-        {"gid": gid, "reason": reason},
-    )
-
-
-def postpone(connection: Connection, gid: UUID, reason: str, seconds: float) -> None:
-    """Leave an accepted launch for later, with the reason in sight."""
-    connection.execute(
-        text(
-            "UPDATE argosy.launch SET reason = :reason, tries = tries + 1, "
-            "next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE gid = :gid AND state = 'accepted'"
-        ),
-        {"gid": gid, "reason": reason, "seconds": seconds},
-    )
-
-
-def expand(connection: Connection, gid: UUID) -> list[int] | None:
-    """resolved → expanded: one job and its first attempt per batch, in bulk, under the launch's row lock. Jobs that were cancelled
-    before they had a row begin as cancelled ones.
-
-    Returns:
-        The clusters that may take the jobs, None where another worker was first.
+    `state` is `accepted` or `resolved`; `tries` counts the claims since it last got further, this one included; `reason` says why the last
+    one did not.
     """
-    launch = connection.execute(
+
+    gid: UUID
+    epoch: int
+    project: int
+    state: str
+    tries: int
+    reason: str
+
+
+_MINE = "gid = :gid AND claim_epoch = :epoch"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A launch that may be worked on: whose it is, and whether its media must be asked for."""
+
+    project: int
+    asks: bool
+
+
+def standing(connection: Connection, gid: UUID) -> Standing | None:
+    """A launch as a worker finds it before it claims it; None where there is nothing to do for it now.
+
+    Raises:
+        NotFound: It is not in the database.
+    """
+    row = connection.execute(
         text(
-            "SELECT gid, project, user_id, media_ids, files_per_job, algorithm_id, placement_id, priority, max_attempts FROM argosy.launch "
-            "WHERE gid = :gid AND state = 'resolved' FOR UPDATE"
+            "SELECT project, state = 'accepted' AND media_ids IS NULL AS asks, "
+            "state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AS due FROM argosy.launch WHERE gid = :gid"
         ),
         {"gid": gid},
     ).one_or_none()
+    if row is None:
+        raise NotFound(f"launch {gid} is not in the database")
+    return Standing(row.project, row.asks) if row.due else None
+
+
+def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim | None:
+    """Take a launch in hand, in a transaction of its own before anything is done for it.
+
+    Args:
+        connection: In a transaction, which the caller commits at once.
+        gid: Which.
+        worker: Who, for people.
+        lease: Seconds until somebody else may, unless the claim is renewed.
+
+    Returns:
+        None where there is nothing to do, or somebody is at it, or its time to be tried again has not come.
+    """
+    row = connection.execute(
+        text(
+            "UPDATE argosy.launch SET claim_worker = :worker, claim_epoch = claim_epoch + 1, tries = tries + 1, "
+            "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch "
+            "WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() "
+            "FOR NO KEY UPDATE SKIP LOCKED) RETURNING gid, claim_epoch AS epoch, project, state, tries, reason"
+        ),
+        {"gid": gid, "worker": worker, "lease": lease},
+    ).one_or_none()
+    return None if row is None else Claim(**row._mapping)
+
+
+def renew(connection: Connection, claims: Sequence[Claim], lease: float) -> None:
+    """Keep claims for `lease` seconds from now; those whose row is locked at this moment are not waited for."""
+    _each(connection, claims, "next_try_at = clock_timestamp() + make_interval(secs => :lease)", lease=lease)
+
+
+def release(connection: Connection, claims: Sequence[Claim]) -> None:
+    """Hand launches back that were not worked to an end, for others to take at once. It counts as no try."""
+    _each(
+        connection,
+        claims,
+        "claim_worker = NULL, claim_epoch = claim_epoch + 1, tries = greatest(tries - 1, 0), next_try_at = clock_timestamp()",
+    )
+
+
+def _each(connection: Connection, claims: Sequence[Claim], change: str, **parameters: float) -> None:
+    connection.execute(
+        text(
+            f"UPDATE argosy.launch SET {change} WHERE gid IN (SELECT l.gid FROM argosy.launch l "
+            "JOIN unnest(CAST(:gids AS uuid[]), CAST(:epochs AS int[])) AS c (gid, epoch) "
+            "ON l.gid = c.gid AND l.claim_epoch = c.epoch WHERE l.state IN ('accepted', 'resolved') AND l.claim_worker IS NOT NULL "
+            "ORDER BY l.gid FOR NO KEY UPDATE OF l SKIP LOCKED)"
+        ),
+        {"gids": [claim.gid for claim in claims], "epochs": [claim.epoch for claim in claims]} | parameters,
+    )
+
+
+def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None:
+    """accepted → resolved.
+
+    Returns:
+        The claim that goes on; None where it was cancelled, or its claim is somebody else's now.
+
+    Raises:
+        NotFound: No registered cluster may take its jobs any more.
+    """
+    placement = placements.put(connection, frozen.cluster_ids, frozen.cluster_labels)
+    _clusters(connection, placement)
+    done = connection.execute(
+        text(
+            "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
+            "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
+            "media_ids = CAST(:media_ids AS bigint[]), jobs = :jobs, max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
+            f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {_MINE} AND state = 'accepted'"
+        ),
+        vars(frozen)
+        | {
+            "gid": claim.gid,
+            "epoch": claim.epoch,
+            "parameters": _json(frozen.parameters),
+            "media_ids": _array(frozen.media_ids),
+            "jobs": count(len(frozen.media_ids), frozen.files_per_job),
+            "placement": placement,
+        },
+    ).rowcount
+    return replace(claim, state="resolved", tries=0, reason="") if done else None
+
+
+def _clusters(connection: Connection, placement: int) -> list[int]:
+    """The clusters that may take jobs of a placement, kept from being removed until the transaction ends: jobs must not be queued for
+    none."""
+    found = placements.held(connection, placement)
+    if not found:
+        raise NotFound(
+            "no registered cluster may run its jobs any more: it was removed, or lost the labels that the algorithm asks for, while this "
+            "launch was prepared; see: argosy cluster list -o wide"
+        )
+    return found
+
+
+def reject(connection: Connection, claim: Claim, reason: str) -> bool:
+    """End a launch. The token is of no more use and goes, unless jobs that were cut already need it.
+
+    Returns:
+        False where it was cancelled, or its claim is somebody else's now.
+    """
+    return bool(
+        connection.execute(
+            text(
+                "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+                "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
+                f"WHERE {_MINE} AND state IN ('accepted', 'resolved')"
+            ),
+            {"gid": claim.gid, "epoch": claim.epoch, "reason": reason},
+        ).rowcount
+    )
+
+
+def postpone(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
+    """Leave a launch for later, with the reason in sight."""
+    connection.execute(
+        text(
+            "UPDATE argosy.launch SET reason = :reason, claim_worker = NULL, "
+            f"next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE {_MINE} AND state IN ('accepted', 'resolved')"
+        ),
+        {"gid": claim.gid, "epoch": claim.epoch, "reason": reason, "seconds": seconds},
+    )
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A batch of jobs that was made: which clusters may take them, and whether it was the launch's last."""
+
+    clusters: list[int]
+    last: bool
+
+
+def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | None:
+    """The next jobs of a resolved launch and their first attempts, in bulk, under the launch's row lock; after the last it is expanded.
+    Jobs that were cancelled before they had a row begin as cancelled ones.
+
+    Args:
+        connection: In a transaction, which must end well before the session's time-out: hence the bound.
+        claim: The launch.
+        most: Jobs at most.
+        lease: Seconds for which the claim is renewed.
+
+    Returns:
+        None where it was cancelled, or its claim is somebody else's now.
+
+    Raises:
+        NotFound: No registered cluster may take its jobs any more.
+    """
+    launch = connection.execute(
+        text(
+            "SELECT gid, project, user_id, files_per_job, algorithm_id, placement_id, priority, max_attempts, jobs, expanded_jobs, "
+            "media_ids[expanded_jobs * files_per_job + 1 : "
+            "CAST(least((expanded_jobs + :most) * CAST(files_per_job AS bigint), cardinality(media_ids)) AS int)] AS media_ids "
+            f"FROM argosy.launch WHERE {_MINE} AND state = 'resolved' FOR NO KEY UPDATE"
+        ),
+        {"gid": claim.gid, "epoch": claim.epoch, "most": most},
+    ).one_or_none()
     if launch is None:
         return None
-    cut = list(batches(launch.media_ids, launch.files_per_job))
+    clusters = _clusters(connection, launch.placement_id)
+    media = list(batches(launch.media_ids, launch.files_per_job))
+    first, end = launch.expanded_jobs, launch.expanded_jobs + len(media)
+    uids = JobUids(claim.gid, end)[first:]
     driver: PsycopgConnection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
     with driver.cursor().copy("COPY argosy.job (uid, gid, ordinal, project, user_id, media_ids) FROM STDIN") as copy:
-        for ordinal, (uid, media) in enumerate(zip(JobUids(gid, len(cut)), cut, strict=True)):
-            copy.write_row((uid, gid, ordinal, launch.project, launch.user_id, media))
+        for number, uid, ids in zip(range(first, end), uids, media, strict=True):
+            copy.write_row((uid, claim.gid, number, launch.project, launch.user_id, ids))
+    last = end >= launch.jobs
     parameters = {
-        "gid": gid,
-        "jobs": len(cut),
+        "gid": claim.gid,
+        "first": first,
+        "end": end,
         "algorithm": launch.algorithm_id,
         "priority": launch.priority,
         "placement": launch.placement_id,
         "retries": launch.max_attempts - 1,
+        "last": last,
+        "lease": lease,
     }
     connection.execute(
         text(
             "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
-            "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal"
+            "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal AND c.ordinal >= :first AND c.ordinal < :end"
         ),
         parameters,
     )
@@ -359,30 +545,39 @@ def expand(connection: Connection, gid: UUID) -> list[int] | None:
             f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
             "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
             "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
-            "WHERE gid = :gid ORDER BY ordinal"
+            "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
         ),
         parameters,
     )
-    connection.execute(text("DELETE FROM argosy.early_cancel WHERE gid = :gid"), parameters)
     connection.execute(
-        text("UPDATE argosy.launch SET state = 'expanded', jobs = :jobs, expanded_at = now() WHERE gid = :gid"),
+        text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end"), parameters
+    )
+    connection.execute(
+        text(
+            "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), reason = '', tries = 0, "
+            "state = CASE WHEN :last THEN 'expanded' ELSE state END, claim_worker = CASE WHEN :last THEN NULL ELSE claim_worker END, "
+            "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
+        ),
         parameters,
     )
-    return placements.clusters(connection, [launch.placement_id])
+    return Cut(clusters, last)
 
 
-def due(connection: Connection, older_than: float, limit: int = 100) -> list[UUID]:
-    """Launches that should have been expanded by now: their wake-up was lost, or their time to try again has come.
+def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUID]:
+    """Launches that nobody works on and somebody should: their wake-up was lost, their worker died, or their time to try again has come.
+
+    Those that were returned longest ago come first: however many get no further, all others have their turn.
 
     Args:
-        connection: Where to ask.
+        connection: In a transaction.
         older_than: Seconds that a launch may wait for its own wake-up.
-        limit: The most to return, oldest first.
+        limit: The most to return.
     """
     rows = connection.execute(
         text(
-            "SELECT gid FROM argosy.launch WHERE state IN ('accepted', 'resolved') "
-            "AND next_try_at < clock_timestamp() - make_interval(secs => :age) ORDER BY next_try_at LIMIT :limit"
+            "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch "
+            "WHERE state IN ('accepted', 'resolved') AND greatest(next_try_at, woken_at) < clock_timestamp() - make_interval(secs => :age) "
+            "ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
         ),
         {"age": older_than, "limit": limit},
     )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.batches import JobUids
+from argosy.batches import ordinal
 from argosy.shapes import JobShape, LaunchShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, State, rest_status
 from argosy.store.placements import FITS
@@ -216,19 +216,19 @@ def early(connection: Connection, uid: UUID) -> Early | None:
         {"made": _UUID_EPOCH + timedelta(microseconds=uid.time // 10)},
     )
     for row in rows:
-        ordinal = uid.time - row.gid.time - 1
-        if ordinal < 0 or ordinal >= 1 << 31 or JobUids(row.gid, ordinal + 1)[ordinal] != uid:
+        number = ordinal(row.gid, uid)
+        if number is None:
             continue
         cancelled = connection.execute(
             text("SELECT EXISTS (SELECT FROM argosy.early_cancel WHERE gid = :gid AND ordinal = :ordinal)"),
-            {"gid": row.gid, "ordinal": ordinal},
+            {"gid": row.gid, "ordinal": number},
         ).scalar_one()
         final = row.state in ENDED_EARLY
         status = row.state.capitalize() if final else "Cancelled" if cancelled else "Queued"
         fields = {
             name: getattr(row, name) for name in ("gid", "project", "user_id", "algorithm_name", "reason", "created_at")
         }
-        return Early(ordinal=ordinal, status=status, **fields)
+        return Early(ordinal=number, status=status, **fields)
     return None
 
 

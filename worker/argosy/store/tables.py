@@ -34,6 +34,12 @@ from argosy.states import ACTIVE, State
 
 SCHEMA = "argosy"
 
+GID_NODE = "substring(uuid_send(gid) from 12 for 5)"
+"""SQL: the end of a launch's gid."""
+
+UIDS_NODE = "substring(sha256(uuid_send(gid)) from 4 for 5)"
+"""SQL: the end of the uids of its jobs, whatever their number (batches.py)."""
+
 metadata = MetaData(
     schema=SCHEMA,
     naming_convention={
@@ -247,14 +253,21 @@ class Turn(Base, table=True):
 
 class Launch(Base, table=True):
     """One request. `accepted` as it came, `resolved` when everything a job needs is frozen here, then `expanded`, `rejected` or, where
-    it was cancelled before that, `cancelled`."""
+    it was cancelled before that, `cancelled`.
+
+    Who works on it holds its claim: until `next_try_at` nobody else may, and each new claim has a higher epoch. `woken_at` is when it was
+    last waited for, so that those which get no further do not hide the others. `expanded_jobs` of its `jobs` have rows; a launch that is
+    cancelled or rejected half-way keeps those.
+    """
 
     __tablename__ = "launch"
     __table_args__ = (
         CheckConstraint("state IN ('accepted', 'resolved', 'expanded', 'rejected', 'cancelled')", name="state"),
-        Index("ix_launch_unexpanded", "next_try_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
+        Index("ix_launch_unexpanded", "woken_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
         Index("ix_launch_project_created_at", "project", "created_at"),
         Index("ix_launch_created_at", "created_at"),
+        Index("ix_launch_gid_node", text(f"({GID_NODE})")),
+        Index("ix_launch_uids_node", text(f"({UIDS_NODE})")),
         Index(
             "ix_launch_expanded_at", text("expanded_at DESC"), "gid", postgresql_where=text("expanded_at IS NOT NULL")
         ),
@@ -284,6 +297,9 @@ class Launch(Base, table=True):
     reason: str = _text()
     tries: int = _int(0)
     next_try_at: datetime = _now()
+    woken_at: datetime = _now()
+    claim_worker: str | None = Field(default=None, sa_column=Column(Text))
+    claim_epoch: int = _int(0)
     algorithm_id: int | None = Field(default=None)
     placement_id: int | None = Field(default=None, foreign_key="argosy.placement.id")
     priority: int = _int(0)
@@ -295,12 +311,13 @@ class Launch(Base, table=True):
     pending_deadline: float | None = _maybe_seconds()
     run_deadline: float | None = _maybe_seconds()
     jobs: int = _int(0)
+    expanded_jobs: int = _int(0)
     created_at: datetime = _now()
     expanded_at: datetime | None = _time()
 
 
 class Job(Base, table=True):
-    """One batch of a launch. `created_at` is the transaction's time: all jobs of a launch share it, and the ordinal orders them."""
+    """One batch of a launch. `created_at` is the transaction's time: jobs that were cut together share it; the ordinal orders them."""
 
     __tablename__ = "job"
     __table_args__ = (UniqueConstraint("gid", "ordinal"),)

@@ -1,0 +1,83 @@
+"""Threads of their own for one kind of work, shared between its owners.
+
+What waits on others (an API server that hangs) must not take the threads of what does not, and one tenant's work must not take all
+threads of its kind: eight media queries that hung once kept every launch and every submit of a worker waiting. The threads are daemons,
+because one that hangs in somebody else's answer must not keep a process from ending.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
+from threading import Condition, Thread
+from typing import Generic, TypeVar
+
+import structlog
+
+from argosy.metrics import LOOP_ERRORS
+
+K = TypeVar("K", bound=Hashable)
+
+_PILE = 1_000
+"""Items that may wait in one lane; what finds it full is found again in the database."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Lane(Generic[K]):
+    """Works on items in the order in which they came, but passes over those of an owner who has `share` under way.
+
+    Args:
+        name: For threads, logs and metrics.
+        threads: How many.
+        share: The most items of one owner that are worked on at a time.
+        work: Works on an item; True where it is to have another turn, after those that wait.
+    """
+
+    def __init__(self, name: str, threads: int, share: int, work: Callable[[K], bool]) -> None:
+        self._name, self._share, self._work = name, share, work
+        self._waiting: OrderedDict[K, int] = OrderedDict()
+        self._busy: Counter[int] = Counter()
+        self._changed = Condition()
+        self._stopping = False
+        for number in range(threads):
+            Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
+
+    def put(self, owner: int, item: K) -> bool:
+        """Have an item worked on; False where too many wait. One that waits already is not put twice."""
+        with self._changed:
+            if len(self._waiting) >= _PILE and item not in self._waiting:
+                return False
+            self._waiting.setdefault(item, owner)
+            self._changed.notify()
+            return True
+
+    def stop(self) -> None:
+        """Begin no further item. What is under way goes on for as long as the process lives."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (taken := self._take()) is not None:
+            item, owner = taken
+            again = False
+            try:
+                again = self._work(item)
+            except Exception:
+                LOOP_ERRORS.labels(self._name).inc()
+                log.exception("work failed", lane=self._name, item=str(item))
+            with self._changed:
+                self._busy[owner] -= 1
+                if again:
+                    self._waiting.setdefault(item, owner)
+                self._changed.notify_all()
+
+    def _take(self) -> tuple[K, int] | None:
+        with self._changed:
+            while not self._stopping:
+                for item, owner in self._waiting.items():
+                    if self._busy[owner] < self._share:
+                        del self._waiting[item]
+                        self._busy[owner] += 1
+                        return item, owner
+                self._changed.wait()
+            return None
