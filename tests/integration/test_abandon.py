@@ -89,7 +89,7 @@ def test_no_automatic_retry_goes_to_a_cluster_that_is_abandoned_and_none_waits_f
 
 def test_a_launch_that_is_not_cut_to_its_end_and_may_go_nowhere_else_is_rejected(two: Client, engine: Engine) -> None:
     queued(engine, 2)
-    sql(engine, "UPDATE argosy.launch SET state = 'resolved', jobs = 5, token_sealed = 'x'")
+    sql(engine, "UPDATE argosy.launch SET state = 'resolved', jobs = 5, expanded_jobs = 2, token_sealed = 'x'")
     assert two.remove_cluster("gone", abandon=True) == 2
     (launch,) = two.launches()
     assert (launch.state, launch.jobs, launch.counts) == ("rejected", 2, {"Cancelled": 2})

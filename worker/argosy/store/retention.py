@@ -18,8 +18,7 @@ _JOBS = 500
 """Jobs removed at a time, their attempts and nodes with them."""
 
 _ENDED = (
-    # A gid's own time, by which an old one is refused, may be an hour ahead of its launch.
-    "l.created_at < now() - make_interval(days => :days, hours => 1) AND l.state NOT IN ('accepted', 'resolved') "
+    "l.created_at < now() - make_interval(days => :days) AND l.state NOT IN ('accepted', 'resolved') "
     # Two looks at the index by gid and end, however many jobs there are.
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at IS NULL) "
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at > now() - make_interval(days => :days)) "
