@@ -69,6 +69,11 @@ class Request:
 class Action:
     """What happens to one request; None of them means that it is passed on."""
 
+    @property
+    def kind(self) -> str:
+        """What it is counted as."""
+        return type(self).__name__.lower()
+
 
 @dataclass(frozen=True)
 class Answer(Action):
@@ -78,6 +83,24 @@ class Answer(Action):
     body: bytes | Mapping[str, Any] = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     after: asyncio.Event | None = None
+
+    @property
+    def kind(self) -> str:
+        """Whether the apiserver could have said it is part of it."""
+        own = isinstance(self.body, Mapping) and self.body.get("kind") == "Status"
+        return f"answer-{self.status}{'' if own else '-foreign'}"
+
+
+@dataclass(frozen=True)
+class Instead(Action):
+    """It is forwarded and done; this answer comes in place of the server's, as from a load balancer that lost it. Not for a watch."""
+
+    answer: Answer
+
+    @property
+    def kind(self) -> str:
+        """What came, after the server had done it."""
+        return f"done-and-{self.answer.kind}"
 
 
 @dataclass(frozen=True)
@@ -335,12 +358,15 @@ class Proxy:
                 return self._done(action, False)
             case HoldAnswer():
                 await action.until.wait()
+            case Instead():
+                await _write(writer, _own_answer(action.answer))
+                return self._done(action, True)
         await _write(writer, answer)
         return self._done(action, True)
 
     def _done(self, action: Action | None, goes_on: bool) -> bool:
         if action is not None:
-            self.faults[type(action).__name__.lower()] += 1
+            self.faults[action.kind] += 1
         return goes_on
 
     def _forward(self, request: Request) -> Any:
@@ -360,6 +386,16 @@ def status_body(code: int, reason: str, message: str, **details: Any) -> dict[st
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": message, "reason": reason, "details": details, "code": code,
     }  # fmt: skip
+
+
+def intermediary(status: int) -> Answer:
+    """What a load balancer or a mesh says of its own: no `Status`, whatever the server has done by then."""
+    words = b"upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+    return Answer(status, words, {"Content-Type": "text/plain"})
+
+
+FOREIGN = Answer(200, {"status": "ok"})
+"""A login page's or a health check's answer: success, and nothing of Kubernetes."""
 
 
 async def _read(reader: asyncio.StreamReader) -> Request:
