@@ -52,8 +52,8 @@ from tests.integration.api_server import ApiServer
 
 WORKERS, TRACKERS = 3, 2
 
-FAULT_CHANCE = 0.04
-"""Of a request to the apiserver."""
+CREATE_CHANCE, OTHER_CHANCE = 0.15, 0.04
+"""Of a mishap, of a request to the apiserver."""
 
 LOST_SECONDS = 1.2
 """Of commits that a fail-over loses; less than a workflow needs to come, end and go by its shortest time-to-live."""
@@ -501,9 +501,9 @@ class Meddler:
 
     def __call__(self, request: Request) -> Action | None:
         """What becomes of this one."""
-        if self._random.random() >= FAULT_CHANCE:
+        kind = request.verb if request.verb in {"create", "watch", "list"} else ""
+        if self._random.random() >= (CREATE_CHANCE if kind == "create" else OTHER_CHANCE):
             return None
-        kind = request.verb if request.verb in {"watch", "list"} else ""
         deck = self._decks.setdefault(kind, [])
         if not deck:
             deck.extend(_MISHAPS[kind])
@@ -525,17 +525,17 @@ _REFUSED = Answer(429, status_body(429, "TooManyRequests", "slow down"), {"Retry
 _AWAY = Answer(503, status_body(503, "ServiceUnavailable", "shutting down"))
 _BROKEN = Answer(500, status_body(500, "InternalError", "etcdserver: request timed out"))
 _OTHERS = [*map(intermediary, (502, 503, 504)), FOREIGN]
+_OF_ALL = [
+    *map(_always, (Drop(), _REFUSED, _AWAY, _BROKEN, *map(Cut, CUTS), *_OTHERS, *map(Instead, _OTHERS))),
+    lambda: Hold(_later(2)), lambda: Hold(_later(12)), lambda: HoldAnswer(_later(12)),
+]  # fmt: skip
 _MISHAPS: dict[str, list[Callable[[], Action]]] = {
-    "watch": [
-        *map(_always, (Drop(), _BROKEN, *_OTHERS)), lambda: Sever(_later(5)), lambda: Swallow(_later(5)),
-    ],
+    "create": _OF_ALL,
+    "watch": [*map(_always, (Drop(), _BROKEN, *_OTHERS)), lambda: Sever(_later(5)), lambda: Swallow(_later(5))],
     "list": [*map(_always, (Drop(), _REFUSED, _AWAY, _BROKEN, Cut("in-the-body"), *_OTHERS))],
-    "": [
-        *map(_always, (Drop(), _REFUSED, _AWAY, _BROKEN, *map(Cut, CUTS), *_OTHERS, *map(Instead, _OTHERS))),
-        lambda: Hold(_later(2)), lambda: Hold(_later(12)), lambda: HoldAnswer(_later(12)),
-    ],
-}  # fmt: skip
-"""Of watches, of lists, and of all others."""
+    "": _OF_ALL,
+}
+"""By verb; the last of all others."""
 
 
 async def torment(site: Site) -> None:
