@@ -58,11 +58,14 @@ CREATE_CHANCE, OTHER_CHANCE = 0.15, 0.04
 LOST_SECONDS = 1.2
 """Of commits that a fail-over loses; less than a workflow needs to come, end and go by its shortest time-to-live."""
 
-RESTORED: list[list[str]] = []
-"""What an operator runs between the restore of a dump and the start of the processes: `argosy …`, in this order."""
+RESTORED: list[str] = []
+"""What follows `argosy` when an operator has restored a dump and not started the processes yet; empty: nothing."""
 
-RECONCILED: list[list[str]] = []
-"""What he runs once they are up again."""
+RECONCILED: list[str] = []
+"""What he runs once they are up again, and after a fail-over, until the alarm is off."""
+
+ROUNDS, ROUND_SECONDS = 4, 8
+"""How often he looks, and how long he waits before each look."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,11 @@ class Site:
         """Go on beside the plan."""
         task = asyncio.ensure_future(work)
         self.background.add(task)
-        task.add_done_callback(self.background.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        if task.exception() is None:  # else whoever waits for all of them is to hear of it
+            self.background.discard(task)
 
     def start(self) -> None:
         """All processes, anew."""
@@ -333,6 +340,7 @@ async def fail_over(site: Site) -> None:
     site.relay.target = heir
     await site.relay.cut()
     await recall(site)
+    site.later(operator(site))
     await asyncio.to_thread(dead.discard)
     site.standby = await asyncio.to_thread(heir.standby)
 
@@ -355,18 +363,25 @@ async def restore(site: Site) -> None:
     await site.relay.refuse()
     await asyncio.to_thread(site.relay.target.restore, site.dumped)
     site.relay.accept()
-    await carried_out(site, RESTORED)
+    if RESTORED:
+        process = site.fleet.command(*RESTORED)
+        code = await process.ended(180)
+        assert code == 0, f"argosy {' '.join(RESTORED)} ended with {code}: {process.tail()}"
     site.start()
     site.halted = False
-    await carried_out(site, RECONCILED)
     await recall(site)
+    site.later(operator(site))
 
 
-async def carried_out(site: Site, commands: list[list[str]]) -> None:
-    for words in commands:
-        process = site.fleet.command(*words)
-        code = await process.ended(120)
-        assert code == 0, f"argosy {' '.join(words)} ended with {code}: {process.tail()}"
+async def operator(site: Site) -> None:
+    """He decides what nobody can know; where a cluster could not be asked, he tries again."""
+    for _ in range(ROUNDS if RECONCILED else 0):
+        await asyncio.sleep(ROUND_SECONDS)
+        process = site.fleet.command(*RECONCILED)
+        with suppress(AssertionError):
+            await process.ended(180)
+        site.faults[f"(reconcile: {process.code()})"] += 1
+        process.kill()
 
 
 async def recall(site: Site) -> None:
@@ -378,7 +393,10 @@ async def recall(site: Site) -> None:
     for launched in list(site.launches.values()):
         if launched.gid not in known and site.aged.isdisjoint(launched.uids[:1]):
             site.unsure |= set(launched.uids)
-            await site.launch(launched)
+            try:
+                await site.launch(launched)
+            except Conflict:
+                site.faults["(refused when asked again)"] += 1
     attempts = {row.uid: row.attempt for row in await site.sql("SELECT uid, attempt FROM argosy.job WHERE attempt > 1")}
     for uid, number in list(site.asked.items()):
         if number > attempts.get(uid, 1):
