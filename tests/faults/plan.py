@@ -58,10 +58,10 @@ CREATE_CHANCE, OTHER_CHANCE = 0.15, 0.04
 LOST_SECONDS = 1.2
 """Of commits that a fail-over loses; less than a workflow needs to come, end and go by its shortest time-to-live."""
 
-RESTORED: list[str] = []
+RESTORED: list[str] = ["db", "restored"]
 """What follows `argosy` when an operator has restored a dump and not started the processes yet; empty: nothing."""
 
-RECONCILED: list[str] = []
+RECONCILED: list[str] = ["db", "reconcile", "--apply", "--gone", "lost", "--waiting", "run", "--unknown", "adopt"]
 """What he runs once they are up again, and after a fail-over, until the alarm is off."""
 
 ROUNDS, ROUND_SECONDS = 4, 8
