@@ -15,12 +15,13 @@ import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpx
+import yaml
 
 from clusters.local.build import Binaries, ensure_binaries
 from clusters.local.component import ClusterError, Component
@@ -165,12 +166,34 @@ class LocalCluster:
         token: str = answer.json()["status"]["token"]
         return token
 
+    def namespace(self, name: str) -> Connection:
+        """Make another namespace with all that `clusters/jobcluster.yaml` grants: to argosy it is another JobCluster."""
+        objects = []
+        for each in yaml.safe_load_all((HERE.parent / "jobcluster.yaml").read_text()):
+            ours = each["metadata"].get("namespace") == NAMESPACE
+            if each["kind"] == "Namespace":
+                each["metadata"]["name"] = name
+            elif ours:
+                each["metadata"]["namespace"] = name
+            elif "subjects" in each:
+                each["metadata"]["name"] += f"-{name}"  # what lies outside of the namespaces is there for each of them
+            for subject in each.get("subjects", []):
+                subject["namespace"] = name
+            objects.append(each)
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(objects))
+        return replace(self.connection, namespace=name, token=self.token_of("argosy", name))
+
+    @property
+    def etcd_url(self) -> str:
+        """Where etcd answers, to anybody; objects are JSON there."""
+        return self._recipe.etcd_url
+
     def compact(self) -> None:
         """Have etcd forget its history, as the apiserver itself does every five minutes.
 
         Continue tokens and resourceVersions from before expire once the apiserver has noticed, within 15 s.
         """
-        etcd = self._recipe.etcd_url
+        etcd = self.etcd_url
         revision = int(httpx.post(f"{etcd}/v3/kv/range", json={"key": "AA=="}).json()["header"]["revision"])
         # The apiserver learns of compactions from this key; its watch cache would go on serving what etcd has forgotten.
         known = {"key": b64encode(b"compact_rev_key").decode(), "value": b64encode(b"%d" % revision).decode()}

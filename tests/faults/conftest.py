@@ -1,7 +1,7 @@
 """What the fault tests share: a client whose cluster "here" is reached through the fault proxy, and who else looks at that cluster.
 
 The product's worker and tracker run in the test's own event loop, as does the proxy, so that a test can hold one of them at a point and
-let the others go on. `there` sees the cluster without the proxy, and the apiserver's audit log says what really happened on it.
+let the others go on. `there` sees the cluster without the proxy, a witness what came to be on it, and the apiserver's audit log who did it.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, delete
 from tests.faults.processes import SHORT, World, opened
 from tests.faults.proxy import HOST, Proxy, Request
+from tests.faults.witness import Witness
 from tests.stack import Direct, until
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ Audited = Callable[[str, object], list[dict[str, Any]]]
 """The audit log's records of a verb on workflows that succeeded, by what is in their name: a uid, or a name."""
 
 Creates = Callable[[UUID], int]
-"""How many workflows were ever created for a job."""
+"""How many workflows ever came to be for a job."""
 
 MANIFEST = """
 apiVersion: argoproj.io/v1alpha1
@@ -274,10 +275,17 @@ def _records(log: Path, verb: str) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.fixture(scope="session")
+def witness(local_cluster: LocalCluster) -> Iterator[Witness]:
+    """Of every workflow of the session."""
+    with Witness(local_cluster) as made:
+        yield made
+
+
 @pytest.fixture
-def creates(audited: Audited) -> Creates:
-    """Of successful creates, by the apiserver's own word."""
-    return lambda uid: len(audited("create", uid))
+def creates(witness: Witness) -> Creates:
+    """Of one job at a time."""
+    return lambda uid: witness.created([uid]).total()
 
 
 @pytest.fixture

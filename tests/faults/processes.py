@@ -4,8 +4,7 @@ A fault that falls between two statements is made in the process that runs them:
 worker is a Dramatiq pool, so the process that dies or freezes is a child of the one that was started; each pool is therefore a process
 group of its own, led by a guard (clusters/local/guard.py), and nothing of it outlives its test, whatever ends the test.
 
-How often a workflow was created is read off the apiserver's audit log, because neither the database nor the cluster remembers a second
-create whose object is gone.
+How many workflows came to be is a witness's word (witness.py); how often they were asked for is read off the apiserver's audit log.
 """
 
 import os
@@ -39,10 +38,17 @@ from clusters.local.cluster import NAMESPACE, LocalCluster
 from clusters.local.guard import Guard
 from clusters.local.recipe import free_ports
 from tests.conftest import ROOT
+from tests.faults.witness import Witness
 from tests.integration.test_readme import exported
 from tests.stack import finished, until
 
-WORKFLOWS = f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows"
+
+def workflows(namespace: str) -> str:
+    """Where the workflows of a namespace are."""
+    return f"/apis/argoproj.io/v1alpha1/namespaces/{namespace}/workflows"
+
+
+WORKFLOWS = workflows(NAMESPACE)
 SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
 
 SHORT = {
@@ -116,9 +122,13 @@ class Process:
         died = code == -signal.SIGKILL or _CHILD_KILLED in self.log.read_text()
         assert died, f"{self.name} was not killed, it ended with {code}: {self.tail()}"
 
+    def terminate(self) -> None:
+        """Ask it to end, as a pod is asked."""
+        self._process.terminate()
+
     async def stopped(self) -> None:
         """Once it has ended as a pod is ended: what it was about is finished or handed back."""
-        self._process.terminate()
+        self.terminate()
         code = await self.ended()
         assert code == 0, f"{self.name} ended with {code}: {self.tail()}"
 
@@ -179,6 +189,10 @@ class Fleet:
         self._environment, self._directory, self._quiet = environment, directory, quiet
         self._processes: list[Process] = []
 
+    def set(self, **environment: str) -> None:
+        """Change what is in the environment of those that start from now on."""
+        self._environment = self._environment | environment
+
     def worker(self, failpoints: str = "", **environment: str) -> Process:
         """Start a pool of one process."""
         return self._start(["worker", "--processes", "1", "--threads", "4"], failpoints, environment)
@@ -209,28 +223,16 @@ class Fleet:
             sys.stderr.write(process.tail())  # pytest shows it of a test that failed
 
 
-def _requests(audit_log: Path, uids: Iterable[UUID]) -> Iterator[tuple[str, int]]:
+def attempts_to_create(audit_log: Path, uids: Iterable[UUID]) -> Counter[str]:
+    """How often the apiserver was asked to create each workflow of these jobs, whatever it answered."""
     wanted = {str(uid) for uid in uids}
+    asked = Counter[str]()
     for line in audit_log.read_bytes().splitlines():
         event = orjson.loads(line)
         name = event["objectRef"].get("name") or ""
         if event["verb"] == "create" and event["objectRef"]["resource"] == "workflows" and name[4:40] in wanted:
-            yield name, event["responseStatus"]["code"]
-
-
-def creates(audit_log: Path, uids: Iterable[UUID]) -> Counter[str]:
-    """How often each workflow of these jobs was created, by name.
-
-    Args:
-        audit_log: Of the apiserver.
-        uids: Of the jobs.
-    """
-    return Counter(name for name, code in _requests(audit_log, uids) if code == 201)
-
-
-def attempts_to_create(audit_log: Path, uids: Iterable[UUID]) -> Counter[str]:
-    """How often the apiserver was asked to create each workflow of these jobs, whatever it answered."""
-    return Counter(name for name, _ in _requests(audit_log, uids))
+            asked[name] += 1
+    return asked
 
 
 @dataclass
@@ -242,6 +244,7 @@ class World:
     local: LocalCluster
     redis_url: str
     fleet: Fleet
+    witness: Witness
     installation: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -284,25 +287,23 @@ class World:
             lambda: self.jobs(gid), lambda jobs: bool(jobs) and all(job.status in statuses for job in jobs), seconds
         )
 
-    async def whole(self, gid: UUID, jobs: int, seconds: float = 60, audited: bool = True) -> list[JobShape]:
+    async def whole(self, gid: UUID, jobs: int, seconds: float = 60) -> list[JobShape]:
         """The jobs of a launch that came through: each Succeeded with its nodes, one create each, nothing held and no Secret left."""
         found = await finished(self.client, gid, seconds)
         assert [(job.status, job.attempt) for job in found] == [("Succeeded", 1)] * jobs, found
         assert all(any(node.type == "Pod" and node.status == "Succeeded" for node in job.nodes) for job in found)
-        self.created_once(found, audited)
+        self.created_once(found)
         await until(lambda: self.left(gid), lambda left: not left, 60)
         return found
 
-    def created_once(self, jobs: list[JobShape], audited: bool = True) -> None:
-        """Of each job exactly one workflow was ever created; not `audited`: the last lines of the log died with the apiserver."""
-        found, names = self.creates(jobs), {workflow_name(job.uid, 1) for job in jobs}
-        assert found == dict.fromkeys(found.keys() & names, 1), found
-        assert not audited or found.keys() == names, f"no create of {names - found.keys()} in the audit log"
+    def created_once(self, jobs: list[JobShape]) -> None:
+        """Of each job exactly one workflow ever came to be."""
+        found = self.creates(jobs)
+        assert found == {workflow_name(job.uid, 1): 1 for job in jobs}, found
 
     def creates(self, jobs: list[JobShape]) -> Counter[str]:
-        """How often the workflows of these jobs were created."""
-        assert self.local.audit_log is not None
-        return creates(self.local.audit_log, [job.uid for job in jobs])
+        """How many workflows of these jobs came to be, by name."""
+        return self.witness.created([job.uid for job in jobs])
 
     def attempts_to_create(self, jobs: list[JobShape]) -> Counter[str]:
         """How often they were asked for."""
@@ -383,10 +384,11 @@ def opened(
     for name, manifest in MANIFESTS.items():
         client.register_algorithm(name=name, project=1, user=7, manifest=manifest, files_per_job=1)
     fleet = Fleet(exported(settings, ARGOSY_REDIS_URL=redis_url) | environment, directory)
-    world = World(client, settings, local, redis_url, fleet)
-    try:
-        with fleet:
-            yield world
-    finally:
-        for item in world.workflows():
-            world.remove(item["metadata"]["name"])
+    with Witness(local) as witness:
+        world = World(client, settings, local, redis_url, fleet, witness)
+        try:
+            with fleet:
+                yield world
+        finally:
+            for item in world.workflows():
+                world.remove(item["metadata"]["name"])

@@ -202,7 +202,7 @@ async def test_a_list_whose_second_page_fails_changes_no_state(
     before, failures, complete = rows(engine), iter([failure] * 2), asyncio.Event()
     proxy.decide = small_pages(lambda: next(failures, Hold(complete)))
     async with running(impatient):
-        await until(lambda: proxy.faults, lambda faults: faults[type(failure).__name__.lower()] == 2)
+        await until(lambda: proxy.faults, lambda faults: faults[failure.kind] == 2)
         assert rows(engine) == before
         complete.set()
         await until(lambda: proxied.list(), lambda jobs: [job.status for job in jobs] == ["Lost"] + ["Running"] * 4)

@@ -169,7 +169,7 @@ async def test_every_job_ends_well_when_the_apiserver_is_restarted_under_load(wo
         await asyncio.to_thread(world.local.apiserver.restart)
     # Argo drops what it could not write and looks again after 20 minutes; a controller that starts looks at once.
     await asyncio.to_thread(world.local.argo.restart)
-    jobs = await world.whole(gid, JOBS, 120, audited=False)
+    jobs = await world.whole(gid, JOBS, 120)
     there = {item["metadata"]["name"]: item["metadata"]["uid"] for item in world.workflows(gid)}
     assert there == {
         str(job.id): world.row("SELECT k8s_uid FROM argosy.attempt WHERE uid = :uid", uid=job.uid).k8s_uid

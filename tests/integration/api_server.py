@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from time import sleep
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -12,11 +13,13 @@ import orjson
 
 @dataclass
 class ApiServer:
-    """What it serves and what it was asked; `status` other than 200 makes it fail, and it hangs while `gate` is not set."""
+    """What it serves and what it was asked; `status` other than 200 makes it fail, `pause` is how many seconds it thinks, and it hangs while
+    `gate` is not set."""
 
     url: str = ""
     media: list[int] = field(default_factory=list)
     status: int = 200
+    pause: float = 0.0
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     answer: bytes | None = None
@@ -37,6 +40,7 @@ def serving() -> Iterator[ApiServer]:
             after = int(query.get("after", ["-1"])[0])
             page = [{"id": i} for i in state.media if i > after][: int(query["stop"][0])]
             body = orjson.dumps(page) if state.answer is None else state.answer
+            sleep(state.pause)
             self.send_response(state.status)
             self.send_header("Content-Length", str(len(body)))
             with suppress(OSError):  # who asked may have gone
