@@ -13,8 +13,8 @@ import orjson
 
 @dataclass
 class ApiServer:
-    """What it serves and what it was asked; `status` other than 200 makes it fail, `pause` is how many seconds it thinks, and it hangs while
-    `gate` is not set."""
+    """What it serves and what it was asked; `status` other than 200 makes it fail, it thinks for `pause` seconds, and hangs while `gate` is
+    not set."""
 
     url: str = ""
     media: list[int] = field(default_factory=list)
