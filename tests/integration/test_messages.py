@@ -3,11 +3,14 @@
 import json
 from collections.abc import Iterator
 from typing import cast
+from urllib.parse import urlsplit
 from uuid import uuid1, uuid4
 
 import dramatiq
+import psycopg
 import pytest
 from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
+from pydantic import SecretStr
 
 from argosy import actors
 from argosy.client import Client
@@ -106,3 +109,35 @@ async def test_a_redelivered_launch_message_is_one_launch(pool: Broker, client: 
     await until(lambda: [launch.state for launch in client.launches()], lambda states: states == ["rejected"], 10)
     await until(lambda: pool.do_qsize(LAUNCH), lambda size: size == 0, 10)
     assert dead(pool) == set()
+
+
+async def test_a_worker_that_boots_while_the_database_is_away_works_when_it_is_back(
+    settings: Settings, postgres: str, valkey: str
+) -> None:
+    url = settings.database_url.get_secret_value()
+    name = urlsplit(url).path[1:]
+    later = {"database_url": SecretStr(url.replace(f"/{name}?", f"/later_{name}?")), "redis_url": SecretStr(valkey)}
+    configured = settings.model_copy(update=later)
+    boot = actors.Boot(configured)
+    made = broker(configured, [Retries(min_backoff=50, max_backoff=200), CurrentMessage(), AsyncIO(), boot])
+    made.client.flushall()
+    actors.declare(made, boot)
+    worker = dramatiq.Worker(made, worker_threads=2, worker_timeout=100)
+    worker.start()
+    sent = request()
+    try:
+        send(made, LAUNCH, [sent])
+        await until(lambda: made.client.hlen("argosy:launch.DQ.msgs"), bool, 10)
+        _execute(postgres, f"CREATE DATABASE later_{name} TEMPLATE template")
+        back = Client(configured)
+        await until(lambda: [str(launch.gid) for launch in back.launches()], lambda gids: gids == [sent["gid"]], 20)
+        back.close()
+        assert dead(made) == set()
+    finally:
+        worker.stop()
+        _execute(postgres, f"DROP DATABASE IF EXISTS later_{name} WITH (FORCE)")
+
+
+def _execute(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(statement.encode())

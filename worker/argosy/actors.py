@@ -6,6 +6,7 @@ knows what is unfinished, so actors are retried only a little: housekeeping send
 
 import os
 import socket
+from threading import Lock
 from typing import TypeVar
 from uuid import UUID
 
@@ -22,10 +23,12 @@ from dramatiq.middleware import (
 )
 from dramatiq.middleware.prometheus import Prometheus
 from pydantic import ValidationError
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError
 
 from argosy import garbage, launch, log, settings
 from argosy.access import Clusters
-from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
+from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotConfigured, NotFound, QueueFull
 from argosy.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
 from argosy.shapes import LaunchRequest
@@ -37,6 +40,9 @@ from argosy.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 _HOUR = 3_600_000
 """Milliseconds. A run of a long queue is no fault; what hangs is bounded by the deadlines of its own network calls. Dramatiq's ten
 minutes would cut work that goes well."""
+
+_TRIES = 3
+"""Tries after the first of a message that fails."""
 
 T = TypeVar("T", UUID, int)
 
@@ -80,11 +86,18 @@ class Boot(Middleware):
     def __init__(self, configured: settings.Settings) -> None:
         self.settings = configured
         self.stages: _Stages | None = None
+        self._broker: Broker | None = None
+        self._making = Lock()
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Called by Dramatiq in each worker process."""
+        """Called by Dramatiq in each worker process, which survives whatever is raised here: what cannot be made now is made for the first
+        message for which it can. A worker that was started while the database was away would else never work, and never end."""
         assert isinstance(broker, Broker)  # noqa: S101 -- `setup` made it
-        self.stages = _Stages(self.settings, WakeUps(broker))
+        self._broker = broker
+        try:
+            self.get()
+        except ArgosyError as error:
+            logger.warning("this worker begins when it can", reason=str(error))
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Called by Dramatiq when the process is told to end: what is claimed is finished or handed back."""
@@ -101,10 +114,16 @@ class Boot(Middleware):
             self.stages.engine.dispose()
 
     def get(self) -> _Stages:
-        """The stages of this process."""
-        if self.stages is None:
-            raise RuntimeError("an actor ran before its worker booted")
-        return self.stages
+        """The stages of this process.
+
+        Raises:
+            NotConfigured: The database is away, and they were never made.
+        """
+        with self._making:
+            if self.stages is None:
+                assert self._broker is not None  # noqa: S101 -- Dramatiq boots a worker before it has it work
+                self.stages = _Stages(self.settings, WakeUps(self._broker))
+            return self.stages
 
 
 def setup() -> None:
@@ -120,7 +139,7 @@ def setup() -> None:
             # Nothing is interrupted: actors hand work over, and a submitter that is told to stop ends by itself.
             ShutdownNotifications(notify_shutdown=False),
             # A few quick tries for a database or Redis that blinks; the rest is housekeeping's.
-            Retries(max_retries=3, min_backoff=500, max_backoff=5_000),
+            Retries(max_retries=_TRIES, min_backoff=500, max_backoff=5_000),
             CurrentMessage(),
             AsyncIO(),
             boot,
@@ -152,9 +171,14 @@ def declare(made: Broker, boot: Boot) -> None:
         """Wake-up: submit one cluster's queue."""
         boot.get().submitter.start(_argument(SUBMIT, int, args, kwargs))
 
-    for name, function in ((LAUNCH, run_launch), (EXPAND, run_expand)):
-        dramatiq.actor(actor_name=name, queue_name=name, broker=made, throws=_FINAL)(function)
+    dramatiq.actor(actor_name=LAUNCH, queue_name=LAUNCH, broker=made, throws=_FINAL, retry_when=_again)(run_launch)
+    dramatiq.actor(actor_name=EXPAND, queue_name=EXPAND, broker=made, throws=_FINAL)(run_expand)
     dramatiq.actor(actor_name=SUBMIT, queue_name=SUBMIT, broker=made, throws=_FINAL)(run_submit)
+
+
+def _again(retries: int, error: BaseException) -> bool:
+    """Whether a launch request is tried again: it is nowhere but in its message, which outlasts a database that is away."""
+    return isinstance(error, OperationalError | RedisError | NotConfigured) or retries < _TRIES
 
 
 def _request(args: tuple[object, ...], kwargs: dict[str, object]) -> LaunchRequest:
