@@ -6,42 +6,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from argosy.errors import NotConfigured
-
 if TYPE_CHECKING:
     from argosy.client import Client
     from argosy.settings import Settings
 
 
 def configured() -> Settings:
-    """The settings of this process, the database's address looked at.
+    """The settings of this process.
 
     Raises:
         NotConfigured: A setting is missing or cannot be used.
     """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     from argosy.settings import load
 
-    settings = load()
-    try:
-        usable = make_url(settings.sqlalchemy_url).drivername == "postgresql+psycopg"
-    except (ArgumentError, ValueError):
-        usable = False
-    if not usable:
-        # The address itself is not told: a password may be in it.
-        raise NotConfigured("ARGOSY_DATABASE_URL: write postgresql://user:password@host:port/database")
-    return settings
+    return load()
 
 
 @contextmanager
 def client() -> Iterator[Client]:
-    """The client of one command."""
-    settings = configured()
+    """The client of one command.
+
+    Raises:
+        NotConfigured: A setting is missing or cannot be used.
+    """
     from argosy.client import Client
 
-    opened = Client(settings)
+    opened = Client()
     try:
         yield opened
     finally:
