@@ -8,9 +8,11 @@ from uuid import uuid1, uuid4
 import dramatiq
 import pytest
 from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
+from pydantic import SecretStr
 
 from argosy import actors
 from argosy.client import Client
+from argosy.errors import NotConfigured
 from argosy.settings import Settings
 from argosy.wakeups import LAUNCH, QUEUES, Broker, broker
 from tests.stack import until
@@ -64,6 +66,16 @@ def dead(pool: Broker, queue: str = LAUNCH) -> set[str]:
 
 def request(**fields: object) -> dict[str, object]:
     return {"gid": str(uuid1()), "project": 1, "user": 7, "algorithm_name": "hello", "media_ids": [1]} | fields
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "canary:6379", "http://canary", "redis://:canary@h:99999", "redis://:canary@h/no", "redis://h?canary=1"],
+)
+def test_an_unusable_redis_address_is_refused_and_not_repeated(settings: Settings, address: str) -> None:
+    with pytest.raises(NotConfigured, match=r"^ARGOSY_REDIS_URL: write redis://") as refused:
+        broker(settings.model_copy(update={"redis_url": SecretStr(address)}))
+    assert "canary" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

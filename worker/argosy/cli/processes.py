@@ -54,8 +54,10 @@ def worker(
         from dramatiq import cli
 
         from argosy import log
+        from argosy.wakeups import broker
 
         log.configure(settings)
+        broker(settings)  # an address that cannot be used is said once, not by each process in a traceback
         # On SIGHUP Dramatiq starts sys.argv anew.
         options = ["--processes", str(processes), "--threads", str(threads)]
         sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
