@@ -80,7 +80,18 @@ def test_an_unusable_redis_address_is_refused_and_not_repeated(settings: Setting
 
 @pytest.mark.parametrize(
     "data",
-    [b"no json", b"[]", b"{}", b'{"queue_name": 1}', b"\xff\xfe", b'{"queue_name": "launch", "actor_name": "launch"}'],
+    [
+        *(
+            b"no json",
+            b"[]",
+            b"{}",
+            b'{"queue_name": 1}',
+            b"\xff\xfe",
+            b'{"queue_name": "launch", "actor_name": "launch"}',
+        ),
+        *(b"[" * 200_000, b'{"number": ' + b"1" * 5_000 + b"}"),
+    ],
+    ids=range(8),
 )
 async def test_bytes_that_are_no_message_are_dead_lettered_once_and_the_pool_goes_on(
     pool: Broker, client: Client, data: bytes

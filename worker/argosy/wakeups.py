@@ -64,7 +64,10 @@ class StrictEncoder(JSONEncoder):
         Raises:
             DecodeError: It is none.
         """
-        message = super().decode(data)
+        try:
+            message: object = super().decode(data)
+        except (DecodeError, ValueError, RecursionError) as error:  # nested without end, or a number of 5,000 digits
+            raise DecodeError(f"no JSON that can be read: {str(error)[:200]}", data, error) from None
         if not isinstance(message, dict):
             raise DecodeError("no JSON object", data, None)
         for name, kind in _FIELDS.items():
