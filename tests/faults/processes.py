@@ -10,6 +10,7 @@ create whose object is gone.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from base64 import b64encode
@@ -140,6 +141,15 @@ class Process:
     async def said(self, words: str, seconds: float = 30) -> None:
         """Once its log has these words."""
         await until(self.log.read_text, lambda told: words in told, seconds)
+
+    async def answers(self, seconds: float = 30) -> None:
+        """Once it serves its metrics."""
+
+        def reached() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        await until(reached, bool, seconds)
 
     def kill(self) -> None:
         """SIGKILL, all of it at once; killing twice is allowed."""
