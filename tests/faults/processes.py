@@ -9,6 +9,7 @@ How many workflows came to be is a witness's word (witness.py); how often they w
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from base64 import b64encode
@@ -150,6 +151,15 @@ class Process:
     async def said(self, words: str, seconds: float = 30) -> None:
         """Once its log has these words."""
         await until(self.log.read_text, lambda told: words in told, seconds)
+
+    async def answers(self, seconds: float = 30) -> None:
+        """Once it serves its metrics."""
+
+        def reached() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        await until(reached, bool, seconds)
 
     def kill(self) -> None:
         """SIGKILL, all of it at once; killing twice is allowed."""

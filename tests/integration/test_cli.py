@@ -207,6 +207,18 @@ def test_an_unusable_database_address_is_not_repeated(argosy: Run, address: str)
     assert line.startswith("ARGOSY_DATABASE_URL: write postgresql://")
 
 
+@pytest.mark.parametrize("command", ["worker", "tracker"])
+def test_an_unusable_redis_address_is_one_line_and_not_repeated(environment: dict[str, str], command: str) -> None:
+    address = {"ARGOSY_REDIS_URL": f"redis://:{SECRET}@h/no", "ARGOSY_METRICS_PORT": str(_free_port())}
+    said = subprocess.run(
+        [_command(), command], env=os.environ | environment | address, capture_output=True, timeout=90
+    )
+    (line,) = said.stderr.decode().splitlines()
+    assert (said.returncode, said.stdout) == (1, b"")
+    assert line.startswith("argosy: error: ARGOSY_REDIS_URL: write redis://")
+    assert SECRET not in line
+
+
 def test_a_defect_keeps_its_traceback(argosy: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Client, "clusters", lambda *_, **__: 1 / 0)
     assert isinstance(argosy("cluster", "list").exception, ZeroDivisionError)

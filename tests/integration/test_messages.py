@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from argosy import actors
 from argosy.client import Client
+from argosy.errors import NotConfigured
 from argosy.settings import Settings
 from argosy.wakeups import LAUNCH, QUEUES, Broker, broker
 from tests.stack import until
@@ -70,8 +71,29 @@ def request(**fields: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
+    "address",
+    ["", "canary:6379", "http://canary", "redis://:canary@h:99999", "redis://:canary@h/no", "redis://h?canary=1"],
+)
+def test_an_unusable_redis_address_is_refused_and_not_repeated(settings: Settings, address: str) -> None:
+    with pytest.raises(NotConfigured, match=r"^ARGOSY_REDIS_URL: write redis://") as refused:
+        broker(settings.model_copy(update={"redis_url": SecretStr(address)}))
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     "data",
-    [b"no json", b"[]", b"{}", b'{"queue_name": 1}', b"\xff\xfe", b'{"queue_name": "launch", "actor_name": "launch"}'],
+    [
+        *(
+            b"no json",
+            b"[]",
+            b"{}",
+            b'{"queue_name": 1}',
+            b"\xff\xfe",
+            b'{"queue_name": "launch", "actor_name": "launch"}',
+        ),
+        *(b"[" * 200_000, b'{"number": ' + b"1" * 5_000 + b"}"),
+    ],
+    ids=range(8),
 )
 async def test_bytes_that_are_no_message_are_dead_lettered_once_and_the_pool_goes_on(
     pool: Broker, client: Client, data: bytes

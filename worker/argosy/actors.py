@@ -5,8 +5,10 @@ knows what is unfinished, so actors are retried only a little: housekeeping send
 """
 
 import os
+import signal
 import socket
 from threading import Lock
+from types import FrameType
 from typing import TypeVar
 from uuid import UUID
 
@@ -88,6 +90,24 @@ class Boot(Middleware):
         self.stages: _Stages | None = None
         self._broker: Broker | None = None
         self._making = Lock()
+
+    def after_process_boot(self, broker: dramatiq.Broker) -> None:
+        """Called by Dramatiq in each worker process, when its signal handlers are set: told to end once more, it goes on ending.
+
+        A process manager tells the whole group, and the pool's first process tells the others too. Dramatiq takes the second time as an
+        order to drop everything, by an exception in the main thread, which the other threads outlive for ever.
+        """
+        numbers = (signal.SIGTERM, signal.SIGHUP)
+        end = signal.getsignal(signal.SIGTERM)
+        assert callable(end)  # noqa: S101 -- Dramatiq's
+
+        def once(number: int, frame: FrameType | None) -> None:
+            for ignored in numbers:
+                signal.signal(ignored, signal.SIG_IGN)
+            end(number, frame)
+
+        for number in numbers:
+            signal.signal(number, once)
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Called by Dramatiq in each worker process, which survives whatever is raised here: what cannot be made now is made for the first

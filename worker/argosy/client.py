@@ -5,14 +5,17 @@ commit; everything that is read comes from the database and asks no cluster (des
 asked for because it asks the cluster.
 """
 
+import inspect
 import ssl
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from uuid import UUID, uuid1
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
 from sqlmodel import Session
 
 from argosy import clusters, control, crypto, manifest, reconcile
@@ -28,16 +31,48 @@ from argosy.shapes import (
     CancelShape,
     ClusterShape,
     ClusterSpec,
+    Id,
     JobShape,
+    Key,
     LaunchRequest,
     LaunchShape,
+    MediaId,
+    Number,
     ProjectShape,
     ProjectSpec,
+    Text,
+    Token,
 )
 from argosy.store import database, holds, launches, pausing, projects, reading, registry
 from argosy.store.tables import Algorithm, Cluster
 
 M = TypeVar("M", bound=BaseModel)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _checked(method: Callable[P, T]) -> Callable[P, T]:
+    """Have each argument be what its annotation says before the method begins: what cannot be is refused in words, and by name."""
+    signature = inspect.signature(method)
+    adapters = {
+        name: TypeAdapter[Any](parameter.annotation)
+        for name, parameter in signature.parameters.items()
+        if parameter.annotation not in {inspect.Parameter.empty, Any}
+    }
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        bound = signature.bind(*args, **kwargs)
+        for name in bound.arguments.keys() & adapters.keys():
+            try:
+                bound.arguments[name] = adapters[name].validate_python(bound.arguments[name])
+            except ValidationError as error:
+                raise _refused(error, name) from None
+        return method(*bound.args, **bound.kwargs)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -71,18 +106,19 @@ class Client:
         """Close the pool."""
         self.engine.dispose()
 
+    @_checked
     def launch(
         self,
-        algorithm_name: str,
+        algorithm_name: SkipValidation[str],
         *,
-        project: int,
-        user: int,
-        media_ids: Sequence[int] | None = None,
+        project: Id,
+        user: Id,
+        media_ids: SkipValidation[Sequence[int] | None] = None,
         media_query: str | None = None,
-        extra_params: Sequence[dict[str, Any]] = (),
-        token: str | None = None,
-        success_email_spec: dict[str, Any] | None = None,
-        failure_email_spec: dict[str, Any] | None = None,
+        extra_params: SkipValidation[Sequence[dict[str, Any]]] = (),
+        token: Token | None = None,
+        success_email_spec: SkipValidation[dict[str, Any] | None] = None,
+        failure_email_spec: SkipValidation[dict[str, Any] | None] = None,
         gid: UUID | str | None = None,
         priority: int = 0,
         connection: Any = None,
@@ -117,9 +153,9 @@ class Client:
                 "project": project,
                 "user": user,
                 "algorithm_name": algorithm_name,
-                "media_ids": None if media_ids is None else list(media_ids),
+                "media_ids": None if media_ids is None else _listed("media_ids", media_ids),
                 "media_query": media_query,
-                "extra_params": list(extra_params),
+                "extra_params": _listed("extra_params", extra_params),
                 "success_email_spec": success_email_spec,
                 "failure_email_spec": failure_email_spec,
                 "token_sealed": self._seal(token),
@@ -143,12 +179,13 @@ class Client:
 
     def _write(self, request: LaunchRequest, connection: Any) -> launches.Written:
         if connection is not None:
-            with _dbapi(connection).cursor() as cursor:
+            with _dbapi(connection).cursor() as cursor, _savepoint(cursor):
                 return launches.insert(cursor, request, self.settings.retention_days)
         with self.engine.begin() as own:
             return launches.insert(launches.OwnCursor(own), request, self.settings.retention_days)
 
-    def cancel(self, key: UUID | None = None, *, project: int | None = None) -> CancelShape:
+    @_checked
+    def cancel(self, key: UUID | None = None, *, project: Id | None = None) -> CancelShape:
         """Cancel a job, a launch or all of a project, at any moment, also while the cluster is away. Idempotent.
 
         What was not submitted ends at once; the rest is `Cancelling` until its workflow has ended. The record stays.
@@ -163,12 +200,14 @@ class Client:
         """
         return CancelShape(**vars(control.cancel(self.engine, key, project)))
 
-    def delete(self, key: UUID, *, project: int | None = None) -> CancelShape:
+    @_checked
+    def delete(self, key: UUID, *, project: Id | None = None) -> CancelShape:
         """The REST reference's DELETE: cancel, and leave it out of default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
+    @_checked
     def retry(
-        self, key: UUID, *, project: int | None = None, failed_only: bool = True, token: str | None = None
+        self, key: UUID, *, project: Id | None = None, failed_only: bool = True, token: Token | None = None
     ) -> int:
         """Try again what has ended; each job gets a new attempt under its uid, and `get(uid, attempt=…)` still reads the old ones.
 
@@ -190,13 +229,14 @@ class Client:
         sealed = self._seal(token)
         return control.retry(self.engine, key, project, failed_only, b64decode(sealed) if sealed else None)
 
+    @_checked
     def pause(
         self,
         *,
-        cluster: str | int | None = None,
-        project: int | None = None,
-        algorithm: str | int | None = None,
-        reason: str = "",
+        cluster: Key | None = None,
+        project: Id | None = None,
+        algorithm: Key | None = None,
+        reason: Text = "",
     ) -> None:
         """Submit nothing new on a cluster, of a project or of an algorithm; what runs goes on, and jobs that wait say why.
 
@@ -215,16 +255,16 @@ class Client:
             pausing.pause(session.connection(), table, key, reason)
             session.commit()
 
-    def resume(
-        self, *, cluster: str | int | None = None, project: int | None = None, algorithm: str | int | None = None
-    ) -> None:
+    @_checked
+    def resume(self, *, cluster: Key | None = None, project: Id | None = None, algorithm: Key | None = None) -> None:
         """Let what was paused go on. Arguments and errors are those of `pause`."""
         with Session(self.engine) as session:
             table, key = _paused(session, cluster, project, algorithm)
             pausing.resume(session.connection(), table, key)
             session.commit()
 
-    def set_project(self, project: int, **fields: Any) -> ProjectShape:
+    @_checked
+    def set_project(self, project: Id, **fields: Any) -> ProjectShape:
         """Change how a project is treated; the fields are `ProjectSpec`'s.
 
         Raises:
@@ -235,45 +275,48 @@ class Client:
             projects.put(connection, project, _validated(ProjectSpec, now | fields))
             return projects.get(connection, project)
 
-    def limit_project(self, project: int, cluster: str | int, max_active: int | None) -> ProjectShape:
+    @_checked
+    def limit_project(self, project: Id, cluster: Key, max_active: Number | None) -> ProjectShape:
         """Bound a project's unfinished workflows on one cluster; None takes the bound away. It holds from the next claim on.
 
         Raises:
             NotFound: There is no such cluster.
             InvalidRequest: The bound is negative.
         """
-        if max_active is not None and max_active < 0:
-            raise InvalidRequest("max_active: must not be negative")
         with Session(self.engine) as session:
             projects.limit(session.connection(), project, registry.cluster(session, cluster).id or 0, max_active)
             session.commit()
         return self.project(project)
 
-    def project(self, project: int) -> ProjectShape:
+    @_checked
+    def project(self, project: Id) -> ProjectShape:
         """How a project is treated, and what it has; one that nobody has set anything for has weight 1 and no limits."""
         with self.engine.connect() as connection:
             return projects.get(connection, project)
 
+    @_checked
     def projects(self) -> Sequence[ProjectShape]:
         """The projects that something was set for, or that have unfinished or queued jobs."""
         with self.engine.connect() as connection:
             return projects.all_(connection)
 
+    @_checked
     def launches(
-        self, *, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
+        self, *, project: Id | None = None, gid: UUID | None = None, limit: Number = 100, hidden: bool = False
     ) -> list[LaunchShape]:
         """Launches, newest first, with their jobs counted by status; deleted ones only by their gid or with `hidden`."""
         with self.engine.connect() as connection:
             return reading.launches(connection, project, gid, limit, hidden)
 
+    @_checked
     def list(
         self,
         *,
-        project: int | None = None,
+        project: Id | None = None,
         gid: UUID | None = None,
-        media_id: int | None = None,
-        limit: int = 100,
-        offset: int = 0,
+        media_id: MediaId | None = None,
+        limit: Number = 100,
+        offset: Number = 0,
         nodes: bool = True,
         hidden: bool = False,
     ) -> list[JobShape]:
@@ -292,7 +335,8 @@ class Client:
         with self.engine.connect() as connection:
             return reading.jobs(connection, where, limit, offset, nodes)
 
-    def get(self, uid: UUID, *, project: int | None = None, attempt: int | None = None) -> JobShape:
+    @_checked
+    def get(self, uid: UUID, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
         """One job, also before its launch was expanded and after it was rejected.
 
         Args:
@@ -315,6 +359,7 @@ class Client:
             )
         return found[0]
 
+    @_checked
     def register_algorithm(self, **fields: Any) -> AlgorithmShape:
         """Register an algorithm; the fields are `AlgorithmSpec`'s.
 
@@ -332,7 +377,8 @@ class Client:
             session.commit()
             return _algorithm_shape(row)
 
-    def update_algorithm(self, key: str | int, **fields: Any) -> AlgorithmShape:
+    @_checked
+    def update_algorithm(self, key: Key, **fields: Any) -> AlgorithmShape:
         """Change fields of an algorithm; launches that exist keep what they were launched with. Raises as `register_algorithm`."""
         with Session(self.engine, expire_on_commit=False) as session:
             row = registry.algorithm(session, key)
@@ -346,18 +392,21 @@ class Client:
             session.commit()
             return _algorithm_shape(row)
 
-    def remove_algorithm(self, key: str | int) -> None:
+    @_checked
+    def remove_algorithm(self, key: Key) -> None:
         """Remove an algorithm; its launches go on."""
         with Session(self.engine) as session:
             session.delete(registry.algorithm(session, key))
             session.commit()
 
-    def algorithms(self, *, project: int | None = None) -> Sequence[AlgorithmShape]:
+    @_checked
+    def algorithms(self, *, project: Id | None = None) -> Sequence[AlgorithmShape]:
         """Registered algorithms, by name."""
         with Session(self.engine) as session:
             return [_algorithm_shape(row) for row in registry.algorithms(session, project)]
 
-    def algorithm(self, key: str | int) -> AlgorithmShape:
+    @_checked
+    def algorithm(self, key: Key) -> AlgorithmShape:
         """One algorithm by name or id.
 
         Raises:
@@ -366,7 +415,8 @@ class Client:
         with Session(self.engine) as session:
             return _algorithm_shape(registry.algorithm(session, key))
 
-    def lint(self, text: str, *, cluster: str | int | None = None) -> Sequence[ManifestError]:
+    @_checked
+    def lint(self, text: str, *, cluster: Key | None = None) -> Sequence[ManifestError]:
         """Everything that is wrong with a manifest, in the order of its lines.
 
         Args:
@@ -391,6 +441,7 @@ class Client:
         manifest.merge_parameters(spec.parameters, [])
         manifest.check(spec.manifest, token_in_clear=in_clear)
 
+    @_checked
     def add_cluster(self, **fields: Any) -> ClusterShape:
         """Register a JobCluster; the fields are `ClusterSpec`'s.
 
@@ -407,7 +458,8 @@ class Client:
             session.refresh(row)
             return _cluster_shapes(session, [row])[0]
 
-    def update_cluster(self, key: str | int, **fields: Any) -> ClusterShape:
+    @_checked
+    def update_cluster(self, key: Key, **fields: Any) -> ClusterShape:
         """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for."""
         with Session(self.engine, expire_on_commit=False) as session:
             row = registry.locked(session, key)
@@ -427,21 +479,25 @@ class Client:
             session.refresh(row)
             return _cluster_shapes(session, [row])[0]
 
-    def release_cluster(self, key: str | int) -> int:
+    @_checked
+    def release_cluster(self, key: Key) -> int:
         """Take argosy's finalizer off all its workflows on a cluster. Returns and raises as `clusters.release`."""
         return clusters.release(self.engine, self.settings, key)
 
-    def remove_cluster(self, key: str | int, *, abandon: bool = False) -> int:
+    @_checked
+    def remove_cluster(self, key: Key, *, abandon: bool = False) -> int:
         """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing and ends its jobs. Returns and raises as
         `clusters.remove`."""
         return clusters.remove(self.engine, self.settings, key, abandon)
 
-    def clusters(self, *, organization: int | None = None) -> Sequence[ClusterShape]:
+    @_checked
+    def clusters(self, *, organization: Id | None = None) -> Sequence[ClusterShape]:
         """Registered clusters, by name, without their tokens."""
         with Session(self.engine) as session:
             return _cluster_shapes(session, registry.clusters(session, organization))
 
-    def cluster(self, key: str | int) -> ClusterShape:
+    @_checked
+    def cluster(self, key: Key) -> ClusterShape:
         """One cluster by name or id, without its token.
 
         Raises:
@@ -463,7 +519,8 @@ class Client:
         """How the jobs of held clusters stand; with decisions, let them go on. Arguments and errors are those of `reconcile.reconcile`."""
         return reconcile.reconcile(self.engine, self.settings, decisions)
 
-    def check_cluster(self, key: str | int) -> Report:
+    @_checked
+    def check_cluster(self, key: Key) -> Report:
         """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""
         return clusters.check(self.engine, self.settings, key)
 
@@ -486,12 +543,22 @@ def _validated(model: type[M], fields: dict[str, Any]) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        words = {"missing": "required field is missing", "extra_forbidden": "no such field"}.get(
-            first["type"], first["msg"]
-        )
-        raise InvalidRequest(f"{where}: {words}" if where else words.removeprefix("Value error, ")) from None
+        raise _refused(error) from None
+
+
+def _refused(error: ValidationError, *at: str) -> InvalidRequest:
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in (*at, *first["loc"]))
+    words = {"missing": "required field is missing", "extra_forbidden": "no such field"}.get(
+        first["type"], first["msg"].removeprefix("Value error, ")
+    )
+    return InvalidRequest(f"{where}: {words}" if where else words)
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes | dict) or not isinstance(values, Iterable):
+        raise InvalidRequest(f"{name}: must be a sequence, not {type(values).__name__}")
+    return list(values)
 
 
 def _dbapi(connection: Any) -> Any:
@@ -502,6 +569,32 @@ def _dbapi(connection: Any) -> Any:
         connection.begin()
     driver = getattr(getattr(connection, "connection", None), "driver_connection", None)
     return connection if driver is None else driver
+
+
+@contextmanager
+def _savepoint(cursor: launches.Cursor) -> Iterator[None]:
+    """So that whatever goes wrong leaves the caller's transaction as it was, and usable.
+
+    Raises:
+        InvalidRequest: There is no transaction.
+    """
+    try:
+        cursor.execute("SAVEPOINT argosy_launch")
+    except Exception as error:
+        # Of whatever driver: psycopg's, or what Django made of it.
+        if any(getattr(one, "sqlstate", None) == "25P01" for one in (error, error.__cause__)):
+            raise InvalidRequest(
+                "connection: it is in autocommit and has no transaction; begin one (Django: transaction.atomic()), or leave the "
+                "connection out"
+            ) from error
+        raise
+    try:
+        yield
+    except Exception:
+        cursor.execute("ROLLBACK TO SAVEPOINT argosy_launch")
+        raise
+    finally:
+        cursor.execute("RELEASE SAVEPOINT argosy_launch")
 
 
 def _paused(

@@ -1,10 +1,13 @@
 """Logging: one JSON object a line for machines, colours for people.
 
-structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines come out in the same shape.
+structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines come out in the same shape. Local variables never come out
+with a traceback: a token may be among them. What is wrong for a while is said at once and then ever more seldom: loops try every second.
 """
 
 import logging
 import sys
+import time
+from threading import Lock
 
 import structlog
 
@@ -27,7 +30,7 @@ def configure(settings: Settings) -> None:
             structlog.processors.JSONRenderer(),
         ]
     else:
-        final = [structlog.dev.ConsoleRenderer()]
+        final = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -40,6 +43,7 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
         )
     )
+    handler.addFilter(_Sparse())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
@@ -49,3 +53,47 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     """A logger; events are constant sentences, what varies goes into keyword arguments."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger
+
+
+_SELDOM = 60.0
+"""Seconds between two equal warnings in the end. One that was not given for so long is a new one."""
+
+_MANY = 1_000
+"""Different warnings that are remembered."""
+
+
+class _Sparse(logging.Filter):
+    """Lets a warning through at once, the same one again after 1, 2, 4 … 60 s; `repeated` says how often it was given meanwhile.
+
+    The same is the same event with the same fields, whatever its reason.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self._given: dict[str, list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        fields = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
+        key = f"{record.name} {sorted((k, str(v)) for k, v in fields.items() if k not in _VARYING)}"
+        now = time.monotonic()
+        with self._lock:
+            if len(self._given) > _MANY:
+                self._given.clear()
+            until, wait, unsaid, last = self._given.get(key, (0.0, 0.0, 0, -_SELDOM))
+            if now - last >= _SELDOM and now >= until:
+                self._given[key] = [now + 1, 1, 0, now]
+                return True
+            if now < until:
+                self._given[key] = [until, wait, unsaid + 1, now]
+                return False
+            wait = min(wait * 2, _SELDOM)
+            self._given[key] = [now + wait, wait, 0, now]
+        if unsaid and isinstance(record.msg, dict):
+            record.msg["repeated"] = int(unsaid)
+        return True
+
+
+_VARYING = {"reason", "count", "exc_info", "timestamp"}

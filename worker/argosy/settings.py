@@ -17,7 +17,7 @@ from argosy.errors import NotConfigured
 class Settings(BaseSettings):
     """Settings of every argosy process; each field is the environment variable `ARGOSY_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="ARGOSY_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ARGOSY_", extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr = Field(description="PostgreSQL, as postgresql://user:password@host:port/database")
     redis_url: SecretStr = Field(
@@ -81,11 +81,6 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    @property
-    def sqlalchemy_url(self) -> str:
-        """The database's address with the driver that argosy uses."""
-        return self.database_url.get_secret_value().replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @cache

@@ -1,28 +1,114 @@
 """What crosses the wire, as pydantic models: the REST reference's JSON and the Dramatiq message.
 
 Names and nesting are the REST reference's (`id` of a job is its workflow's name, `task` of a node its display name); what argosy adds
-stands beside them. What comes in is closed (`extra="forbid"`): a misspelt field is refused, not ignored.
+stands beside them. What comes in is closed (`extra="forbid"`): a misspelt field is refused, not ignored. And it is bounded by what
+PostgreSQL and JSON can keep, so that whatever is wrong with it is said before a transaction has begun.
 """
 
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from ipaddress import ip_address
+from math import isfinite
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+    model_validator,
+)
 
-MediaId = Annotated[int, Field(ge=0, lt=1 << 63)]
-Id = Annotated[int, Field(ge=0, lt=1 << 63)]
+_BIGINT = 1 << 63
+_DEEPEST = 32
 
 
-def _no_nul(value: object) -> object:
-    if isinstance(value, str) and "\x00" in value:
-        raise ValueError("contains a NUL character")
+def _storable(value: object, depth: int = 0) -> object:
+    """What is given, if PostgreSQL and JSON can keep it."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("contains a NUL character")
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("contains half a character (a lone surrogate)") from error
+    elif isinstance(value, float):
+        if not isfinite(value):
+            raise ValueError(f"{value} is no JSON number")
+    elif isinstance(value, int):
+        if not -_BIGINT <= value < _BIGINT:
+            raise ValueError("a whole number has 64 bits at most; write it as text")
+    elif isinstance(value, dict | list | tuple):
+        if depth == _DEEPEST:
+            raise ValueError(f"is nested more than {_DEEPEST} deep")
+        for part in [*value, *value.values()] if isinstance(value, dict) else value:
+            _storable(part, depth + 1)
     return value
 
 
-Text = Annotated[str, BeforeValidator(_no_nul)]
+def _token(value: str) -> str:
+    if not (value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("holds a line end, a blank or another character that no HTTP header takes")
+    return value
+
+
+def _host(value: str) -> str:
+    if "/" in value or "[" in value:
+        raise ValueError("write the name or address alone, without https://, a path or brackets")
+    if value.count(":") == 1:
+        raise ValueError(
+            f"write the name or address alone; the port is a field of its own: port={value.partition(':')[2]}"
+        )
+    try:
+        good = bool(ip_address(value)) if ":" in value else _HOST.fullmatch(value) is not None
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("is neither a host name nor an IP address")
+    return value
+
+
+def _certificates(value: str) -> str:
+    if "PRIVATE KEY-----" in value:
+        raise ValueError("holds a private key, which was not kept; give the certificate of the CA alone")
+    # What is not ASCII is a comment or a byte order mark, and no TLS library takes it.
+    return value if value.isascii() else "\n".join(_CERTIFICATE.findall(value)) or "-"
+
+
+def _dns_label(value: str) -> str:
+    if not _LABEL.fullmatch(value):
+        raise ValueError("a name there has lower-case letters, digits and '-' (inside) only, at most 63")
+    return value
+
+
+def _dns_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("a name there has lower-case letters, digits, '-' and '.' (inside) only, at most 253")
+    return value
+
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
+
+Id = Annotated[int, Field(ge=0, lt=_BIGINT)]
+MediaId = Id
+Row = Annotated[int, Field(ge=0, lt=1 << 31)]
+"""Id of a row that argosy numbers."""
+Number = Annotated[int, Field(ge=0, lt=1 << 31)]
+"""How many."""
+Text = Annotated[str, BeforeValidator(_storable)]
+Json = Annotated[dict[str, JsonValue], BeforeValidator(_storable)]
+Token = Annotated[Text, AfterValidator(_token)]
+Key = Text | Row
+"""Name or id."""
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Labels = dict[Name, Annotated[Text, Field(max_length=200)]]
 Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
@@ -44,7 +130,7 @@ class Parameter(In):
     """A parameter of an algorithm or a launch; a number or boolean becomes text as JSON shows it."""
 
     name: Name
-    value: Annotated[str | int | float | bool | None, BeforeValidator(_no_nul)] = None
+    value: Annotated[str | int | float | bool | None, BeforeValidator(_storable)] = None
 
 
 class LaunchRequest(In):
@@ -62,8 +148,8 @@ class LaunchRequest(In):
     media_ids: list[MediaId] | None = None
     media_query: Annotated[Text, Field(max_length=16_384)] | None = None
     extra_params: list[Parameter] = []
-    success_email_spec: dict[str, Any] | None = None
-    failure_email_spec: dict[str, Any] | None = None
+    success_email_spec: Json | None = None
+    failure_email_spec: Json | None = None
     token_sealed: str | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
@@ -176,12 +262,12 @@ class AlgorithmSpec(In):
     manifest: Text
     files_per_job: Annotated[int, Field(ge=1, le=1_000_000)]
     description: Text = ""
-    cluster: int | None = None
+    cluster: Row | None = None
     categories: list[Text] = []
     parameters: list[Parameter] = []
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 1
     retry_backoff: Annotated[float, Field(ge=0, le=3600)] = 10.0
-    clusters: list[int] = []
+    clusters: list[Row] = []
     cluster_labels: Labels = {}
     pending_deadline: Deadline = None
     run_deadline: Deadline = None
@@ -209,13 +295,13 @@ class ClusterSpec(In):
     """
 
     name: Name
-    host: Annotated[Text, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._:-]+$")] | None = None
+    host: Annotated[Text, AfterValidator(_host)] | None = None
     port: Annotated[int, Field(ge=1, le=65535)] = 443
-    cert: Text = ""
-    token: Text = Field(default="", repr=False)
-    organization: int | None = None
-    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "argosy"
-    service_account: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] | None = None
+    cert: Annotated[Text, AfterValidator(_certificates)] = ""
+    token: Token = Field(default="", repr=False)
+    organization: Id | None = None
+    namespace: Annotated[Text, AfterValidator(_dns_label)] = "argosy"
+    service_account: Annotated[Text, AfterValidator(_dns_name)] | None = None
     default: bool = False
     finalizer: bool = True
     token_in_clear: bool = False
@@ -283,7 +369,7 @@ class ProjectSpec(In):
     """
 
     weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
-    max_queued: Annotated[int, Field(ge=0)] | None = None
+    max_queued: Number | None = None
 
 
 class ProjectShape(ProjectSpec):

@@ -21,7 +21,7 @@ import psycopg
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from argosy.access import Clusters
@@ -31,7 +31,7 @@ from argosy.housekeeping import Housekeeping
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS
 from argosy.settings import Settings
-from argosy.store import control, launches, leases, registry
+from argosy.store import control, database, launches, leases, registry
 from argosy.store.installation import identity
 from argosy.track import PULSE, ClusterTracker, Tracked
 from argosy.wakeups import WakeUps
@@ -111,12 +111,13 @@ class Tracker:
             try:
                 # In a thread of their own: those that everything else shares may all be waiting for locks.
                 epochs = await asyncio.get_running_loop().run_in_executor(self._renewer, self._renew)
-            except DBAPIError as error:
-                log.warning("database away, leases not renewed", reason=str(error.orig))
-                epochs = None
-            if epochs is not None:
                 await self._match(epochs, installation)
                 self._renewed = time.monotonic()
+            except OperationalError as error:
+                log.warning("database away, leases not renewed", reason=str(error.orig))
+            except Exception:
+                LOOP_ERRORS.labels("leases").inc()
+                log.exception("leases not renewed, trying again")
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
@@ -208,9 +209,7 @@ class Tracker:
         """Turn notices of committed launches and retries into wake-ups; a notice that is missed is found by housekeeping."""
         while True:
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._settings.database_url.get_secret_value(), autocommit=True, connect_timeout=5
-                ) as connection:
+                async with await database.listener(self._settings) as connection:
                     await connection.execute(f"LISTEN {launches.CHANNEL}; LISTEN {control.QUEUE_CHANNEL}")
                     await asyncio.to_thread(self._wake_missed)
                     async for notice in connection.notifies():

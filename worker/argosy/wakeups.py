@@ -9,6 +9,7 @@ The broker's settings are not Dramatiq's defaults, because those let the message
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import dramatiq
@@ -18,6 +19,7 @@ from dramatiq.common import current_millis
 from dramatiq.encoder import JSONEncoder
 from dramatiq.errors import DecodeError
 
+from argosy.errors import NotConfigured
 from argosy.metrics import DEAD_LETTERS
 from argosy.settings import Settings
 
@@ -62,7 +64,10 @@ class StrictEncoder(JSONEncoder):
         Raises:
             DecodeError: It is none.
         """
-        message = super().decode(data)
+        try:
+            message: object = super().decode(data)
+        except (DecodeError, ValueError, RecursionError) as error:  # nested without end, or a number of 5,000 digits
+            raise DecodeError(f"no JSON that can be read: {str(error)[:200]}", data, error) from None
         if not isinstance(message, dict):
             raise DecodeError("no JSON object", data, None)
         for name, kind in _FIELDS.items():
@@ -109,15 +114,28 @@ def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = No
     Args:
         settings: Where Redis is.
         middleware: For workers; who only sends needs none.
+
+    Raises:
+        NotConfigured: The address cannot be used.
     """
     dramatiq.set_encoder(StrictEncoder())
-    made = Broker(  # type: ignore[no-untyped-call]
-        url=settings.redis_url.get_secret_value(),
-        middleware=middleware or [],
-        namespace="argosy",
-        maintenance_chance=_MAINTENANCE_CHANCE,
-        heartbeat_timeout=_HEARTBEAT,
-    )
+    try:
+        url = urlsplit(settings.redis_url.get_secret_value())
+        if url.scheme != "unix":
+            int(url.path.strip("/") or 0)  # the client takes database 0 for what is no number
+        made = Broker(  # type: ignore[no-untyped-call]
+            url=url.geturl() or "empty",
+            middleware=middleware or [],
+            namespace="argosy",
+            maintenance_chance=_MAINTENANCE_CHANCE,
+            heartbeat_timeout=_HEARTBEAT,
+        )
+        made.client.connection_pool.make_connection()  # looks at the options in the address; opens nothing yet
+    except (ValueError, TypeError):
+        # The address itself is not told: a password may be in it.
+        raise NotConfigured(
+            "ARGOSY_REDIS_URL: write redis://user:password@host:port/database, rediss:// for TLS, or unix:///path"
+        ) from None
     made.client.connection_pool.connection_kwargs.update(socket_connect_timeout=3, socket_timeout=10)
     for name in QUEUES:
         made.declare_queue(name)

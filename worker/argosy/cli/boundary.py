@@ -73,13 +73,12 @@ def _of_database(error: Exception) -> str | None:
         return None
     from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, UndefinedColumn, UndefinedTable
     from sqlalchemy.exc import DBAPIError, OperationalError
-    from sqlalchemy.exc import TimeoutError as PoolTimeout
 
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
         return "the database's schema is missing or too old; run: argosy db upgrade"
     if isinstance(cause, InsufficientPrivilege):
         return plain(f"database: {cause}; grant it to the user in ARGOSY_DATABASE_URL")
-    if isinstance(error, OperationalError | PoolTimeout):
+    if isinstance(error, OperationalError):
         return plain(f"database: {cause}; check ARGOSY_DATABASE_URL and that PostgreSQL answers there")
     return None

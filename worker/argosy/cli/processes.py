@@ -54,8 +54,10 @@ def worker(
         from dramatiq import cli
 
         from argosy import log
+        from argosy.wakeups import broker
 
         log.configure(settings)
+        broker(settings)  # an address that cannot be used is said once, not by each process in a traceback
         # On SIGHUP Dramatiq starts sys.argv anew.
         options = ["--processes", str(processes), "--threads", str(threads)]
         sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
@@ -112,16 +114,22 @@ async def _track(engine: Engine, settings: Settings) -> None:
     from argosy.wakeups import WakeUps, broker
 
     made = Tracker(engine, settings, WakeUps(broker(settings)))
+    tracking = asyncio.current_task()
+    assert tracking is not None  # noqa: S101 -- asyncio.run made it
+
+    def stop() -> None:
+        if not tracking.cancelling():  # told again, it goes on giving its leases back
+            tracking.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         metrics.serve(settings.metrics_host, settings.metrics_port, made.dead)
     except OSError as error:
         raise _port_taken(settings, error) from error
     garbage.collect_rarely()
-    tracking = asyncio.create_task(made.run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, tracking.cancel)
     with suppress(asyncio.CancelledError):
-        await tracking
+        await made.run()
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from argosy.cli import output
-from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -15,25 +14,14 @@ if TYPE_CHECKING:
 
 
 def configured() -> Settings:
-    """The settings of this process, the database's address looked at.
+    """The settings of this process.
 
     Raises:
         NotConfigured: A setting is missing or cannot be used.
     """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     from argosy.settings import load
 
-    settings = load()
-    try:
-        usable = make_url(settings.sqlalchemy_url).drivername == "postgresql+psycopg"
-    except (ArgumentError, ValueError):
-        usable = False
-    if not usable:
-        # The address itself is not told: a password may be in it.
-        raise NotConfigured("ARGOSY_DATABASE_URL: write postgresql://user:password@host:port/database")
-    return settings
+    return load()
 
 
 @contextmanager
@@ -42,11 +30,13 @@ def client(remind: bool = True) -> Iterator[Client]:
 
     Args:
         remind: Whether to; not where that is what the command is about.
+
+    Raises:
+        NotConfigured: A setting is missing or cannot be used.
     """
-    settings = configured()
     from argosy.client import Client
 
-    opened = Client(settings)
+    opened = Client()
     try:
         yield opened
         for name, why in opened.held().items() if remind else ():

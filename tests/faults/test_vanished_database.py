@@ -1,0 +1,87 @@
+"""PostgreSQL's host vanishes without a word: no answer, no error, no acknowledgement. Everybody notices, in seconds."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from argosy.errors import NotConfigured
+from argosy.settings import Settings
+from argosy.store import database
+from tests.faults import vanishing
+from tests.stack import until
+
+BOUND = 20
+"""Seconds in which a connection must have been given up, a new one tried and refused."""
+
+pytestmark = pytest.mark.skipif(bool(vanishing.unable()), reason=vanishing.unable())
+
+
+@pytest.fixture
+def host(postgres: str) -> Iterator[vanishing.Host]:
+    with vanishing.host(str(Path(postgres.partition("host=")[2]) / ".s.PGSQL.5432")) as host:
+        yield host
+
+
+@pytest.fixture
+def there(settings: Settings, host: vanishing.Host) -> Settings:
+    """The database at an address that can vanish."""
+    name = urlsplit(settings.database_url.get_secret_value()).path
+    return settings.model_copy(update={"database_url": SecretStr(f"postgresql://postgres@{host.address}{name}")})
+
+
+async def test_every_connection_notices_in_seconds_that_the_databases_host_has_vanished(
+    settings: Settings, there: Settings, host: vanishing.Host
+) -> None:
+    """One that waits for an answer, one of the pool that asks something new, one that listens, one that migrates."""
+    engine = database.engine(there)
+    waiting, listening = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        with engine.connect() as connection:
+            loop.call_soon_threadsafe(waiting.set)
+            connection.execute(text("SELECT pg_sleep(50)"))
+
+    def ask() -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    async def listen() -> None:
+        async with await database.listener(there) as connection:
+            await connection.execute("LISTEN argosy_test")
+            listening.set()
+            async for _ in connection.notifies():
+                pass
+
+    async def took(work: "asyncio.Future[None]") -> float:
+        with pytest.raises((OperationalError, NotConfigured, psycopg.OperationalError)):
+            await asyncio.wait_for(work, 3 * BOUND)
+        return time.monotonic() - vanished
+
+    async def works() -> None:
+        await asyncio.to_thread(ask)
+
+    with psycopg.connect(settings.database_url.get_secret_value()) as migrating:
+        migrating.execute("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
+        migrator = asyncio.ensure_future(asyncio.to_thread(database.upgrade, there))
+        sleeper = asyncio.ensure_future(asyncio.to_thread(wait))
+        listener = asyncio.ensure_future(listen())
+        await asyncio.wait_for(asyncio.gather(waiting.wait(), listening.wait()), 20)
+        locks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await until(lambda: migrating.execute(locks).fetchone(), (1,).__eq__)
+        await works()  # and leaves its connection in the pool
+        await asyncio.to_thread(host.vanish)
+        vanished = time.monotonic()
+        asker = asyncio.ensure_future(works())
+        assert max(await asyncio.gather(*map(took, (migrator, sleeper, listener, asker)))) < BOUND
+        await asyncio.to_thread(host.come_back)
+        await works()
+    engine.dispose()

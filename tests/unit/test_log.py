@@ -1,0 +1,57 @@
+"""What comes out of a process's log, and what doesn't."""
+
+import subprocess
+import sys
+
+import orjson
+import pytest
+
+_SCRIPT = """
+import logging, sys, time
+from argosy import log, settings
+log.configure(settings.Settings(database_url="postgresql://", log_format=sys.argv[1]))
+clock = [0.0]
+time.monotonic = lambda: clock[0]
+logger = log.get("test")
+"""
+
+
+def logged(form: str, *lines: str) -> list[str]:
+    command = [sys.executable, "-c", _SCRIPT + "\n".join(lines), form]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stderr.splitlines()
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_shows_no_local_variable(form: str) -> None:
+    said = logged(
+        form,
+        "def f(token):",
+        "    raise ValueError('here')",
+        "try: f('can' + 'ary')",
+        "except ValueError: logger.exception('failed')",
+    )
+    assert "ValueError: here" in "\n".join(said)
+    assert "canary" not in "\n".join(said)
+
+
+def test_what_is_wrong_for_a_while_is_said_at_once_and_then_ever_more_seldom() -> None:
+    said = logged(
+        "json",
+        "for second in range(600):",
+        "    clock[0] = float(second)",
+        "    logger.warning('database away', reason=str(second))",
+        "    logging.getLogger('foreign').critical('connection error: %s', second)",
+        "    logger.info('launched')",
+        "logger.warning('database away', cluster='another', reason='x')",
+        "clock[0] = 900.0",
+        "logger.warning('database away', reason='again')",
+    )
+    lines = [orjson.loads(line) for line in said]
+    away = [line for line in lines if line["event"] == "database away" and "cluster" not in line]
+    assert [line["reason"] for line in away[:7]] == ["0", "1", "3", "7", "15", "31", "63"]
+    assert [line.get("repeated") for line in away[:5]] == [None, None, 1, 3, 7]
+    assert len(away) < 20
+    assert away[-1]["reason"] == "again"
+    assert len([line for line in lines if line["logger"] == "foreign"]) < 20
+    assert len([line for line in lines if line["event"] == "launched"]) == 600
+    assert len([line for line in lines if line.get("cluster") == "another"]) == 1
