@@ -240,10 +240,13 @@ async def proxy(real_cluster: Cluster) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-def proxied(client: Client, proxy: Proxy, real_cluster: Cluster) -> Client:
-    """A client whose cluster "here" is the proxy."""
+async def proxied(client: Client, proxy: Proxy, real_cluster: Cluster) -> Client:
+    """A client whose cluster "here" is the proxy, which serves while that is registered."""
     at = real_cluster.at
-    return register(client, Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token))
+    access = Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token)
+    made = await asyncio.to_thread(register, client, access)
+    proxy.exchanges.clear()
+    return made
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ call (faults.md §2, row 24).
 """
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -15,6 +18,8 @@ from argosy.kube.connection import Access, Connection
 from argosy.settings import Settings
 from argosy.store import registry
 from argosy.store.tables import Cluster
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ def connect(cluster: Cluster, settings: Settings) -> Connection:
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.request_timeout,
     )
+
+
+def alone(work: Coroutine[Any, Any, T]) -> T:
+    """Run asynchronous work to its end, in a thread of its own: who calls may be an API server with a running event loop."""
+    with ThreadPoolExecutor(1, "clusters") as own:
+        return own.submit(asyncio.run, work).result()
 
 
 class Clusters:

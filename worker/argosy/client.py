@@ -21,7 +21,9 @@ from sqlmodel import Session
 from argosy import clusters, control, crypto, manifest, reconcile
 from argosy.batches import JobUids, count, distinct
 from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured, NotFound
+from argosy.kube.answers import KubeError
 from argosy.kube.check import Report
+from argosy.kube.marks import Mark
 from argosy.reconcile import Decisions, Findings
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
@@ -445,14 +447,21 @@ class Client:
     def add_cluster(self, **fields: Any) -> ClusterShape:
         """Register a JobCluster; the fields are `ClusterSpec`'s.
 
+        It is asked which place it is, and registered all the same where it does not answer.
+
         Raises:
             InvalidRequest: A required field is missing or cannot be used.
-            Conflict: The name is not unique.
+            Conflict: The name is not unique, or another registration means the same cluster and namespace.
         """
         spec = _validated(ClusterSpec, fields)
         with Session(self.engine, expire_on_commit=False) as session:
             self._check_cluster(session, spec, None)
-            row = Cluster(**self._cluster_row(spec))
+        row = Cluster(**self._cluster_row(spec))
+        mark = self._place(row)
+        with Session(self.engine, expire_on_commit=False) as session:
+            if mark is not None:
+                row.identity, row.epoch = mark.uid, mark.epoch
+                _check_place(session, row)
             _one_default(session, row)
             session.commit()
             session.refresh(row)
@@ -460,24 +469,67 @@ class Client:
 
     @_checked
     def update_cluster(self, key: Key, **fields: Any) -> ClusterShape:
-        """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for."""
+        """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for. While jobs
+        on it have not ended, another address must lead to the same place, and is asked whether it does.
+
+        Raises:
+            InvalidRequest: A field cannot be used.
+            Conflict: The name is not unique, or the address leads to another place, or does not say.
+            NotFound: There is no such cluster.
+        """
+        with Session(self.engine, expire_on_commit=False) as session:
+            before = registry.cluster(session, key)
+            after = Cluster(**before.model_dump() | self._changed(session, before, fields))
+        moved = _address(after) != _address(before)
+        mark = self._place(after) if moved else None
         with Session(self.engine, expire_on_commit=False) as session:
             row = registry.locked(session, key)
-            if fields.get("host", row.host) != row.host and not fields.get("token"):
-                raise InvalidRequest("token: enter it anew together with a new host")
-            now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
-            spec = _validated(ClusterSpec, now | {"token": "unchanged"} | fields)
-            self._check_cluster(session, spec, row.id)
-            changed = self._cluster_row(spec)
-            if "token" not in fields:
-                del changed["token_sealed"]
+            if _address(row) != _address(before):
+                raise Conflict(f"cluster {row.name!r} was moved meanwhile; look at it, and do it again")
+            changed = self._changed(session, row, fields)
             if any(changed[name] != getattr(row, name) for name in changed.keys() - _LIMITS):
                 row.credential_version += 1
             row.sqlmodel_update(changed)
+            if moved and (mark is None or mark.uid != row.identity):
+                self._check_moved(session, row, mark)
+                row.identity, row.epoch = (mark.uid, mark.epoch) if mark else ("", 0)
+                _check_place(session, row)
             _one_default(session, row)
             session.commit()
             session.refresh(row)
             return _cluster_shapes(session, [row])[0]
+
+    def _changed(self, session: Session, row: Cluster, fields: dict[str, Any]) -> dict[str, Any]:
+        """The columns of a cluster as it is to be."""
+        if fields.get("host", row.host) != row.host and not fields.get("token"):
+            raise InvalidRequest("token: enter it anew together with a new host")
+        now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
+        spec = _validated(ClusterSpec, now | {"token": "unchanged"} | fields)
+        self._check_cluster(session, spec, row.id)
+        changed = self._cluster_row(spec)
+        if "token" not in fields:
+            del changed["token_sealed"]
+        return changed
+
+    def _place(self, row: Cluster) -> Mark | None:
+        """The mark where a row leads; None where nobody says: it is looked for again before anything is done there."""
+        try:
+            return clusters.place(self.engine, self.settings, row)
+        except (KubeError, NotConfigured):
+            return None
+
+    def _check_moved(self, session: Session, row: Cluster, mark: Mark | None) -> None:
+        known = holds.marked(session.connection(), row.id or 0)
+        if known is not None and known.unfinished:
+            what = (
+                "cannot be asked whether it is the same cluster"
+                if mark is None
+                else "leads to another cluster or namespace"
+            )
+            raise Conflict(
+                f"cluster {row.name!r} has unfinished jobs, and its new address {what}; wait until they have ended, or cancel them: they "
+                "would be lost, or run twice"
+            )
 
     @_checked
     def release_cluster(self, key: Key) -> int:
@@ -608,6 +660,20 @@ def _paused(
     if algorithm is not None:
         return "algorithm", registry.algorithm(session, algorithm).id or 0
     return "project", project or 0
+
+
+def _address(row: Cluster) -> tuple[str | None, int, str]:
+    return row.host, row.port, row.namespace
+
+
+def _check_place(session: Session, row: Cluster) -> None:
+    """See that no other registration means the same place.
+
+    Raises:
+        Conflict: One does.
+    """
+    if row.identity and (twin := holds.twin(session.connection(), row.id, row.identity)) is not None:
+        raise Conflict(f"it is the same cluster and namespace as {twin!r}; update that one, or remove it first")
 
 
 def _one_default(session: Session, row: Cluster) -> None:

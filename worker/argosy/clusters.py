@@ -1,28 +1,28 @@
 """What a person asks of a cluster itself: can argosy work there, take the finalizers off, we give it up.
 
-Everything else that is read comes from the database; these three ask, because that is what they are for. They run their own event loop, so
+Everything else that is read comes from the database; these ask, because that is what they are for. Each runs an event loop of its own, so
 they are for commands and API servers, not for workers.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from argosy.access import connect
+from argosy.access import alone, connect
 from argosy.errors import Conflict
 from argosy.kube import finalizers
-from argosy.kube.answers import KubeError
+from argosy.kube.answers import KubeError, NameTaken
 from argosy.kube.check import Report
 from argosy.kube.check import check as ask
 from argosy.kube.connection import Connection
+from argosy.kube.marks import Mark, Marks
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store import abandoning, control, leases, pausing, reading, registry
+from argosy.store import abandoning, control, holds, leases, pausing, reading, registry
 from argosy.store.installation import identity
 from argosy.store.tables import Cluster
 
@@ -49,6 +49,31 @@ def check(engine: Engine, settings: Settings, key: str | int) -> Report:
         session.add(row)
         session.commit()
     return report
+
+
+def place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
+    """The mark at the place where a row leads, made where there is none: two registrations that find the same one mean the same place.
+
+    Args:
+        engine: Where the rows are.
+        settings: Keys and deadlines.
+        row: Registered or about to be.
+
+    Raises:
+        KubeError: It cannot be asked.
+    """
+    installation = identity(engine)
+    with engine.connect() as database:
+        holder = holds.database(database)
+
+    async def ask(connection: Connection) -> Mark | None:
+        marks = Marks(connection, installation)
+        try:
+            return await marks.read() or await marks.create(holder, 0)
+        except NameTaken:
+            return await marks.read()
+
+    return _on(settings, row, ask)
 
 
 def release(engine: Engine, settings: Settings, key: str | int) -> int:
@@ -143,7 +168,7 @@ def _on(settings: Settings, row: Cluster, work: Callable[[Connection], Awaitable
         async with connect(row, settings) as connection:
             return await work(connection)
 
-    return asyncio.run(run())
+    return alone(run())
 
 
 def _selector(engine: Engine) -> str:

@@ -10,12 +10,13 @@ who follows the cluster (its tracker, under its lease) keeps the mark.
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
 from argosy.errors import ArgosyError, NotFound
-from argosy.kube.answers import ClusterDown, Health, NameTaken
+from argosy.kube.answers import ClusterDown, Health, NameTaken, Wait
 from argosy.kube.connection import Connection
 from argosy.kube.marks import Mark, Marks
 from argosy.store import holds, leases
@@ -27,6 +28,10 @@ BEAT = 10.0
 NARROW = 2
 """Epochs that a database may be behind and still need nobody to decide: what ended since is still on the cluster, where an ended workflow
 stays for as long (`ARGOSY_RELEASE_AFTER`)."""
+
+
+_TRIES = 5
+"""A person who accepts, and a tracker that goes on keeping the mark, may write it at the same time."""
 
 
 class Held(ArgosyError):
@@ -155,6 +160,13 @@ class Custody:
             Fenced: Another tracker follows it.
             KubeError: The cluster does not answer.
         """
+        for _ in range(_TRIES):
+            with suppress(Wait):
+                await self._accept(fence)
+                return
+        await self._accept(fence)
+
+    async def _accept(self, fence: tuple[str, int] | None) -> None:
         mark = await self._marks.read()
         row, database, _ = await asyncio.to_thread(self._row, mark)
         if mark is None:

@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 from sqlmodel import Session
 
-from argosy.access import connect
+from argosy.access import alone, connect
 from argosy.custody import Custody, judge
 from argosy.errors import Conflict, InvalidRequest
 from argosy.kube import answers, status
@@ -113,13 +113,13 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
     installation = identity(engine)
     with Session(engine, expire_on_commit=False) as session:
         held = [cluster for cluster in registry.clusters(session) if cluster.held_at is not None]
-    seen = asyncio.run(_ask(engine, settings, held, installation))
+    seen = alone(_ask(engine, settings, held, installation))
     found = [_classify(engine, cluster, seen[cluster.id or 0], seen) for cluster in held]
     if decisions is None:
         return found
     _check(found, decisions)
     _apply(engine, found, decisions)
-    asyncio.run(_go_on(engine, settings, held, installation))
+    alone(_go_on(engine, settings, held, installation))
     return found
 
 
