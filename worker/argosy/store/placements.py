@@ -56,3 +56,15 @@ def clusters(connection: Connection, placements: Sequence[int]) -> list[int]:
         {"placements": list(placements)},
     )
     return [row.id for row in rows]
+
+
+def held(connection: Connection, placement: int) -> list[int]:
+    """As `clusters`, of one placement; and none of them is removed before the transaction ends, for a removal locks its row first."""
+    rows = connection.execute(
+        text(
+            f"SELECT c.id FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
+            "WHERE p.id = :placement AND c.removed_at IS NULL ORDER BY c.id FOR KEY SHARE OF c"
+        ),
+        {"placement": placement},
+    )
+    return [row.id for row in rows]

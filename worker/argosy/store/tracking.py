@@ -92,15 +92,17 @@ class Unresolved:
 
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[tuple[UUID, int], Known]:
     """The attempts of these keys, locked until the transaction ends."""
+    uids, numbers = [uid for uid, _ in keys], [number for _, number in keys]
+    control.lock_attempts(connection, uids, numbers)
     rows = connection.execute(
         text(
             "SELECT a.uid, a.number, a.cluster_id, a.state, a.name, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
             "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
             "a.began_at IS NOT NULL AS began, a.overdue FROM argosy.attempt a JOIN argosy.job j USING (uid) "
             "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-            "ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+            "ON a.uid = k.uid AND a.number = k.number"
         ),
-        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
+        {"uids": uids, "numbers": numbers},
     )
     return {(row.uid, row.number): Known(**{**row._mapping, "state": State(row.state)}) for row in rows}
 
@@ -183,19 +185,8 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     rows = sorted(missing, key=lambda row: (row.uid, row.number))
     if not rows:
         return 0
-    keys = {
-        "uids": [row.uid for row in rows],
-        "numbers": [row.number for row in rows],
-        "k8s_uids": [row.k8s_uid for row in rows],
-    }
-    # First locked: a statement that had to wait for a cancel would go on with the job's flag as it was before.
-    connection.execute(
-        text(
-            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
-        ),
-        keys,
-    )
+    uids, numbers = [row.uid for row in rows], [row.number for row in rows]
+    control.lock_attempts(connection, uids, numbers)
     count = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
@@ -205,9 +196,9 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
             "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
             "AND a.state IN ('pending', 'running')"
         ),
-        keys,
+        {"uids": uids, "numbers": numbers, "k8s_uids": [row.k8s_uid for row in rows]},
     ).rowcount
-    control.follow(connection, [row.uid for row in rows])
+    control.follow(connection, uids)
     return count
 
 
