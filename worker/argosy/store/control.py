@@ -29,7 +29,7 @@ RETRIED = ("failed", "error", "lost", "deleted", "cancelled")
 QUEUE_CHANNEL = "argosy_queue"
 """NOTIFY channel whose payload is the id of a cluster whose queue grew."""
 
-BATCH = 5_000
+BATCH = 2_000
 """Jobs of a launch that one transaction goes through, by their ordinals."""
 
 _FOLLOWED = 1_000
@@ -286,8 +286,7 @@ def retry(
     if not rows:
         return 0, following
     clusters = _held_clusters(connection, rows[0].placement_id)
-    jobs = len(rows) if first or following is None else _ended(connection, target, wanted)
-    launches.check_room(launches.OwnCursor(connection), rows[0].project, rows[0].gid, jobs)
+    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, wanted)
     _renew_token(connection, target, sealed)
     _new_attempts(connection, [row.uid for row in rows])
     connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden"), {"gid": target.gid})
@@ -313,12 +312,18 @@ def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
     )
 
 
-def _ended(connection: Connection, target: Target, wanted: str) -> int:
-    statement = text(
-        "SELECT count(*) FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-        f"WHERE j.gid = :gid AND {wanted}"
-    )
-    return int(connection.execute(statement, vars(target)).scalar_one())
+def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, wanted: str) -> None:
+    """Of so many jobs, or of all in the launch that are `wanted`, which are counted only where the project has a cap."""
+    capped = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
+    if connection.execute(capped, {"project": project}).one_or_none() is None:
+        return
+    if jobs is None:
+        statement = text(
+            "SELECT count(*) FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            f"WHERE j.gid = :gid AND {wanted}"
+        )
+        jobs = int(connection.execute(statement, vars(target)).scalar_one())
+    launches.check_room(launches.OwnCursor(connection), project, target.gid, jobs)
 
 
 def lock_attempts(connection: Connection, uids: Sequence[UUID], numbers: Sequence[int]) -> None:
