@@ -8,14 +8,16 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Connection, Engine, text
+from sqlmodel import Session
 
 from argosy.client import Client
+from argosy.errors import Conflict
 from argosy.launch import Launching
 from argosy.shapes import CancelShape
 from argosy.states import State
-from argosy.store import claims, control, tracking
+from argosy.store import claims, control, registry, tracking
 from tests.integration.races import meanwhile
-from tests.integration.test_control import claim, created, launched, record, registered, stage, statuses
+from tests.integration.test_control import claim, created, launched, record, registered, run, stage, statuses
 
 __all__ = ["registered", "stage"]
 
@@ -102,3 +104,48 @@ async def test_two_changes_of_a_cluster_at_once_are_two_versions_of_its_credenti
     await meanwhile(engine, other, lambda: registered.update_cluster("c", service_account="runner"))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT credential_version FROM argosy.cluster")).scalar_one() == 3
+
+
+async def test_a_retry_that_commits_meanwhile_is_seen_by_whoever_waits_to_judge_the_old_attempt(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    """Else the old attempt, which shows up again, is re-opened beside the new one."""
+    gid = launched(registered, stage, 1)
+    (waiting,) = run(engine, State.LOST)
+
+    def again(connection: Connection) -> None:
+        control.retry(connection, control.locked(connection, gid, None), True, None)
+
+    def judge() -> bool:
+        with engine.begin() as connection:
+            return tracking.known(connection, [(waiting.uid, 1)])[waiting.uid, 1].newest
+
+    assert not await meanwhile(engine, again, judge)
+
+
+@pytest.mark.parametrize("automatic", [True, False])
+async def test_no_retry_goes_to_a_cluster_whose_removal_commits_meanwhile(
+    registered: Client, stage: Launching, engine: Engine, automatic: bool
+) -> None:
+    gid = launched(registered, stage, 1, "stubborn")
+    run(engine, State.FAILED)
+    registered.update_algorithm("stubborn", cluster=None)
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE argosy.attempt SET state = 'lost', retries_left = :left"), {"left": int(automatic)}
+        )
+
+    def remove(connection: Connection) -> None:
+        registry.remove_cluster(Session(connection), "c")
+
+    def retry() -> object:
+        with engine.begin() as connection:
+            if automatic:
+                return control.follow(connection)
+            try:
+                return control.retry(connection, control.locked(connection, gid, None), True, None)
+            except Conflict as error:
+                return error
+
+    await meanwhile(engine, remove, retry)
+    assert statuses(registered, gid) == ["Lost"]

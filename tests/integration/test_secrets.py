@@ -65,6 +65,17 @@ def test_a_job_that_asks_for_a_secret_whose_deletion_is_settled_in_the_middle_of
         secrets.intend(engine, gid, 1)
 
 
+def test_no_secret_is_written_down_on_a_cluster_that_was_removed(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    """Nobody could delete it, and its launch would never be forgotten."""
+    gid = launched(registered, stage, 1, token="first")
+    sql(engine, "UPDATE argosy.cluster SET removed_at = now()")
+    with pytest.raises(Conflict, match="was removed"):
+        secrets.intend(engine, gid, 1)
+    assert sql(engine, "SELECT FROM argosy.launch_secret") == []
+
+
 def test_the_token_of_a_job_that_waits_for_its_automatic_retry_is_not_wiped(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:

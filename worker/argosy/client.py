@@ -190,7 +190,8 @@ class Client:
     def cancel(self, key: UUID | None = None, *, project: Id | None = None) -> CancelShape:
         """Cancel a job, a launch or all of a project, at any moment, also while the cluster is away. Idempotent.
 
-        What was not submitted ends at once; the rest is `Cancelling` until its workflow has ended. The record stays.
+        What was not submitted ends at once; the rest is `Cancelling` until its workflow has ended. The record stays. A launch of very many
+        jobs is gone through in batches; where the call was interrupted, the same one goes on.
 
         Args:
             key: uid of a job or gid of a launch; default: all of the project.

@@ -45,18 +45,8 @@ def end(connection: Connection, cluster_id: int) -> int:
     ).all()
     if not rows:
         return 0
-    keys = {
-        "cluster": cluster_id,
-        "uids": [row.uid for row in rows],
-        "numbers": [row.number for row in rows],
-    }
-    connection.execute(
-        text(
-            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
-        ),
-        keys,
-    )
+    uids, numbers = [row.uid for row in rows], [row.number for row in rows]
+    control.lock_attempts(connection, uids, numbers)
     ended = connection.execute(
         text(
             "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
@@ -70,7 +60,7 @@ def end(connection: Connection, cluster_id: int) -> int:
             "AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND a.state IN ('submitting', 'pending', 'running')) "
             "RETURNING a.uid"
         ),
-        keys,
+        {"cluster": cluster_id, "uids": uids, "numbers": numbers},
     ).scalars()
     control.follow(connection, list(ended))
     return len(rows)

@@ -29,7 +29,7 @@ RETRIED = ("failed", "error", "lost", "deleted", "cancelled")
 QUEUE_CHANNEL = "argosy_queue"
 """NOTIFY channel whose payload is the id of a cluster whose queue grew."""
 
-BATCH = 5_000
+BATCH = 2_000
 """Jobs of a launch that one transaction goes through, by their ordinals."""
 
 _FOLLOWED = 1_000
@@ -234,22 +234,22 @@ def _locked_jobs(connection: Connection, target: Target, first: int, wanted: str
 
     Who it may be, is looked for without a lock; then they are locked by what never changes; then it is asked again what they are.
     """
-    newest = "argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt"
-    uids = {
-        "uids": connection.execute(
-            text(f"SELECT j.uid FROM {newest} WHERE {_batch(target)} AND {wanted}"), _parameters(target, first)
-        )
-        .scalars()
-        .all()
-    }
+    # Each a look at one row, or the planner, which knows nothing of the batch, would rather read all that are in such a state.
+    newest = f"(SELECT * FROM argosy.attempt a WHERE uid = j.uid AND number = j.attempt AND {wanted} {{}}OFFSET 0) a"
+    found = connection.execute(
+        text(f"SELECT j.uid FROM argosy.job j CROSS JOIN LATERAL {newest.format('')} WHERE {_batch(target)}"),
+        _parameters(target, first),
+    ).scalars()
+    uids = {"uids": sorted(found)}
     connection.execute(
         text("SELECT FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[])) ORDER BY uid FOR NO KEY UPDATE"),
         uids,
     )
     return connection.execute(
         text(
-            f"SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id FROM {newest} "
-            f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {wanted} ORDER BY a.uid FOR NO KEY UPDATE OF a"
+            "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id FROM unnest(CAST(:uids AS uuid[])) AS u (uid) "
+            "CROSS JOIN LATERAL (SELECT uid, attempt FROM argosy.job WHERE uid = u.uid OFFSET 0) j "
+            f"CROSS JOIN LATERAL {newest.format('FOR NO KEY UPDATE ')}"
         ),
         uids,
     ).all()
@@ -282,38 +282,56 @@ def retry(
     following = _next(connection, target, first)
     if not rows:
         return 0, following
-    _check_placement(connection, rows[0].placement_id)
-    jobs = len(rows) if first or following is None else _ended(connection, target, wanted)
-    launches.check_room(launches.OwnCursor(connection), rows[0].project, rows[0].gid, jobs)
+    clusters = _held_clusters(connection, rows[0].placement_id)
+    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, wanted)
     _renew_token(connection, target, sealed)
     new_attempts(connection, [row.uid for row in rows])
     connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden"), {"gid": target.gid})
-    for cluster_id in placements.clusters(connection, [rows[0].placement_id]):
+    for cluster_id in clusters:
         connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUE_CHANNEL, "id": str(cluster_id)})
     return len(rows), following
 
 
-def _check_placement(connection: Connection, placement_id: int) -> None:
-    """Of all jobs of a launch, which share it."""
-    removed = connection.execute(
+def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
+    """Those that may take the jobs of a launch, which share a placement; none is removed meanwhile."""
+    clusters = placements.held(connection, placement_id)
+    if clusters:
+        return clusters
+    names = connection.execute(
         text(
-            "SELECT (SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM argosy.cluster c WHERE c.id = ANY (a.cluster_ids)) AS names "
-            f"FROM (SELECT id AS placement_id, cluster_ids FROM argosy.placement WHERE id = :id) a WHERE NOT {_PLACEABLE}"
+            "SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM argosy.placement p JOIN argosy.cluster c ON c.id = ANY (p.cluster_ids) "
+            "WHERE p.id = :placement"
         ),
-        {"id": placement_id},
-    ).one_or_none()
-    if removed is not None:
-        raise Conflict(
-            f"cluster {removed.names or 'that they may run on'} was removed, and no other may take these jobs; launch the media anew"
-        )
-
-
-def _ended(connection: Connection, target: Target, wanted: str) -> int:
-    statement = text(
-        "SELECT count(*) FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-        f"WHERE j.gid = :gid AND {wanted}"
+        {"placement": placement_id},
+    ).scalar_one()
+    raise Conflict(
+        f"cluster {names or 'that they may run on'} was removed, and no other may take these jobs; launch the media anew"
     )
-    return int(connection.execute(statement, vars(target)).scalar_one())
+
+
+def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, wanted: str) -> None:
+    """Of so many jobs, or of all in the launch that are `wanted`, which are counted only where the project has a cap."""
+    capped = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
+    if connection.execute(capped, {"project": project}).one_or_none() is None:
+        return
+    if jobs is None:
+        statement = text(
+            "SELECT count(*) FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            f"WHERE j.gid = :gid AND {wanted}"
+        )
+        jobs = int(connection.execute(statement, vars(target)).scalar_one())
+    launches.check_room(launches.OwnCursor(connection), project, target.gid, jobs)
+
+
+def lock_attempts(connection: Connection, uids: Sequence[UUID], numbers: Sequence[int]) -> None:
+    """Lock attempts in the order of their keys, before it is asked what they and their jobs are: a cancel and a retry hold them too."""
+    connection.execute(
+        text(
+            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        {"uids": list(uids), "numbers": list(numbers)},
+    )
 
 
 def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
@@ -321,7 +339,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
 
     Called in the very transaction that writes such an end, with its jobs, so that a job that is tried again is never seen ended in between;
     there are no more of them than that transaction has written. What is left (its job was locked, or no cluster could take it) is
-    housekeeping's. It waits for no lock, and a job whose next attempt cannot be written is tried again no more and hurts no other.
+    housekeeping's. It waits for no job, and one whose next attempt cannot be written is tried again no more and hurts no other.
 
     Args:
         connection: In a transaction.
@@ -335,20 +353,22 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
     among = "" if uids is None else "AND j.uid = ANY (CAST(:uids AS uuid[]))"
     found = connection.execute(
         text(
-            "SELECT j.uid FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            "SELECT j.uid, a.placement_id FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
             f"JOIN argosy.launch l ON l.gid = j.gid WHERE {_TO_FOLLOW} AND ({_PLACEABLE} OR {_HOPELESS}) {among} "
             # The launch's key, so that it is not forgotten meanwhile.
             "ORDER BY a.finished_at LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED FOR KEY SHARE OF l SKIP LOCKED"
         ),
         {"uids": uids and list(uids), "limit": _FOLLOWED if uids is None else len(uids)},
-    ).scalars()
+    ).all()
+    for placement_id in sorted({row.placement_id for row in found}):
+        placements.held(connection, placement_id)
     rows = connection.execute(
         text(
             f"SELECT a.uid, {_HOPELESS} AS hopeless FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
             f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {_TO_FOLLOW} AND ({_PLACEABLE} OR {_HOPELESS}) "
             "ORDER BY a.uid FOR NO KEY UPDATE OF a SKIP LOCKED"
         ),
-        {"uids": list(found)},
+        {"uids": [row.uid for row in found]},
     ).all()
     _give_up(connection, [row.uid for row in rows if row.hopeless], "")
     _follow_each(connection, [row.uid for row in rows if not row.hopeless])
@@ -398,16 +418,16 @@ def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) 
             "least(l.retry_backoff * 2 ^ least(greatest(l.max_attempts - 1 - a.retries_left, 0), 12), :longest) END), "
             "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
             "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
-            "FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id "
-            "WHERE j.uid = ANY (CAST(:uids AS uuid[])) ORDER BY j.gid, j.ordinal"
+            "FROM unnest(CAST(:uids AS uuid[])) AS u (uid) JOIN argosy.job j ON j.uid = u.uid "
+            "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
+            "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id ORDER BY j.gid, j.ordinal"
         ),
         parameters,
     )
     connection.execute(
         text(
-            "UPDATE argosy.attempt a SET retries_left = 0 FROM argosy.job j WHERE j.uid = ANY (CAST(:uids AS uuid[])) "
-            "AND a.uid = j.uid AND a.number = j.attempt"
+            "UPDATE argosy.attempt a SET retries_left = 0 FROM unnest(CAST(:uids AS uuid[])) AS u (uid), argosy.job j "
+            "WHERE j.uid = u.uid AND a.uid = u.uid AND a.number = j.attempt AND a.retries_left > 0"
         ),
         parameters,
     )

@@ -41,7 +41,7 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
         The launch's sealed token, None where it has none.
 
     Raises:
-        Conflict: The Secret is being deleted right now; try again later.
+        Conflict: The Secret is being deleted right now, try again later; or the cluster was removed.
     """
     with engine.begin() as connection:
         connection.execute(
@@ -50,14 +50,16 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
         )
         row = connection.execute(
             text(
-                "SELECT s.deleting, l.token_sealed FROM argosy.launch_secret s JOIN argosy.launch l USING (gid) "
-                "WHERE s.gid = :gid AND s.cluster_id = :cluster FOR UPDATE OF s"
+                "SELECT s.deleting, l.token_sealed, c.removed_at FROM argosy.launch_secret s JOIN argosy.launch l USING (gid) "
+                "JOIN argosy.cluster c ON c.id = s.cluster_id WHERE s.gid = :gid AND s.cluster_id = :cluster FOR UPDATE OF s"
             ),
             {"gid": gid, "cluster": cluster_id},
         ).one_or_none()
         # Where it is gone, its deletion was settled between the two statements.
         if row is None or row.deleting:
             raise Conflict(f"the Secret of launch {gid} is being deleted; it is made again when that is done")
+        if row.removed_at is not None:
+            raise Conflict("the cluster was removed")  # or nobody would ever delete what is written down now
         token: bytes | None = row.token_sealed
         return token
 

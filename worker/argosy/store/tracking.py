@@ -220,15 +220,8 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     rows = list(missing)
     if not rows:
         return 0
-    parameters = {
-        "uids": [row.uid for row in rows],
-        "numbers": [row.number for row in rows],
-        "k8s_uids": [row.k8s_uid for row in rows],
-    }
-    connection.execute(
-        text(f"SELECT FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} ORDER BY a.uid, a.number FOR UPDATE OF a"),
-        parameters,
-    )
+    uids, numbers = [row.uid for row in rows], [row.number for row in rows]
+    control.lock_attempts(connection, uids, numbers)
     count = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
@@ -238,9 +231,9 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
             "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
             "AND a.state IN ('pending', 'running')"
         ),
-        parameters,
+        {"uids": uids, "numbers": numbers, "k8s_uids": [row.k8s_uid for row in rows]},
     ).rowcount
-    control.follow(connection, [row.uid for row in rows])
+    control.follow(connection, uids)
     return count
 
 
