@@ -47,12 +47,13 @@ def test_one_owner_has_no_more_than_its_share_and_the_next_owner_passes_by() -> 
         busy.let_go(item)
 
 
-def test_an_item_that_waits_is_not_put_twice() -> None:
+def test_an_item_that_waits_or_is_worked_on_is_not_put_twice() -> None:
     busy = Busy()
     lane = Lane("test", threads=1, share=1, work=busy)
     lane.put(1, "first")
     busy.wait("first")
     for _ in range(3):
+        assert lane.put(1, "first")
         assert lane.put(1, "second")
     lane.put(1, "third")
     for item in ("first", "second", "third"):

@@ -35,6 +35,7 @@ class Lane(Generic[K]):
     def __init__(self, name: str, threads: int, share: int, work: Callable[[K], bool]) -> None:
         self._name, self._share, self._work = name, share, work
         self._waiting: OrderedDict[K, int] = OrderedDict()
+        self._working: set[K] = set()
         self._busy: Counter[int] = Counter()
         self._changed = Condition()
         self._stopping = False
@@ -42,8 +43,10 @@ class Lane(Generic[K]):
             Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
 
     def put(self, owner: int, item: K) -> bool:
-        """Have an item worked on; False where too many wait. One that waits already is not put twice."""
+        """Have an item worked on; False where too many wait. One that waits or is worked on is not put twice."""
         with self._changed:
+            if item in self._working:
+                return True
             if len(self._waiting) >= _PILE and item not in self._waiting:
                 return False
             self._waiting.setdefault(item, owner)
@@ -66,6 +69,7 @@ class Lane(Generic[K]):
                 LOOP_ERRORS.labels(self._name).inc()
                 log.exception("work failed", lane=self._name, item=str(item))
             with self._changed:
+                self._working.discard(item)
                 self._busy[owner] -= 1
                 if again:
                     self._waiting.setdefault(item, owner)
@@ -77,6 +81,7 @@ class Lane(Generic[K]):
                 for item, owner in self._waiting.items():
                     if self._busy[owner] < self._share:
                         del self._waiting[item]
+                        self._working.add(item)
                         self._busy[owner] += 1
                         return item, owner
                 self._changed.wait()

@@ -58,8 +58,8 @@ _BATCH = 10_000
 _ASKING, _ASKING_OF_ONE = 16, 2
 """Media queries that a process asks at a time, and those of one project: they wait on somebody else, who may hang."""
 
-_CUTTING = 4
-"""Launches that a process cuts at a time, a batch of each in turn: a large one holds up no small one."""
+_CUTTING, _CUTTING_OF_ONE = 4, 2
+"""Launches that a process cuts at a time, and those of one project, a batch of each in turn: a large one holds up no small one."""
 
 _DATABASE_AWAY = (OperationalError, PoolExhausted)
 
@@ -160,7 +160,7 @@ class Expander:
         self._lock = Lock()
         self._stopping = Event()
         self._asking = Lane("ask", _ASKING, _ASKING_OF_ONE, self._ask)
-        self._cutting = Lane("cut", _CUTTING, _CUTTING, self._cut)
+        self._cutting = Lane("cut", _CUTTING, _CUTTING_OF_ONE, self._cut)
         Thread(target=self._keep, name="launch-claims", daemon=True).start()
 
     def start(self, gid: UUID) -> None:
