@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -61,7 +62,7 @@ async def test_every_connection_notices_in_seconds_that_the_databases_host_has_v
             async for _ in connection.notifies():
                 pass
 
-    async def took(work: "asyncio.Future[None]") -> float:
+    async def took(work: "asyncio.Future[Any]") -> float:
         with pytest.raises((OperationalError, NotConfigured, psycopg.OperationalError)):
             await asyncio.wait_for(work, 3 * BOUND)
         return time.monotonic() - vanished

@@ -5,6 +5,7 @@ does not see.
 """
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -106,21 +107,24 @@ async def test_two_changes_of_a_cluster_at_once_are_two_versions_of_its_credenti
         assert connection.execute(text("SELECT credential_version FROM argosy.cluster")).scalar_one() == 3
 
 
-async def test_a_retry_that_commits_meanwhile_is_seen_by_whoever_waits_to_judge_the_old_attempt(
+def test_an_old_attempt_is_not_judged_while_a_retry_of_it_is_under_way(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     """Else the old attempt, which shows up again, is re-opened beside the new one."""
     gid = launched(registered, stage, 1)
     (waiting,) = run(engine, State.LOST)
+    key = waiting.uid, 1
 
-    def again(connection: Connection) -> None:
-        control.retry(connection, control.locked(connection, gid, None), True, None)
-
-    def judge() -> bool:
+    def judged() -> tuple[dict[tuple[UUID, int], tracking.Known], set[tuple[UUID, int]]]:
         with engine.begin() as connection:
-            return tracking.known(connection, [(waiting.uid, 1)])[waiting.uid, 1].newest
+            return tracking.known(connection, [key])
 
-    assert not await meanwhile(engine, again, judge)
+    with engine.begin() as connection:
+        control.retry(connection, control.locked(connection, gid, None), True, None)
+        assert judged() == ({}, {key})
+    rows, busy = judged()
+    assert not rows[key].newest
+    assert not busy
 
 
 @pytest.mark.parametrize("automatic", [True, False])

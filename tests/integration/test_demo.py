@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 
 import orjson
 import pytest
+
+from tests.conftest import ROOT
 
 ARGOSY = [sys.executable, "-m", "argosy.cli"]
 
@@ -89,3 +92,24 @@ def test_a_demo_that_is_stopped_stops_everything_that_it_started(directory: Path
     assert process.wait(60) != 0
     process.stderr.close()
     assert leftovers(directory) == []
+
+
+def test_an_installed_argosy_has_the_examples(tmp_path: Path) -> None:
+    """As a wheel, without this checkout."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    script = "from argosy.cli import demo; print(demo.argosy.__file__, *sorted(demo._examples()))"
+    printed = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.split()
+    assert printed[0].startswith(str(site))
+    assert printed[1:] == sorted(file.stem for file in (ROOT / "manifests").glob("*.yaml"))

@@ -5,6 +5,7 @@ call (faults.md §2, row 24).
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from argosy.store import registry
 from argosy.store.tables import Cluster
 
 T = TypeVar("T")
+
+_LONGEST_USE = 3600.0
+"""Seconds that whoever reached a cluster may go on with a connection of older credentials, as a run of a long queue does. Meanwhile an
+unused one holds no sockets: idle ones are closed within seconds."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,9 @@ class Clusters:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine, self._settings = engine, settings
         self._open: dict[int, Reached] = {}
+        self._reaching: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._retired: set[Connection] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def reach(self, cluster_id: int) -> Reached:
         """The cluster as its row now says, connected with its present credentials.
@@ -78,22 +86,39 @@ class Clusters:
             NotFound: It was removed.
             SealBroken: Its token cannot be opened.
         """
-        cluster = await asyncio.to_thread(self._row, cluster_id)
-        held = self._open.get(cluster_id)
-        if held is not None and held.cluster.credential_version == cluster.credential_version:
-            reached = Reached(cluster, held.connection)
-        else:
-            reached = Reached(cluster, connect(cluster, self._settings))
-            if held is not None:
-                await held.connection.close()
-        self._open[cluster_id] = reached
-        return reached
+        async with self._reaching[cluster_id]:  # or each of two callers makes a connection, and one is never closed
+            cluster = await asyncio.to_thread(self._row, cluster_id)
+            held = self._open.get(cluster_id)
+            if held is not None and held.cluster.credential_version == cluster.credential_version:
+                reached = Reached(cluster, held.connection)
+            else:
+                reached = Reached(cluster, connect(cluster, self._settings))
+                if held is not None:
+                    self._retire(held.connection)
+            self._open[cluster_id] = reached
+            return reached
 
     async def close(self) -> None:
         """Close every connection."""
-        for reached in self._open.values():
-            await reached.connection.close()
+        for task in self._closing:
+            task.cancel()
+        for connection in {*self._retired, *(reached.connection for reached in self._open.values())}:
+            await connection.close()
         self._open.clear()
+        self._retired.clear()
+
+    def _retire(self, connection: Connection) -> None:
+        """Close it when its users are done."""
+
+        async def close() -> None:
+            await asyncio.sleep(_LONGEST_USE)
+            self._retired.discard(connection)
+            await connection.close()
+
+        self._retired.add(connection)
+        task = asyncio.create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _row(self, cluster_id: int) -> Cluster:
         with Session(self._engine) as session:

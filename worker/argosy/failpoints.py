@@ -1,7 +1,7 @@
 """Named places at which a test ends or freezes this process, because a crash falls between two statements and nowhere else.
 
 `ARGOSY_FAILPOINTS="submit.created=kill,track.writing=stop@3"`: at the first (third, with `@3`) time that the process comes by, it sends
-itself SIGKILL or SIGSTOP. Free when the variable is not set: one comparison. Each name is a promise that a kill there loses nothing and
+itself SIGKILL or SIGSTOP. Nearly free when the variable is not set. Each name is a promise that a kill there loses nothing and
 doubles nothing; `tests/faults/test_kills.py` goes through all of them.
 """
 
@@ -60,7 +60,12 @@ def failpoint(name: str) -> None:
 
     Args:
         name: One of `NAMES`.
+
+    Raises:
+        LookupError: It is not: a misspelt one would be silently nothing.
     """
+    if name not in NAMES:
+        raise LookupError(f"failpoint {name!r} is not in failpoints.NAMES")
     if name in _wanted:
         number, nth = _wanted[name]
         if next(_hits[name]) == nth:

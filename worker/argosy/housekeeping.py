@@ -14,12 +14,24 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from argosy.access import Clusters
 from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
 from argosy.manifest import secret_name
-from argosy.metrics import ACTIVE, BREAKER_OPEN, CAPACITY, HELD, JOBS, PAUSED, QUEUE_DEPTH, QUEUE_OLDEST
+from argosy.metrics import (
+    ACTIVE,
+    BREAKER_OPEN,
+    CAPACITY,
+    HELD,
+    JOBS,
+    LOOP_ERRORS,
+    PAUSED,
+    QUEUE_DEPTH,
+    QUEUE_OLDEST,
+    forget,
+)
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import claims, control, launches, pacing, reading, retention, secrets
@@ -51,6 +63,7 @@ class Housekeeping:
         self._engine, self._settings, self._clusters, self._wakeups = engine, settings, clusters, wakeups
         self._deleting: dict[int, asyncio.Task[None]] = {}
         self._forgot = 0.0
+        self._measured: set[str] = set()
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What is to be done each round."""
@@ -80,14 +93,19 @@ class Housekeeping:
                 self._deleting[cluster_id] = asyncio.create_task(self._delete_on(cluster_id, debts))
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
-        for debt in debts:
-            try:
+        """The outermost loop of one cluster's: nobody awaits it."""
+        try:
+            for debt in debts:
                 reached = await self._clusters.reach(cluster_id)
                 await Secrets(reached.connection).delete(secret_name(debt.gid))
-            except ArgosyError as error:
-                log.warning("Secrets not deleted yet", cluster=cluster_id, count=len(debts), reason=str(error))
-                return
-            await asyncio.to_thread(self._settle, debt)
+                await asyncio.to_thread(self._settle, debt)
+        except ArgosyError as error:
+            log.warning("Secrets not deleted yet", cluster=cluster_id, count=len(debts), reason=str(error))
+        except OperationalError as error:
+            log.warning("database away, Secrets not deleted yet", cluster=cluster_id, reason=str(error.orig))
+        except Exception:
+            LOOP_ERRORS.labels("secrets").inc()
+            log.exception("deleting Secrets failed, trying again", cluster=cluster_id)
 
     async def _forget(self) -> None:
         if time.monotonic() - self._forgot < _FORGET_EVERY:
@@ -111,6 +129,10 @@ class Housekeeping:
             BREAKER_OPEN.labels(cluster.name).set(cluster.open)
             PAUSED.labels(cluster.name).set(cluster.paused)
             HELD.labels(cluster.name).set(cluster.held)
+        named = {cluster.name for cluster in standings}
+        for name in self._measured - named:
+            forget(name)
+        self._measured = named
 
     def _launches_due(self) -> list[UUID]:
         with self._engine.begin() as connection:

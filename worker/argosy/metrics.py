@@ -8,6 +8,7 @@ lost; sum over instances is then right.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from math import isnan, nan
 from socket import AF_INET6
 from threading import Thread
 from typing import Any
@@ -15,6 +16,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.core import Metric
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -94,6 +96,21 @@ DEAD_LETTERS = Counter("argosy_dead_letters_total", "Dramatiq messages that coul
 LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loop logged and survived.", ["loop"])
 
 
+def forget(cluster: str) -> None:
+    """Leave a cluster that was removed, or has another name now, out of the gauges that housekeeping sets."""
+    for gauge in (QUEUE_DEPTH, QUEUE_OLDEST, CAPACITY, ACTIVE, BREAKER_OPEN, PAUSED, HELD):
+        gauge.labels(cluster).set(nan)
+
+
+class _Living(MultiProcessCollector):
+    """Without the gauges that are no number: from files that processes share, the library cannot remove one."""
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in super().collect():  # type: ignore[no-untyped-call]
+            metric.samples = [sample for sample in metric.samples if not isnan(sample.value)]
+            yield metric
+
+
 def serve(host: str, port: int, dead: Callable[[], Sequence[str]]) -> int:
     """Serve /metrics of this pool of processes, and /readyz.
 
@@ -108,7 +125,7 @@ def serve(host: str, port: int, dead: Callable[[], Sequence[str]]) -> int:
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        _Living(registry)  # type: ignore[no-untyped-call]
     metrics: WSGIApplication = make_wsgi_app(registry)
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -101,10 +101,11 @@ def upgrade(
     from argosy.store.database import upgrade as run
 
     try:
-        run(settings, revision)
+        found = run(settings, revision)
     except CommandError as error:
         raise InvalidRequest(f"--revision {revision}: {error}") from error
-    typer.echo(f"schema argosy is at {revision}")
+    newer = "" if revision in {"head", found} else f"; it is newer than {revision} and stays, nothing is taken back"
+    typer.echo(f"schema argosy is at {found}{newer}")
 
 
 async def _track(engine: Engine, settings: Settings) -> None:

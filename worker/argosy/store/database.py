@@ -165,8 +165,11 @@ def _sorted(context: ExceptionContext) -> DBAPIError | None:
     return wanted(error.statement, error.params, original, connection_invalidated=context.is_disconnect)
 
 
-def upgrade(settings: Settings, revision: str = "head") -> None:
+def upgrade(settings: Settings, revision: str = "head") -> str:
     """Bring the schema to a revision. Safe to run from several processes at once: they take turns.
+
+    Returns:
+        The revision that it is at afterwards: a newer one than was asked for stays.
 
     Raises:
         NotConfigured: The database cannot be reached.
@@ -179,6 +182,7 @@ def upgrade(settings: Settings, revision: str = "head") -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))"))
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            return str(connection.execute(text("SELECT version_num FROM argosy.alembic_version")).scalar_one())
     except OperationalError as error:
         raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
     finally:
