@@ -9,19 +9,22 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from argosy import metrics
+from argosy import crypto, metrics
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.settings import Settings
+from argosy.simulator import SimulatedCluster
 from argosy.tracker import Tracker
-from tests.faults.conftest import Creates
+from tests.cluster.clusters import access
+from tests.faults.conftest import Creates, register
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HoldAnswer, Proxy
 from tests.faults.test_create import shown
 from tests.integration.test_readme import exported
-from tests.stack import Direct, finished, until
+from tests.stack import Direct, finished, running, until
 
 
 @asynccontextmanager
@@ -117,3 +120,26 @@ async def test_a_worker_that_is_told_to_end_finishes_or_hands_back_its_claims(
         jobs = await finished(proxied, launched.gid, 60)
     assert {job.status for job in jobs} == {"Succeeded"}
     assert {creates(job.uid) for job in jobs} == {1}
+
+
+async def test_a_cluster_whose_token_this_tracker_cannot_open_is_left_to_another_and_readiness_says_so(
+    client: Client, impatient: Settings
+) -> None:
+    with SimulatedCluster(pod_seconds=0.05) as cluster:
+        register(client, access(cluster.connection))
+        keyless = impatient.model_copy(update={"keys": [SecretStr(crypto.new_keys()["ARGOSY_KEYS"])]})
+        async with watched(keyless) as (_, readyz):
+            assert "none of ARGOSY_KEYS opens" in (await becomes(readyz, 503)).text
+            found = await until(lambda: client.cluster("here"), lambda found: found.health == "unauthorized", 30)
+            assert "none of ARGOSY_KEYS opens" in found.health_message
+            async with running(impatient) as able:
+                launched = client.launch("quick", project=1, user=7, media_ids=[1])
+                await until(lambda: client.list(gid=launched.gid), bool)
+                able.submit(1)  # the other one's wake-ups go to its own worker, which has its keys
+                (job,) = await finished(client, launched.gid, 60)
+                assert job.status == "Succeeded"
+                assert client.cluster("here").health == "ok"
+
+
+async def becomes(readyz: str, code: int) -> httpx.Response:
+    return await until(lambda: httpx.get(readyz), lambda answer: answer.status_code == code, 30)

@@ -149,15 +149,16 @@ class Submitter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _survive(self, cluster_id: int) -> None:
+        # What ends one task of a pass comes out as a group.
         try:
             await self.run(cluster_id)
-        except NotFound as error:
-            log.info("nothing submitted", reason=str(error))
-        except ArgosyError as error:
-            log.warning("nothing submitted", cluster=cluster_id, reason=str(error))
-        except OperationalError as error:
-            log.warning("database away, nothing submitted", cluster=cluster_id, reason=str(error.orig))
-        except Exception:
+        except* NotFound as group:
+            log.info("nothing submitted", reason=str(group.exceptions[0]))
+        except* ArgosyError as group:
+            log.warning("nothing submitted", cluster=cluster_id, reason=str(group.exceptions[0]))
+        except* OperationalError as group:
+            log.warning("database away, nothing submitted", cluster=cluster_id, reason=str(group.exceptions[0]))
+        except* Exception:
             LOOP_ERRORS.labels("submit").inc()
             log.exception("run of a cluster's queue failed", cluster=cluster_id)
 

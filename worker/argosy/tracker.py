@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from uuid import UUID, uuid4
@@ -26,12 +27,13 @@ from sqlmodel import Session
 
 from argosy.access import Clusters
 from argosy.custody import Custody
-from argosy.errors import ArgosyError, Fenced
+from argosy.errors import ArgosyError, Fenced, NotFound
 from argosy.housekeeping import Housekeeping
+from argosy.kube.answers import KubeError
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS
 from argosy.settings import Settings
-from argosy.store import control, database, launches, leases, registry
+from argosy.store import control, database, launches, leases, registry, tracking
 from argosy.store.installation import identity
 from argosy.track import PULSE, ClusterTracker, Tracked
 from argosy.wakeups import WakeUps
@@ -44,8 +46,8 @@ _TRACKERS = "tracker"
 _WAKE = 0.5
 """Seconds between two wake-ups for the slots of one cluster: jobs that end all the time would each be followed by a claim of their own."""
 
-_PAUSE = 5.0
-"""Seconds until a cluster that cannot be worked with (its token cannot be opened, it was removed) is tried again."""
+_AGAIN = 30.0
+"""Seconds for which a cluster that this tracker cannot work with (its keys do not open the token) is left to others."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Tracker:
         self._renewed = self._kept = time.monotonic()
         self._tasks: set[asyncio.Future[None]] = set()
         self._woken: dict[int, float] = {}
+        self._unable: dict[int, tuple[float, str]] = {}
 
     async def run(self) -> None:
         """Track until cancelled; then give the leases back."""
@@ -101,6 +104,9 @@ class Tracker:
             for cluster_id, following in list(self._following.items())
             if following.silent_for() > PULSE
         ]
+        found += [
+            f"cluster {cluster_id} cannot be followed: {why}" for cluster_id, (_, why) in list(self._unable.items())
+        ]
         for what, since in (("leases were not renewed", self._renewed), ("no housekeeping", self._kept)):
             if now - since > PULSE:
                 found.append(f"{what} for {now - since:.0f} s")
@@ -121,16 +127,21 @@ class Tracker:
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
-        """Renew or take the leases of this tracker's share of the clusters, and give back what is over it: (epoch, credential version)
-        of those that it holds."""
+        """Renew or take the leases of this tracker's share of the clusters, and give back what is over it, or what it cannot work with for
+        now: (epoch, credential version) of those that it holds. Who cannot work with one does not count among those that share, so that
+        another may take it."""
         seconds = self._settings.tracker_lease
         with Session(self._engine) as session:
             clusters, connection = registry.clusters(session), session.connection()
-            share = ceil(len(clusters) / leases.present(connection, _TRACKERS, self._holder, seconds))
+            self._unable = {cluster.id or 0: why for cluster in clusters if (why := self._unable.get(cluster.id or 0))}
+            share = ceil(
+                len(clusters) / leases.present(connection, _TRACKERS, self._holder, seconds, counted=not self._unable)
+            )
             epochs: dict[int, tuple[int, int]] = {}
             for cluster in sorted(clusters, key=lambda cluster: (cluster.id not in self._held, cluster.id)):
                 cluster_id = cluster.id or 0
-                if len(epochs) < share:
+                until, _ = self._unable.get(cluster_id, (0.0, ""))
+                if len(epochs) < share and until < time.monotonic():
                     epoch = leases.acquire(connection, leases.of_cluster(cluster_id), self._holder, seconds)
                     if epoch is not None:
                         epochs[cluster_id] = (epoch, cluster.credential_version)
@@ -170,12 +181,20 @@ class Tracker:
                 self._wake_submit,
             )
             self._following[cluster_id] = following
+            self._unable.pop(cluster_id, None)
             await following.run()
         except* Fenced as group:
             log.warning("cluster taken over by another tracker", cluster=cluster_id, reason=str(group.exceptions[0]))
+        except* NotFound as group:
+            log.info("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
+        except* KubeError as group:
+            log.warning("following the cluster anew", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* ArgosyError as group:
-            log.error("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
-            await asyncio.sleep(_PAUSE)
+            why = str(group.exceptions[0])
+            log.error("cluster not tracked, left to another tracker", cluster=cluster_id, reason=why)
+            self._unable[cluster_id] = time.monotonic() + _AGAIN, why
+            with suppress(Fenced, OperationalError):
+                await asyncio.to_thread(self._note_unable, cluster_id, epoch, why)
         except* OperationalError as group:
             log.warning("database away, tracking anew", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* Exception:
@@ -183,6 +202,11 @@ class Tracker:
             log.exception("tracking failed, trying again", cluster=cluster_id)
         finally:
             self._following.pop(cluster_id, None)
+
+    def _note_unable(self, cluster_id: int, epoch: int, why: str) -> None:
+        with self._engine.begin() as connection:
+            leases.fence(connection, leases.of_cluster(cluster_id), epoch)
+            tracking.health(connection, cluster_id, "unauthorized", why)
 
     async def _keep_house(self) -> None:
         housekeeping = Housekeeping(self._engine, self._settings, self._clusters, self._wakeups)

@@ -78,7 +78,7 @@ def release(connection: Connection, name: str, holder: str) -> None:
     )
 
 
-def present(connection: Connection, group: str, holder: str, seconds: float) -> int:
+def present(connection: Connection, group: str, holder: str, seconds: float, counted: bool = True) -> int:
     """Say that a process is alive.
 
     Args:
@@ -86,18 +86,22 @@ def present(connection: Connection, group: str, holder: str, seconds: float) -> 
         group: Of what kind it is.
         holder: The process.
         seconds: How long that is believed.
+        counted: Whether others are to count with it.
 
     Returns:
-        How many of its kind are.
+        How many of its kind are, itself among them.
     """
-    acquire(connection, f"{group}/{holder}", holder, seconds)
+    if counted:
+        acquire(connection, f"{group}/{holder}", holder, seconds)
+    else:
+        release(connection, f"{group}/{holder}", holder)
     values = {"group": f"{group}/%"}
     connection.execute(
         text("DELETE FROM argosy.lease WHERE name LIKE :group AND until < clock_timestamp() - interval '1 hour'"),
         values,
     )
     query = "SELECT count(*) FROM argosy.lease WHERE name LIKE :group AND until > clock_timestamp()"
-    return int(connection.execute(text(query), values).scalar_one())
+    return int(connection.execute(text(query), values).scalar_one()) + (not counted)
 
 
 def fence(connection: Connection, name: str, epoch: int) -> None:
