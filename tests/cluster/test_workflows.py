@@ -1,5 +1,6 @@
 """How workflows run, and what their nodes look like then."""
 
+import orjson
 import pytest
 
 from argosy.kube import answers
@@ -329,3 +330,19 @@ async def test_the_time_to_live_of_a_finished_workflow_only_marks_it_while_the_f
     await workflows.release(mine, metadata["uid"], found["metadata"]["finalizers"])
     with pytest.raises(answers.Missing):
         await workflows.get(mine)
+
+
+async def test_a_finalizer_that_somebody_puts_on_after_the_last_look_stays(
+    workflows: Workflows, admin: Connection, mine: str
+) -> None:
+    metadata = await workflows.create(workflow(mine, container(), finalizers=[FINALIZER]))
+    seen_before = (await ended(workflows, mine))["metadata"]
+    others = orjson.dumps({"metadata": {"finalizers": [FINALIZER, "example.org/other"]}})
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{admin.access.namespace}/workflows/{mine}"
+    await admin.call("patch", "workflows", path, body=others, content_type="application/merge-patch+json")
+
+    await workflows.release(mine, metadata["uid"], seen_before["finalizers"], seen_before["resourceVersion"])
+
+    assert (await workflows.get(mine))["metadata"]["finalizers"] == ["example.org/other"]
+    nobody = orjson.dumps({"metadata": {"finalizers": None}})
+    await admin.call("patch", "workflows", path, body=nobody, content_type="application/merge-patch+json")

@@ -145,3 +145,41 @@ async def test_what_was_gone_when_the_database_was_restored_is_not_tried_again_b
         assert client.retry(gone, token="again") == 1
         await finished(client, gone)
         assert client.get(job.uid).attempt == 2
+
+
+async def test_a_fail_over_that_lost_its_last_commits_needs_nobody_and_runs_nothing_twice(
+    settings: Settings, client: Client, local_cluster: LocalCluster, valkey: str, engine: Engine, tmp_path: Path
+) -> None:
+    """The rows of a moment before come back: what was claimed, ended and removed since is queued again, as far as they know."""
+    with opened(settings, client, local_cluster, valkey, tmp_path, **SHORT | {"ARGOSY_RELEASE_AFTER": "30"}) as world:
+        short = manifest(0.05, "ttlStrategy: {secondsAfterCompletion: 1}")
+        client.register_algorithm(name="short-lived", project=1, user=7, manifest=short, files_per_job=1)
+        processes = [world.fleet.tracker(), world.fleet.worker()]
+        runs_on = world.send("long", 1)
+        await world.all_are(runs_on, "Running")
+        client.pause(cluster="here")
+        ended, begun = world.send("short-lived", 2), world.send("long", 1)
+        await world.all_are(ended, "Queued")
+        await world.all_are(begun, "Queued")
+        was = await until(lambda: epoch(world), bool)
+        await until(lambda: epoch(world), lambda now: now > was, 30)
+        await asyncio.to_thread(dump, engine)
+        was = epoch(world)
+        client.resume(cluster="here")
+        await world.all_are(begun, "Running")
+        await finished(client, ended)
+        await until(lambda: epoch(world), lambda now: now > was, 30)
+        for process in processes:
+            process.kill()
+        await asyncio.to_thread(restore, engine)
+        client.resume(cluster="here")
+
+        world.fleet.worker()
+        world.fleet.tracker()
+        jobs = await finished(client, ended, 90)
+        assert [(job.status, job.attempt) for job in jobs] == [("Succeeded", 1)] * 2
+        await world.all_are(begun, "Running")
+        await until(client.held, lambda held: held == {}, 60)
+        await finished(client, world.send("hello", 1))
+        for gid in (runs_on, ended, begun):
+            world.created_once(world.jobs(gid))

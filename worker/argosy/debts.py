@@ -35,6 +35,7 @@ class _Debt:
     k8s_uid: str
     terminate: bool
     finalizers: tuple[str, ...] | None
+    version: str
     since: float
 
 
@@ -54,7 +55,13 @@ class Debts:
         self._news = asyncio.Event()
 
     def owe(
-        self, name: str, k8s_uid: str, *, terminate: bool = False, finalizers: tuple[str, ...] | None = None
+        self,
+        name: str,
+        k8s_uid: str,
+        *,
+        terminate: bool = False,
+        finalizers: tuple[str, ...] | None = None,
+        version: str = "",
     ) -> None:
         """Add a debt, or to one.
 
@@ -63,10 +70,11 @@ class Debts:
             k8s_uid: Its uid.
             terminate: It is to be ended.
             finalizers: Those it has, ours among them, where that is to go.
+            version: The resourceVersion with which it was seen so.
         """
         old = self._owed.get(k8s_uid)
         since = old.since if old else time.monotonic()
-        self._owed[k8s_uid] = _Debt(name, k8s_uid, terminate or bool(old and old.terminate), finalizers, since)
+        self._owed[k8s_uid] = _Debt(name, k8s_uid, terminate or bool(old and old.terminate), finalizers, version, since)
         self._news.set()
 
     def cancel(self, workflows: Sequence[tuple[str, str]]) -> None:
@@ -121,7 +129,7 @@ class Debts:
                 self._settle(debt, replace(debt, terminate=False))
             if debt.finalizers is not None:
                 failpoint("track.releasing")
-                await self._workflows.release(debt.name, debt.k8s_uid, list(debt.finalizers))
+                await self._workflows.release(debt.name, debt.k8s_uid, list(debt.finalizers), debt.version)
                 failpoint("track.released")
         self._settle(debt, None)
 

@@ -78,7 +78,7 @@ CLUSTER_UP = Gauge(
 )  # fmt: skip
 STRANGERS = Counter(
     "argosy_stranger_workflows_total",
-    "Workflows under our labels that no attempt recorded; each was terminated.",
+    "Workflows under our labels that should not be there: no job knows them, or their job has another; the latter are ended.",
     ["cluster"],
 )
 UNREADABLE = Counter(

@@ -308,7 +308,9 @@ class ClusterTracker:
         release = verdict.release and not later
         if verdict.terminate or release:
             finalizers = seen.finalizers if release else None
-            self._debts.owe(seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers)
+            self._debts.owe(
+                seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers, version=seen.version
+            )
 
     def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
         """Those that were written, and what they mean. Left out are those whose rows somebody else holds."""
@@ -398,7 +400,7 @@ class ClusterTracker:
             if self._up:
                 self._debts.cancel(ending)
             for seen in quiet:
-                self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers)
+                self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version)
                 self._later.pop(seen.k8s_uid, None)
 
     async def _beat(self) -> None:

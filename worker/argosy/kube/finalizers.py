@@ -48,7 +48,7 @@ async def release(connection: Connection, selector: str) -> int:
     async def one(seen: Sighting) -> int:
         async with limit:
             try:
-                await workflows.release(seen.name, seen.k8s_uid, list(seen.finalizers))
+                await workflows.release(seen.name, seen.k8s_uid, list(seen.finalizers), seen.version)
             except (answers.Missing, answers.OtherObject):
                 return 0
             return 1

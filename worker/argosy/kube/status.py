@@ -65,6 +65,7 @@ class Sighting:
     gone: bool = False
     nodes: tuple[NodeStatus, ...] | None = ()
     note: str = field(default="")
+    version: str = ""
 
     @property
     def finished(self) -> bool:
@@ -112,6 +113,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         gone=gone,
         nodes=nodes,
         note=note,
+        version=_plain(metadata.get("resourceVersion")),
     )
 
 

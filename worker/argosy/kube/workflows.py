@@ -131,20 +131,35 @@ class Workflows:
         patch = {"metadata": {"uid": uid}, "spec": {"shutdown": "Terminate", "suspend": None}}
         await self._patch(name, patch)
 
-    async def release(self, name: str, uid: str, finalizers: list[str]) -> None:
-        """Take our finalizer off.
+    async def release(self, name: str, uid: str, finalizers: list[str], version: str = "") -> None:
+        """Take our finalizer off. A list of finalizers is only ever replaced as a whole: where it may have changed since, it is read again,
+        or one that Argo has put on or taken off meanwhile would be undone.
 
         Args:
             name: Name of the workflow.
             uid: Its uid.
             finalizers: The finalizers it was last seen with; those of others stay.
+            version: The resourceVersion with which it was seen so; empty where that is not known.
 
         Raises:
             OtherObject: The name now belongs to another object.
             Missing: It is gone.
         """
+        if version:
+            try:
+                await self._release(name, uid, finalizers, version)
+                return
+            except answers.Wait:
+                pass  # it has changed since, or the cluster asks to wait, which it then says again
+        metadata = (await self.get(name))["metadata"]
+        if metadata["uid"] != uid:
+            raise answers.OtherObject(f"workflow {name} is another object by now")
+        if FINALIZER in (now := metadata.get("finalizers") or []):
+            await self._release(name, uid, now, str(metadata["resourceVersion"]))
+
+    async def _release(self, name: str, uid: str, finalizers: list[str], version: str) -> None:
         rest = [finalizer for finalizer in finalizers if finalizer != FINALIZER]
-        await self._patch(name, {"metadata": {"uid": uid, "finalizers": rest or None}})
+        await self._patch(name, {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": rest or None}})
 
     async def _patch(self, name: str, patch: Object) -> None:
         path = f"{self._path}/{name}"
