@@ -55,8 +55,9 @@ async def test_a_restored_database_ends_nothing_runs_nothing_again_and_says_what
             name=name, project=1, user=7, manifest=manifest(0.05, spec), files_per_job=1, max_attempts=3
         )
     processes = [world.fleet.tracker(), world.fleet.worker()]
-    runs_on, ends = world.send("long", 2), world.send("long", 1)
+    runs_on, ends, stops = world.send("long", 2), world.send("long", 1), world.send("long", 1)
     await world.all_are(runs_on, "Running")
+    await world.all_are(stops, "Running")
     await world.all_are(ends, "Running")
     was = await until(lambda: epoch(world), bool)
     client.pause(cluster="here")
@@ -72,7 +73,9 @@ async def test_a_restored_database_ends_nothing_runs_nothing_again_and_says_what
     await finished(client, waited)
     await until(lambda: world.workflows(waited), lambda left: not left, 60)
     world.terminate(str(world.jobs(ends)[0].id))
+    client.cancel(stops)
     await finished(client, ends)
+    await finished(client, stops)
     cancelled = world.jobs(runs_on)[1].uid
     await until(lambda: epoch(world), lambda now: now > was, 30)
     for process in processes:
@@ -88,6 +91,7 @@ async def test_a_restored_database_ends_nothing_runs_nothing_again_and_says_what
     assert "argosy db reconcile" in why
     await world.all_are(waits, "Running")
     await world.all_are(ends, "Failed")
+    await world.all_are(stops, "Cancelled")
     assert [item.status for item in world.jobs(runs_on)] == ["Running"] * 2
     assert statuses(world, waited) == ["Queued"] * 2
     assert "is held" in world.jobs(waited)[0].message

@@ -278,3 +278,15 @@ def test_a_workflow_that_was_ended_because_of_a_deadline_says_so_and_a_cancelled
     cancelled = decide(replace(RUNNING, overdue="too late", cancel_requested=True), ended, CLUSTER).change
     assert cancelled is not None
     assert cancelled.state is State.CANCELLED
+
+
+def test_a_workflow_that_was_ended_by_a_cancel_which_the_database_has_lost_is_cancelled() -> None:
+    ended = replace(SEEN, phase="Failed", message="Stopped with strategy 'Terminate'", cancelled=True)
+    change = decide(RUNNING, ended, CLUSTER).change
+    assert change is not None
+    assert change.state is State.CANCELLED
+
+
+def test_a_workflow_that_is_ended_for_a_cancel_says_so() -> None:
+    assert decide(replace(RUNNING, cancel_requested=True), SEEN, CLUSTER).cancelled
+    assert not decide(replace(RUNNING, newest=False), SEEN, CLUSTER).cancelled

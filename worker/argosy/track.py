@@ -309,7 +309,12 @@ class ClusterTracker:
         if verdict.terminate or release:
             finalizers = seen.finalizers if release else None
             self._debts.owe(
-                seen.name, seen.k8s_uid, terminate=verdict.terminate, finalizers=finalizers, version=seen.version
+                seen.name,
+                seen.k8s_uid,
+                terminate=verdict.terminate,
+                finalizers=finalizers,
+                version=seen.version,
+                cancelled=verdict.cancelled,
             )
 
     def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
@@ -398,7 +403,7 @@ class ClusterTracker:
                 log.warning("database away", cluster=self._tracked.name, reason=str(error.orig))
                 continue
             if self._up:
-                self._debts.cancel(ending)
+                self._debts.end(ending)
             for seen in quiet:
                 self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version)
                 self._later.pop(seen.k8s_uid, None)
@@ -605,7 +610,7 @@ class ClusterTracker:
             raise Resumed("another database server answers")
         self._server = server
 
-    def _ending(self) -> list[tuple[str, str]]:
+    def _ending(self) -> list[tuple[str, str, bool]]:
         with self._engine.begin() as database:
             return tracking.ending(database, self._tracked.cluster_id)
 

@@ -13,7 +13,7 @@ import orjson
 
 from argosy.errors import ArgosyError
 from argosy.kube.compressed import NotUnpacked, unpack
-from argosy.kube.workflows import FINALIZER
+from argosy.kube.workflows import CANCELLED, ENDED, FINALIZER
 from argosy.text import clean
 
 NODES_LIMIT = 64 << 20
@@ -47,7 +47,7 @@ class Sighting:
     """A workflow as it was seen once.
 
     `uid` and `attempt` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
-    yet. `nodes` is None where they cannot be read; `note` then says why.
+    yet. `cancelled` where argosy ended it because its job was cancelled. `nodes` is None where they cannot be read; `note` then says why.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Sighting:
     nodes: tuple[NodeStatus, ...] | None = ()
     note: str = field(default="")
     version: str = ""
+    cancelled: bool = False
 
     @property
     def finished(self) -> bool:
@@ -114,6 +115,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         nodes=nodes,
         note=note,
         version=_plain(metadata.get("resourceVersion")),
+        cancelled=_mapping(metadata.get("annotations")).get(ENDED) == CANCELLED,
     )
 
 

@@ -17,6 +17,10 @@ from argosy.kube.connection import Connection
 FINALIZER = "argosy.dev/recorded"
 """Holds a finished workflow until the database knows how it ended (design §5.2)."""
 
+ENDED = "argosy.dev/ended"
+CANCELLED = "cancelled"
+"""Annotation and value that a workflow gets which is ended because its job is cancelled: it tells a database that has lost the cancel."""
+
 PAGE = 500
 SILENCE = 70.0
 """Seconds without a byte on a watch; bookmarks come about once a minute."""
@@ -121,14 +125,20 @@ class Workflows:
         async with self._connection.stream("workflows", self._path, query, silence) as lines:
             yield _events(lines, self._connection.secrets)
 
-    async def terminate(self, name: str, uid: str) -> None:
+    async def terminate(self, name: str, uid: str, cancelled: bool = False) -> None:
         """Have Argo end a running workflow; harmless on a finished one.
+
+        Args:
+            name: Name of the workflow.
+            uid: Its uid.
+            cancelled: Whether that is because its job is cancelled.
 
         Raises:
             OtherObject: The name now belongs to another object.
             Missing: It is gone.
         """
-        patch = {"metadata": {"uid": uid}, "spec": {"shutdown": "Terminate", "suspend": None}}
+        why = {"annotations": {ENDED: CANCELLED}} if cancelled else {}
+        patch = {"metadata": {"uid": uid} | why, "spec": {"shutdown": "Terminate", "suspend": None}}
         await self._patch(name, patch)
 
     async def release(self, name: str, uid: str, finalizers: list[str], version: str = "") -> None:

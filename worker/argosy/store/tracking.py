@@ -353,13 +353,15 @@ _AT_ONCE = 100
 """Workflows that are read in one round."""
 
 
-def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str]]:
-    """(name, k8s uid) of the workflows on a cluster that have not ended and are to: their job is cancelled, or a deadline has passed."""
+def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, bool]]:
+    """(name, k8s uid, whether its job is cancelled) of the workflows on a cluster that have not ended and are to, because of that or
+    because a deadline has passed."""
     rows = connection.execute(
         text(
-            "SELECT a.name, a.k8s_uid FROM argosy.attempt a JOIN argosy.job j USING (uid) WHERE a.cluster_id = :cluster "
-            "AND a.state IN ('pending', 'running') AND (j.cancel_requested OR a.overdue <> '') AND a.k8s_uid IS NOT NULL"
+            "SELECT a.name, a.k8s_uid, j.cancel_requested FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+            "WHERE a.cluster_id = :cluster AND a.state IN ('pending', 'running') AND (j.cancel_requested OR a.overdue <> '') "
+            "AND a.k8s_uid IS NOT NULL"
         ),
         {"cluster": cluster_id},
     )
-    return [(row.name, row.k8s_uid) for row in rows]
+    return [(row.name, row.k8s_uid, row.cancel_requested) for row in rows]
