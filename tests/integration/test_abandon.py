@@ -130,7 +130,7 @@ async def test_a_tracker_that_sees_a_job_there_meanwhile_does_not_leave_it_runni
 
     def seen(connection: Connection) -> None:
         leases.fence(connection, leases.of_cluster(GONE), epoch)
-        tracking.known(connection, [(job.uid, 1)])
+        tracking.known(connection, [(job.uid, 1)], GONE)
         change = tracking.Change(job.uid, 1, GONE, "name", State.RUNNING, f"k-{job.uid}-1", "", "", None, None)
         tracking.change(connection, [change])
 

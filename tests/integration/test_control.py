@@ -65,7 +65,7 @@ def end(engine: Engine, waiting: claims.Waiting, state: State) -> None:
     k8s_uid = f"k-{waiting.uid}-{waiting.number}"
     change = tracking.Change(waiting.uid, waiting.number, 1, "name", state, k8s_uid, "why", "", None, None)
     with engine.begin() as connection:
-        tracking.known(connection, [(waiting.uid, waiting.number)])
+        tracking.known(connection, [(waiting.uid, waiting.number)], 1)
         tracking.change(connection, [change])
 
 
@@ -415,7 +415,7 @@ def test_a_job_whose_next_attempt_cannot_be_written_keeps_nobody_elses_end_from_
         for waiting in claimed
     ]
     with engine.begin() as connection:
-        tracking.known(connection, [(waiting.uid, 1) for waiting in claimed])
+        tracking.known(connection, [(waiting.uid, 1) for waiting in claimed], 1)
         tracking.change(connection, changes)
     assert statuses(registered, gid) == ["Queued", "Queued", "Error", "Queued", "Queued"]
     assert "could not be written" in registered.get(bad.uid).message

@@ -29,7 +29,7 @@ def erred(waiting: claims.Waiting) -> Callable[[Connection], None]:
     change = tracking.Change(waiting.uid, waiting.number, 1, "name", State.ERROR, k8s_uid, "why", "", None, None)
 
     def write(connection: Connection) -> None:
-        tracking.known(connection, [(waiting.uid, waiting.number)])
+        tracking.known(connection, [(waiting.uid, waiting.number)], 1)
         tracking.change(connection, [change])
 
     return write
@@ -117,7 +117,7 @@ def test_an_old_attempt_is_not_judged_while_a_retry_of_it_is_under_way(
 
     def judged() -> tuple[dict[tuple[UUID, int], tracking.Known], set[tuple[UUID, int]]]:
         with engine.begin() as connection:
-            return tracking.known(connection, [key])
+            return tracking.known(connection, [key], 1)
 
     with engine.begin() as connection:
         control.retry(connection, control.locked(connection, gid, None), True, None)

@@ -79,9 +79,12 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "clusters": ({}, ("organization",)),
     "cluster": ({"key": "here"}, ()),
     "check_cluster": ({"key": "nothing"}, ()),
+    "held": ({}, ()),
+    "database_restored": ({}, ()),
+    "reconcile": ({}, ()),
 }
 
-REACHES = {"release_cluster", "remove_cluster", "check_cluster"}
+REACHES = {"release_cluster", "remove_cluster", "check_cluster", "reconcile"}
 """These ask a cluster that exists, or remove it."""
 
 

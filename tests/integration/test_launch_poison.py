@@ -1,16 +1,18 @@
 """Launches that get no further, and answers that would poison them: each comes to an end with words, and none hides another."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
-from uuid import UUID
+from uuid import UUID, uuid1
 
 import pytest
 from sqlalchemy import Engine
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.launch import Expander, Launching, expand
+from argosy.launch import Expander, Launching, accept, expand
 from argosy.media import PAGING, RestMediaSource
 from argosy.metrics import LOOP_ERRORS
+from argosy.shapes import LaunchRequest
 from argosy.store import launches
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
@@ -153,7 +155,23 @@ def test_an_id_that_media_ids_would_refuse_is_not_believed_from_the_api_server_e
 def test_a_token_that_no_header_can_hold_is_refused_in_words_and_shown_nowhere(
     registered: Client, stage: Launching, api: ApiServer, token: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    gid = registered.launch("hello", project=1, user=7, media_query="x=1", token=token).gid
+    """Who sends a message may have sealed anything."""
+    gid, public_key = uuid1(), registered.settings.token_public_key
+    assert public_key is not None
+    accept(
+        stage.engine,
+        registered.settings,
+        LaunchRequest.model_validate(
+            {
+                "gid": gid,
+                "project": 1,
+                "user": 7,
+                "algorithm_name": "hello",
+                "media_query": "x=1",
+                "token_sealed": b64encode(crypto.seal_token(token, public_key)).decode(),
+            }
+        ),
+    )
     assert expand(stage, gid) == []
     state, reason = outcome(registered, gid)
     assert state == "rejected"

@@ -158,7 +158,7 @@ def ended(engine: Engine, gid: UUID) -> None:
     while not (rows := sql(engine, query, gid=gid)):
         pass
     with engine.begin() as connection:
-        tracking.known(connection, [(row.uid, row.number) for row in rows])
+        tracking.known(connection, [(row.uid, row.number) for row in rows], 1)
         tracking.change(
             connection,
             [

@@ -63,6 +63,9 @@ _CUTTING, _CUTTING_OF_ONE = 4, 2
 
 _DATABASE_AWAY = (OperationalError, PoolExhausted)
 
+_HOLD = 10.0
+"""Seconds between two looks whether a cluster is still held."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -139,6 +142,9 @@ def advance(stage: Launching, claim: launches.Claim) -> Turn:
     except (SealBroken, NotConfigured) as error:
         # Somebody may add the key yet.
         _postpone(stage, claim, f"waiting for the right key: {error}")
+    except launches.HeldUp as error:
+        with stage.engine.begin() as connection:
+            launches.wait(connection, claim, str(error), _HOLD)
     except ArgosyError as error:
         _reject(stage, claim, str(error))
     return Turn()

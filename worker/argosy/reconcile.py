@@ -33,7 +33,7 @@ from argosy.manifest import (
     LABEL_USER,
 )
 from argosy.settings import Settings
-from argosy.store import holds, reconciling, registry
+from argosy.store import control, holds, reconciling, registry
 from argosy.store.installation import identity
 from argosy.store.reconciling import Lost, Row
 from argosy.store.tables import Cluster
@@ -43,6 +43,8 @@ RESTORED = "the database was restored; say how its jobs stand: argosy db reconci
 
 _GONE = "its workflow was gone when the database was restored: nobody knows whether, or how, it ended"
 _WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
+
+_WAITED_UNCUT = "the database was restored, and nobody knows whether its jobs had run: launch the media anew"
 
 _BATCH = 1000
 
@@ -65,7 +67,8 @@ class Decisions:
 @dataclass
 class Findings:
     """What is known of a held cluster's jobs: workflows that run and that have ended, both in their rows' hands; attempts whose workflow is
-    gone; attempts that wait, and may have run; workflows without a row. `listed` is empty where the cluster could not be asked."""
+    gone; attempts that wait, or are to be tried again, and may have run; launches that are not cut, and may have been; workflows without a
+    row. `error` says why the cluster could not be asked."""
 
     cluster: str
     reason: str
@@ -74,6 +77,7 @@ class Findings:
     ended: list[Key] = field(default_factory=list)
     gone: list[Key] = field(default_factory=list)
     waiting: list[Key] = field(default_factory=list)
+    launches: list[UUID] = field(default_factory=list)
     unknown: list[Lost] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
 
@@ -208,6 +212,10 @@ def _classify(
     with engine.begin() as connection:
         rows = reconciling.unfinished(connection, cluster.id or 0)
         known = reconciling.known(connection, keys)
+        found.launches = reconciling.uncut(connection, cluster.id or 0)
+    # What a launch has that is to be cut is found again by its names when it is.
+    uncut = set(found.launches)
+    known |= {it.key for it in seen if it.key is not None and it.lost is not None and it.lost.gid in uncut}
     _sort(found, seen, known)
     there = set(keys)
     elsewhere = {it.key for other in everywhere.values() if not isinstance(other, str) for it in other}
@@ -230,9 +238,11 @@ def _sort_rows(found: Findings, rows: Iterable[Row], there: set[Key], elsewhere:
     """What it does not have. A job that waits may have run on another held cluster."""
     for row in rows:
         key = row.uid, row.number
-        if row.state == "queued" and key not in elsewhere:
-            found.waiting.append(key)
-        elif row.state != "queued" and key not in there:
+        if row.state == "queued":
+            found.waiting += [key] * (key not in elsewhere)
+        elif row.state in {"error", "lost"}:
+            found.waiting += [key] * ((row.uid, row.number + 1) not in elsewhere)
+        elif key not in there:
             found.gone.append(key)
 
 
@@ -245,6 +255,8 @@ def _check(found: Sequence[Findings], decisions: Decisions) -> None:
             )
     for name, options in (("gone", "lost or again"), ("waiting", "run or lost"), ("unknown", "adopt or leave")):
         count = sum(len(getattr(findings, name)) for findings in found)
+        if name == "waiting":
+            count += sum(len(findings.launches) for findings in found)
         if count and getattr(decisions, name) is None:
             raise InvalidRequest(
                 f"--{name}: {count} jobs are {name}, and nobody can know how they ended; say {options}"
@@ -274,6 +286,9 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
         for keys in _batches(list(dict.fromkeys(key for findings in found for key in findings.waiting))):
             with engine.begin() as connection:
                 reconciling.end(connection, keys, _WAITED)
+        for gid in dict.fromkeys(gid for findings in found for gid in findings.launches):
+            with engine.begin() as connection:
+                control.end_launch(connection, gid, "rejected", _WAITED_UNCUT)
 
 
 def _batches(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:

@@ -350,7 +350,9 @@ class Submitter:
             metadata = await workflows.create(body, timeout=left)
             failpoint("submit.created")
             return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
-        except answers.NameTaken:
+        except answers.NameTaken as error:
+            if error.name not in ("", rendered.name):
+                return await self._refused(workflows, job, error)
             return await self._adopt(workflows, job)
         except answers.Unclear as error:
             return await self._doubt(run, job, error)
@@ -379,8 +381,8 @@ class Submitter:
     async def _refused(self, workflows: Workflows, job: Claimed, error: ArgosyError) -> queue.Outcome:
         """No create of this can be accepted any more. One that was sent before, and never clearly answered, may have been."""
         waiting = job.waiting
-        if waiting.stale and not isinstance(error, answers.NeverFits):
-            if waiting.tries < _TRIES:
+        if waiting.stale:
+            if waiting.tries < _TRIES and not isinstance(error, answers.NeverFits):
                 return queue.Unresolved(*job.key(), str(error), DOWN)
             try:
                 return self._found(await workflows.get(job.rendered.name), job)

@@ -346,7 +346,9 @@ class ClusterTracker:
         written: dict[str, array[int]] = {}
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
-            rows, busy = tracking.known(database, [key for seen, _ in sightings if (key := _key(seen)) is not None])
+            rows, busy = tracking.known(
+                database, [key for seen, _ in sightings if (key := _key(seen)) is not None], self._tracked.cluster_id
+            )
             now = time.monotonic()
             for seen, at in sightings:
                 key = _key(seen)

@@ -33,7 +33,7 @@ from argosy.kube.answers import KubeError
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS
 from argosy.settings import Settings
-from argosy.store import control, database, launches, leases, registry, tracking
+from argosy.store import database, launches, leases, placements, registry, tracking
 from argosy.store.installation import identity
 from argosy.track import PULSE, ClusterTracker, Tracked
 from argosy.wakeups import WakeUps
@@ -234,7 +234,7 @@ class Tracker:
         while True:
             try:
                 async with await database.listener(self._settings) as connection:
-                    await connection.execute(f"LISTEN {launches.CHANNEL}; LISTEN {control.QUEUE_CHANNEL}")
+                    await connection.execute(f"LISTEN {launches.CHANNEL}; LISTEN {placements.QUEUE_CHANNEL}")
                     await asyncio.to_thread(self._wake_missed)
                     async for notice in connection.notifies():
                         await asyncio.to_thread(self._wake_noticed, notice)

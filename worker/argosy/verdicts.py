@@ -51,6 +51,10 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Ver
         return Verdict(stranger=alive)  # the same object, seen through a second registration of its cluster
     if known.k8s_uid is None and known.cluster_id not in (None, cluster_id) and known.state is not State.QUEUED:
         return Verdict(stranger=alive, again=alive)  # another cluster's create, which has no answer yet
+    if known.k8s_uid is None and not known.fits:
+        return Verdict(
+            stranger=alive
+        )  # whoever may create workflows elsewhere must not take another cluster's job for his
     if not _same(known, seen):
         return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
     target = _target(known, seen)

@@ -145,7 +145,10 @@ def _metrics_directory(settings: Settings, name: str) -> Iterator[str]:
         raise NotConfigured(f"ARGOSY_METRICS_DIRECTORY: {error.filename}: {error.strerror}") from error
     with made as directory:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        yield directory
+        try:
+            yield directory
+        finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
 def _check_database(settings: Settings) -> None:

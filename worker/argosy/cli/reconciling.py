@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
 
 import typer
 
@@ -25,6 +26,7 @@ _KINDS = {
     "ended": "has ended; its row says so, or will",
     "gone": "was submitted, and its workflow is gone: --gone lost|again",
     "waiting": "waits, and may have run in the lost time: --waiting run|lost",
+    "launches": "launch that waits to be cut, and may have been: --waiting run|lost",
     "unknown": "a workflow that the database does not know: --unknown adopt|leave",
     "foreign": "a workflow under our labels that tells of no job: left alone",
 }
@@ -88,7 +90,7 @@ def _print(found: Sequence[Findings]) -> None:
                 if getattr(findings, kind)
             }
         )
-        for kind in ("gone", "waiting", "unknown", "foreign"):
+        for kind in ("gone", "waiting", "launches", "unknown", "foreign"):
             items = getattr(findings, kind)
             output.lines([f"  {kind} {plain(_name(item))}" for item in items[:_SHOWN]])
             if len(items) > _SHOWN:
@@ -96,8 +98,8 @@ def _print(found: Sequence[Findings]) -> None:
 
 
 def _name(item: Any) -> str:
-    if isinstance(item, str):
-        return item
+    if isinstance(item, str | UUID):
+        return str(item)
     if isinstance(item, tuple):
         return f"{item[0]} attempt {item[1]}"
     return f"{item.uid} attempt {item.number} of launch {item.gid} ({item.algorithm_name}, project {item.project})"
@@ -109,8 +111,8 @@ def _plain(findings: Findings) -> dict[str, Any]:
     def value(item: Any) -> Any:
         if isinstance(item, tuple):
             return {"uid": str(item[0]), "attempt": item[1]}
-        if isinstance(item, str):
-            return item
+        if isinstance(item, str | UUID):
+            return str(item)
         return {
             name: str(part) if name in {"uid", "gid", "created_at"} else part for name, part in asdict(item).items()
         }

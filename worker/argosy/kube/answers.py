@@ -29,7 +29,7 @@ from argosy.text import clean
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
 """A 409's words when a delete's uid is another object's: checked on reading, and once more by etcd's transaction."""
 
-_NEVER_FITS = ("etcdserver: request is too large", "ResourceExhausted")
+_NEVER_FITS = ("etcdserver: request is too large", "trying to send message larger than max")
 """A 500's words when etcd, or the call to it, has no room for an object of this size: nothing was stored, nor ever will be."""
 
 _FULL = "etcdserver: mvcc: database space exceeded"
@@ -113,7 +113,16 @@ class NeverFits(Refused):
 
 
 class NameTaken(KubeError):
-    """409 AlreadyExists: an object of this name is there."""
+    """409 AlreadyExists: an object of this name is there.
+
+    Args:
+        message: The server's words.
+        name: Which; what an admission rule makes beside the object may be taken too.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        self.name = name
+        super().__init__(message)
 
 
 class Missing(KubeError):
@@ -163,6 +172,8 @@ def of_status(
         retry_after = min(max(float(details["retryAfterSeconds"]), 0.0), _LONGEST_WAIT)
     if "Too large resource version" in message:
         return FutureVersion(message)
+    if reason not in _REASONS.get(code, {reason}):
+        return Unclear(f"HTTP {code}: {message}", _HINTS.get(code, Health.UNREACHABLE), retry_after)
     match code:
         case 401:
             return ClusterDown(Health.UNAUTHORIZED, f"{message}: the cluster does not accept the registered token")
@@ -172,7 +183,7 @@ def of_status(
             return _not_found(message, details)
         case 409:
             if reason == "AlreadyExists":
-                return NameTaken(message)
+                return NameTaken(message, str(details.get("name") or ""))
             if any(words in message for words in _OTHER_UID):
                 return OtherObject(message)
             return Wait(message, retry_after)
@@ -186,15 +197,25 @@ def of_status(
             return NeverFits(message)
         case 400 | 405 | 406 | 415 | 422:
             return Refused(message)
+        case _ if _FULL in message:
+            return Wait(f"{message}: the cluster's etcd is full", retry_after)
         case _ if any(words in message for words in _NEVER_FITS):
             return NeverFits(
                 f"{message}: the workflow is too large for this cluster; give it fewer or shorter parameters"
             )
-        case _ if _FULL in message:
-            return Wait(f"{message}: the cluster's etcd is full", retry_after)
         case _:
             return Unclear(f"HTTP {code}: {message}", retry_after=retry_after)
 
+
+_REASONS = {
+    401: {"Unauthorized"},
+    404: {"NotFound"},
+    409: {"AlreadyExists", "Conflict"},
+    410: {"Expired", "Gone"},
+    429: {"TooManyRequests"},
+    503: {"ServiceUnavailable"},
+}
+"""The reasons with which a code proves that nothing was done, or what is there. With another one it proves nothing."""
 
 _HINTS = {
     401: Health.UNAUTHORIZED,

@@ -117,7 +117,6 @@ _DUE = text(
     "WHERE a.uid = d.uid AND a.number = d.number"
 )
 
-# Where one of the clusters that may have taken a job is held, nobody knows whether that one has.
 # The recursion goes from the first row of one lane to the first of the next. A column comes as one list: a thousand rows cost us more than
 # they cost PostgreSQL. Turns are asked by themselves: who waits for nothing has some too; and so are weights and limits, of those few who
 # have one of their own.
@@ -125,7 +124,7 @@ _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
         SELECT p.id, cardinality(p.cluster_ids) = 1 AS sole FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
-        WHERE c.id = :cluster AND NOT EXISTS (SELECT FROM argosy.cluster c WHERE {placements.FITS} AND {holds.HELD})
+        WHERE c.id = :cluster
     ), lane AS (
         SELECT first.* FROM placed, LATERAL (
             SELECT placement_id, project, user_id, algorithm_id FROM argosy.attempt
@@ -149,14 +148,18 @@ _LANES = text(
     """
 )
 
+# What was queued when one of the clusters that may take it was held may have run there, as far as anybody knows.
 # Here and below, rows are handed over as one JSON text, because psycopg takes longer for an array a column than PostgreSQL for the rest.
 _HEADS = text(
     f"""
     SELECT a.user_id, l.placement, {_COLUMNS} FROM json_to_recordset(CAST(:lanes AS json))
         AS l (placement int, project bigint, "user" bigint, algorithm int, count int)
     CROSS JOIN LATERAL (
+        SELECT coalesce(max(c.held_at), '-infinity') AS since FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
+        WHERE p.id = l.placement AND {holds.HELD}) held
+    CROSS JOIN LATERAL (
         SELECT * FROM argosy.attempt WHERE placement_id = l.placement AND project = l.project AND user_id = l."user"
-        AND algorithm_id = l.algorithm AND {READY} AND uid <> ALL (CAST(:taken AS uuid[]))
+        AND algorithm_id = l.algorithm AND {READY} AND queued_at >= held.since AND uid <> ALL (CAST(:taken AS uuid[]))
         ORDER BY priority DESC, seq LIMIT l.count FOR UPDATE SKIP LOCKED) a
     {_JOB} ORDER BY a.priority DESC, a.seq
     """

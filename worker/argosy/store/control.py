@@ -20,14 +20,11 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.errors import Conflict, InvalidRequest, NotFound
-from argosy.store import launches, placements, reading
+from argosy.store import holds, launches, placements, reading
 from argosy.store.tables import DELAYED, READY
 
 RETRIED = ("failed", "error", "lost", "deleted", "cancelled")
 """Ends that a retry of what failed goes for; `rejected` and `succeeded` only when everything is asked for."""
-
-QUEUE_CHANNEL = "argosy_queue"
-"""NOTIFY channel whose payload is the id of a cluster whose queue grew."""
 
 BATCH = 2_000
 """Jobs of a launch that one transaction goes through, by their ordinals."""
@@ -49,6 +46,12 @@ _PLACEABLE = (
     "WHERE p.id = a.placement_id AND c.removed_at IS NULL)"
 )
 """SQL: whether a registered cluster may take attempt `a`."""
+
+_HELD = (
+    f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+    f"WHERE p.id = a.placement_id AND {holds.HELD})"
+)
+"""SQL: whether a cluster is held that may have run a later attempt of `a`'s job, in what the database has lost."""
 
 _HOPELESS = (
     "(j.cancel_requested OR EXISTS (SELECT FROM argosy.placement p WHERE p.id = a.placement_id AND p.cluster_ids <> '{}' "
@@ -288,7 +291,9 @@ def retry(
     new_attempts(connection, [row.uid for row in rows])
     connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden"), {"gid": target.gid})
     for cluster_id in clusters:
-        connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUE_CHANNEL, "id": str(cluster_id)})
+        connection.execute(
+            text("SELECT pg_notify(:channel, :id)"), {"channel": placements.QUEUE_CHANNEL, "id": str(cluster_id)}
+        )
     return len(rows), following
 
 
@@ -354,7 +359,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
     found = connection.execute(
         text(
             "SELECT j.uid, a.placement_id FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            f"JOIN argosy.launch l ON l.gid = j.gid WHERE {_TO_FOLLOW} AND ({_PLACEABLE} OR {_HOPELESS}) {among} "
+            f"JOIN argosy.launch l ON l.gid = j.gid WHERE {_TO_FOLLOW} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) {among} "
             # The launch's key, so that it is not forgotten meanwhile.
             "ORDER BY a.finished_at LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED FOR KEY SHARE OF l SKIP LOCKED"
         ),
@@ -365,7 +370,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
     rows = connection.execute(
         text(
             f"SELECT a.uid, {_HOPELESS} AS hopeless FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {_TO_FOLLOW} AND ({_PLACEABLE} OR {_HOPELESS}) "
+            f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {_TO_FOLLOW} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) "
             "ORDER BY a.uid FOR NO KEY UPDATE OF a SKIP LOCKED"
         ),
         {"uids": [row.uid for row in found]},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from argosy.store.control import QUEUE_CHANNEL
+from argosy.store.placements import QUEUE_CHANNEL
 
 HELD = "held_at IS NOT NULL AND removed_at IS NULL"
 """SQL: whether a cluster is held."""

@@ -8,6 +8,7 @@ else is argosy's own. A launch is a committed row before any wake-up exists.
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
@@ -17,9 +18,9 @@ from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, CursorResult, text
 
 from argosy.batches import JobUids, batches, count, distinct, ordinal
-from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
+from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes import LaunchRequest
-from argosy.store import placements
+from argosy.store import holds, placements
 from argosy.store.tables import DELAYED, GID_NODE, READY, UIDS_NODE
 
 _UUID_EPOCH = 0x01B21DD213814000
@@ -476,6 +477,30 @@ def postpone(connection: Connection, claim: Claim, reason: str, seconds: float) 
     )
 
 
+class HeldUp(ArgosyError):
+    """A launch from before a cluster was held is not cut: it may have been, and have run there, in what the database has lost."""
+
+
+def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
+    """As `postpone`, for as long as it takes: no try is counted."""
+    postpone(connection, claim, reason, seconds)
+    connection.execute(
+        text(f"UPDATE argosy.launch SET tries = 0 WHERE {_MINE}"), {"gid": claim.gid, "epoch": claim.epoch}
+    )
+
+
+def _check_holds(connection: Connection, placement: int, created_at: datetime) -> None:
+    name = connection.execute(
+        text(
+            f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+            f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :created ORDER BY c.id LIMIT 1"
+        ),
+        {"placement": placement, "created": created_at},
+    ).scalar_one_or_none()
+    if name is not None:
+        raise HeldUp(f"waits until it is known how the jobs of cluster {name} stand: argosy db reconcile")
+
+
 @dataclass(frozen=True)
 class Cut:
     """A batch of jobs that was made: which clusters may take them, and whether it was the launch's last."""
@@ -499,11 +524,12 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
 
     Raises:
         NotFound: No registered cluster may take its jobs any more.
+        HeldUp: One of them is held, since after it was launched.
     """
     launch = connection.execute(
         text(
             "SELECT gid, project, user_id, files_per_job, algorithm_id, placement_id, priority, max_attempts, jobs, expanded_jobs, "
-            "media_ids[expanded_jobs * files_per_job + 1 : "
+            "created_at, media_ids[expanded_jobs * files_per_job + 1 : "
             "CAST(least((expanded_jobs + :most) * CAST(files_per_job AS bigint), cardinality(media_ids)) AS int)] AS media_ids "
             f"FROM argosy.launch WHERE {_MINE} AND state = 'resolved' FOR NO KEY UPDATE"
         ),
@@ -512,6 +538,7 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
     if launch is None:
         return None
     clusters = _clusters(connection, launch.placement_id)
+    _check_holds(connection, launch.placement_id, launch.created_at)
     media = list(batches(launch.media_ids, launch.files_per_job))
     first, end = launch.expanded_jobs, launch.expanded_jobs + len(media)
     uids = JobUids(claim.gid, end)[first:]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from argosy.store.control import QUEUE_CHANNEL
+from argosy.store.placements import QUEUE_CHANNEL
 
 Pausable = Literal["cluster", "project", "algorithm"]
 

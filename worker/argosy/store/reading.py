@@ -51,6 +51,9 @@ LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id ORDER BY l.expanded_at DES
 _MESSAGE = """CASE
     WHEN a.state <> 'queued' THEN a.message
     WHEN c.held_at IS NOT NULL THEN concat_ws(': ', 'cluster ' || c.name || ' is held', nullif(c.held_reason, ''))
+    WHEN EXISTS (SELECT FROM argosy.placement q JOIN argosy.cluster h ON h.id = ANY (q.cluster_ids) OR (q.cluster_ids = '{{}}'
+        AND h.labels @> q.labels) WHERE q.id = a.placement_id AND h.held_at > a.queued_at AND h.removed_at IS NULL)
+        THEN 'a cluster that may have run it is held: argosy db reconcile'
     WHEN p.paused_at IS NOT NULL THEN concat_ws(': ', 'project ' || p.id || ' is paused', nullif(p.paused_reason, ''))
     WHEN g.paused_at IS NOT NULL THEN concat_ws(': ', 'algorithm ' || g.name || ' is paused', nullif(g.paused_reason, ''))
     WHEN c.paused_at IS NOT NULL THEN concat_ws(': ', 'cluster ' || c.name || ' is paused', nullif(c.paused_reason, ''))

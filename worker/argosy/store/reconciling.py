@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids
 from argosy.store import control, placements
+from argosy.store.tables import RETRY_DUE
 
 RECOVERED = "recovered from its workflows: the database had lost it"
 """Reason of a launch of which only its workflows told."""
@@ -21,7 +22,7 @@ RECOVERED = "recovered from its workflows: the database had lost it"
 @dataclass(frozen=True)
 class Row:
     """An unfinished newest attempt that a held cluster has, or may have had: `queued` ones may run there and have waited since before the
-    hold."""
+    hold, `error` and `lost` ones are to be tried again by themselves, and perhaps were."""
 
     uid: UUID
     number: int
@@ -64,11 +65,24 @@ def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
             "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.cluster c "
             f"JOIN argosy.placement p ON {placements.FITS} JOIN argosy.attempt a ON a.placement_id = p.id "
             "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            "WHERE c.id = :cluster AND a.state = 'queued' AND a.queued_at < c.held_at"
+            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {RETRY_DUE})"
         ),
         {"cluster": cluster_id},
     )
     return [Row(**row._mapping) for row in rows]
+
+
+def uncut(connection: Connection, cluster_id: int) -> list[UUID]:
+    """Launches from before the hold that are not cut to their end: they may have been, and have run."""
+    rows = connection.execute(
+        text(
+            "SELECT l.gid FROM argosy.cluster c JOIN argosy.launch l ON l.state IN ('accepted', 'resolved') AND l.created_at < c.held_at "
+            f"LEFT JOIN argosy.placement p ON p.id = l.placement_id WHERE c.id = :cluster AND (p.id IS NULL OR {placements.FITS}) "
+            "ORDER BY l.gid"
+        ),
+        {"cluster": cluster_id},
+    )
+    return list(rows.scalars())
 
 
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
@@ -95,6 +109,12 @@ def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> i
         text(
             f"SELECT FROM argosy.attempt a JOIN {matching} ON a.uid = k.uid AND a.number = k.number "
             "ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        parameters,
+    )
+    connection.execute(
+        text(
+            f"UPDATE argosy.attempt a SET retries_left = 0 FROM {matching} WHERE a.uid = k.uid AND a.number = k.number AND {RETRY_DUE}"
         ),
         parameters,
     )

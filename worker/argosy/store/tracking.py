@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from argosy.states import FINAL, State
-from argosy.store import control
+from argosy.store import control, placements
 
 _FOLLOWED = {State.ERROR, State.LOST}
 """Ends that an automatic retry may follow."""
@@ -23,7 +23,8 @@ _FOLLOWED = {State.ERROR, State.LOST}
 @dataclass(frozen=True)
 class Known:
     """An attempt as the database has it; `newest` where its job has no later one, `quiet` where no create of it can arrive any more,
-    `began` where a pod of it has run, `overdue` why it is being ended where a deadline of it has passed."""
+    `began` where a pod of it has run, `overdue` why it is being ended where a deadline of it has passed, `fits` where it may run on the
+    cluster that sees it."""
 
     uid: UUID
     number: int
@@ -37,6 +38,7 @@ class Known:
     quiet: bool = True
     began: bool = False
     overdue: str = ""
+    fits: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ _MATCH = "a.uid = k.uid AND a.number = k.number"
 
 
 def known(
-    connection: Connection, keys: Sequence[tuple[UUID, int]]
+    connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_id: int
 ) -> tuple[dict[tuple[UUID, int], Known], set[tuple[UUID, int]]]:
-    """The attempts of these keys.
+    """The attempts of these keys, as a cluster sees them.
 
     Returns:
         Those that this transaction has locked now, and the keys of those that somebody else has.
@@ -125,9 +127,11 @@ def known(
         text(
             "SELECT a.uid, a.number, a.cluster_id, a.state, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
             "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
-            f"a.began_at IS NOT NULL AS began, a.overdue FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
+            "a.began_at IS NOT NULL AS began, a.overdue, coalesce(a.cluster_id = :cluster OR EXISTS (SELECT FROM argosy.placement p "
+            f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = a.placement_id AND c.id = :cluster), false) AS fits "
+            f"FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
         ),
-        parameters,
+        parameters | {"cluster": cluster_id},
     ).all()
     found = {(row.uid, row.number): row for row in rows}
     return (
