@@ -64,7 +64,8 @@ def sql(engine: Engine, statement: str, **parameters: Any) -> Any:
 def clusters(client: Client, *names: str, **fields: Any) -> None:
     """Register healthy clusters that nobody asks, and for each, in their order, a placement that leaves no choice."""
     for name in names:
-        client.add_cluster(name=name, host="127.0.0.1", cert=CA, token="t", **({"pace": False} | fields))
+        port = len(client.clusters()) + 1  # one place each, at which nobody listens
+        client.add_cluster(name=name, host="127.0.0.1", port=port, cert=CA, token="t", **({"pace": False} | fields))
     with client.engine.begin() as connection:
         connection.execute(text("UPDATE argosy.cluster SET health = 'ok'"))
         for (cluster_id,) in connection.execute(text("SELECT id FROM argosy.cluster ORDER BY id")).all():

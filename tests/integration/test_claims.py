@@ -401,7 +401,7 @@ def test_a_cluster_that_is_labelled_or_registered_later_serves_what_waits(client
     assert claim(engine, 1).jobs == []
     client.update_cluster("one", labels={"gpu": "yes", "zone": "a"}, max_active=2)
     assert len(claim(engine, 1).jobs) == 2
-    client.add_cluster(name="new", host="127.0.0.1", cert=CA, token="t", labels={"gpu": "yes"}, pace=False)
+    client.add_cluster(name="new", host="127.0.0.1", port=99, cert=CA, token="t", labels={"gpu": "yes"}, pace=False)
     sql(engine, "UPDATE argosy.cluster SET health = 'ok'")
     with engine.connect() as connection:
         assert claims.clusters_with_work(connection) == [2]

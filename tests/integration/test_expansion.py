@@ -181,7 +181,7 @@ def test_a_launch_whose_cluster_is_removed_while_its_media_are_asked_for_is_reje
 
 
 def test_a_launch_goes_on_with_the_clusters_that_are_left(registered: Client, stage: Launching, api: ApiServer) -> None:
-    registered.add_cluster(name="d", host="127.0.0.1", cert=CA, token="t")
+    registered.add_cluster(name="d", host="127.0.0.1", port=99, cert=CA, token="t")
     registered.update_algorithm("hello", clusters=[1, 2])
     claimed = take(stage, registered.launch("hello", project=1, user=7, media_ids=range(9)).gid)
     assert claimed is not None

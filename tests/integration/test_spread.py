@@ -54,7 +54,9 @@ async def test_each_of_several_trackers_holds_its_share_of_the_clusters_and_the_
     quick = settings.model_copy(update={"tracker_lease": 2.0})
     authority = issue_server_certificate().authority
     for number in range(5):
-        client.add_cluster(name=f"c{number}", host="127.0.0.1", port=9, cert=authority, token="t", default=number == 0)
+        client.add_cluster(
+            name=f"c{number}", host="127.0.0.1", port=9 + number, cert=authority, token="t", default=number == 0
+        )
     wakeups = Direct(quick)
     trackers: list[asyncio.Task[None]] = []
     for shares in ([5], [3, 2], [2, 2, 1]):

@@ -462,7 +462,7 @@ class Client:
         with Session(self.engine, expire_on_commit=False) as session:
             if mark is not None:
                 row.identity, row.epoch = mark.uid, mark.epoch
-                _check_place(session, row)
+            _check_place(session, row)
             _one_default(session, row)
             session.commit()
             session.refresh(row)
@@ -673,7 +673,9 @@ def _check_place(session: Session, row: Cluster) -> None:
     Raises:
         Conflict: One does.
     """
-    if row.identity and (twin := holds.twin(session.connection(), row.id, row.identity)) is not None:
+    connection = session.connection()
+    twin = holds.twin(connection, row.id, row.identity) if row.identity else None
+    if (twin := twin or holds.neighbour(connection, row.id, _address(row))) is not None:
         raise Conflict(f"it is the same cluster and namespace as {twin!r}; update that one, or remove it first")
 
 

@@ -10,15 +10,17 @@ who follows the cluster (its tracker, under its lease) keeps the mark.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Engine
 
 from argosy.errors import ArgosyError, NotFound
-from argosy.kube.answers import ClusterDown, Health, NameTaken, Wait
+from argosy.kube.answers import ClusterDown, Health, Missing, NameTaken, Wait
 from argosy.kube.connection import Connection
 from argosy.kube.marks import Mark, Marks
+from argosy.kube.workflows import Workflows
 from argosy.store import holds, leases
 from argosy.store.holds import Marked
 
@@ -99,7 +101,7 @@ class Custody:
 
     def __init__(self, engine: Engine, connection: Connection, cluster_id: int, installation: str) -> None:
         self._engine, self._cluster_id = engine, cluster_id
-        self._marks = Marks(connection, installation)
+        self._marks, self._workflows = Marks(connection, installation), Workflows(connection)
         self._looked = -BEAT
 
     async def look(self) -> None:
@@ -134,6 +136,8 @@ class Custody:
         """
         mark = await self._marks.read()
         row, database, twin = await asyncio.to_thread(self._row, mark)
+        if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():
+            row = replace(row, identity="", epoch=0)  # somebody has taken the mark away; it is made, or taken, anew
         finding = judge(mark, row, database, twin)
         if finding.why:
             await asyncio.to_thread(self._hold, finding.why, lease, epoch)
@@ -149,6 +153,18 @@ class Custody:
             await asyncio.to_thread(self._intend, mark.uid, following, lease, epoch)
         await self._marks.write(mark, database, following)
         return Finding(row.held)
+
+    async def _proven(self) -> bool:
+        """Whether the place has a workflow that was recorded there: no other has one of that name and uid."""
+        for name, k8s_uid in await asyncio.to_thread(self._recorded):
+            with suppress(Missing):
+                if (await self._workflows.get(name))["metadata"]["uid"] == k8s_uid:
+                    return True
+        return False
+
+    def _recorded(self) -> Sequence[tuple[str, str]]:
+        with self._engine.begin() as connection:
+            return holds.recorded(connection, self._cluster_id)
 
     async def accept(self, fence: tuple[str, int] | None = None) -> None:
         """Go on from where the cluster is: what the database had lost is found, or decided. The mark is this database's from now on.

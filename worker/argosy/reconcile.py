@@ -10,7 +10,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,8 +18,8 @@ from sqlmodel import Session
 
 from argosy.access import alone, connect
 from argosy.custody import Custody, judge
-from argosy.errors import Conflict, InvalidRequest
-from argosy.kube import answers, status
+from argosy.errors import ArgosyError, Conflict, InvalidRequest
+from argosy.kube import status
 from argosy.kube.marks import Marks
 from argosy.kube.workflows import Workflows
 from argosy.manifest import (
@@ -53,6 +52,8 @@ Waiting = Literal["run", "lost"]
 Unknown = Literal["adopt", "leave"]
 
 Key = tuple[UUID, int]
+
+_ACTIVE = {"submitting", "pending", "running"}
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
         settings: Keys and deadlines.
         decisions: What to do and go on with; None only looks.
 
+    A cluster that cannot be asked stays held, and so does what it may have run.
+
     Raises:
-        Conflict: A held cluster cannot be asked; nothing was changed.
+        Conflict: None of the held clusters can be asked; nothing was changed.
         InvalidRequest: There are jobs of a kind about which nothing was decided; nothing was changed.
     """
     installation = identity(engine)
@@ -123,7 +126,8 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
         return found
     _check(found, decisions)
     _apply(engine, found, decisions)
-    alone(_go_on(engine, settings, held, installation))
+    asked = {findings.cluster for findings in found if not findings.error}
+    alone(_go_on(engine, settings, [cluster for cluster in held if cluster.name in asked], installation))
     return found
 
 
@@ -145,8 +149,8 @@ async def _ask(
                     if not page.continue_:
                         return seen
                     page = await workflows.page(selector, page.continue_)
-        except answers.KubeError as error:
-            return str(error)
+        except ArgosyError as error:
+            return str(error)  # of this one; the others are asked all the same
 
     found = await asyncio.gather(*(one(cluster) for cluster in held))
     return {cluster.id or 0: seen for cluster, seen in zip(held, found, strict=True)}
@@ -162,7 +166,10 @@ def _row(engine: Engine, cluster: Cluster, mark: str | None) -> tuple[holds.Mark
 
 
 def _read(item: dict[str, Any], cluster_id: int) -> _Seen:
-    sighting = status.read(item)
+    try:
+        sighting = status.read(item)
+    except status.Unreadable as error:
+        return _Seen(None, False, None, str(error))
     if sighting.uid is None or sighting.attempt is None:
         return _Seen(None, sighting.finished, None, sighting.name)
     key = sighting.uid, sighting.attempt
@@ -188,7 +195,7 @@ def _lost(item: dict[str, Any], cluster_id: int, sighting: status.Sighting) -> L
             algorithm_id=_bounded(annotations[ANNOTATION_ALGORITHM], 31),
             algorithm_name=clean(str(annotations[ANNOTATION_NAME]), limit=200),
             media_ids=[_bounded(part, 63) for part in str(annotations[ANNOTATION_MEDIA_IDS]).split(",") if part],
-            created_at=datetime.fromisoformat(metadata["creationTimestamp"]),
+            created_at=status.moment(metadata["creationTimestamp"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -207,6 +214,10 @@ def _classify(
     found = Findings(cluster.name, cluster.held_reason)
     if isinstance(seen, str):
         found.error = seen
+        with engine.begin() as connection:
+            rows = reconciling.unfinished(connection, cluster.id or 0)
+            found.launches = reconciling.uncut(connection, cluster.id or 0)
+        found.waiting = [(row.uid, row.number) for row in rows if row.state not in _ACTIVE]
         return found
     keys = [it.key for it in seen if it.key is not None]
     with engine.begin() as connection:
@@ -216,19 +227,21 @@ def _classify(
     # What a launch has that is to be cut is found again by its names when it is.
     uncut = set(found.launches)
     known |= {it.key for it in seen if it.key is not None and it.lost is not None and it.lost.gid in uncut}
-    _sort(found, seen, known)
+    with engine.begin() as connection:
+        plausible = reconciling.plausible(connection, [it.lost for it in seen if it.lost is not None])
+    _sort(found, seen, known, plausible)
     there = set(keys)
     elsewhere = {it.key for other in everywhere.values() if not isinstance(other, str) for it in other}
     _sort_rows(found, rows, there, elsewhere)
     return found
 
 
-def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key]) -> None:
+def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], plausible: set[Key]) -> None:
     """What the cluster has."""
     for it in seen:
         if it.key is not None and it.key in known:
             (found.ended if it.finished else found.running).append(it.key)
-        elif it.lost is not None and it.lost.ordinal is not None:
+        elif it.lost is not None and it.lost.ordinal is not None and it.key in plausible:
             found.unknown.append(it.lost)
         else:
             found.foreign.append(it.name)
@@ -247,16 +260,16 @@ def _sort_rows(found: Findings, rows: Iterable[Row], there: set[Key], elsewhere:
 
 
 def _check(found: Sequence[Findings], decisions: Decisions) -> None:
-    for findings in found:
-        if findings.error:
-            raise Conflict(
-                f"cluster {findings.cluster!r} cannot be asked how its jobs stand: {findings.error}; mend that, or give it up: "
-                f"argosy cluster remove {findings.cluster} --abandon"
-            )
+    if found and all(findings.error for findings in found):
+        raise Conflict(
+            f"cluster {found[0].cluster!r} cannot be asked how its jobs stand: {found[0].error}; mend that, or give it up: "
+            f"argosy cluster remove {found[0].cluster} --abandon"
+        )
     for name, options in (("gone", "lost or again"), ("waiting", "run or lost"), ("unknown", "adopt or leave")):
-        count = sum(len(getattr(findings, name)) for findings in found)
+        asked = [findings for findings in found if not findings.error]
+        count = sum(len(getattr(findings, name)) for findings in asked)
         if name == "waiting":
-            count += sum(len(findings.launches) for findings in found)
+            count += sum(len(findings.launches) for findings in asked)
         if count and getattr(decisions, name) is None:
             raise InvalidRequest(
                 f"--{name}: {count} jobs are {name}, and nobody can know how they ended; say {options}"
@@ -282,11 +295,15 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
             reconciling.end(connection, keys, _GONE)
             if decisions.gone == "again":
                 reconciling.again(connection, [uid for uid, _ in keys])
+    unsaid = [findings for findings in found if findings.error]
+    found = [findings for findings in found if not findings.error]
     if decisions.waiting == "lost":
-        for keys in _batches(list(dict.fromkeys(key for findings in found for key in findings.waiting))):
+        left = {key for findings in unsaid for key in findings.waiting}
+        for keys in _batches(list(dict.fromkeys(k for findings in found for k in findings.waiting if k not in left))):
             with engine.begin() as connection:
                 reconciling.end(connection, keys, _WAITED)
-        for gid in dict.fromkeys(gid for findings in found for gid in findings.launches):
+        uncut = {gid for findings in unsaid for gid in findings.launches}
+        for gid in dict.fromkeys(gid for findings in found for gid in findings.launches if gid not in uncut):
             with engine.begin() as connection:
                 control.end_launch(connection, gid, "rejected", _WAITED_UNCUT)
 

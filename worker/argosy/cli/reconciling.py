@@ -76,7 +76,10 @@ def reconcile(
     if not found:
         output.note("no cluster is held")
     elif apply:
-        output.note(f"going on: {', '.join(findings.cluster for findings in found)}")
+        output.note(f"going on: {', '.join(findings.cluster for findings in found if not findings.error)}")
+        for findings in found:
+            if findings.error:
+                output.note(f"still held: {findings.cluster}, which cannot be asked: {findings.error}")
 
 
 def _print(found: Sequence[Findings]) -> None:

@@ -106,8 +106,8 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         phase=_text(status.get("phase")),
         message=_text(status.get("message")),
         progress=_text(status.get("progress")),
-        started_at=_time(status.get("startedAt")),
-        finished_at=_time(status.get("finishedAt")),
+        started_at=moment(status.get("startedAt")),
+        finished_at=moment(status.get("finishedAt")),
         deleting=metadata.get("deletionTimestamp") is not None,
         shutdown=bool(_mapping(workflow.get("spec")).get("shutdown")),
         finalizers=tuple(str(f) for f in finalizers) if isinstance(finalizers, list) else (),
@@ -146,8 +146,8 @@ def _node(key: str, node: Object) -> NodeStatus:
         message=_text(node.get("message")),
         children=tuple(_text(child) for child in children) if isinstance(children, list) else (),
         exit_code=_integer(exit_code),
-        started_at=_time(node.get("startedAt")),
-        finished_at=_time(node.get("finishedAt")),
+        started_at=moment(node.get("startedAt")),
+        finished_at=moment(node.get("finishedAt")),
     )
 
 
@@ -190,14 +190,15 @@ _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
 and one such row made every list of jobs fail."""
 
 
-def _time(value: object) -> datetime | None:
+def moment(value: object) -> datetime | None:
+    """A time that was told, clamped to what anybody can read back; None where it is none."""
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(_plain(value))
+        told = datetime.fromisoformat(_plain(value))
     except ValueError:
         return None
-    if moment.tzinfo is None:
+    if told.tzinfo is None:
         return None
     first, last = _TIMES
-    return first if moment < first else last if moment > last else moment
+    return first if told < first else last if told > last else told

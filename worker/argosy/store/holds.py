@@ -59,14 +59,38 @@ def marked(connection: Connection, cluster_id: int) -> Marked | None:
     return None if row is None else Marked(**row._mapping)
 
 
+def recorded(connection: Connection, cluster_id: int) -> Sequence[tuple[str, str]]:
+    """(name, k8s uid) of a few unfinished workflows that a cluster must have, if it is the one that its row means."""
+    rows = connection.execute(
+        text(
+            "SELECT name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND state IN ('pending', 'running') "
+            "AND k8s_uid IS NOT NULL LIMIT 10"
+        ),
+        {"cluster": cluster_id},
+    )
+    return [(row.name, row.k8s_uid) for row in rows]
+
+
 def twin(connection: Connection, cluster_id: int | None, identity: str) -> str | None:
-    """The name of another registered cluster that is the same place."""
+    """The name of another registered cluster that has this mark."""
     name = connection.execute(
         text(
             "SELECT name FROM argosy.cluster WHERE identity = :identity AND id IS DISTINCT FROM CAST(:cluster AS int) "
             "AND removed_at IS NULL ORDER BY id LIMIT 1"
         ),
         {"identity": identity, "cluster": cluster_id},
+    ).scalar_one_or_none()
+    return None if name is None else str(name)
+
+
+def neighbour(connection: Connection, cluster_id: int | None, address: tuple[str | None, int, str]) -> str | None:
+    """The name of another registered cluster with the same host, port and namespace."""
+    name = connection.execute(
+        text(
+            "SELECT name FROM argosy.cluster WHERE host IS NOT DISTINCT FROM CAST(:host AS text) AND port = :port "
+            "AND namespace = :namespace AND id IS DISTINCT FROM CAST(:cluster AS int) AND removed_at IS NULL ORDER BY id LIMIT 1"
+        ),
+        {"host": address[0], "port": address[1], "namespace": address[2], "cluster": cluster_id},
     ).scalar_one_or_none()
     return None if name is None else str(name)
 

@@ -18,7 +18,8 @@ def pause(connection: Connection, table: Pausable, key: int, reason: str) -> Non
         )
     connection.execute(
         text(
-            f"UPDATE argosy.{table} SET paused_at = coalesce(paused_at, clock_timestamp()), paused_reason = :reason WHERE id = :key"
+            f"UPDATE argosy.{table} SET paused_at = coalesce(paused_at, clock_timestamp()), "
+            "paused_reason = coalesce(nullif(:reason, ''), paused_reason) WHERE id = :key"
         ),
         {"key": key, "reason": reason},
     )

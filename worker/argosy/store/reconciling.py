@@ -97,6 +97,34 @@ def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple
     return {(row.uid, row.number) for row in rows}
 
 
+def plausible(connection: Connection, lost: Sequence[Lost]) -> set[tuple[UUID, int]]:
+    """Those that may be what they say: what the database knows of their launch and job does not speak against it. A cluster that lies must
+    not put words into other tenants' jobs."""
+    rows = connection.execute(
+        text(
+            "SELECT x.uid, x.number FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
+            "CAST(:projects AS bigint[]), CAST(:clusters AS int[])) AS x (uid, number, gid, project, cluster) "
+            "LEFT JOIN argosy.launch l ON l.gid = x.gid LEFT JOIN argosy.job j ON j.uid = x.uid "
+            "WHERE x.number BETWEEN 1 AND coalesce(j.attempt, 0) + :retries AND (j.uid IS NULL OR j.gid = x.gid) "
+            "AND (l.gid IS NULL OR l.project = x.project AND EXISTS (SELECT FROM argosy.placement p "
+            f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = l.placement_id AND c.id = x.cluster))"
+        ),
+        {
+            "uids": [it.uid for it in lost],
+            "numbers": [it.number for it in lost],
+            "gids": [it.gid for it in lost],
+            "projects": [it.project for it in lost],
+            "clusters": [it.cluster_id for it in lost],
+            "retries": _RETRIES,
+        },
+    )
+    return {(row.uid, row.number) for row in rows}
+
+
+_RETRIES = 100
+"""Attempts of one job that a database may have lost."""
+
+
 def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> int:
     """End attempts of which nobody knows whether they ran: `lost`, or `cancelled` where that was asked for. None is tried again by itself.
 
