@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid1
 
@@ -98,7 +99,7 @@ async def test_a_launch_that_was_not_cut_in_the_dump_is_not_cut_in_a_hold_and_is
         assert "argosy db reconcile" in shown.reason
         (found,) = await asyncio.to_thread(client.reconcile)
         assert found.launches == [launched.gid]
-        with pytest.raises(InvalidRequest, match="1 jobs are waiting"):
+        with pytest.raises(InvalidRequest, match="--waiting: 1 "):
             await asyncio.to_thread(client.reconcile, Decisions())
         await asyncio.to_thread(client.reconcile, Decisions(waiting="lost"))
     (shown,) = client.launches(gid=launched.gid)
@@ -165,7 +166,7 @@ async def test_a_cluster_that_is_held_keeps_no_new_job_from_another_that_may_tak
             marks = Marks(there, identity(engine))
             mark = await marks.read()
             assert mark is not None
-            await marks.write(mark, mark.holder, 1 << 62)
+            await marks.write(mark, mark.holder, 1 << 62, datetime.now(UTC))
         await until(client.held, lambda held: list(held) == ["hostile"], 60)
         after = client.launch("either", project=1, user=7, media_ids=[1])
         await run(client, steps, after.gid, "Succeeded")

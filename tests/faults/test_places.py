@@ -16,7 +16,7 @@ from argosy.settings import Settings
 from argosy.simulator import SimulatedCluster
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
-from tests.faults.conftest import register, stepping, tracking
+from tests.faults.conftest import become, register, stepping, tracking
 from tests.stack import finished, running, until
 
 
@@ -61,6 +61,7 @@ async def test_a_place_that_could_not_be_asked_when_it_was_registered_a_second_t
             (job,) = await until(lambda: client.list(gid=waits.gid), bool)
             assert [found.status for found in client.list(gid=launched.gid)] == ["Running"]
             assert client.get(job.uid).status == "Queued"
+            client.update_algorithm("quick", cluster=client.cluster("here").id)
             client.remove_cluster("again", abandon=True)
 
 
@@ -122,8 +123,12 @@ async def test_an_address_that_leads_elsewhere_loses_no_job_and_gets_none(
                 back = move.replace("FROM argosy.cluster o WHERE o.name", "FROM kept o WHERE o.name")
                 database.execute(text(back), {"of": "here"})
             await until(lambda: client.cluster("here"), lambda found: found.health == "ok", 60)
-            await steps.submitter.run(1)
-            await finished(client, waits.gid)
+
+            async def submitted() -> list[str]:
+                await steps.submitter.run(1)  # which is left alone for a while
+                return [job.status for job in client.list(gid=waits.gid)]
+
+            await become(lambda statuses: statuses == ["Succeeded"], submitted)
             assert [job.status for job in client.list(gid=launched.gid)] == ["Running"]
 
 

@@ -103,7 +103,7 @@ async def test_a_restored_database_ends_nothing_runs_nothing_again_and_says_what
     assert [item["metadata"]["uid"] for item in world.workflows()] == before
     assert {item["spec"].get("shutdown") for item in world.workflows(runs_on) + world.workflows(after)} == {None}
 
-    with pytest.raises(InvalidRequest, match="2 jobs are waiting"):
+    with pytest.raises(InvalidRequest, match="--waiting: 2 "):
         await asyncio.to_thread(client.reconcile, Decisions(unknown="adopt"))
     await asyncio.to_thread(client.reconcile, Decisions(waiting="lost", unknown="adopt"))
     assert client.held() == {}

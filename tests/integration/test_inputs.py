@@ -84,7 +84,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "reconcile": ({}, ()),
 }
 
-REACHES = {"release_cluster", "remove_cluster", "check_cluster", "reconcile"}
+REACHES = {"release_cluster", "remove_cluster", "check_cluster"}
 """These ask a cluster that exists, or remove it."""
 
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from argosy.client import Client
+from argosy.custody import Custody
 from argosy.errors import Conflict
 from argosy.housekeeping import Housekeeping
 from argosy.kube.secrets import Secrets
@@ -181,7 +182,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
     class Slow(Submitter):
         """Between its first claim and its second everything ends, is cleaned up and begins anew."""
 
-        def _claim_batch(self, cluster: Cluster) -> Any:
+        def _claim_batch(self, cluster: Cluster, custody: Custody) -> Any:
             if next(calls) == 2:
                 ended(engine, gid)
                 with engine.begin() as database:
@@ -191,7 +192,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
                     secrets.settle(database, debt)
                     assert secrets.wipe_tokens(database) == 1
                 assert client.retry(gid, token="second") == 1
-            return super()._claim_batch(cluster)
+            return super()._claim_batch(cluster, custody)
 
     await Slow(engine, settings, there.clusters, identity(engine), "w").run(1)
     assert sql(engine, "SELECT number, state FROM argosy.attempt ORDER BY 1") == [(1, "failed"), (2, "pending")]

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from argosy.access import alone, connect
 from argosy.errors import Conflict
 from argosy.kube import finalizers
-from argosy.kube.answers import KubeError, NameTaken
+from argosy.kube.answers import Health, KubeError, NameTaken
 from argosy.kube.check import Report
 from argosy.kube.check import check as ask
 from argosy.kube.connection import Connection
@@ -64,12 +64,12 @@ def place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
     """
     installation = identity(engine)
     with engine.connect() as database:
-        holder = holds.database(database)
+        holder, at = holds.database(database), holds.now(database)
 
     async def ask(connection: Connection) -> Mark | None:
         marks = Marks(connection, installation)
         try:
-            return await marks.read() or await marks.create(holder, 0)
+            return await marks.read() or await marks.create(holder, 0, at)
         except NameTaken:
             return await marks.read()
 
@@ -114,6 +114,11 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) ->
             session.commit()
     if abandon:
         return _abandon(engine, key, row.id or 0)
+    if _is_twin(engine, settings, row):
+        with Session(engine) as session:
+            registry.remove_cluster(session, key)
+            session.commit()
+        return 0
     selector = _selector(engine)
     try:
         _on(settings, row, lambda connection: finalizers.release(connection, selector))
@@ -127,6 +132,16 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) ->
         registry.remove_cluster(session, key)
         session.commit()
     return 0
+
+
+def _is_twin(engine: Engine, settings: Settings, row: Cluster) -> bool:
+    """Whether what is there is another registration's: then nothing of it is to be touched."""
+    try:
+        mark = place(engine, settings, row)
+    except KubeError:
+        return row.health == Health.MISPLACED
+    with engine.connect() as database:
+        return mark is not None and mark.uid != row.identity and holds.twin(database, row.id, mark.uid) is not None
 
 
 def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:

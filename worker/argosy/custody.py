@@ -13,10 +13,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 
+from sqlalchemy import Connection as Database
 from sqlalchemy import Engine
 
-from argosy.errors import ArgosyError, NotFound
+from argosy.errors import ArgosyError, Conflict, NotFound
 from argosy.kube.answers import ClusterDown, Health, Missing, NameTaken, Wait
 from argosy.kube.connection import Connection
 from argosy.kube.marks import Mark, Marks
@@ -26,10 +28,6 @@ from argosy.store.holds import Marked
 
 BEAT = 10.0
 """Seconds between two epochs."""
-
-NARROW = 2
-"""Epochs that a database may be behind and still need nobody to decide: what ended since is still on the cluster, where an ended workflow
-stays for as long (`ARGOSY_RELEASE_AFTER`)."""
 
 
 _TRIES = 5
@@ -42,11 +40,11 @@ class Held(ArgosyError):
 
 @dataclass(frozen=True)
 class Finding:
-    """How the row stands to the mark: `behind` is by how many epochs the database is older, 0 where it is not; `why` is empty where all is
-    well."""
+    """How the row stands to the mark: `why` is empty where all is well. `lost` is at most how many seconds of commits the database has
+    lost, where nothing else is wrong and what ended since is kept; None else."""
 
     why: str = ""
-    behind: int = 0
+    lost: float | None = None
 
 
 def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Finding:
@@ -81,12 +79,19 @@ def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Fi
             "its place, or is restored from it: argosy db reconcile; if it is a copy of it, remove the cluster here"
         )
     if row.identity and mark.epoch > row.epoch:
-        return Finding(
+        why = (
             f"this database is older than the cluster: it knows epoch {row.epoch}, the cluster {mark.epoch}, written {mark.written}; "
-            "was it restored, or did it fail over and lose commits? argosy db reconcile",
-            mark.epoch - row.epoch,
+            "was it restored, or did it fail over and lose commits? argosy db reconcile"
         )
+        return Finding(why, _lost(mark, row, why))
     return Finding()
+
+
+def _lost(mark: Mark, row: Marked, why: str) -> float | None:
+    """Seconds of commits. Where it is held for another reason, a person's perhaps, it stays so until he says otherwise."""
+    if row.held not in ("", why) or not row.finalizer or mark.written is None or row.beat_at is None:
+        return None
+    return (mark.written - row.beat_at).total_seconds() + BEAT
 
 
 class Custody:
@@ -96,11 +101,14 @@ class Custody:
         engine: Where the row is.
         connection: The cluster.
         cluster_id: Its row.
+        version: Of the row's address and credentials, with which the connection was made.
         installation: Label of our objects.
     """
 
-    def __init__(self, engine: Engine, connection: Connection, cluster_id: int, installation: str) -> None:
-        self._engine, self._cluster_id = engine, cluster_id
+    def __init__(
+        self, engine: Engine, connection: Connection, cluster_id: int, version: int, installation: str
+    ) -> None:
+        self._engine, self._cluster_id, self._version, self._server = engine, cluster_id, version, ""
         self._marks, self._workflows = Marks(connection, installation), Workflows(connection)
         self._looked = -BEAT
 
@@ -117,11 +125,17 @@ class Custody:
         row, database, twin = await asyncio.to_thread(self._row, mark)
         if why := row.held or judge(mark, row, database, twin).why:
             raise Held(f"cluster {row.name!r} is held: {why}")
+        if row.version != self._version or (row.identity and (mark is None or mark.uid != row.identity)):
+            raise Held(f"cluster {row.name!r} was changed; its tracker looks at it first")
         self._looked = time.monotonic()
 
     def doubt(self) -> None:
         """Look again before anything else is created: the database was away, and may be another now."""
         self._looked = -BEAT
+
+    def same(self, connection: Database) -> bool:
+        """Whether the server that answers is the one that answered the last look: another one may have lost commits."""
+        return holds.server(connection) == self._server
 
     async def keep(self, lease: str, epoch: int) -> Finding:
         """Write the next epoch, or find why not: then the cluster is held from now on.
@@ -136,6 +150,8 @@ class Custody:
         """
         mark = await self._marks.read()
         row, database, twin = await asyncio.to_thread(self._row, mark)
+        if row.version != self._version:
+            return Finding(row.held)  # this connection is to be given up
         if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():
             row = replace(row, identity="", epoch=0)  # somebody has taken the mark away; it is made, or taken, anew
         finding = judge(mark, row, database, twin)
@@ -144,14 +160,14 @@ class Custody:
             return finding
         if mark is None:
             try:
-                mark = await self._marks.create(database, 0)
+                mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
             except NameTaken:
                 return Finding(row.held)  # looked at again with the next beat
         # Where the last mark was intended and never written, it is written now.
         following = row.epoch if row.identity == mark.uid and row.epoch > mark.epoch else mark.epoch + 1
-        if (row.identity, row.epoch) != (mark.uid, following):
-            await asyncio.to_thread(self._intend, mark.uid, following, lease, epoch)
-        await self._marks.write(mark, database, following)
+        at = await asyncio.to_thread(self._intend, mark.uid, following, lease, epoch)
+        if at is not None:
+            await self._marks.write(mark, database, following, at)
         return Finding(row.held)
 
     async def _proven(self) -> bool:
@@ -186,16 +202,17 @@ class Custody:
         mark = await self._marks.read()
         row, database, _ = await asyncio.to_thread(self._row, mark)
         if mark is None:
-            mark = await self._marks.create(database, row.epoch)
+            mark = await self._marks.create(database, row.epoch, await asyncio.to_thread(self._now))
         following = max(mark.epoch, row.epoch) + 1
-        await asyncio.to_thread(self._resume, mark.uid, following, fence)
-        await self._marks.write(mark, database, following)
+        at = await asyncio.to_thread(self._resume, mark.uid, following, fence)
+        await self._marks.write(mark, database, following, at)
 
     def _row(self, mark: Mark | None) -> tuple[Marked, str, str | None]:
         with self._engine.begin() as connection:
             row = holds.marked(connection, self._cluster_id)
             if row is None:
                 raise NotFound(f"cluster {self._cluster_id} is not registered; see: argosy cluster list")
+            self._server = holds.server(connection)
             twin = None if mark is None else holds.twin(connection, self._cluster_id, mark.uid)
             # Two rows of one place: the one that was there first goes on.
             return row, holds.database(connection), None if row.identity and mark and row.identity == mark.uid else twin
@@ -205,14 +222,21 @@ class Custody:
             leases.fence(connection, lease, epoch)
             holds.hold(connection, self._cluster_id, why)
 
-    def _resume(self, identity: str, following: int, fence: tuple[str, int] | None) -> None:
+    def _resume(self, identity: str, following: int, fence: tuple[str, int] | None) -> datetime:
         with self._engine.begin() as connection:
             if fence is not None:
                 leases.fence(connection, *fence)
-            holds.intend(connection, self._cluster_id, identity, following)
+            at = holds.intend(connection, self._cluster_id, identity, following, self._version)
+            if at is None:
+                raise Conflict("the cluster was changed meanwhile; do it again")
             holds.resume(connection, self._cluster_id)
+            return at
 
-    def _intend(self, identity: str, following: int, lease: str, epoch: int) -> None:
+    def _intend(self, identity: str, following: int, lease: str, epoch: int) -> datetime | None:
         with self._engine.begin() as connection:
             leases.fence(connection, lease, epoch)
-            holds.intend(connection, self._cluster_id, identity, following)
+            return holds.intend(connection, self._cluster_id, identity, following, self._version)
+
+    def _now(self) -> datetime:
+        with self._engine.begin() as connection:
+            return holds.now(connection)

@@ -17,7 +17,7 @@ from argosy.metrics import LOOP_ERRORS
 K = TypeVar("K", bound=Hashable)
 
 _PILE = 1_000
-"""Items that may wait in one lane; what finds it full is found again in the database."""
+"""Items of one owner that may wait in one lane; what finds it full is found again in the database."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -47,7 +47,8 @@ class Lane(Generic[K]):
         with self._changed:
             if item in self._working:
                 return True
-            if len(self._waiting) >= _PILE and item not in self._waiting:
+            waiting = sum(other == owner for other in self._waiting.values())
+            if waiting >= _PILE and item not in self._waiting:
                 return False
             self._waiting.setdefault(item, owner)
             self._changed.notify()

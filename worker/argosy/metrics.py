@@ -48,6 +48,12 @@ HELD = Gauge(
     ["cluster"],
     multiprocess_mode="livemostrecent",
 )
+MARK_AGE = Gauge(
+    "argosy_cluster_mark_age_seconds",
+    "Age of the mark on a cluster, which is written every ten seconds; without it a restored database is not seen.",
+    ["cluster"],
+    multiprocess_mode="livemostrecent",
+)
 PAUSED = Gauge(
     "argosy_cluster_paused", "1 while nothing new is submitted to a cluster because somebody paused it.", ["cluster"],
     multiprocess_mode="livemostrecent",

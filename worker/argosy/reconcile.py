@@ -8,7 +8,7 @@ operator's, because either could be wrong (second runs of finished jobs were how
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -34,7 +34,7 @@ from argosy.manifest import (
 from argosy.settings import Settings
 from argosy.store import control, holds, reconciling, registry
 from argosy.store.installation import identity
-from argosy.store.reconciling import Lost, Row
+from argosy.store.reconciling import Lost, Moved, Row
 from argosy.store.tables import Cluster
 from argosy.text import clean
 
@@ -42,6 +42,8 @@ RESTORED = "the database was restored; say how its jobs stand: argosy db reconci
 
 _GONE = "its workflow was gone when the database was restored: nobody knows whether, or how, it ended"
 _WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
+
+_SUPERSEDED = "the database was restored, and a later attempt of it was found"
 
 _WAITED_UNCUT = "the database was restored, and nobody knows whether its jobs had run: launch the media anew"
 
@@ -67,9 +69,12 @@ class Decisions:
 
 @dataclass
 class Findings:
-    """What is known of a held cluster's jobs: workflows that run and that have ended, both in their rows' hands; attempts whose workflow is
-    gone; attempts that wait, or are to be tried again, and may have run; launches that are not cut, and may have been; workflows without a
-    row. `error` says why the cluster could not be asked."""
+    """What is known of a held cluster's jobs.
+
+    `running` and `ended` are in their rows' hands; the workflows of `gone` ones are not there; those that wait, or are to be tried again,
+    may have run, as `launches` that are not cut may have been. `unknown` are workflows without a row. Of `superseded` attempts a later one
+    was found; the workflow of `moved` ones is on another held cluster. `error` says why the cluster could not be asked.
+    """
 
     cluster: str
     reason: str
@@ -81,6 +86,8 @@ class Findings:
     launches: list[UUID] = field(default_factory=list)
     unknown: list[Lost] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
+    superseded: list[Key] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ class _Seen:
     finished: bool
     lost: Lost | None
     name: str
+    k8s_uid: str = ""
 
 
 def restored(engine: Engine) -> Sequence[str]:
@@ -121,7 +129,11 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
     with Session(engine, expire_on_commit=False) as session:
         held = [cluster for cluster in registry.clusters(session) if cluster.held_at is not None]
     seen = alone(_ask(engine, settings, held, installation))
-    found = [_classify(engine, cluster, seen[cluster.id or 0], seen) for cluster in held]
+    credible = {
+        cluster_id: _credible(engine, listed) for cluster_id, listed in seen.items() if not isinstance(listed, str)
+    }
+    places = {(place.uid, place.number): place for found_there in credible.values() for place in found_there}
+    found = [_classify(engine, cluster, seen[cluster.id or 0], places) for cluster in held]
     if decisions is None:
         return found
     _check(found, decisions)
@@ -171,9 +183,9 @@ def _read(item: dict[str, Any], cluster_id: int) -> _Seen:
     except status.Unreadable as error:
         return _Seen(None, False, None, str(error))
     if sighting.uid is None or sighting.attempt is None:
-        return _Seen(None, sighting.finished, None, sighting.name)
+        return _Seen(None, sighting.finished, None, sighting.name, sighting.k8s_uid)
     key = sighting.uid, sighting.attempt
-    return _Seen(key, sighting.finished, _lost(item, cluster_id, sighting), sighting.name)
+    return _Seen(key, sighting.finished, _lost(item, cluster_id, sighting), sighting.name, sighting.k8s_uid)
 
 
 def _lost(item: dict[str, Any], cluster_id: int, sighting: status.Sighting) -> Lost | None:
@@ -208,55 +220,73 @@ def _bounded(text_: str, bits: int) -> int:
     return number
 
 
-def _classify(
-    engine: Engine, cluster: Cluster, seen: list[_Seen] | str, everywhere: dict[int, list[_Seen] | str]
-) -> Findings:
+def _credible(engine: Engine, seen: Iterable[_Seen]) -> list[Moved]:
+    """Where attempts are, as far as what their cluster tells can be true."""
+    told = [it.lost for it in seen if it.lost is not None]
+    with engine.begin() as connection:
+        plausible = reconciling.plausible(connection, told)
+    return [
+        Moved(it.uid, it.number, it.cluster_id, it.name, it.k8s_uid) for it in told if (it.uid, it.number) in plausible
+    ]
+
+
+def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places: Mapping[Key, Moved]) -> Findings:
     found = Findings(cluster.name, cluster.held_reason)
+    with engine.begin() as connection:
+        rows = reconciling.unfinished(connection, cluster.id or 0)
+        found.launches = reconciling.uncut(connection, cluster.id or 0)
     if isinstance(seen, str):
         found.error = seen
-        with engine.begin() as connection:
-            rows = reconciling.unfinished(connection, cluster.id or 0)
-            found.launches = reconciling.uncut(connection, cluster.id or 0)
         found.waiting = [(row.uid, row.number) for row in rows if row.state not in _ACTIVE]
         return found
     keys = [it.key for it in seen if it.key is not None]
     with engine.begin() as connection:
-        rows = reconciling.unfinished(connection, cluster.id or 0)
         known = reconciling.known(connection, keys)
-        found.launches = reconciling.uncut(connection, cluster.id or 0)
     # What a launch has that is to be cut is found again by its names when it is.
     uncut = set(found.launches)
     known |= {it.key for it in seen if it.key is not None and it.lost is not None and it.lost.gid in uncut}
-    with engine.begin() as connection:
-        plausible = reconciling.plausible(connection, [it.lost for it in seen if it.lost is not None])
-    _sort(found, seen, known, plausible)
-    there = set(keys)
-    elsewhere = {it.key for other in everywhere.values() if not isinstance(other, str) for it in other}
-    _sort_rows(found, rows, there, elsewhere)
+    _sort(found, seen, known, places)
+    _sort_rows(found, rows, set(keys), cluster.id or 0, places)
     return found
 
 
-def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], plausible: set[Key]) -> None:
+def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], places: Mapping[Key, Moved]) -> None:
     """What the cluster has."""
     for it in seen:
         if it.key is not None and it.key in known:
             (found.ended if it.finished else found.running).append(it.key)
-        elif it.lost is not None and it.lost.ordinal is not None and it.key in plausible:
+        elif it.lost is not None and it.lost.ordinal is not None and it.key in places:
             found.unknown.append(it.lost)
         else:
             found.foreign.append(it.name)
 
 
-def _sort_rows(found: Findings, rows: Iterable[Row], there: set[Key], elsewhere: set[Key | None]) -> None:
-    """What it does not have. A job that waits may have run on another held cluster."""
+def _sort_rows(
+    found: Findings, rows: Iterable[Row], there: set[Key], cluster_id: int, places: Mapping[Key, Moved]
+) -> None:
+    """What it does not have. A job may have run on another held cluster, and have had a later attempt."""
+    newest: dict[UUID, int] = {}
+    for uid, number in places:
+        newest[uid] = max(number, newest.get(uid, 0))
     for row in rows:
         key = row.uid, row.number
-        if row.state == "queued":
-            found.waiting += [key] * (key not in elsewhere)
-        elif row.state in {"error", "lost"}:
-            found.waiting += [key] * ((row.uid, row.number + 1) not in elsewhere)
-        elif key not in there:
+        if newest.get(row.uid, 0) > row.number:
+            found.superseded.append(key)
+        elif key in places or (row.state in _ACTIVE and key in there):
+            place = places.get(key)
+            if row.state in _ACTIVE and key not in there and place is not None and place.cluster_id != cluster_id:
+                found.moved.append(place)
+        elif row.state in _ACTIVE:
             found.gone.append(key)
+        else:
+            found.waiting.append(key)
+
+
+_QUESTIONS = {
+    "gone": "submitted, and not there any more: say lost, or again (a new attempt)",
+    "waiting": "waiting, and perhaps run before: say run (perhaps a second time), or lost",
+    "unknown": "there, of jobs that the database does not know: say adopt (write launch and job anew), or leave",
+}
 
 
 def _check(found: Sequence[Findings], decisions: Decisions) -> None:
@@ -265,15 +295,13 @@ def _check(found: Sequence[Findings], decisions: Decisions) -> None:
             f"cluster {found[0].cluster!r} cannot be asked how its jobs stand: {found[0].error}; mend that, or give it up: "
             f"argosy cluster remove {found[0].cluster} --abandon"
         )
-    for name, options in (("gone", "lost or again"), ("waiting", "run or lost"), ("unknown", "adopt or leave")):
-        asked = [findings for findings in found if not findings.error]
+    asked = [findings for findings in found if not findings.error]
+    for name, question in _QUESTIONS.items():
         count = sum(len(getattr(findings, name)) for findings in asked)
         if name == "waiting":
             count += sum(len(findings.launches) for findings in asked)
         if count and getattr(decisions, name) is None:
-            raise InvalidRequest(
-                f"--{name}: {count} jobs are {name}, and nobody can know how they ended; say {options}"
-            )
+            raise InvalidRequest(f"--{name}: {count} {question}")
 
 
 def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> None:
@@ -295,6 +323,13 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
             reconciling.end(connection, keys, _GONE)
             if decisions.gone == "again":
                 reconciling.again(connection, [uid for uid, _ in keys])
+    for findings in found:
+        for keys in _batches(findings.superseded):
+            with engine.begin() as connection:
+                reconciling.end(connection, keys, _SUPERSEDED)
+        for moved in findings.moved:
+            with engine.begin() as connection:
+                reconciling.move(connection, moved)
     unsaid = [findings for findings in found if findings.error]
     found = [findings for findings in found if not findings.error]
     if decisions.waiting == "lost":
@@ -315,4 +350,4 @@ def _batches(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
 async def _go_on(engine: Engine, settings: Settings, held: Sequence[Cluster], installation: str) -> None:
     for cluster in held:
         async with connect(cluster, settings) as connection:
-            await Custody(engine, connection, cluster.id or 0, installation).accept()
+            await Custody(engine, connection, cluster.id or 0, cluster.credential_version, installation).accept()

@@ -190,7 +190,7 @@ class Submitter:
         reached = await self._clusters.reach(cluster_id)
         unclear = self._unclear.setdefault(cluster_id, Counter())
         breaker = Breaker(self._engine, cluster_id, reached.cluster.name, unclear)
-        custody = self._custody_of(cluster_id, reached.connection)
+        custody = self._custody_of(reached)
         try:
             await custody.look()
         except (answers.ClusterDown, answers.Unclear) as error:
@@ -214,11 +214,13 @@ class Submitter:
         if run.breaker.closed:
             self._running[cluster_id] = True
 
-    def _custody_of(self, cluster_id: int, connection: Connection) -> Custody:
+    def _custody_of(self, reached: Reached) -> Custody:
         """Of this very connection: another one may lead elsewhere."""
+        cluster_id, connection = reached.cluster.id or 0, reached.connection
         known, custody = self._custody.get(cluster_id, (None, None))
         if custody is None or known is not connection:
-            custody = Custody(self._engine, connection, cluster_id, self._installation)
+            version = reached.cluster.credential_version
+            custody = Custody(self._engine, connection, cluster_id, version, self._installation)
             self._custody[cluster_id] = connection, custody
         return custody
 
@@ -227,7 +229,7 @@ class Submitter:
         while run.breaker.hold is None and not self._stopping:
             before = time.monotonic()
             try:
-                claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster)
+                claimed = await asyncio.to_thread(self._claim_batch, run.reached.cluster, run.custody)
             except OperationalError as error:
                 log.warning("database away, nothing claimed", cluster=run.name, reason=str(error.orig))
                 run.custody.doubt()
@@ -243,9 +245,14 @@ class Submitter:
             if run.breaker.probe or not (taken.jobs or taken.rejected):
                 return
 
-    def _claim_batch(self, cluster: Cluster) -> tuple[claims.Claims, dict[UUID, tuple[Renderer, Rendered]]]:
+    def _claim_batch(
+        self, cluster: Cluster, custody: Custody
+    ) -> tuple[claims.Claims, dict[UUID, tuple[Renderer, Rendered]]]:
         assert cluster.id is not None  # noqa: S101 -- it was read from the database
         with self._engine.begin() as database:
+            if not custody.same(database):
+                custody.doubt()
+                return claims.Claims([]), {}
             made: dict[UUID, tuple[Renderer, Rendered]] = {}
             in_clear: dict[UUID, Renderer] = {}
 

@@ -23,7 +23,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from argosy.custody import BEAT, NARROW, Custody, Finding
+from argosy.custody import BEAT, Custody, Finding
 from argosy.debts import Debts
 from argosy.errors import ArgosyError, Fenced
 from argosy.failpoints import failpoint
@@ -31,8 +31,8 @@ from argosy.kube import answers, status
 from argosy.kube.connection import Connection
 from argosy.kube.status import Sighting
 from argosy.kube.workflows import SILENCE, Workflows
-from argosy.metrics import CLUSTER_UP, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
-from argosy.states import FINAL
+from argosy.metrics import CLUSTER_UP, MARK_AGE, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
+from argosy.states import FINAL, State
 from argosy.store import holds, leases, pacing, queue, tracking
 from argosy.verdicts import Verdict, decide
 
@@ -193,8 +193,10 @@ class ClusterTracker:
         while True:
             self._pulse = time.monotonic()
             for workflow in page.items:
-                seen.add(workflow["metadata"]["uid"])
-                unwritten += self._notice(workflow, gone=False)
+                sighting = self._notice(workflow, gone=False)
+                if sighting is not None:
+                    seen.add(sighting.k8s_uid)
+                    unwritten += len(sighting.nodes or ())
                 await asyncio.sleep(0)  # or leases would not be renewed while a page of large ones is read
                 if unwritten > _LISTED:
                     await self._flush()
@@ -227,16 +229,16 @@ class ClusterTracker:
                 self._version = event.version
                 self._contact = self._pulse = time.monotonic()
 
-    def _notice(self, workflow: status.Object, gone: bool) -> int:
-        """Have it written soon; the number of its nodes."""
+    def _notice(self, workflow: status.Object, gone: bool) -> Sighting | None:
+        """Have it written soon; None where it cannot be read."""
         try:
             sighting = status.read(workflow, gone)
         except status.Unreadable as error:
             UNREADABLE.labels(self._tracked.name).inc()
             log.error("workflow not readable", cluster=self._tracked.name, reason=str(error))
-            return 0
+            return None
         self._put(sighting, time.monotonic())
-        return len(sighting.nodes or ())
+        return sighting
 
     def _put(self, seen: Sighting, at: float) -> None:
         """Into the buffer, in the place of what was seen before. What is older and not written yet says how old its row is."""
@@ -343,6 +345,7 @@ class ClusterTracker:
         verdicts: list[tuple[Sighting, Verdict]] = []
         changes: list[tracking.Change] = []
         nodes: list[tracking.NodeRow] = []
+        adopted: list[tuple[UUID, int]] = []
         written: dict[str, array[int]] = {}
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
@@ -359,8 +362,11 @@ class ClusterTracker:
                 verdicts.append((seen, verdict))
                 if verdict.change is not None:
                     changes.append(replace(verdict.change, ago=now - at))
+                    if row is not None and row.state is State.QUEUED:
+                        adopted.append((row.uid, row.number))
                 if verdict.nodes and row is not None:
                     written[seen.k8s_uid] = self._changed_nodes(row, seen, nodes)
+            tracking.deadlines(database, adopted, self._tracked.cluster_id)
             tracking.change(database, changes)
             tracking.write_nodes(database, nodes)
             failpoint("track.writing")
@@ -431,13 +437,20 @@ class ClusterTracker:
             except answers.KubeError as error:
                 if isinstance(error, answers.ClusterDown) and error.health is answers.Health.MISPLACED:
                     raise
-                log.info("mark not written yet", cluster=self._tracked.name, reason=str(error))
+                late = time.monotonic() - self._kept > 3 * BEAT
+                tell = log.warning if late else log.info
+                tell(
+                    "mark not written: a restored database would not be seen",
+                    cluster=self._tracked.name,
+                    reason=str(error),
+                )
+            MARK_AGE.labels(self._tracked.name).set(time.monotonic() - self._kept)
         if was and (not self._held or await self._settled()):
             raise Resumed(f"cluster {self._tracked.name!r} is no longer held")
 
     async def _settled(self) -> bool:
         """After a fail-over that lost no more than the last moments: what ended since is still on the cluster, and all of it was read."""
-        narrow = 0 < self._finding.behind <= NARROW and self._release_after >= NARROW * BEAT
+        narrow = self._finding.lost is not None and self._finding.lost <= self._release_after
         if not (narrow and self._whole and not self._missing and not self._unknown and not self._buffer):
             return False
         await self._custody.accept((self._tracked.lease, self._tracked.epoch))
@@ -451,6 +464,8 @@ class ClusterTracker:
             return
         read, _ = await self._read(late)
         await self._flush()
+        # What was read is not written where somebody holds the row.
+        read = [workflow for workflow in read if workflow.k8s_uid not in self._buffer]
         if ended := await asyncio.to_thread(self._overdue, read):
             log.warning("deadlines have passed", cluster=self._tracked.name, count=ended)
 
@@ -465,15 +480,16 @@ class ClusterTracker:
         async def reader() -> None:
             for workflow in waiting:
                 try:
-                    self._notice(await self._workflows.get(workflow.name), gone=False)
-                    there.append(workflow)
+                    if self._notice(await self._workflows.get(workflow.name), gone=False) is not None:
+                        there.append(workflow)
                 except answers.Missing:
                     missing.append(workflow)
                 except answers.KubeError as error:
                     log.info(
                         "workflow not read yet", cluster=self._tracked.name, workflow=workflow.name, reason=str(error)
                     )
-                    return
+                    if isinstance(error, answers.ClusterDown | answers.Wait):
+                        return
 
         await asyncio.gather(*(reader() for _ in range(_READING)))
         return there, missing

@@ -170,7 +170,9 @@ class Tracker:
             reached = await self._clusters.reach(cluster_id)
             tracked = Tracked(cluster_id, reached.cluster.name, leases.of_cluster(cluster_id), epoch)
             selector = f"{LABEL_INSTALLATION}={installation}"
-            custody = Custody(self._engine, reached.connection, cluster_id, installation)
+            custody = Custody(
+                self._engine, reached.connection, cluster_id, reached.cluster.credential_version, installation
+            )
             following = ClusterTracker(
                 self._engine,
                 reached.connection,

@@ -34,7 +34,19 @@ def status(message: str = "", reason: str = "", **details: Any) -> bytes:
         (413, status("too large", "RequestEntityTooLarge"), answers.NeverFits),
         (500, status("etcdserver: request is too large"), answers.NeverFits),
         (500, b"etcdserver: request is too large", answers.Unclear),
-        (500, status("rpc error: code = ResourceExhausted desc = trying to send message larger"), answers.NeverFits),
+        (
+            500,
+            status("rpc error: code = ResourceExhausted desc = trying to send message larger than max (9)"),
+            answers.NeverFits,
+        ),
+        # Other things are exhausted too, and come back.
+        (500, status("rpc error: code = ResourceExhausted desc = ENHANCE_YOUR_CALM"), answers.Unclear),
+        (500, status("encrypting data: rpc error: code = ResourceExhausted desc = Quota exceeded"), answers.Unclear),
+        # A code proves something only with the reason that belongs to it.
+        (503, status("it took too long", "Timeout"), answers.Unclear),
+        (429, status("an internal error", "InternalError"), answers.Unclear),
+        (503, status("no reason"), answers.Unclear),
+        (404, status("gone?", "Timeout", name="job", kind="workflows"), answers.Unclear),
         (500, status("etcdserver: mvcc: database space exceeded"), answers.Wait),
         (403, b'{"kind": "Status", "reason": 5, "details": "x", "message": ["y"]}', answers.Denied),
         (500, status("etcdserver: request timed out", "InternalError"), answers.Unclear),
@@ -73,8 +85,8 @@ def test_an_answer_about_the_whole_cluster_names_the_reason(code: int, body: byt
 
 
 def test_retry_after_is_taken_from_the_header_and_from_the_details() -> None:
-    header = answers.of_response(429, status("slow"), "7")
-    details = answers.of_response(503, status("slow", retryAfterSeconds=3))
+    header = answers.of_response(429, status("slow", "TooManyRequests"), "7")
+    details = answers.of_response(503, status("slow", "ServiceUnavailable", retryAfterSeconds=3))
     assert isinstance(header, answers.Wait)
     assert isinstance(details, answers.Wait)
     assert (header.retry_after, details.retry_after) == (7.0, 3.0)
@@ -103,13 +115,13 @@ def test_a_proxys_wish_to_wait_is_obeyed_though_it_proves_nothing() -> None:
 
 @pytest.mark.parametrize("header", ["\u00b2", "-1", "Wed, 21 Oct 2026 07:28:00 GMT", "1e9", ""])
 def test_a_retry_after_that_is_no_number_is_not_waited_for(header: str) -> None:
-    error = answers.of_response(429, status("slow"), header)
+    error = answers.of_response(429, status("slow", "TooManyRequests"), header)
     assert isinstance(error, answers.Wait)
     assert error.retry_after is None
 
 
 def test_no_answer_makes_anybody_wait_for_longer_than_an_hour() -> None:
-    error = answers.of_response(429, status("slow"), "99999999999999999999")
+    error = answers.of_response(429, status("slow", "TooManyRequests"), "99999999999999999999")
     assert isinstance(error, answers.Wait)
     assert error.retry_after == 3600.0
 

@@ -22,13 +22,15 @@ _SHOWN = 20
 """Jobs of one kind that a person is shown; `-o json` has all."""
 
 _KINDS = {
-    "running": "runs; its row says so, or will",
-    "ended": "has ended; its row says so, or will",
-    "gone": "was submitted, and its workflow is gone: --gone lost|again",
-    "waiting": "waits, and may have run in the lost time: --waiting run|lost",
-    "launches": "launch that waits to be cut, and may have been: --waiting run|lost",
-    "unknown": "a workflow that the database does not know: --unknown adopt|leave",
-    "foreign": "a workflow under our labels that tells of no job: left alone",
+    "running": "run, and are recorded so",
+    "ended": "have ended, and are recorded so",
+    "gone": "were submitted, and their workflow is not there any more: nobody can know how they ended (--gone lost|again)",
+    "waiting": "wait, and may have run in the time that the database has lost (--waiting run|lost)",
+    "launches": "launches are not cut into jobs, and may have been in that time (--waiting run|lost)",
+    "unknown": "workflows are there of jobs that the database has lost (--unknown adopt|leave)",
+    "superseded": "have a later attempt that was found: they end",
+    "moved": "are on another cluster than their row says: the row is corrected",
+    "foreign": "workflows under our labels tell of no job that can be: left alone",
 }
 
 EXAMPLES = """Examples:
@@ -67,7 +69,7 @@ def reconcile(
     decided = Decisions(gone, waiting, unknown)
     if not apply and decided != Decisions():
         raise UsageError("decisions are carried out with --apply only")
-    with client(remind=not apply) as opened:
+    with client(remind=False) as opened:
         found = opened.reconcile(decided if apply else None)
     if output.structured(output_):
         output.data([_plain(findings) for findings in found], output_)
@@ -75,7 +77,9 @@ def reconcile(
         _print(found)
     if not found:
         output.note("no cluster is held")
-    elif apply:
+    elif not apply:
+        output.note("nothing was changed; to do what you decide, and go on: argosy db reconcile --apply")
+    else:
         output.note(f"going on: {', '.join(findings.cluster for findings in found if not findings.error)}")
         for findings in found:
             if findings.error:

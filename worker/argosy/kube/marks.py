@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from argosy.kube import answers
+from argosy.kube import answers, status
 from argosy.kube.connection import Connection
 from argosy.text import clean
 
@@ -23,12 +23,12 @@ _LARGEST = 1 << 62
 
 @dataclass(frozen=True)
 class Mark:
-    """The mark as it was read: the uid of the object, the database that holds it, its epoch and when that was written, for people."""
+    """The mark as it was read: the uid of the object, the database that holds it, its epoch, and when that was written by its clock."""
 
     uid: str
     holder: str
     epoch: int
-    written: str
+    written: datetime | None
     version: str
 
 
@@ -56,8 +56,8 @@ class Marks:
         except answers.Missing:
             return None
 
-    async def create(self, holder: str, epoch: int) -> Mark:
-        """Make the mark.
+    async def create(self, holder: str, epoch: int, at: datetime) -> Mark:
+        """Make the mark, at a time by the database's clock.
 
         Raises:
             NameTaken: Somebody else has.
@@ -67,12 +67,12 @@ class Marks:
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {"name": self.name, "annotations": {EPOCH: str(epoch)}},
-            "spec": {"holderIdentity": holder, "renewTime": _now()},
+            "spec": {"holderIdentity": holder, "renewTime": _micro(at)},
         }
         return _mark(await self._connection.call("create", "leases", self._path, body=orjson.dumps(body)))
 
-    async def write(self, mark: Mark, holder: str, epoch: int) -> Mark:
-        """Write holder and epoch into the mark that was read.
+    async def write(self, mark: Mark, holder: str, epoch: int, at: datetime) -> Mark:
+        """Write holder, epoch and time into the mark that was read.
 
         Raises:
             Wait: Somebody else has written it meanwhile.
@@ -81,7 +81,7 @@ class Marks:
         """
         patch = {
             "metadata": {"uid": mark.uid, "resourceVersion": mark.version, "annotations": {EPOCH: str(epoch)}},
-            "spec": {"holderIdentity": holder, "renewTime": _now()},
+            "spec": {"holderIdentity": holder, "renewTime": _micro(at)},
         }
         path = f"{self._path}/{self.name}"
         answer = await self._connection.call("patch", "leases", path, body=orjson.dumps(patch), content_type=_MERGE)
@@ -96,10 +96,10 @@ def _mark(body: bytes) -> Mark:
             uid=clean(str(metadata["uid"]), limit=100),
             holder=clean(str(spec.get("holderIdentity") or ""), limit=200),
             epoch=min(max(int((metadata.get("annotations") or {}).get(EPOCH) or 0), 0), _LARGEST),
-            written=clean(str(spec.get("renewTime") or ""), limit=40),
+            written=status.moment(spec.get("renewTime")),
             version=str(metadata["resourceVersion"]),
         )
 
 
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def _micro(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -47,10 +47,7 @@ _PLACEABLE = (
 )
 """SQL: whether a registered cluster may take attempt `a`."""
 
-_HELD = (
-    f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
-    f"WHERE p.id = a.placement_id AND {holds.HELD})"
-)
+_HELD = holds.in_hold("a")
 """SQL: whether a cluster is held that may have run a later attempt of `a`'s job, in what the database has lost."""
 
 _HOPELESS = (
@@ -448,12 +445,15 @@ def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) 
 def _check_launch(connection: Connection, target: Target) -> None:
     row = connection.execute(
         text(
-            "SELECT state, reason, EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
+            "SELECT state, reason, request_digest = '' AS recovered, "
+            "EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
         ),
         {"gid": target.gid},
     ).one()
     if row.state in {"accepted", "resolved"}:
         raise Conflict(f"launch {target.gid} is not cut into jobs yet; there is nothing to retry")
+    if row.recovered:
+        raise Conflict(f"launch {target.gid} was {row.reason}; to run its media again, launch them anew")
     if not row.cut:
         raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
 

@@ -6,25 +6,38 @@ run again. The cluster remembers (kube/marks.py), and the row remembers what was
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from argosy.store.placements import QUEUE_CHANNEL
+from argosy.store.placements import FITS, QUEUE_CHANNEL
 
 HELD = "held_at IS NOT NULL AND removed_at IS NULL"
 """SQL: whether a cluster is held."""
 
 
+def in_hold(alias: str) -> str:
+    """SQL: whether a cluster is held that may have run the jobs of a row, by its name in the statement, that has a placement."""
+    return (
+        f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
+        f"WHERE p.id = {alias}.placement_id AND {HELD})"
+    )
+
+
 @dataclass(frozen=True)
 class Marked:
-    """What a cluster's row says of its mark: the mark's uid (empty where none was seen yet) and the epoch last written to it; why it is
-    held, empty where it is not; whether it has unfinished workflows."""
+    """What a cluster's row says of its mark: the mark's uid (empty where none was seen yet), the epoch last written to it and when; why it
+    is held, empty where it is not; whether it has unfinished workflows; whether ended ones are kept until they are recorded; and the
+    version of its address and credentials."""
 
     name: str
     identity: str
     epoch: int
+    beat_at: datetime | None
     held: str
     unfinished: bool
+    finalizer: bool
+    version: int
 
 
 def database(connection: Connection) -> str:
@@ -50,7 +63,8 @@ def marked(connection: Connection, cluster_id: int) -> Marked | None:
     """A registered cluster's side of its mark."""
     row = connection.execute(
         text(
-            "SELECT name, identity, epoch, CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
+            "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
+            "CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
             "EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
             "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
         ),
@@ -95,12 +109,26 @@ def neighbour(connection: Connection, cluster_id: int | None, address: tuple[str
     return None if name is None else str(name)
 
 
-def intend(connection: Connection, cluster_id: int, identity: str, epoch: int) -> None:
-    """Write what is about to be written to the mark, so that the row is never behind it."""
-    connection.execute(
-        text("UPDATE argosy.cluster SET identity = :identity, epoch = :epoch WHERE id = :cluster"),
-        {"cluster": cluster_id, "identity": identity, "epoch": epoch},
-    )
+def intend(connection: Connection, cluster_id: int, identity: str, epoch: int, version: int) -> datetime | None:
+    """Write what is about to be written to the mark, so that the row is never behind it.
+
+    Returns:
+        The time; None where the cluster has another address or other credentials by now, of which nothing was asked.
+    """
+    at: datetime | None = connection.execute(
+        text(
+            "UPDATE argosy.cluster SET identity = :identity, epoch = :epoch, beat_at = clock_timestamp() "
+            "WHERE id = :cluster AND credential_version = :version RETURNING beat_at"
+        ),
+        {"cluster": cluster_id, "identity": identity, "epoch": epoch, "version": version},
+    ).scalar_one_or_none()
+    return at
+
+
+def now(connection: Connection) -> datetime:
+    """The database's clock."""
+    moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment
 
 
 def hold(connection: Connection, cluster_id: int | None, reason: str) -> Sequence[str]:

@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids
-from argosy.store import control, placements
+from argosy.store import control, placements, tracking
 from argosy.store.tables import RETRY_DUE
 
 RECOVERED = "recovered from its workflows: the database had lost it"
@@ -53,6 +53,29 @@ class Lost:
         number = self.uid.time - self.gid.time - 1
         within = 0 <= number < 1 << 31
         return number if within and JobUids(self.gid, number + 1)[number] == self.uid else None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A workflow on another held cluster than the one that its attempt was claimed for."""
+
+    uid: UUID
+    number: int
+    cluster_id: int
+    name: str
+    k8s_uid: str
+
+
+def move(connection: Connection, moved: Moved) -> None:
+    """Have an attempt be where its workflow is, to be read there."""
+    connection.execute(
+        text(
+            "UPDATE argosy.attempt SET cluster_id = :cluster_id, name = :name, k8s_uid = :k8s_uid, state = 'pending', lease_until = NULL, "
+            "unread = true, submitted_at = coalesce(submitted_at, clock_timestamp()) WHERE uid = :uid AND number = :number "
+            "AND state IN ('submitting', 'pending', 'running')"
+        ),
+        vars(moved),
+    )
 
 
 def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
@@ -187,8 +210,9 @@ def adopt(connection: Connection, lost: Sequence[Lost]) -> int:
             "media": f"{{{orjson.dumps(workflow.media_ids)[1:-1].decode()}}}",
         }
         for statement in _ADOPTING:
-            written = connection.execute(text(statement), values).rowcount
-        count += written
+            connection.execute(text(statement), values)
+        tracking.deadlines(connection, [(workflow.uid, workflow.number)], workflow.cluster_id)
+        count += 1
     return count
 
 
@@ -204,4 +228,6 @@ _ADOPTING = (
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, cluster_id, state, name, k8s_uid, "
     "submitted_at, unread) VALUES (:uid, :number, :gid, :project, :user, :algorithm_id, :placement, :cluster_id, 'pending', :name, "
     ":k8s_uid, clock_timestamp(), true) ON CONFLICT DO NOTHING",
+    # Its Secret, if it has one, goes when its last job there has ended.
+    "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING",
 )

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from argosy.store import holds
+
 _LAUNCHES = 10
 """Launches begun at a time."""
 
@@ -22,7 +24,8 @@ _ENDED = (
     # Two looks at the index by gid and end, however many jobs there are.
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at IS NULL) "
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at > now() - make_interval(days => :days)) "
-    "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid)"
+    "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
+    f"AND NOT {holds.in_hold('l')}"
 )
 """SQL: whether launch `l` may be forgotten."""
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from argosy.errors import Conflict
+from argosy.store import holds
 from argosy.store.tables import RETRY_DUE
 
 _UNFINISHED = "a.finished_at IS NULL AND a.state IN ('queued', 'submitting', 'pending', 'running')"
@@ -14,12 +15,14 @@ _ENDED = (
     "token_sealed IS NOT NULL AND state NOT IN ('accepted', 'resolved') "
     "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
     f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {_UNFINISHED}) "
-    f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {RETRY_DUE})"
+    f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {RETRY_DUE}) "
+    f"AND NOT {holds.in_hold('o')}"
 )
 """Launches `o` whose token nobody needs any more. An automatic retry is written together with the end that it follows, or, where no cluster
-could take it, later: it needs the token then."""
+could take it, later: it needs the token then. While a cluster is held, its rows may be older than what runs there."""
 
 _NEEDLESS = (
+    f"NOT EXISTS (SELECT FROM argosy.cluster c WHERE c.id = o.cluster_id AND {holds.HELD}) AND "
     "(o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
     f"AND coalesce(a.cluster_id, o.cluster_id) = o.cluster_id AND {_UNFINISHED}))"
 )

@@ -159,6 +159,7 @@ class Cluster(Base, table=True):
     paused_reason: str = _text()
     identity: str = _text()
     epoch: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    beat_at: datetime | None = _time()
     held_at: datetime | None = _time()
     held_reason: str = _text()
     health: str = _text("unknown")

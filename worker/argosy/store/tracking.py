@@ -215,6 +215,20 @@ def expected(connection: Connection, cluster_id: int) -> list[Expected]:
     return [Expected(**row._mapping) for row in rows]
 
 
+def deadlines(connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_id: int) -> None:
+    """Give attempts that were adopted without a claim the deadlines that a claim would have."""
+    if not keys:
+        return
+    connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET run_deadline = least(l.run_deadline, c.run_deadline), "
+            "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
+            f"FROM {_KEYS}, argosy.launch l, argosy.cluster c WHERE {_MATCH} AND l.gid = a.gid AND c.id = :cluster"
+        ),
+        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys], "cluster": cluster_id},
+    )
+
+
 def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     """End attempts whose workflow was not in a complete list: `cancelled` where that was asked for, else `lost`.
 
@@ -242,11 +256,11 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
 
 
 def unread(connection: Connection, cluster_id: int) -> list[Workflow]:
-    """Workflows on a cluster that are to be read once, because what happened to them may have been seen, or not, before their row knew of
-    them: what was adopted, or ended although an earlier create of it may have arrived."""
+    """Some of the workflows on a cluster that are to be read once, because their row may not know what happened to them: what was adopted,
+    or ended although an earlier create of it may have arrived. Other ones each time: one that cannot be read holds up none."""
     rows = connection.execute(
         text(
-            "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY uid, number LIMIT :most"
+            "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
         ),
         {"cluster": cluster_id, "most": _AT_ONCE},
     )
@@ -319,7 +333,7 @@ def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None
 def late(connection: Connection, cluster_id: int) -> list[Workflow]:
     """Workflows on a cluster whose deadline has passed, as far as the rows know: they are to be read before anything is ended."""
     rows = connection.execute(
-        text(f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY stop_at LIMIT :most"),
+        text(f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"),
         {"cluster": cluster_id, "most": _AT_ONCE},
     )
     return [Workflow(**row._mapping) for row in rows]

@@ -22,6 +22,7 @@ def upgrade() -> None:
     op.create_index("ix_attempt_unread", "attempt", ["cluster_id"], schema="argosy", postgresql_where=sa.text("unread"))
     _add("cluster", "identity", sa.Text(), "")
     _add("cluster", "epoch", sa.BigInteger(), "0")
+    _add("cluster", "beat_at", sa.DateTime(timezone=True))
     _add("cluster", "held_at", sa.DateTime(timezone=True))
     _add("cluster", "held_reason", sa.Text(), "")
     op.create_index(
@@ -36,7 +37,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("uq_cluster_identity", "cluster", schema="argosy")
-    for name in ("held_reason", "held_at", "epoch", "identity"):
+    for name in ("held_reason", "held_at", "beat_at", "epoch", "identity"):
         op.drop_column("cluster", name, schema="argosy")
     op.drop_index("ix_attempt_unread", "attempt", schema="argosy")
     op.drop_column("attempt", "unread", schema="argosy")
