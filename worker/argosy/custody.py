@@ -111,6 +111,7 @@ class Custody:
         self._engine, self._cluster_id, self._version, self._server = engine, cluster_id, version, ""
         self._marks, self._workflows = Marks(connection, installation), Workflows(connection)
         self._looked = -BEAT
+        self._ahead: tuple[str, float] | None = None
 
     async def look(self) -> None:
         """See that something may be created there; what was seen a moment ago is believed.
@@ -157,7 +158,7 @@ class Custody:
         finding = judge(mark, row, database, twin)
         if finding.why:
             await asyncio.to_thread(self._hold, finding.why, lease, epoch)
-            return finding
+            return finding if mark is not None and self._uncontested(mark) else replace(finding, lost=None)
         if mark is None:
             try:
                 mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
@@ -169,6 +170,14 @@ class Custody:
         if at is not None:
             await self._marks.write(mark, database, following, at)
         return Finding(row.held)
+
+    def _uncontested(self, mark: Mark) -> bool:
+        """Whether nobody has written the mark for long enough since it was found to be ahead. A former primary that still runs does, every
+        few seconds: then it is for a person to say which of the two goes on."""
+        if self._ahead is None:
+            self._ahead = mark.version, time.monotonic()
+        version, since = self._ahead
+        return version == mark.version and time.monotonic() - since > 1.5 * BEAT
 
     async def _proven(self) -> bool:
         """Whether the place has a workflow that was recorded there: no other has one of that name and uid."""
