@@ -305,7 +305,7 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
         clusters = registry.clusters_of(session, algorithm)
         session.commit()
     parameters = _parameters(algorithm, request)
-    _check_manifest(algorithm, clusters)
+    _check_manifest(algorithm, clusters, parameters)
     media_ids = _media(stage, request)
     if not media_ids:
         raise InvalidRequest(
@@ -336,10 +336,11 @@ def _parameters(algorithm: Algorithm, request: launches.Request) -> list[tuple[s
     return manifest.merge_parameters(own, extra)
 
 
-def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster]) -> None:
+def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameters: Sequence[tuple[str, str]]) -> None:
     """Again, at launch: a cluster's policy may differ from the one at registration. It must do for each that may take a job."""
     try:
-        manifest.check(algorithm.manifest, token_in_clear=all(cluster.token_in_clear for cluster in clusters))
+        in_clear = all(cluster.token_in_clear for cluster in clusters)
+        manifest.check_choices(manifest.check(algorithm.manifest, token_in_clear=in_clear), parameters)
     except ManifestError as error:
         raise InvalidRequest(f"algorithm {algorithm.name!r}: {error}") from error
 

@@ -103,9 +103,23 @@ LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loo
 
 
 def forget(cluster: str) -> None:
-    """Leave a cluster that was removed, or has another name now, out of the gauges that housekeeping sets."""
-    for gauge in (QUEUE_DEPTH, QUEUE_OLDEST, CAPACITY, ACTIVE, BREAKER_OPEN, PAUSED, HELD):
+    """Leave a cluster that was removed, or has another name now, out of the gauges of this process."""
+    for gauge in (
+        QUEUE_DEPTH,
+        QUEUE_OLDEST,
+        CAPACITY,
+        ACTIVE,
+        BREAKER_OPEN,
+        PAUSED,
+        HELD,
+        CLUSTER_UP,
+        WATCH_LAST,
+        MARK_AGE,
+    ):
         gauge.labels(cluster).set(nan)
+    for gauge in (DEBTS, DEBT_AGE):
+        for kind in ("terminate", "release"):
+            gauge.labels(cluster, kind).set(nan)
 
 
 class _Living(MultiProcessCollector):

@@ -336,7 +336,7 @@ class Submitter:
     async def _judge(self, run: _Run, job: Claimed, outcome: queue.Outcome) -> None:
         """What an outcome says about the cluster."""
         match outcome:
-            case queue.Created() | queue.Ended():
+            case queue.Created() | queue.Ended(asked=True):
                 await run.breaker.answered()
             case queue.Unresolved(unclear=True):
                 await run.breaker.doubted(job.waiting.project, outcome.reason)
@@ -397,7 +397,9 @@ class Submitter:
                 log.info("refused, and no earlier create of it arrived", workflow=job.rendered.name)
             except answers.KubeError as unread:
                 return queue.Unresolved(*job.key(), f"{error}; and it cannot be read: {unread}", DOWN)
-        return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}")
+        # Where the launch's token cannot be opened, nothing was asked of the cluster.
+        asked = isinstance(error, answers.KubeError)
+        return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}", asked)
 
     async def _adopt(self, workflows: Workflows, job: Claimed) -> queue.Outcome:
         """The name is taken: by this attempt's own workflow, whose answer was lost, or by a stranger."""

@@ -31,7 +31,7 @@ from argosy.errors import ArgosyError, Fenced, NotFound
 from argosy.housekeeping import Housekeeping
 from argosy.kube.answers import KubeError
 from argosy.manifest import LABEL_INSTALLATION
-from argosy.metrics import LOOP_ERRORS
+from argosy.metrics import LOOP_ERRORS, forget
 from argosy.settings import Settings
 from argosy.store import database, launches, leases, placements, registry, tracking
 from argosy.store.installation import identity
@@ -76,6 +76,7 @@ class Tracker:
         self._tasks: set[asyncio.Future[None]] = set()
         self._woken: dict[int, float] = {}
         self._unable: dict[int, tuple[float, str]] = {}
+        self._names: dict[int, str] = {}
 
     async def run(self) -> None:
         """Track until cancelled; then give the leases back."""
@@ -159,6 +160,8 @@ class Tracker:
                 held.task.cancel()
                 await asyncio.gather(held.task, return_exceptions=True)
                 del self._held[cluster_id]
+                if cluster_id not in epochs and cluster_id in self._names:
+                    forget(self._names.pop(cluster_id))
         for cluster_id, version in epochs.items():
             if cluster_id not in self._held:
                 task = asyncio.create_task(self._track(cluster_id, version[0], installation))
@@ -183,6 +186,7 @@ class Tracker:
                 self._wake_submit,
             )
             self._following[cluster_id] = following
+            self._names[cluster_id] = tracked.name
             self._unable.pop(cluster_id, None)
             await following.run()
         except* Fenced as group:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from argosy.errors import ManifestError
-from argosy.manifest import check, lint
+from argosy.errors import InvalidRequest, ManifestError
+from argosy.manifest import check, check_choices, lint
 from argosy.manifest.document import MAX_FINDINGS
 from tests.unit.manifest.samples import HEAD, ONE_CONTAINER, TATOR
 
@@ -174,3 +174,21 @@ def test_check_raises_the_first_finding() -> None:
 
 def test_check_returns_the_document_of_a_good_manifest() -> None:
     assert check(ONE_CONTAINER).spec["entrypoint"] == "main"
+
+
+def test_a_value_that_the_manifests_enum_does_not_have_is_refused_by_name() -> None:
+    document = check(
+        """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+spec:
+  entrypoint: main
+  arguments: {parameters: [{name: size, value: small, enum: [small, large, 3]}, {name: free, value: x}]}
+  templates: [{name: main, container: {image: a}}]
+"""
+    )
+    check_choices(document, [("size", "large"), ("free", "anything")])
+    check_choices(document, [("size", "3")])
+    check_choices(document, [])
+    with pytest.raises(InvalidRequest, match='parameter "size": huge is not one of small, large, 3'):
+        check_choices(document, [("size", "huge")])

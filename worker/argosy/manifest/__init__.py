@@ -5,7 +5,7 @@ its arguments, so the same launch renders the same bytes for ever.
 """
 
 from argosy.manifest.document import Document, parse
-from argosy.manifest.lint import check, lint
+from argosy.manifest.lint import check, check_choices, lint
 from argosy.manifest.parameters import (
     MEDIA_IDS_LIMIT,
     RESERVED,
@@ -67,6 +67,7 @@ __all__ = [
     "Rendered",
     "Renderer",
     "check",
+    "check_choices",
     "files_per_job_that_fits",
     "lint",
     "media_ids_text",

@@ -4,11 +4,11 @@ An author who learns of one mistake per upload, or of a misspelt template only f
 kind run, and their findings come in the order of the lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from argosy.errors import ManifestError
+from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, Path, load, outline, shorten, spell
 from argosy.manifest.parameters import RESERVED
@@ -42,6 +42,24 @@ def check(text: str, token_in_clear: bool = False) -> Document:
     for finding in _findings(document, token_in_clear):
         raise finding
     return document
+
+
+def check_choices(document: Document, parameters: Sequence[tuple[str, str]]) -> None:
+    """See that each value is one of those that the manifest lets a workflow parameter have. Argo looks at `enum` in its own forms only.
+
+    Args:
+        document: From `check`.
+        parameters: Names and values, as `merge_parameters` gives them.
+
+    Raises:
+        InvalidRequest: One is not.
+    """
+    values = dict(parameters)
+    for _, declared in workflow_parameters(document):
+        choices, name = declared.get("enum"), declared["name"]
+        if isinstance(choices, list) and name in values and values[name] not in map(str, choices):
+            listed = ", ".join(shorten(str(choice)) for choice in choices[:20])
+            raise InvalidRequest(f'parameter "{name}": {shorten(values[name])} is not one of {listed}')
 
 
 def _findings(document: Document, token_in_clear: bool) -> list[ManifestError]:

@@ -59,10 +59,11 @@ class Unresolved(Key):
 
 @dataclass(frozen=True)
 class Ended(Key):
-    """The attempt ended without a workflow that can be tracked: `rejected` or `lost`, with the reason."""
+    """The attempt ended without a workflow that can be tracked: `rejected` or `lost`, with the reason; `asked` where its cluster said it."""
 
     state: str
     reason: str
+    asked: bool = True
 
 
 Outcome = Created | Returned | Unresolved | Ended
