@@ -59,7 +59,8 @@ class Unresolved(Key):
 
 @dataclass(frozen=True)
 class Ended(Key):
-    """The attempt ended without a workflow that can be tracked: `rejected` or `lost`, with the reason; `asked` where its cluster said it."""
+    """The attempt ended without a workflow that can be tracked: `rejected` or `lost`, with the reason. `asked` where its cluster said
+    so."""
 
     state: str
     reason: str
