@@ -155,6 +155,9 @@ class Custody:
             return Finding(row.held)  # this connection is to be given up
         if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():
             row = replace(row, identity="", epoch=0)  # somebody has taken the mark away; it is made, or taken, anew
+        if mark is None and row.identity and row.unfinished:
+            # Where the namespace is missing, only a create says so.
+            mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
         finding = judge(mark, row, database, twin)
         if finding.why:
             await asyncio.to_thread(self._hold, finding.why, lease, epoch)

@@ -34,7 +34,7 @@ from sqlalchemy.exc import OperationalError
 from argosy import crypto, manifest
 from argosy.access import Clusters, Reached
 from argosy.breaker import DOWN, Breaker
-from argosy.custody import Custody
+from argosy.custody import Custody, Held
 from argosy.errors import ArgosyError, Conflict, NotConfigured, NotFound, SealBroken
 from argosy.failpoints import failpoint
 from argosy.kube import answers
@@ -193,6 +193,9 @@ class Submitter:
         custody = self._custody_of(reached)
         try:
             await custody.look()
+        except Held as error:
+            await breaker.wait(str(error), DOWN)
+            raise
         except (answers.ClusterDown, answers.Unclear) as error:
             await breaker.failed(f"cluster {error.health}: {error}")
             return

@@ -159,6 +159,8 @@ def of_response(status: int, body: bytes, retry_after: str | None = None, secret
         return of_status(status, found, seconds, secrets)
     words = clean(body.decode("utf-8", "replace"), secrets, 500)
     hint = _HINTS.get(status, Health.UNREACHABLE)
+    if status == 404:
+        words += ": Argo Workflows' CRDs are not installed, or this is no Kubernetes API"
     return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no words'}", hint, seconds)
 
 
