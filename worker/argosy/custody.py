@@ -127,7 +127,7 @@ class Custody:
         if why := row.held or judge(mark, row, database, twin).why:
             raise Held(f"cluster {row.name!r} is held: {why}")
         if row.version != self._version or (row.identity and (mark is None or mark.uid != row.identity)):
-            raise Held(f"cluster {row.name!r} was changed; its tracker looks at it first")
+            raise Held(f"cluster {row.name!r} is not as its row says ({row.health}); its tracker looks at it first")
         self._looked = time.monotonic()
 
     def doubt(self) -> None:

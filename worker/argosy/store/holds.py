@@ -28,7 +28,7 @@ def in_hold(alias: str) -> str:
 class Marked:
     """What a cluster's row says of its mark: the mark's uid (empty where none was seen yet), the epoch last written to it and when; why it
     is held, empty where it is not; whether it has unfinished workflows; whether ended ones are kept until they are recorded; and the
-    version of its address and credentials."""
+    version of its address and credentials; and its health."""
 
     name: str
     identity: str
@@ -38,6 +38,7 @@ class Marked:
     unfinished: bool
     finalizer: bool
     version: int
+    health: str
 
 
 def database(connection: Connection) -> str:
@@ -63,7 +64,7 @@ def marked(connection: Connection, cluster_id: int) -> Marked | None:
     """A registered cluster's side of its mark."""
     row = connection.execute(
         text(
-            "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
+            "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, health, "
             "CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
             "EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
             "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
