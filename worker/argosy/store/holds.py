@@ -64,7 +64,8 @@ def marked(connection: Connection, cluster_id: int) -> Marked | None:
     """A registered cluster's side of its mark."""
     row = connection.execute(
         text(
-            "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, health, "
+            "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
+            "concat_ws(': ', health, nullif(health_message, '')) AS health, "
             "CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
             "EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
             "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
