@@ -47,6 +47,13 @@ async def delete(admin: Connection, name: str, uid: str) -> None:
     await admin.call("delete", "workflows", path, body=orjson.dumps(options))
 
 
+async def unpin(admin: Connection, name: str) -> None:
+    """Take all finalizers off a workflow, whosever they are."""
+    path = f"/apis/argoproj.io/v1alpha1/namespaces/{admin.access.namespace}/workflows/{name}"
+    patch = orjson.dumps({"metadata": {"finalizers": None}})
+    await admin.call("patch", "workflows", path, body=patch, content_type="application/merge-patch+json")
+
+
 def access(connection: SimulatedConnection | LocalConnection) -> Access:
     """How argosy reaches a cluster of either kind."""
     return Access(

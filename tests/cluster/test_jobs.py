@@ -240,7 +240,7 @@ async def test_a_name_taken_by_a_stranger_is_not_adopted(
     launched = registered.launch("long", project=1, user=7, media_ids=[1])
     assert launched.uids is not None
     name = workflow_name(launched.uids[0], 1)
-    labels = {LABEL_INSTALLATION: identity(engine), "uid": str(launched.uids[0]), "argosy.dev/attempt": "1"}
+    labels = {LABEL_INSTALLATION: identity(engine), "uid": str(launched.uids[0]), "argosy.dev/attempt": "2"}
     stranger = {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "Workflow",

@@ -7,7 +7,7 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER, Workflows
-from tests.cluster.clusters import Cluster, delete
+from tests.cluster.clusters import Cluster, delete, unpin
 from tests.cluster.manifests import FOR_EVER, LABEL, container, eventually, workflow
 
 
@@ -77,7 +77,9 @@ async def test_releasing_takes_only_our_finalizer_and_deletion_waits_for_the_oth
     await workflows.release(mine, metadata["uid"], finalizers)
 
     assert (await workflows.get(mine))["metadata"]["finalizers"] == ["example.com/theirs"]
-    await workflows.release(mine, metadata["uid"], [])
+    await workflows.release(mine, metadata["uid"], finalizers)
+    assert (await workflows.get(mine))["metadata"]["finalizers"] == ["example.com/theirs"]
+    await unpin(admin, mine)
     with pytest.raises(answers.Missing):
         await workflows.get(mine)
 

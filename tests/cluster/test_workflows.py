@@ -6,7 +6,7 @@ import pytest
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Object, Workflows
-from tests.cluster.clusters import delete
+from tests.cluster.clusters import delete, unpin
 from tests.cluster.manifests import (
     ENTRY,
     FOR_EVER,
@@ -344,5 +344,4 @@ async def test_a_finalizer_that_somebody_puts_on_after_the_last_look_stays(
     await workflows.release(mine, metadata["uid"], seen_before["finalizers"], seen_before["resourceVersion"])
 
     assert (await workflows.get(mine))["metadata"]["finalizers"] == ["example.org/other"]
-    nobody = orjson.dumps({"metadata": {"finalizers": None}})
-    await admin.call("patch", "workflows", path, body=nobody, content_type="application/merge-patch+json")
+    await unpin(admin, mine)

@@ -13,7 +13,7 @@ from tests.integration.test_launch import CA, HELLO
 _FILL = """
 WITH launch AS (
     INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, state, algorithm_id, placement_id, jobs, expanded_at)
-    SELECT gen_random_uuid(), project, :user, 'hello', '', 'expanded', :algorithm, :placement, :jobs, now()
+    SELECT gen_random_uuid(), project, :user, 'hello', 'digest', 'expanded', :algorithm, :placement, :jobs, now()
     FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS project RETURNING gid, project
 ), job AS (
     INSERT INTO argosy.job (uid, gid, ordinal, project, user_id, media_ids)

@@ -252,9 +252,10 @@ def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Clien
     token = tmp_path / "token"
     token.write_text(SECRET)
     where = ["--host", "192.0.2.1", "--ca-file", str(ca)]
-    assert argosy("cluster", "add", "file", *where, "--token-file", str(token)).exit_code == 0
-    assert argosy("cluster", "add", "pipe", *where, "--token-file", "-", input=SECRET + "\n").exit_code == 0
-    assert argosy("cluster", "add", "variable", *where, env={"ARGOSY_CLUSTER_TOKEN": SECRET}).exit_code == 0
+    one, two, three = ([*where, "--namespace", namespace] for namespace in ("one", "two", "three"))
+    assert argosy("cluster", "add", "file", *one, "--token-file", str(token)).exit_code == 0
+    assert argosy("cluster", "add", "pipe", *two, "--token-file", "-", input=SECRET + "\n").exit_code == 0
+    assert argosy("cluster", "add", "variable", *three, env={"ARGOSY_CLUSTER_TOKEN": SECRET}).exit_code == 0
     for name in ("file", "pipe", "variable"):
         assert _token(client, name) == SECRET
         for output in ("table", "wide", "json", "yaml", "name"):

@@ -27,6 +27,9 @@ SILENCE = 70.0
 
 _MERGE = "application/merge-patch+json"
 
+_TRIES = 4
+"""Of a change that needs the object's newest version, which Argo's controller may be changing too."""
+
 Object = dict[str, Any]
 
 
@@ -155,17 +158,20 @@ class Workflows:
             OtherObject: The name now belongs to another object.
             Missing: It is gone.
         """
-        if version:
-            try:
-                await self._release(name, uid, finalizers, version)
+        for last in range(_TRIES):
+            if not version:
+                metadata = (await self.get(name))["metadata"]
+                if metadata["uid"] != uid:
+                    raise answers.OtherObject(f"workflow {name} is another object by now")
+                finalizers, version = metadata.get("finalizers") or [], str(metadata["resourceVersion"])
+            if FINALIZER not in finalizers:
                 return
+            try:
+                return await self._release(name, uid, finalizers, version)
             except answers.Wait:
-                pass  # it has changed since, or the cluster asks to wait, which it then says again
-        metadata = (await self.get(name))["metadata"]
-        if metadata["uid"] != uid:
-            raise answers.OtherObject(f"workflow {name} is another object by now")
-        if FINALIZER in (now := metadata.get("finalizers") or []):
-            await self._release(name, uid, now, str(metadata["resourceVersion"]))
+                if last == _TRIES - 1:
+                    raise
+                version = ""  # it has changed since, or the cluster asks to wait, which it then says again
 
     async def _release(self, name: str, uid: str, finalizers: list[str], version: str) -> None:
         rest = [finalizer for finalizer in finalizers if finalizer != FINALIZER]

@@ -46,14 +46,15 @@ def failed(connection: Connection, cluster_id: int, reason: str, probe: bool) ->
         connection: In a transaction.
         cluster_id: Which.
         reason: For people.
-        probe: Whether it was one that failed. What else was under way when the cluster had failed already says nothing new.
+        probe: Whether it was one that failed. What else was under way when the cluster had failed already says nothing new, unless it is
+            so late that a probe was due, which nobody could send.
     """
     connection.execute(
         text(
             "UPDATE argosy.cluster SET open_reason = :reason, open_tries = open_tries + 1, "
             "open_until = greatest(CASE WHEN open_tries = 0 THEN open_until END, "
             "clock_timestamp() + make_interval(secs => least(CAST(:first AS float8) * 2 ^ least(open_tries, 10), :longest))) "
-            "WHERE id = :cluster AND (open_tries = 0 OR :probe)"
+            "WHERE id = :cluster AND (open_tries = 0 OR open_until < clock_timestamp() OR :probe)"
         ),
         {
             "cluster": cluster_id,
