@@ -327,7 +327,7 @@ REFUSALS: dict[str, tuple[float, Answer]] = {
         3.0,
         Answer(429, status_body(429, "TooManyRequests", "the server is busy"), {"Retry-After": "3"}),
     ),
-    "503": (0.0, Answer(503, b"upstream connect error")),
+    "503": (0.0, Answer(503, status_body(503, "ServiceUnavailable", "the server is starting"))),
     "quota": (
         0.0,
         Answer(

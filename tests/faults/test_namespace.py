@@ -37,11 +37,9 @@ async def test_a_namespace_that_is_being_deleted_rejects_no_job(
     """First it only takes nothing new, as long as something holds it; then all that was in it goes, argosy's rights too."""
 
     async def refused() -> None:
-        """Once a create that is sent from now on was."""
-        before = len(proxy.saw("create"))
-        await until(
-            lambda: [each.status for each in proxy.saw("create")[before:] if each.status in {401, 403}], bool, 60
-        )
+        """Once something that is asked from now on was."""
+        before = len(proxy.exchanges)
+        await until(lambda: [each for each in proxy.exchanges[before:] if each.status in {401, 403}], bool, 60)
 
     async with running(impatient):
         held = ending.launch("long", project=1, user=7, media_ids=range(2))
@@ -51,13 +49,13 @@ async def test_a_namespace_that_is_being_deleted_rejects_no_job(
         await until(lambda: ending.list(gid=waiting.gid), lambda jobs: len(jobs) == 5)
 
         def stand() -> tuple[str, set[str]]:
-            return ending.cluster("here").health, {job.status for job in ending.list(gid=waiting.gid)}
+            return ending.cluster("here").open_reason, {job.status for job in ending.list(gid=waiting.gid)}
 
         local_cluster.controller_manager.stop()
         try:
             await asyncio.to_thread(local_cluster.admin.delete, PATH)
             ending.resume(cluster="here")
-            await until(stand, lambda now: now[0] == "namespace_missing" or "Rejected" in now[1])
+            await until(stand, lambda now: "namespace_missing" in now[0] or "Rejected" in now[1])
             assert stand()[1] <= {"Queued", "Submitting"}
         finally:
             local_cluster.controller_manager.start()

@@ -69,7 +69,9 @@ async def test_a_create_of_which_nobody_knows_stays_unclear_on_a_paused_cluster(
             found = tracking_rows.unresolved(connection, 1)
         assert len(found) == (why == "it-cannot-be-asked")
         if found:
-            proxy.decide = lambda request: Answer(500, b"") if request.verb == "get" else None
+            proxy.decide = lambda request: (
+                Answer(500, b"") if (request.verb, request.resource) == ("get", "workflows") else None
+            )
             async with tracking(impatient, steps):
                 await until(lambda: len(proxy.saw("get")), lambda count: count >= 2)
         assert status(proxied) == "Submitting"

@@ -202,6 +202,9 @@ class Submitter:
         except answers.Wait as error:
             await breaker.wait(f"the cluster asks to wait: {error}", min(error.retry_after or 1.0, _LONGEST_WAIT))
             return
+        except answers.KubeError as error:
+            await breaker.failed(f"its mark cannot be read: {error}")
+            return
         run = _Run(reached, custody, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
         creators = self._settings.creates_in_flight
         async with asyncio.TaskGroup() as tasks:
