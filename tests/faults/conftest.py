@@ -22,6 +22,7 @@ from argosy.client import Client
 from argosy.kube.answers import Expired, Missing
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
+from argosy.launch import expand
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
 from argosy.store.installation import identity
@@ -97,6 +98,17 @@ class Steps(Direct):
 
     def submit(self, cluster_id: int) -> None:
         return
+
+    async def cut(self, gid: UUID) -> None:
+        """Have a launch cut, by whoever is first: a tracker's housekeeping may be about it."""
+
+        def uncut() -> bool:
+            with self.engine.connect() as connection:
+                query = text("SELECT state IN ('accepted', 'resolved') FROM argosy.launch WHERE gid = :gid")
+                return bool(connection.execute(query, {"gid": gid}).scalar_one())
+
+        await asyncio.to_thread(expand, self.launching, gid)
+        await until(uncut, lambda waits: not waits)
 
     async def settle(self) -> None:
         """Submit, and again, until no create is unclear."""

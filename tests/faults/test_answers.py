@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Workflows
-from argosy.launch import expand
 from argosy.settings import Settings
 from clusters.local import certificates
 from clusters.local.certificates import ServerCertificate
@@ -235,8 +234,7 @@ async def test_a_workflow_that_is_recorded_while_a_list_without_it_is_under_way_
     async with stepping(patient) as steps, tracking(patient, steps):
         await until(lambda: [each.status for each in proxy.saw("list")], lambda statuses: statuses == [200])
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
-        await until(lambda: proxied.list(gid=launched.gid), bool)  # the tracker's housekeeping may have been first
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         answer.set()
         await asyncio.wait_for(listed.hit.wait(), 30)
@@ -262,7 +260,7 @@ async def test_two_installations_on_one_cluster_touch_nothing_of_each_other_or_o
             await until(lambda: proxied.list(gid=runs.gid), lambda jobs: [job.status for job in jobs] == ["Running"])
         async with stepping(impatient) as steps:
             unseen = proxied.launch("quick", project=1, user=7, media_ids=[1])
-            await asyncio.to_thread(expand, steps.launching, unseen.gid)
+            await steps.cut(unseen.gid)
             await steps.submitter.run(1)
         async with running(other):
             theirs = second.launch("quick", project=1, user=7, media_ids=[1])

@@ -8,7 +8,6 @@ import pytest
 from argosy.client import Client
 from argosy.failpoints import NAMES
 from argosy.kube.connection import Connection
-from argosy.launch import expand
 from argosy.settings import Settings
 from tests.faults.conftest import TOKEN_ENV, Creates, manifest, ours, stepping
 from tests.faults.processes import World
@@ -46,7 +45,7 @@ async def test_a_cancel_of_an_unclear_create_ends_in_a_workflow_that_occupies_it
     proxy.on(fault, verb="create", resource="workflows", times=math.inf)
     async with stepping(impatient) as steps:
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         assert proxied.cancel(launched.gid).cancelling == 1
         assert proxied.list()[0].status == "Cancelling"

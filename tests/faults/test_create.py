@@ -65,7 +65,7 @@ async def test_a_create_whose_answer_is_cut_is_adopted_and_not_doubled(
     proxy.on(Cut(cut), verb="create", resource="workflows")
     async with stepping(impatient) as steps:
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.settle()
         async with tracking(impatient, steps):
             (job,) = await finished(proxied, launched.gid)
@@ -133,7 +133,7 @@ async def test_a_create_whose_answer_was_lost_is_adopted_though_its_workflow_end
     workflows = Workflows(there)
     async with stepping(patient) as steps:
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         submitting = asyncio.create_task(steps.settle())
         (item,) = await become(
             lambda items: [item.get("status", {}).get("phase") for item in items] == ["Succeeded"], ours, engine, there
@@ -159,14 +159,14 @@ async def test_a_name_stays_taken_while_a_create_that_was_given_up_may_still_arr
     second = proxy.on(Hold(late), verb="create", resource="workflows")
     async with stepping(impatient) as steps:
         launched = proxied.launch("short-lived", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         while not second.hits:
             await steps.submitter.run(1)
         async with tracking(impatient, steps):
             (job,) = await finished(proxied, launched.gid)
             # By the time that another job has come, gone and been released, this one's turn would have come too.
             after = proxied.launch("short-lived", project=1, user=7, media_ids=[2])
-            await asyncio.to_thread(expand, steps.launching, after.gid)
+            await steps.cut(after.gid)
             await steps.settle()
             (other,) = await finished(proxied, after.gid)
             assert other.id is not None
@@ -197,7 +197,7 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_when_the_tracker_s
     proxy.on(Drop(), verb="create", resource="workflows", times=math.inf)
     async with stepping(patient) as steps, tracking(patient, steps):
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         submitting = asyncio.create_task(steps.submitter.run(1))
         (job,) = await finished(proxied, launched.gid)
         assert job.id is not None
@@ -220,7 +220,7 @@ async def test_a_taken_name_that_is_gone_when_it_is_read_is_lost_and_never_creat
     reading = proxy.on(Hold(removed), verb="get", resource="workflows")
     async with stepping(patient) as steps:
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         submitting = asyncio.create_task(steps.settle())
         await asyncio.wait_for(reading.hit.wait(), 30)
         (item,) = await ours(engine, there)
@@ -255,7 +255,7 @@ async def test_a_workflow_whose_ttl_ran_out_while_nobody_tracked_is_recorded_wit
 ) -> None:
     async with stepping(impatient) as steps:
         launched = proxied.launch("short-lived", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         await become(
             lambda items: ["deletionTimestamp" in item["metadata"] for item in items] == [True], ours, engine, there

@@ -10,7 +10,6 @@ from argosy import clusters
 from argosy.client import Client
 from argosy.errors import Conflict
 from argosy.kube.connection import Connection
-from argosy.launch import expand
 from argosy.settings import Settings
 from tests.faults.conftest import Creates, become, ours, stepping, tracking
 from tests.faults.proxy import Answer, Proxy, status_body
@@ -25,7 +24,7 @@ async def test_every_job_ends_with_its_true_state_and_nodes_though_its_ttl_was_o
 ) -> None:
     async with stepping(impatient) as steps:
         launched = proxied.launch("short-lived", project=1, user=7, media_ids=range(JOBS))
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
 
         async def expired() -> bool:
@@ -95,7 +94,7 @@ async def test_removing_a_cluster_releases_it_and_is_refused_while_that_cannot_b
 ) -> None:
     async with stepping(impatient) as steps:
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         with pytest.raises(Conflict, match="unfinished"):
             await asyncio.to_thread(proxied.remove_cluster, "here")

@@ -1,6 +1,5 @@
 """Who stands between argosy and the API server says things too: whatever it says, it proves nothing (design §5.1)."""
 
-import asyncio
 import math
 from typing import Any
 
@@ -13,7 +12,6 @@ from argosy.client import Client
 from argosy.kube import answers, connection, workflows
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
-from argosy.launch import expand
 from argosy.settings import Settings
 from argosy.store import registry
 from tests.cluster.manifests import container, workflow
@@ -57,7 +55,7 @@ async def test_what_a_proxy_says_after_the_commit_makes_no_second_workflow_anywh
     proxy.on(Instead(FOREIGN[said]), verb="create", resource="workflows")
     async with stepping(impatient) as steps:
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         (job,) = proxied.list(gid=launched.gid)
         assert (job.status, job.cluster) == ("Submitting", "here")
@@ -76,7 +74,7 @@ async def test_a_job_that_is_adopted_after_its_workflows_end_ends_as_that_did(
     """As after a fail-over that lost the claim: the tracker has told how it ended, and no event will say so again."""
     async with stepping(impatient) as steps, tracking(impatient, steps):
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         await finished(proxied, launched.gid)
         with engine.begin() as database:
@@ -98,7 +96,7 @@ async def test_a_job_cancelled_while_its_create_was_unclear_leaves_nothing_runni
     proxy.on(Instead(PLAIN), verb="create", resource="workflows")
     async with stepping(impatient) as steps:
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         proxied.cancel(launched.gid)
         async with tracking(impatient, steps):
@@ -160,7 +158,7 @@ async def test_a_workflow_that_etcd_has_no_room_for_is_rejected_and_its_cancel_e
     proxy.on(Answer(500, too_large), verb="create", resource="workflows", times=math.inf)
     async with stepping(impatient) as steps:
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1, 2])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await steps.submitter.run(1)
         first, second = sorted(proxied.list(gid=launched.gid), key=lambda job: job.status)
         assert (first.status, second.status) == ("Rejected", "Submitting")

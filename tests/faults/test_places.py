@@ -11,7 +11,6 @@ from argosy.client import Client
 from argosy.errors import Conflict
 from argosy.kube.connection import Access, Connection
 from argosy.kube.marks import Marks
-from argosy.launch import expand
 from argosy.settings import Settings
 from argosy.simulator import SimulatedCluster
 from argosy.store.installation import identity
@@ -96,7 +95,7 @@ async def test_an_address_that_leads_elsewhere_loses_no_job_and_gets_none(
         register(client, at)
         async with stepping(impatient) as steps, tracking(impatient, steps):
             launched = client.launch("long", project=1, user=7, media_ids=[1])
-            await asyncio.to_thread(expand, steps.launching, launched.gid)
+            await steps.cut(launched.gid)
             await steps.submitter.run(1)
             await until(lambda: client.list(gid=launched.gid), lambda jobs: [j.status for j in jobs] == ["Running"])
             await asyncio.to_thread(client.add_cluster, name="other", **fields(elsewhere))
@@ -115,7 +114,7 @@ async def test_an_address_that_leads_elsewhere_loses_no_job_and_gets_none(
                 60,
             )
             waits = client.launch("quick", project=1, user=7, media_ids=[1])
-            await asyncio.to_thread(expand, steps.launching, waits.gid)
+            await steps.cut(waits.gid)
             await steps.submitter.run(1)
             assert [job.status for job in client.list(gid=waits.gid)] == ["Queued"]
             assert [job.status for job in client.list(gid=launched.gid)] == ["Running"]

@@ -8,7 +8,6 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.client import Client
 from argosy.kube.connection import Connection
-from argosy.launch import expand
 from argosy.settings import Settings
 from argosy.store import queue
 from argosy.store.installation import identity
@@ -35,7 +34,7 @@ async def test_a_record_that_the_database_did_not_take_is_made_again_by_the_same
 ) -> None:
     async with stepping(impatient) as steps:
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         await Blinks(engine, impatient, steps.clusters, identity(engine), "blinks").run(1)
         (job,) = proxied.list(gid=launched.gid)
     with engine.connect() as connection:
@@ -52,7 +51,7 @@ async def test_a_record_that_arrives_after_the_tracker_saw_more_changes_nothing(
     proxy.on(HoldAnswer(answer), verb="create", resource="workflows")
     async with stepping(patient) as steps, tracking(patient, steps):
         launched = proxied.launch("quick" if seen == "Succeeded" else "long", project=1, user=7, media_ids=[1])
-        await asyncio.to_thread(expand, steps.launching, launched.gid)
+        await steps.cut(launched.gid)
         submitting = asyncio.create_task(steps.submitter.run(1))
         if seen == "Deleted":
             job = await shown(proxied, launched.gid, "Running")

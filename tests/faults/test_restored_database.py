@@ -17,8 +17,8 @@ from tests.faults.processes import SHORT, World, opened
 from tests.stack import finished, until
 
 TABLES = (
-    "installation", "cluster", "algorithm", "project", "project_limit", "placement", "turn", "launch", "job", "early_cancel", "attempt",
-    "node", "launch_secret", "lease",
+    "installation", "cluster", "stray", "algorithm", "project", "project_limit", "placement", "turn", "launch", "job", "early_cancel",
+    "attempt", "node", "launch_secret", "lease",
 )  # fmt: skip
 """In an order in which rows can be written."""
 

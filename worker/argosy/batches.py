@@ -6,9 +6,13 @@ answer with all ids before a worker has run, and two launches of one host at one
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import overload
 from uuid import UUID
+
+_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
+"""Where a version-1 UUID counts from (RFC 9562, 5.1)."""
 
 _MULTICAST = 1 << 40
 """Marks the node part as no real network card's (RFC 9562, 6.10)."""
@@ -46,6 +50,11 @@ class JobUids(Sequence[UUID]):
         time_hi_version = time >> 48 & 0x0FFF | 0x1000
         fields = (time & 0xFFFFFFFF, time >> 32 & 0xFFFF, time_hi_version, self._clock >> 8, self._clock & 0xFF)
         return UUID(fields=(*fields, self._node))
+
+
+def made(uid: UUID) -> datetime:
+    """The time in a version-1 UUID, by the clock of whoever made it."""
+    return _EPOCH + timedelta(microseconds=uid.time // 10)
 
 
 def ordinal(gid: UUID, uid: UUID) -> int | None:

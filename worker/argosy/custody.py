@@ -89,7 +89,7 @@ def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Fi
 
 def _lost(mark: Mark, row: Marked, why: str) -> float | None:
     """Seconds of commits. Where it is held for another reason, a person's perhaps, it stays so until he says otherwise."""
-    if row.held not in ("", why) or not row.finalizer or mark.written is None or row.beat_at is None:
+    if row.held not in ("", holds.DOUBTED, why) or not row.finalizer or mark.written is None or row.beat_at is None:
         return None
     return (mark.written - row.beat_at).total_seconds() + BEAT
 
@@ -172,7 +172,8 @@ class Custody:
         at = await asyncio.to_thread(self._intend, mark.uid, following, lease, epoch)
         if at is not None:
             await self._marks.write(mark, database, following, at)
-        return Finding(row.held)
+        # What was written there last is known: nothing of it is lost.
+        return Finding(row.held, 0.0 if row.held == holds.DOUBTED and row.finalizer else None)
 
     def _uncontested(self, mark: Mark) -> bool:
         """Whether nobody has written the mark for long enough since it was found to be ahead. A former primary that still runs does, every
@@ -221,6 +222,7 @@ class Custody:
 
     def _row(self, mark: Mark | None) -> tuple[Marked, str, str | None]:
         with self._engine.begin() as connection:
+            holds.check_server(connection)
             row = holds.marked(connection, self._cluster_id)
             if row is None:
                 raise NotFound(f"cluster {self._cluster_id} is not registered; see: argosy cluster list")
@@ -232,7 +234,8 @@ class Custody:
     def _hold(self, why: str, lease: str, epoch: int) -> None:
         with self._engine.begin() as connection:
             leases.fence(connection, lease, epoch)
-            holds.hold(connection, self._cluster_id, why)
+            if holds.hold(connection, self._cluster_id, why):
+                holds.doubt(connection)  # what this cluster tells of the database is true of the others too
 
     def _resume(self, identity: str, following: int, fence: tuple[str, int] | None) -> datetime:
         with self._engine.begin() as connection:

@@ -32,9 +32,10 @@ from argosy.manifest import (
     LABEL_USER,
 )
 from argosy.settings import Settings
-from argosy.store import control, holds, reconciling, registry
+from argosy.store import control, holds, reconciling, registry, strays
 from argosy.store.installation import identity
 from argosy.store.reconciling import Lost, Moved, Row
+from argosy.store.strays import Stray
 from argosy.store.tables import Cluster
 from argosy.text import clean
 
@@ -137,6 +138,7 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
     if decisions is None:
         return found
     _check(found, decisions)
+    _note_strays(engine, seen, found)
     _apply(engine, found, decisions)
     asked = {findings.cluster for findings in found if not findings.error}
     alone(_go_on(engine, settings, [cluster for cluster in held if cluster.name in asked], installation))
@@ -302,6 +304,19 @@ def _check(found: Sequence[Findings], decisions: Decisions) -> None:
             count += sum(len(findings.launches) for findings in asked)
         if count and getattr(decisions, name) is None:
             raise InvalidRequest(f"--{name}: {count} {question}")
+
+
+def _note_strays(engine: Engine, seen: Mapping[int, list[_Seen] | str], found: Iterable[Findings]) -> None:
+    """Have the jobs of launches that are cut later be where their workflows are."""
+    uncut = {gid for findings in found for gid in findings.launches}
+    for cluster_id, listed in seen.items():
+        there = [
+            Stray(it.k8s_uid, *it.key, it.name)
+            for it in (() if isinstance(listed, str) else listed)
+            if it.key is not None and it.lost is not None and it.lost.gid in uncut
+        ]
+        with engine.begin() as connection:
+            strays.note(connection, cluster_id, there)
 
 
 def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> None:

@@ -33,7 +33,7 @@ from argosy.kube.status import Sighting
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP, MARK_AGE, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
 from argosy.states import FINAL, State
-from argosy.store import holds, leases, pacing, queue, tracking
+from argosy.store import holds, leases, pacing, queue, strays, tracking
 from argosy.verdicts import Verdict, decide
 
 FLUSH = 0.2
@@ -210,6 +210,7 @@ class ClusterTracker:
         self._strangers &= seen
         self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
         self._unknown &= seen
+        await asyncio.to_thread(self._keep_strays)
         missing = [row for row in expected if row.k8s_uid not in seen]
         self._missing, self._whole = len(missing), True
         if missing and not self._held:
@@ -347,6 +348,8 @@ class ClusterTracker:
         nodes: list[tracking.NodeRow] = []
         adopted: list[tuple[UUID, int]] = []
         written: dict[str, array[int]] = {}
+        unknown: list[strays.Stray] = []
+        settled: list[str] = []
         with self._engine.begin() as database:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             rows, busy = tracking.known(
@@ -360,12 +363,18 @@ class ClusterTracker:
                 row = rows.get(key) if key is not None else None
                 verdict = decide(row, seen, self._tracked.cluster_id)
                 verdicts.append((seen, verdict))
+                if verdict.unknown and key is not None and not seen.gone and seen.k8s_uid not in self._unknown:
+                    unknown.append(strays.Stray(seen.k8s_uid, *key, seen.name))
+                elif seen.k8s_uid in self._unknown and (seen.gone or not verdict.unknown):
+                    settled.append(seen.k8s_uid)
                 if verdict.change is not None:
                     changes.append(replace(verdict.change, ago=now - at))
                     if row is not None and row.state is State.QUEUED:
                         adopted.append((row.uid, row.number))
                 if verdict.nodes and row is not None:
                     written[seen.k8s_uid] = self._changed_nodes(row, seen, nodes)
+            strays.forget(database, self._tracked.cluster_id, settled)
+            strays.note(database, self._tracked.cluster_id, unknown)
             tracking.deadlines(database, adopted, self._tracked.cluster_id)
             tracking.change(database, changes)
             tracking.write_nodes(database, nodes)
@@ -392,7 +401,7 @@ class ClusterTracker:
         """Every two seconds: note the contact, resize the window, find what is to be ended, and whose name need not be taken any longer.
 
         Raises:
-            Resumed: The cluster was held and is not any more, or another database server answers.
+            Resumed: The cluster is held, or not any more, or another database server answers.
         """
         while True:
             await asyncio.sleep(_CONTACT)
@@ -420,13 +429,16 @@ class ClusterTracker:
         """The next epoch of the mark, or why the cluster is held.
 
         Raises:
+            Resumed: It is held since a moment ago, and a look from before does not count.
             KubeError: The cluster does not answer, or is another place.
         """
         self._finding = await self._custody.keep(self._tracked.lease, self._tracked.epoch)
         self._kept = time.monotonic()
-        if self._finding.why and self._finding.why != self._held:
-            log.error("cluster is held", cluster=self._tracked.name, reason=self._finding.why)
-        self._held = self._finding.why
+        held, self._held = self._held, self._finding.why
+        if self._held and self._held != held:
+            log.error("cluster is held", cluster=self._tracked.name, reason=self._held)
+        if self._held and not held and self._whole:
+            raise Resumed(f"cluster {self._tracked.name!r} is held")
 
     async def _keep_mark(self) -> None:
         """Write the mark every few seconds; let the cluster go on where the evidence is complete and nothing is left to decide."""
@@ -451,7 +463,9 @@ class ClusterTracker:
     async def _settled(self) -> bool:
         """After a fail-over that lost no more than the last moments: what ended since is still on the cluster, and all of it was read."""
         narrow = self._finding.lost is not None and self._finding.lost <= self._release_after
-        if not (narrow and self._whole and not self._missing and not self._unknown and not self._buffer):
+        if not (narrow and self._whole and not self._missing and not self._buffer):
+            return False
+        if await asyncio.to_thread(self._strayed):
             return False
         await self._custody.accept((self._tracked.lease, self._tracked.epoch))
         log.warning("the database lost its last commits; nothing of them is missing", cluster=self._tracked.name)
@@ -627,6 +641,15 @@ class ClusterTracker:
             # It may have lost commits: rows for which no event will come again are older than what was seen.
             raise Resumed("another database server answers")
         self._server = server
+
+    def _strayed(self) -> bool:
+        with self._engine.begin() as database:
+            return strays.since_hold(database, self._tracked.cluster_id)
+
+    def _keep_strays(self) -> None:
+        with self._engine.begin() as database:
+            leases.fence(database, self._tracked.lease, self._tracked.epoch)
+            strays.keep(database, self._tracked.cluster_id, self._unknown)
 
     def _ending(self) -> list[tuple[str, str, bool]]:
         with self._engine.begin() as database:

@@ -158,7 +158,7 @@ class Workflows:
             OtherObject: The name now belongs to another object.
             Missing: It is gone.
         """
-        for last in range(_TRIES):
+        for tries_left in reversed(range(_TRIES)):
             if not version:
                 metadata = (await self.get(name))["metadata"]
                 if metadata["uid"] != uid:
@@ -167,11 +167,12 @@ class Workflows:
             if FINALIZER not in finalizers:
                 return
             try:
-                return await self._release(name, uid, finalizers, version)
+                await self._release(name, uid, finalizers, version)
+                return
             except answers.Wait:
-                if last == _TRIES - 1:
+                if not tries_left:
                     raise
-                version = ""  # it has changed since, or the cluster asks to wait, which it then says again
+            version = ""  # it has changed since, or the cluster asks to wait, which it then says again
 
     async def _release(self, name: str, uid: str, finalizers: list[str], version: str) -> None:
         rest = [finalizer for finalizer in finalizers if finalizer != FINALIZER]

@@ -20,7 +20,7 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from argosy import fair
-from argosy.store import holds, pacing, placements
+from argosy.store import pacing, placements
 from argosy.store.queue import Ended, end
 from argosy.store.tables import DELAYED, READY
 
@@ -148,15 +148,17 @@ _LANES = text(
     """
 )
 
-# What was queued when one of the clusters that may take it was held may have run there, as far as anybody knows.
+# What was queued when one of the clusters that may take it was held may have run there, as far as anybody knows. Where the database may
+# have lost claims, their creates may still arrive elsewhere.
 # Here and below, rows are handed over as one JSON text, because psycopg takes longer for an array a column than PostgreSQL for the rest.
 _HEADS = text(
     f"""
     SELECT a.user_id, l.placement, {_COLUMNS} FROM json_to_recordset(CAST(:lanes AS json))
         AS l (placement int, project bigint, "user" bigint, algorithm int, count int)
     CROSS JOIN LATERAL (
-        SELECT coalesce(max(c.held_at), '-infinity') AS since FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS}
-        WHERE p.id = l.placement AND {holds.HELD}) held
+        SELECT greatest(coalesce(max(c.held_at), '-infinity'), CASE WHEN count(*) > 1 THEN (SELECT doubted_at FROM argosy.installation
+        WHERE doubted_at > clock_timestamp() - make_interval(secs => :quiet)) END) AS since
+        FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = l.placement AND c.removed_at IS NULL) held
     CROSS JOIN LATERAL (
         SELECT * FROM argosy.attempt WHERE placement_id = l.placement AND project = l.project AND user_id = l."user"
         AND algorithm_id = l.algorithm AND {READY} AND queued_at >= held.since AND uid <> ALL (CAST(:taken AS uuid[]))
@@ -226,7 +228,7 @@ def claim(
     # A probe is another job than the one whose unclear create may be why the cluster seems to fail, if there is one.
     waiting = [] if cluster.failing else _stale(connection, cluster_id, limit)
     if len(waiting) < limit:
-        waiting += _by_turn(connection, cluster_id, cluster, limit - len(waiting))
+        waiting += _by_turn(connection, cluster_id, cluster, limit - len(waiting), lease + travel)
     if cluster.failing and not waiting:
         waiting = _stale(connection, cluster_id, limit)
     claimed, renderings = [], []
@@ -255,7 +257,7 @@ def _stale(connection: Connection, cluster_id: int, limit: int) -> list[Waiting]
     return [Waiting(*row) for row in found]
 
 
-def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int) -> list[Waiting]:
+def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int, quiet: float) -> list[Waiting]:
     """The next jobs by turn, as many as there are free slots; whoever gets one pays for it."""
     active = {(row.project, row.user_id): row.active for row in connection.execute(_ACTIVE, {"cluster": cluster_id})}
     room = min(limit, cluster.capacity - sum(active.values()))
@@ -284,7 +286,7 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
         chosen = list(islice(fair.picks(tenants, cluster.capacity, since), room))
         if not chosen:
             break
-        heads = _heads(connection, lanes, choices, Counter(chosen), [job.uid for job in taken])
+        heads = _heads(connection, lanes, choices, Counter(chosen), [job.uid for job in taken], quiet)
         for project, user in chosen:
             own = heads.get((project, user), iter(()))
             shares, job = next(
@@ -339,11 +341,12 @@ def _heads(
     choices: set[int],
     counts: Counter[tuple[int, int]],
     taken: list[UUID],
+    quiet: float,
 ) -> dict[tuple[int, int], Iterator[tuple[bool, Waiting]]]:
     """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether another cluster may take
     them too, as may those of the placements `choices`."""
     asked = [lane._asdict() | {"count": count} for lane in lanes if (count := counts.get((lane.project, lane.user)))]
-    rows = connection.execute(_HEADS, {"lanes": _json(asked), "taken": taken})
+    rows = connection.execute(_HEADS, {"lanes": _json(asked), "taken": taken, "quiet": quiet})
     found: dict[tuple[int, int], list[tuple[bool, Waiting]]] = {}
     for user, placement, *columns in rows:
         job = Waiting(*columns)

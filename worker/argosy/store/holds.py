@@ -12,6 +12,12 @@ from sqlalchemy import Connection, text
 
 from argosy.store.placements import FITS, QUEUE_CHANNEL
 
+DOUBTED = (
+    "another database server answers, or this database is older than another cluster: what runs here is looked at first; "
+    "where that is not done by itself: argosy db reconcile"
+)
+"""Reason of a hold that ends by itself where a complete look finds nothing to decide."""
+
 HELD = "held_at IS NOT NULL AND removed_at IS NULL"
 """SQL: whether a cluster is held."""
 
@@ -134,19 +140,43 @@ def now(connection: Connection) -> datetime:
 
 
 def hold(connection: Connection, cluster_id: int | None, reason: str) -> Sequence[str]:
-    """Hold a cluster, or all of them; one that is held keeps its reason.
+    """Hold a cluster, or all of them; one that is held keeps its reason, unless that was only a doubt.
 
     Returns:
-        The names of those that were not held before.
+        The names of those that are held for this reason now, and were not.
     """
     rows = connection.execute(
         text(
-            "UPDATE argosy.cluster SET held_at = clock_timestamp(), held_reason = :reason WHERE held_at IS NULL AND removed_at IS NULL "
+            "UPDATE argosy.cluster SET held_at = coalesce(held_at, clock_timestamp()), held_reason = :reason "
+            "WHERE (held_at IS NULL OR held_reason = :doubted AND :reason <> :doubted) AND removed_at IS NULL "
             "AND (CAST(:cluster AS int) IS NULL OR id = :cluster) RETURNING name"
         ),
-        {"cluster": cluster_id, "reason": reason},
+        {"cluster": cluster_id, "reason": reason, "doubted": DOUBTED},
     )
     return [row.name for row in rows]
+
+
+def doubt(connection: Connection) -> None:
+    """Hold all clusters until each was looked at. The database has lost commits, perhaps, and who wrote them may still be creating: what
+    was queued by now, and has a choice of clusters, waits until that is over (store/claims.py)."""
+    connection.execute(text("UPDATE argosy.installation SET doubted_at = clock_timestamp()"))
+    hold(connection, None, DOUBTED)
+
+
+def check_server(connection: Connection) -> None:
+    """Doubt everything if a server answers that has taken another one's place since somebody last asked. Each that does begins a new
+    timeline, the first eight digits of its WAL file's name."""
+    known, now = connection.execute(
+        text("SELECT timeline, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM argosy.installation")
+    ).one()
+    if known == (timeline := int(now, 16)):
+        return
+    first = connection.execute(
+        text("UPDATE argosy.installation SET timeline = :timeline WHERE timeline = :known RETURNING :known = 0"),
+        {"timeline": timeline, "known": known},
+    ).scalar_one_or_none()
+    if first is False:
+        doubt(connection)
 
 
 def resume(connection: Connection, cluster_id: int) -> None:

@@ -8,7 +8,7 @@ else is argosy's own. A launch is a committed row before any wake-up exists.
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
@@ -17,14 +17,14 @@ import orjson
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, CursorResult, text
 
-from argosy.batches import JobUids, batches, count, distinct, ordinal
+from argosy.batches import JobUids, batches, count, distinct, made, ordinal
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes import LaunchRequest
-from argosy.store import holds, placements
+from argosy.store import holds, placements, strays
 from argosy.store.tables import DELAYED, GID_NODE, READY, UIDS_NODE
 
-_UUID_EPOCH = 0x01B21DD213814000
-"""Version-1 UUIDs count 100 ns from 1582-10-15; this is 1970."""
+_SKEW = timedelta(seconds=5)
+"""How far the clock that made a gid may be ahead of the database's."""
 
 CHANNEL = "argosy_launch"
 """NOTIFY channel whose payload is a new launch's gid."""
@@ -191,7 +191,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             request.priority,
             files_per_job,
             jobs,
-            (request.gid.time - _UUID_EPOCH) / 1e7,
+            made(request.gid).timestamp(),
             retention_days,
         ),
     )
@@ -489,13 +489,18 @@ def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> N
     )
 
 
-def _check_holds(connection: Connection, placement: int, created_at: datetime) -> None:
+def known_since(gid: UUID, created_at: datetime) -> datetime:
+    """From when on a launch may have had jobs. It may have been asked for before its row was written: the row that it had was lost."""
+    return min(created_at, made(gid) - _SKEW)
+
+
+def _check_holds(connection: Connection, placement: int, since: datetime) -> None:
     name = connection.execute(
         text(
             f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
-            f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :created ORDER BY c.id LIMIT 1"
+            f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :since ORDER BY c.id LIMIT 1"
         ),
-        {"placement": placement, "created": created_at},
+        {"placement": placement, "since": since},
     ).scalar_one_or_none()
     if name is not None:
         raise HeldUp(f"waits until it is known how the jobs of cluster {name} stand: argosy db reconcile")
@@ -538,7 +543,7 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
     if launch is None:
         return None
     clusters = _clusters(connection, launch.placement_id)
-    _check_holds(connection, launch.placement_id, launch.created_at)
+    _check_holds(connection, launch.placement_id, known_since(launch.gid, launch.created_at))
     media = list(batches(launch.media_ids, launch.files_per_job))
     first, end = launch.expanded_jobs, launch.expanded_jobs + len(media)
     uids = JobUids(claim.gid, end)[first:]
@@ -576,6 +581,7 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
         ),
         parameters,
     )
+    strays.claim(connection, claim.gid, first, end, clusters)
     connection.execute(
         text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end"), parameters
     )

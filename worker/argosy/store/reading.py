@@ -5,18 +5,16 @@ Every read of a tenant is filtered by its project in SQL (faults.md §3, CVE-202
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.batches import ordinal
+from argosy.batches import made, ordinal
 from argosy.shapes import JobShape, LaunchShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, State, rest_status
 from argosy.store.placements import FITS
 from argosy.store.tables import DELAYED, READY
-
-_UUID_EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,9 @@ _MESSAGE = """CASE
     WHEN p.paused_at IS NOT NULL THEN concat_ws(': ', 'project ' || p.id || ' is paused', nullif(p.paused_reason, ''))
     WHEN g.paused_at IS NOT NULL THEN concat_ws(': ', 'algorithm ' || g.name || ' is paused', nullif(g.paused_reason, ''))
     WHEN c.paused_at IS NOT NULL THEN concat_ws(': ', 'cluster ' || c.name || ' is paused', nullif(c.paused_reason, ''))
+    WHEN a.message = '' AND a.cluster_id IS NULL AND a.queued_at < (SELECT doubted_at FROM argosy.installation
+        WHERE doubted_at > clock_timestamp() - interval '90 seconds')
+        THEN 'another database server answers: what the former one had created for it may still arrive on a cluster'
     WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
     ELSE a.message END"""
 # What holds a queued job up is no property of it, so it is not written there.
@@ -216,7 +217,7 @@ def early(connection: Connection, uid: UUID) -> Early | None:
             "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
             "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
         ),
-        {"made": _UUID_EPOCH + timedelta(microseconds=uid.time // 10)},
+        {"made": made(uid)},
     )
     for row in rows:
         number = ordinal(row.gid, uid)

@@ -11,8 +11,8 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
-from argosy.batches import JobUids
-from argosy.store import control, placements, tracking
+from argosy.batches import ordinal
+from argosy.store import control, launches, placements, tracking
 from argosy.store.tables import RETRY_DUE
 
 RECOVERED = "recovered from its workflows: the database had lost it"
@@ -50,9 +50,7 @@ class Lost:
     @property
     def ordinal(self) -> int | None:
         """Which job of its launch it is; None where its uid is not one of that launch's."""
-        number = self.uid.time - self.gid.time - 1
-        within = 0 <= number < 1 << 31
-        return number if within and JobUids(self.gid, number + 1)[number] == self.uid else None
+        return ordinal(self.gid, self.uid)
 
 
 @dataclass(frozen=True)
@@ -99,13 +97,13 @@ def uncut(connection: Connection, cluster_id: int) -> list[UUID]:
     """Launches from before the hold that are not cut to their end: they may have been, and have run."""
     rows = connection.execute(
         text(
-            "SELECT l.gid FROM argosy.cluster c JOIN argosy.launch l ON l.state IN ('accepted', 'resolved') AND l.created_at < c.held_at "
+            "SELECT l.gid, l.created_at, c.held_at FROM argosy.cluster c JOIN argosy.launch l ON l.state IN ('accepted', 'resolved') "
             f"LEFT JOIN argosy.placement p ON p.id = l.placement_id WHERE c.id = :cluster AND (p.id IS NULL OR {placements.FITS}) "
             "ORDER BY l.gid"
         ),
         {"cluster": cluster_id},
     )
-    return list(rows.scalars())
+    return [row.gid for row in rows if launches.known_since(row.gid, row.created_at) < row.held_at]
 
 
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:

@@ -146,7 +146,7 @@ def remove_cluster(session: Session, key: str | int) -> Cluster:
     """
     leases.revoke(session.connection(), leases.of_cluster(cluster(session, key).id or 0))
     found = removable(session, key)
-    for table in ("launch_secret", "project_limit", "turn"):
+    for table in ("launch_secret", "project_limit", "stray", "turn"):
         session.connection().execute(text(f"DELETE FROM argosy.{table} WHERE cluster_id = :id"), {"id": found.id})
     session.connection().execute(
         text(

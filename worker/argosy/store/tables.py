@@ -24,6 +24,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
     text,
 )
@@ -105,11 +106,14 @@ class Base(SQLModel):
 
 
 class Installation(Base, table=True):
-    """The one row that names this installation: the label on all its objects, so that two can share a cluster."""
+    """The one row that names this installation: the label on all its objects, so that two can share a cluster. `timeline` is that of the
+    database server which was seen last, `doubted_at` when another one was: what runs on the clusters is looked at anew since then."""
 
     __tablename__ = "installation"
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
+    timeline: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    doubted_at: datetime | None = _time()
 
 
 class Cluster(Base, table=True):
@@ -170,6 +174,19 @@ class Cluster(Base, table=True):
     argo_version: str = _text()
     created_at: datetime = _now()
     removed_at: datetime | None = _time()
+
+
+class Stray(Base, table=True):
+    """A workflow of ours on a cluster that no row knows, for the row that may come later (store/strays.py)."""
+
+    __tablename__ = "stray"
+
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    k8s_uid: str = Field(sa_column=Column(Text, primary_key=True))
+    uid: UUID = Field(sa_column=Column(Uuid, nullable=False, index=True))
+    number: int
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    noted_at: datetime = _now()
 
 
 class Algorithm(Base, table=True):

@@ -1,0 +1,106 @@
+"""Workflows of ours that no row knows: where they are, so that a row that comes later finds them.
+
+A database that was restored, or failed over, may have lost a launch that ran. Its caller asks for it again under the same gid, and the jobs
+that are cut then have the names that they had. On the cluster where one ran its name is taken; on another that may take it, it would run a
+second time.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A workflow, and whose it is by its labels."""
+
+    k8s_uid: str
+    uid: UUID
+    number: int
+    name: str
+
+
+def note(connection: Connection, cluster_id: int, strays: Sequence[Stray]) -> None:
+    """Write down what is on a cluster."""
+    if strays:
+        connection.execute(
+            text(
+                "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, name) SELECT :cluster, s.* FROM unnest("
+                "CAST(:k8s_uids AS text[]), CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:names AS text[])) AS s "
+                "ON CONFLICT DO NOTHING"
+            ),
+            {
+                "cluster": cluster_id,
+                "k8s_uids": [stray.k8s_uid for stray in strays],
+                "uids": [stray.uid for stray in strays],
+                "numbers": [stray.number for stray in strays],
+                "names": [stray.name for stray in strays],
+            },
+        )
+
+
+def forget(connection: Connection, cluster_id: int, k8s_uids: Sequence[str]) -> None:
+    """What is gone, or has a row by now."""
+    if k8s_uids:
+        connection.execute(
+            text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid = ANY (:k8s_uids)"),
+            {"cluster": cluster_id, "k8s_uids": list(k8s_uids)},
+        )
+
+
+def keep(connection: Connection, cluster_id: int, k8s_uids: Collection[str]) -> None:
+    """Forget what a complete list of a cluster does not have any more, or what is no stray in it."""
+    connection.execute(
+        text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid <> ALL (:k8s_uids)"),
+        {"cluster": cluster_id, "k8s_uids": list(k8s_uids)},
+    )
+
+
+def since_hold(connection: Connection, cluster_id: int) -> bool:
+    """Whether any was found on a held cluster since it is held: its row may have been lost. Who had been there before was no news."""
+    found = connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM argosy.stray s JOIN argosy.cluster c ON c.id = s.cluster_id "
+            "WHERE c.id = :cluster AND s.noted_at >= c.held_at)"
+        ),
+        {"cluster": cluster_id},
+    )
+    return bool(found.scalar_one())
+
+
+def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Sequence[int]) -> None:
+    """Have jobs that were just cut be where their workflows are. Of several attempts the newest is the one that counts.
+
+    Args:
+        connection: In the transaction that cut them.
+        gid: Their launch.
+        first: The first of them.
+        end: One after the last.
+        clusters: Those that may take them; what others have is not theirs.
+    """
+    rows = connection.execute(
+        text(
+            "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid FROM argosy.job j "
+            "JOIN argosy.stray s ON s.uid = j.uid WHERE j.gid = :gid AND j.ordinal >= :first AND j.ordinal < :end "
+            "AND s.cluster_id = ANY (:clusters) AND s.number >= 1 ORDER BY s.uid, s.number DESC, s.noted_at) AS newest "
+            "WHERE s.cluster_id = newest.cluster_id AND s.k8s_uid = newest.k8s_uid RETURNING s.*"
+        ),
+        {"gid": gid, "first": first, "end": end, "clusters": list(clusters)},
+    ).all()
+    for row in rows:
+        for statement in _CLAIMED:
+            connection.execute(text(statement), {**row._mapping, "gid": gid})
+
+
+_CLAIMED = (
+    "UPDATE argosy.attempt a SET number = :number, cluster_id = :cluster_id, state = 'pending', name = :name, k8s_uid = :k8s_uid, "
+    "message = '', submitted_at = clock_timestamp(), finished_at = NULL, unread = true, "
+    "retries_left = greatest(a.retries_left - :number + 1, 0), run_deadline = least(l.run_deadline, c.run_deadline), "
+    "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
+    "FROM argosy.launch l, argosy.cluster c WHERE a.uid = :uid AND l.gid = a.gid AND c.id = :cluster_id",
+    "UPDATE argosy.job SET attempt = :number WHERE uid = :uid",
+    # Its Secret, if it has one, goes when its last job there has ended.
+    "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING",
+)
