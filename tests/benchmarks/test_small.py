@@ -16,7 +16,7 @@ SMALL = {
     "submit": "--count 20 --repeats 2",
     "claim": "--queued 2000 --tenants 100 --rounds 3 --wear 1000",
     "fair": "--tenants 2 --queued 2000 --arrivals 3",
-    "track": "--count 20 --seconds 2",
+    "track": "--count 20 --rate 10 --seconds 2",
     "read": "--jobs 2000 --workflows 20",
     "pace": "--count 4 --pairs 1",
     "idle": "--count 2",
