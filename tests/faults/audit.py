@@ -25,12 +25,10 @@ from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
-from clusters.local.player import METADATA_ONLY
 from tests.faults import servers
 from tests.faults.conftest import TOKEN_ENV, manifest
-from tests.faults.plan import Launched, Meddler, Place, Site, revive, torment
+from tests.faults.plan import Launched, Meddler, Place, Site, held, revive, torment
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.tally import Allowances, Tally, tally
@@ -38,7 +36,6 @@ from tests.faults.witness import Witness
 from tests.integration.api_server import serving
 from tests.stack import until
 
-EVERYWHERE = "/apis/argoproj.io/v1alpha1/workflows"
 OUTSTANDING = 150
 """Unfinished jobs at a time, a quarter of all at most: Argo's controller shares two cores with everything else."""
 
@@ -259,11 +256,11 @@ async def _settled(site: Site) -> bool:
     async def nothing_left() -> bool:
         nonlocal last
         (row,) = await site.sql(open_ends)
-        held = len(await asyncio.to_thread(_held, site))
-        last = f"{row.n} jobs, launches or Secrets unfinished, {held} workflows held"
-        if row.n or held:
+        with_finalizer = len(await asyncio.to_thread(held, site))
+        last = f"{row.n} jobs, launches or Secrets unfinished, {with_finalizer} workflows held"
+        if row.n or with_finalizer:
             await asyncio.sleep(1)  # a list of everything is no small thing to ask for
-        return not row.n and not held
+        return not row.n and not with_finalizer
 
     try:
         await until(nothing_left, bool, SETTLE_SECONDS)
@@ -285,22 +282,10 @@ def _tallied(site: Site) -> Tally:
     )
 
 
-def _held(site: Site) -> list[str]:
-    """Workflows with finalizers."""
-    selector = f"{LABEL_INSTALLATION}={identity(site.client.engine)}"
-    answer = site.local.admin.get(
-        EVERYWHERE,
-        params={"labelSelector": selector},
-        headers={"Accept": METADATA_ONLY.format(list="List")},
-        timeout=120,
-    ).raise_for_status()
-    return [item["metadata"]["name"] for item in answer.json()["items"] or [] if item["metadata"].get("finalizers")]
-
-
 def _left_behind(site: Site) -> int:
     """Workflows with finalizers, and Secrets."""
     secrets = site.local.admin.get("/api/v1/secrets", params={"labelSelector": LABEL_INSTALLATION}).raise_for_status()
-    return len(_held(site)) + len(secrets.json()["items"])
+    return len(held(site)) + len(secrets.json()["items"])
 
 
 def _quantile(ordered: list[float], part: float) -> float | None:
