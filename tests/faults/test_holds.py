@@ -376,6 +376,37 @@ async def test_what_ran_in_the_commits_that_a_fail_over_lost_runs_nowhere_else(
     assert (job.cluster, job.attempt) == ("hostile", 1)
 
 
+async def test_a_job_that_is_cancelled_in_a_hold_and_had_run_ended_as_its_workflow_did(
+    client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
+) -> None:
+    """Found by the audit: the row of the dump was queued, and was cancelled on the spot."""
+    launched = client.launch("quick", project=1, user=7, media_ids=[1])
+    async with stepping(impatient) as steps:
+        await cut(steps, launched.gid)
+        await asyncio.to_thread(dump, engine)
+        async with tracking(impatient, steps):
+            await run(client, steps, launched.gid, "Succeeded")
+    await asyncio.to_thread(restore, engine)
+    client.database_restored()
+    assert client.cancel(launched.gid).cancelling == 1
+    assert [job.status for job in client.list(gid=launched.gid)] == ["Cancelling"]
+    async with working(impatient) as steps:
+        (job,) = await finished(client, launched.gid)
+    assert job.status == "Succeeded"
+
+
+async def test_a_job_that_is_cancelled_in_a_hold_and_had_not_run_is_cancelled_after_it(
+    client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
+) -> None:
+    launched = client.launch("quick", project=1, user=7, media_ids=[1])
+    async with working(impatient) as steps:
+        await cut(steps, launched.gid)
+        client.database_restored()
+        client.cancel(launched.gid)
+        await asyncio.to_thread(client.reconcile, Decisions(waiting="run"))
+        await run(client, steps, launched.gid, "Cancelled")
+
+
 async def test_a_claim_that_a_fail_over_lost_is_not_taken_elsewhere_before_its_create_has_arrived(
     either: Client, impatient: Settings, engine: Engine
 ) -> None:

@@ -50,6 +50,12 @@ _PLACEABLE = (
 _HELD = holds.in_hold("a")
 """SQL: whether a cluster is held that may have run a later attempt of `a`'s job, in what the database has lost."""
 
+_MAY_HAVE_RUN = (
+    f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+    "WHERE p.id = a.placement_id AND c.removed_at IS NULL AND c.held_at > a.queued_at)"
+)
+"""SQL: whether queued attempt `a` is from before a hold: its workflow may be there, and then says how it ended."""
+
 _HOPELESS = (
     "(j.cancel_requested OR EXISTS (SELECT FROM argosy.placement p WHERE p.id = a.placement_id AND p.cluster_ids <> '{}' "
     "AND NOT EXISTS (SELECT FROM argosy.cluster c WHERE c.id = ANY (p.cluster_ids) AND c.removed_at IS NULL)))"
@@ -175,19 +181,24 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     connection.execute(
         text(
             "UPDATE argosy.attempt a SET retries_left = 0, "
-            "state = CASE WHEN a.state = 'queued' THEN 'cancelled' ELSE a.state END, "
-            "message = CASE WHEN a.state = 'queued' THEN :message ELSE a.message END, "
-            "finished_at = CASE WHEN a.state = 'queued' THEN clock_timestamp() ELSE a.finished_at END, "
-            "as_of = CASE WHEN a.state = 'queued' THEN clock_timestamp() ELSE a.as_of END "
-            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "state = CASE WHEN c.here THEN 'cancelled' ELSE a.state END, "
+            "message = CASE WHEN c.here THEN :message ELSE a.message END, "
+            "finished_at = CASE WHEN c.here THEN clock_timestamp() ELSE a.finished_at END, "
+            "as_of = CASE WHEN c.here THEN clock_timestamp() ELSE a.as_of END "
+            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:here AS boolean[])) AS c (uid, number, here) "
             "WHERE a.uid = c.uid AND a.number = c.number"
         ),
-        {"uids": [row.uid for row in rows], "numbers": [row.number for row in rows], "message": _CANCELLED_EARLY},
+        {
+            "uids": [row.uid for row in rows],
+            "numbers": [row.number for row in rows],
+            "here": [row.here for row in rows],
+            "message": _CANCELLED_EARLY,
+        },
     )
     if hide:
         statement = text(f"UPDATE argosy.job j SET hidden = true WHERE {_batch(target)} AND NOT hidden")
         connection.execute(statement, _parameters(target, first))
-    queued = sum(row.state == "queued" for row in rows)
+    queued = sum(row.here for row in rows)
     ended = _count(connection, target, first) - len(unfinished)
     return Cancelled(queued, len(unfinished) - queued, ended, ended_launches), _next(connection, target, first)
 
@@ -230,7 +241,8 @@ def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> in
 
 
 def _locked_jobs(connection: Connection, target: Target, first: int, wanted: str) -> Sequence[Row[Any]]:
-    """Lock the jobs of a batch whose newest attempt is `wanted`, and those attempts: uid, number, state, gid, project and placement_id.
+    """Lock the jobs of a batch whose newest attempt is `wanted`, and those attempts: uid, number, state, gid, project, placement_id and
+    whether it is `here` alone, on no cluster.
 
     Who it may be, is looked for without a lock; then they are locked by what never changes; then it is asked again what they are.
     """
@@ -247,7 +259,8 @@ def _locked_jobs(connection: Connection, target: Target, first: int, wanted: str
     )
     return connection.execute(
         text(
-            "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id FROM unnest(CAST(:uids AS uuid[])) AS u (uid) "
+            "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id, "
+            f"a.state = 'queued' AND NOT {_MAY_HAVE_RUN} AS here FROM unnest(CAST(:uids AS uuid[])) AS u (uid) "
             "CROSS JOIN LATERAL (SELECT uid, attempt FROM argosy.job WHERE uid = u.uid OFFSET 0) j "
             f"CROSS JOIN LATERAL {newest.format('FOR NO KEY UPDATE ')}"
         ),
