@@ -158,26 +158,21 @@ async def test_nothing_is_tried_again_by_itself_while_a_cluster_is_held(
 
 
 async def test_a_cluster_that_is_held_keeps_no_new_job_from_another_that_may_take_it(
-    client: Client, impatient: Settings, hostile: Access, engine: Engine, same_clock: None
+    either: Client, impatient: Settings, hostile: Access, engine: Engine, same_clock: None
 ) -> None:
-    for name in ("here", "hostile"):
-        client.update_cluster(name, labels={"gpu": "a"})
-    client.register_algorithm(
-        name="either", project=1, user=7, manifest=manifest(0.05), files_per_job=1, cluster_labels={"gpu": "a"}
-    )
-    before = client.launch("either", project=1, user=7, media_ids=[1])
+    before = either.launch("either", project=1, user=7, media_ids=[1])
     async with working(impatient) as steps:
         await cut(steps, before.gid)
-        await until(lambda: client.cluster("hostile").health, lambda health: health == "ok", 30)
+        await until(lambda: either.cluster("hostile").health, lambda health: health == "ok", 30)
         async with Connection(hostile) as there:
             marks = Marks(there, identity(engine))
             mark = await marks.read()
             assert mark is not None
             await marks.write(mark, mark.holder, 1 << 62, datetime.now(UTC))
-        await until(client.held, lambda held: list(held) == ["hostile"], 60)
-        after = client.launch("either", project=1, user=7, media_ids=[1])
-        await run(client, steps, after.gid, "Succeeded")
-        (waits,) = client.list(gid=before.gid)
+        await until(either.held, lambda held: list(held) == ["hostile"], 60)
+        after = either.launch("either", project=1, user=7, media_ids=[1])
+        await run(either, steps, after.gid, "Succeeded")
+        (waits,) = either.list(gid=before.gid)
         assert (waits.status, "argosy db reconcile" in waits.message) == ("Queued", True)
 
 

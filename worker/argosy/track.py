@@ -468,7 +468,9 @@ class ClusterTracker:
         if await asyncio.to_thread(self._strayed):
             return False
         await self._custody.accept((self._tracked.lease, self._tracked.epoch))
-        log.warning("the database lost its last commits; nothing of them is missing", cluster=self._tracked.name)
+        log.warning(
+            "the database may have lost its last commits; nothing of them is missing here", cluster=self._tracked.name
+        )
         return True
 
     async def _end_late(self) -> None:
