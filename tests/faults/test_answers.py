@@ -14,13 +14,14 @@ from sqlalchemy import Engine
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import FINALIZER, Workflows
+from argosy.manifest import workflow_name
 from argosy.settings import Settings
 from clusters.local import certificates
 from clusters.local.certificates import ServerCertificate
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, container, workflow
-from tests.faults.conftest import Audited, expire, register, remove, rows, stepping, tracking
+from tests.faults.conftest import Audited, become, expire, register, remove, rows, stepping, tracking
 from tests.faults.proxy import Action, Answer, Drop, Edit, Hold, HoldAnswer, Proxy, Request
 from tests.stack import finished, running, until
 
@@ -271,7 +272,10 @@ async def test_two_installations_on_one_cluster_touch_nothing_of_each_other_or_o
             await asyncio.to_thread(second.cancel, cancelled.gid)
             ended = [*await finished(second, theirs.gid), *await finished(second, cancelled.gid)]
         async with running(impatient):
-            await finished(proxied, unseen.gid)
+            (job,) = await finished(proxied, unseen.gid)
+            await become(
+                lambda found: not found["metadata"].get("finalizers"), Workflows(there).get, workflow_name(job.uid, 1)
+            )
             assert {job.status for job in proxied.list()} == {"Running", "Succeeded"}
     assert [job.status for job in ended] == ["Succeeded", "Cancelled"]
     changed_by: dict[str, set[str]] = {}

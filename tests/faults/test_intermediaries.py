@@ -14,7 +14,7 @@ from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
 from argosy.settings import Settings
 from argosy.store import registry
-from tests.cluster.manifests import container, workflow
+from tests.cluster.manifests import LABEL, container, workflow
 from tests.faults.conftest import Creates, ours, remove, stepping, tracking
 from tests.faults.proxy import HOST, Answer, Instead, Proxy, status_body
 from tests.faults.test_answers import becomes
@@ -192,7 +192,7 @@ async def test_a_page_of_workflows_that_is_too_long_is_asked_for_in_smaller_ones
     seen: list[str] = []
     continue_ = ""
     while True:
-        page = await Workflows(there).page("", continue_, limit=workflows.PAGE)
+        page = await Workflows(there).page(f"{LABEL}=page", continue_, limit=workflows.PAGE)
         seen += [item["metadata"]["name"] for item in page.items]
         if not (continue_ := page.continue_):
             break
