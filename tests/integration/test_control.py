@@ -123,7 +123,7 @@ def test_a_running_job_is_cancelling_until_its_workflow_is_seen_final(
     registered.cancel(gid)
     assert statuses(registered, gid) == ["Cancelling"]
     with engine.begin() as connection:
-        assert tracking.ending(connection, 1) == [("name", f"k-{waiting.uid}-1", True)]
+        assert tracking.ending(connection, 1) == [("name", f"k-{waiting.uid}-1", "cancelled")]
     end(engine, waiting, State.CANCELLED)
     assert statuses(registered, gid) == ["Cancelled"]
 

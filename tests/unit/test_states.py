@@ -42,13 +42,13 @@ def test_sources_are_the_table_turned_around(source: State, target: State) -> No
 
 
 def test_a_workflow_that_fails_under_a_cancel_is_cancelled_and_one_that_succeeds_is_not() -> None:
-    assert observed("Failed", cancel_requested=True) is State.CANCELLED
-    assert observed("Error", cancel_requested=True) is State.CANCELLED
-    assert observed("Succeeded", cancel_requested=True) is State.SUCCEEDED
+    assert observed("Failed", State.CANCELLED) is State.CANCELLED
+    assert observed("Error", State.CANCELLED) is State.CANCELLED
+    assert observed("Succeeded", State.CANCELLED) is State.SUCCEEDED
 
 
 def test_a_phase_of_a_later_argo_is_no_state() -> None:
-    assert observed("Contemplating", cancel_requested=False) is None
+    assert observed("Contemplating", State.CANCELLED) is None
 
 
 def test_the_rest_status_is_argos_phase_for_a_workflow() -> None:

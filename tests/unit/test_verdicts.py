@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ sightings = st.builds(
     st.booleans(),
     st.sampled_from([(), (FINALIZER,)]),
     st.booleans(),
+    ended=st.sampled_from([None, *sorted(FINAL - {State.REJECTED})]),
 )
 
 
@@ -280,13 +282,20 @@ def test_a_workflow_that_was_ended_because_of_a_deadline_says_so_and_a_cancelled
     assert cancelled.state is State.CANCELLED
 
 
-def test_a_workflow_that_was_ended_by_a_cancel_which_the_database_has_lost_is_cancelled() -> None:
-    ended = replace(SEEN, phase="Failed", message="Stopped with strategy 'Terminate'", cancelled=True)
+@pytest.mark.parametrize("deleting", [True, False])
+@pytest.mark.parametrize("why", [State.CANCELLED, State.DELETED, State.LOST, State.SUCCEEDED])
+def test_a_workflow_that_was_ended_for_a_state_which_the_database_has_lost_has_that_state(
+    why: State, deleting: bool
+) -> None:
+    """Found by the audit: a restored database took what Argo makes of the terminate that answers a deletion for how the job had ended."""
+    ended = replace(SEEN, phase="Failed", message="Stopped with strategy 'Terminate'", ended=why, deleting=deleting)
     change = decide(RUNNING, ended, CLUSTER).change
     assert change is not None
-    assert change.state is State.CANCELLED
+    assert change.state is why
 
 
-def test_a_workflow_that_is_ended_for_a_cancel_says_so() -> None:
-    assert decide(replace(RUNNING, cancel_requested=True), SEEN, CLUSTER).cancelled
-    assert not decide(replace(RUNNING, newest=False), SEEN, CLUSTER).cancelled
+def test_a_workflow_that_is_ended_says_for_which_state() -> None:
+    assert decide(replace(RUNNING, cancel_requested=True), SEEN, CLUSTER).ended is State.CANCELLED
+    assert decide(RUNNING, replace(SEEN, deleting=True), CLUSTER).ended is State.DELETED
+    assert decide(replace(RUNNING, state=State.FAILED), SEEN, CLUSTER).ended is State.FAILED
+    assert decide(RUNNING, SEEN, CLUSTER).ended is None

@@ -36,7 +36,7 @@ class _Debt:
     terminate: bool
     finalizers: tuple[str, ...] | None
     version: str
-    cancelled: bool
+    why: str
     since: float
 
 
@@ -63,7 +63,7 @@ class Debts:
         terminate: bool = False,
         finalizers: tuple[str, ...] | None = None,
         version: str = "",
-        cancelled: bool = False,
+        why: str = "",
     ) -> None:
         """Add a debt, or to one.
 
@@ -73,21 +73,21 @@ class Debts:
             terminate: It is to be ended.
             finalizers: Those it has, ours among them, where that is to go.
             version: The resourceVersion with which it was seen so.
-            cancelled: It is to be ended because its job is cancelled.
+            why: The state of its attempt that it is to be ended for.
         """
         old = self._owed.get(k8s_uid)
         since = old.since if old else time.monotonic()
         self._owed[k8s_uid] = _Debt(
-            name, k8s_uid, terminate or bool(old and old.terminate), finalizers, version, cancelled, since
+            name, k8s_uid, terminate or bool(old and old.terminate), finalizers, version, why, since
         )
         self._news.set()
 
-    def end(self, workflows: Sequence[tuple[str, str, bool]]) -> None:
-        """Owe the end of (name, k8s uid, whether its job is cancelled), those already told left out."""
+    def end(self, workflows: Sequence[tuple[str, str, str]]) -> None:
+        """Owe the end of (name, k8s uid, the state that it is ended for or empty), those already told left out."""
         self._terminated &= {k8s_uid for _, k8s_uid, _ in workflows}
-        for name, k8s_uid, cancelled in workflows:
+        for name, k8s_uid, why in workflows:
             if k8s_uid not in self._terminated and k8s_uid not in self._owed:
-                self.owe(name, k8s_uid, terminate=True, cancelled=cancelled)
+                self.owe(name, k8s_uid, terminate=True, why=why)
 
     async def run(self) -> None:
         """Pay until cancelled; what is owed then is another tracker's to find, and no longer in this one's gauges."""
@@ -129,7 +129,7 @@ class Debts:
         with suppress(answers.Missing, answers.OtherObject):
             if debt.terminate:
                 failpoint("track.terminating")
-                await self._workflows.terminate(debt.name, debt.k8s_uid, debt.cancelled)
+                await self._workflows.terminate(debt.name, debt.k8s_uid, debt.why)
                 self._terminated.add(debt.k8s_uid)
                 self._settle(debt, replace(debt, terminate=False))
             if debt.finalizers is not None:

@@ -74,20 +74,19 @@ def sources(target: State) -> frozenset[State]:
     return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
 
 
-def observed(phase: str, cancel_requested: bool) -> State | None:
+def observed(phase: str, ended: State | None) -> State | None:
     """What a workflow's phase says of its attempt.
 
     Args:
         phase: `status.phase` of the workflow, empty where Argo has not looked yet.
-        cancel_requested: Whether a cancel of the job is under way; then a workflow that ended unsuccessfully was cancelled.
+        ended: The state that it was ended for: cancelled, where a cancel of the job is under way. A workflow that ended unsuccessfully then
+            ended so.
 
     Returns:
         The state to enter, or None for a phase that this version does not know.
     """
     state = PHASE_STATE.get(phase)
-    if cancel_requested and state in {State.FAILED, State.ERROR}:
-        return State.CANCELLED
-    return state
+    return ended if ended and state in {State.FAILED, State.ERROR} else state
 
 
 def rest_status(state: State, cancel_requested: bool) -> str:

@@ -317,7 +317,7 @@ class ClusterTracker:
                 terminate=verdict.terminate,
                 finalizers=finalizers,
                 version=seen.version,
-                cancelled=verdict.cancelled,
+                why=verdict.ended or "",
             )
 
     def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
@@ -653,7 +653,7 @@ class ClusterTracker:
             leases.fence(database, self._tracked.lease, self._tracked.epoch)
             strays.keep(database, self._tracked.cluster_id, self._unknown)
 
-    def _ending(self) -> list[tuple[str, str, bool]]:
+    def _ending(self) -> list[tuple[str, str, str]]:
         with self._engine.begin() as database:
             return tracking.ending(database, self._tracked.cluster_id)
 

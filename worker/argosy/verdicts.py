@@ -19,15 +19,15 @@ class Verdict:
     """What a sighting of a workflow asks for.
 
     `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
-    on the cluster, the former as `cancelled` where its job is, the latter only once the attempt is quiet where `later` says so. `stranger`
-    raises the alarm metric: it should not be there. `unknown` is what no row knows. `again` asks to judge it once more soon, because its
-    row does not tell yet.
+    on the cluster, the former with the state that it is `ended` for, the latter only once the attempt is quiet where `later` says so.
+    `stranger` raises the alarm metric: it should not be there. `unknown` is what no row knows. `again` asks to judge it once more soon,
+    because its row does not tell yet.
     """
 
     change: tracking.Change | None = None
     nodes: bool = False
     terminate: bool = False
-    cancelled: bool = False
+    ended: State | None = None
     release: bool = False
     later: bool = False
     stranger: bool = False
@@ -67,7 +67,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Ver
         # The nodes of an end that is recorded stay, whatever becomes of its workflow in a second life (etcd restored).
         nodes=may or known.state not in FINAL,
         terminate=terminate,
-        cancelled=terminate and (known.cancel_requested or known.state is State.CANCELLED),
+        ended=_ended_for(known.cancel_requested, state) if terminate else None,
         release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),
         # The name stays taken while a create that was given up may still arrive: it would make a second workflow.
         later=not known.quiet,
@@ -94,10 +94,16 @@ def _held_for_nothing(seen: Sighting) -> bool:
 def _target(known: tracking.Known, seen: Sighting) -> State | None:
     """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever,
     and what Argo makes of the terminate that answers the deletion is not how it ended."""
-    cancelled = known.cancel_requested or seen.cancelled
+    ended = State.CANCELLED if known.cancel_requested else seen.ended
     if (seen.gone or seen.deleting) and (not seen.finished or known.state is State.DELETED):
-        return State.CANCELLED if cancelled else State.DELETED
-    return observed(seen.phase, cancelled)
+        return ended or State.DELETED
+    return observed(seen.phase, ended)
+
+
+def _ended_for(cancel_requested: bool, state: State) -> State | None:
+    if cancel_requested:
+        return State.CANCELLED
+    return state if state in FINAL else None
 
 
 def _change(known: tracking.Known, seen: Sighting, state: State, cluster_id: int) -> tracking.Change | None:

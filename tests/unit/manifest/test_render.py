@@ -13,6 +13,7 @@ from argosy.errors import InvalidRequest, ManifestError
 from argosy.kube import workflows
 from argosy.manifest import (
     ANNOTATION_DIGEST,
+    ANNOTATION_ENDED,
     FINALIZER,
     PLACEHOLDER,
     RESERVED,
@@ -93,6 +94,7 @@ def test_a_manifest_cannot_relabel_its_workflow_or_end_it_before_it_begins() -> 
 
 def test_the_finalizer_is_the_one_that_the_tracker_removes() -> None:
     assert workflows.FINALIZER == FINALIZER
+    assert workflows.ENDED == ANNOTATION_ENDED
 
 
 def test_the_rest_of_a_tators_manifest_is_unchanged() -> None:
@@ -166,11 +168,12 @@ def test_the_digest_is_of_the_canonical_object_without_itself() -> None:
     assert hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest() == one.digest
 
 
-def test_a_terminated_workflow_differs_in_nothing_but_the_shutdown() -> None:
+def test_a_terminated_workflow_differs_in_nothing_but_the_shutdown_and_its_reason() -> None:
     one = Renderer(frame(TATOR)).render(UID, 1, [5])
     body = orjson.loads(one.terminated())
     assert body["metadata"]["annotations"][ANNOTATION_DIGEST] == one.digest
     assert body["spec"].pop("shutdown") == "Terminate"
+    assert body["metadata"]["annotations"].pop(ANNOTATION_ENDED) == "cancelled"
     assert body == orjson.loads(one.body)
 
 

@@ -13,7 +13,8 @@ import orjson
 
 from argosy.errors import ArgosyError
 from argosy.kube.compressed import NotUnpacked, unpack
-from argosy.kube.workflows import CANCELLED, ENDED, FINALIZER
+from argosy.kube.workflows import ENDED, FINALIZER
+from argosy.states import FINAL, State
 from argosy.text import clean
 
 NODES_LIMIT = 64 << 20
@@ -47,7 +48,7 @@ class Sighting:
     """A workflow as it was seen once.
 
     `uid` and `attempt` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
-    yet. `cancelled` where argosy ended it because its job was cancelled. `nodes` is None where they cannot be read; `note` then says why.
+    yet. `ended` is the state of its attempt that argosy ended it for. `nodes` is None where they cannot be read; `note` then says why.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Sighting:
     nodes: tuple[NodeStatus, ...] | None = ()
     note: str = field(default="")
     version: str = ""
-    cancelled: bool = False
+    ended: State | None = None
 
     @property
     def finished(self) -> bool:
@@ -115,8 +116,12 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         nodes=nodes,
         note=note,
         version=_plain(metadata.get("resourceVersion")),
-        cancelled=_mapping(metadata.get("annotations")).get(ENDED) == CANCELLED,
+        ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ENDED))),
     )
+
+
+_ENDS = {str(state): state for state in FINAL - {State.REJECTED}}
+"""What a workflow that came to be can have been ended for."""
 
 
 def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:

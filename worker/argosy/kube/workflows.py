@@ -18,8 +18,7 @@ FINALIZER = "argosy.dev/recorded"
 """Holds a finished workflow until the database knows how it ended (design §5.2)."""
 
 ENDED = "argosy.dev/ended"
-CANCELLED = "cancelled"
-"""Annotation and value that a workflow gets which is ended because its job is cancelled: it tells a database that has lost the cancel."""
+"""Annotation of a workflow that argosy has ended: the state of its attempt that it was ended for. It tells a database that has lost it."""
 
 PAGE = 500
 SILENCE = 70.0
@@ -128,20 +127,20 @@ class Workflows:
         async with self._connection.stream("workflows", self._path, query, silence) as lines:
             yield _events(lines, self._connection.secrets)
 
-    async def terminate(self, name: str, uid: str, cancelled: bool = False) -> None:
+    async def terminate(self, name: str, uid: str, why: str = "") -> None:
         """Have Argo end a running workflow; harmless on a finished one.
 
         Args:
             name: Name of the workflow.
             uid: Its uid.
-            cancelled: Whether that is because its job is cancelled.
+            why: The state of its attempt, where it is ended for that; it says so then.
 
         Raises:
             OtherObject: The name now belongs to another object.
             Missing: It is gone.
         """
-        why = {"annotations": {ENDED: CANCELLED}} if cancelled else {}
-        patch = {"metadata": {"uid": uid} | why, "spec": {"shutdown": "Terminate", "suspend": None}}
+        words = {"annotations": {ENDED: why}} if why else {}
+        patch = {"metadata": {"uid": uid} | words, "spec": {"shutdown": "Terminate", "suspend": None}}
         await self._patch(name, patch)
 
     async def release(self, name: str, uid: str, finalizers: list[str], version: str = "") -> None:

@@ -17,6 +17,7 @@ from argosy.manifest.parameters import (
 from argosy.manifest.render import (
     ANNOTATION_ALGORITHM,
     ANNOTATION_DIGEST,
+    ANNOTATION_ENDED,
     ANNOTATION_MEDIA_IDS,
     ANNOTATION_NAME,
     FINALIZER,
@@ -43,6 +44,7 @@ from argosy.manifest.render import (
 __all__ = [
     "ANNOTATION_ALGORITHM",
     "ANNOTATION_DIGEST",
+    "ANNOTATION_ENDED",
     "ANNOTATION_MEDIA_IDS",
     "ANNOTATION_NAME",
     "FINALIZER",

@@ -43,6 +43,7 @@ ANNOTATION_MEDIA_IDS = "media_ids"
 ANNOTATION_NAME = "name"
 ANNOTATION_ALGORITHM = "alg_id"
 ANNOTATION_DIGEST = "argosy.dev/digest"
+ANNOTATION_ENDED = "argosy.dev/ended"
 
 _NEVER_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 _MEDIA_IDS, _UID = RESERVED.index("media_ids"), RESERVED.index("uid")
@@ -82,7 +83,7 @@ class Rendered:
 
     Args:
         name: `metadata.name`.
-        digest: SHA-256 (hex) of the canonical object without its digest annotation and without `spec.shutdown`.
+        digest: SHA-256 (hex) of the canonical object without its digest annotation and without what makes it a terminated one.
         body: JSON.
     """
 
@@ -91,8 +92,9 @@ class Rendered:
     body: bytes
 
     def terminated(self) -> bytes:
-        """The same workflow, created as one that never runs; its digest is the same."""
+        """The same workflow, created as one that never runs, of a job that is cancelled; its digest is the same."""
         body = orjson.loads(self.body)
+        body["metadata"]["annotations"][ANNOTATION_ENDED] = "cancelled"
         body["spec"]["shutdown"] = "Terminate"
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 

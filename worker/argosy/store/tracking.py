@@ -371,9 +371,9 @@ _AT_ONCE = 100
 """Workflows that are read in one round."""
 
 
-def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, bool]]:
-    """(name, k8s uid, whether its job is cancelled) of the workflows on a cluster that have not ended and are to, because of that or
-    because a deadline has passed."""
+def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, str]]:
+    """(name, k8s uid, `cancelled` where its job is to be) of the workflows on a cluster that have not ended and are to, because of that
+    or because a deadline has passed."""
     rows = connection.execute(
         text(
             "SELECT a.name, a.k8s_uid, j.cancel_requested FROM argosy.attempt a JOIN argosy.job j USING (uid) "
@@ -382,4 +382,4 @@ def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, bool
         ),
         {"cluster": cluster_id},
     )
-    return [(row.name, row.k8s_uid, row.cancel_requested) for row in rows]
+    return [(row.name, row.k8s_uid, "cancelled" if row.cancel_requested else "") for row in rows]
