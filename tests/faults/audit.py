@@ -31,7 +31,7 @@ from tests.faults.conftest import TOKEN_ENV, manifest
 from tests.faults.plan import Launched, Meddler, Place, Site, held, revive, torment
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HOST, Proxy
-from tests.faults.tally import Allowances, Tally, tally
+from tests.faults.tally import PHASES, Allowances, Tally, tally
 from tests.faults.witness import Witness
 from tests.integration.api_server import serving
 from tests.stack import until
@@ -47,6 +47,7 @@ FOUND = range(8)
 """Media that every query finds."""
 
 SETTLE_SECONDS = 240.0
+NUDGE_SECONDS = 60.0
 TTL = "ttlStrategy: {secondsAfterCompletion: %d}"
 
 
@@ -133,9 +134,9 @@ async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[st
         settled = await _settled(site)
         counts = await asyncio.to_thread(_tallied, site)
         left = await asyncio.to_thread(_left_behind, site)
-        for line in counts.wrong[:20]:
+        for line in [*counts.wrong[:20], *(f"{name}: left behind" for name in left[:20])]:
             sys.stderr.write(f"WRONG {line}\n")
-        if not settled or not counts.clean:
+        if not settled or not counts.clean or left:
             keep = shutil.copytree(site.directory, tempfile.mkdtemp(prefix="argosy-audit-failed-"), dirs_exist_ok=True)
             sys.stderr.write(f"logs: {keep}\n")
     pickups = sorted(site.pickups)
@@ -146,7 +147,7 @@ async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[st
         "lost": counts.lost,
         "untrue": counts.untrue,
         "running_after_cancel": counts.running_after_cancel,
-        "left_behind": left,
+        "left_behind": len(left),
         "repeated_after_loss": counts.repeated,
         "forgotten": counts.forgotten,
         "pickup_p50_s": _quantile(pickups, 0.5),
@@ -244,7 +245,7 @@ async def _tormented(site: Site, count: int, seconds: float, seed: int) -> None:
 
 async def _settled(site: Site) -> bool:
     """Whether everything has ended in time, processes that a failpoint still ends revived meanwhile."""
-    reviving = asyncio.create_task(revive(site))
+    beside = [asyncio.create_task(revive(site)), asyncio.create_task(_nudged(site))]
     open_ends = (
         "SELECT (SELECT count(*) FROM argosy.attempt WHERE state IN ('queued', 'submitting', 'pending', 'running')) "
         "+ (SELECT count(*) FROM argosy.launch WHERE state IN ('accepted', 'resolved')) "
@@ -256,11 +257,11 @@ async def _settled(site: Site) -> bool:
     async def nothing_left() -> bool:
         nonlocal last
         (row,) = await site.sql(open_ends)
-        with_finalizer = len(await asyncio.to_thread(held, site))
-        last = f"{row.n} jobs, launches or Secrets unfinished, {with_finalizer} workflows held"
-        if row.n or with_finalizer:
+        left = len(await asyncio.to_thread(_left_behind, site))
+        last = f"{row.n} jobs, launches or Secrets unfinished, {left} workflows held or Secrets left"
+        if row.n or left:
             await asyncio.sleep(1)  # a list of everything is no small thing to ask for
-        return not row.n and not with_finalizer
+        return not row.n and not left
 
     try:
         await until(nothing_left, bool, SETTLE_SECONDS)
@@ -268,8 +269,18 @@ async def _settled(site: Site) -> bool:
         sys.stderr.write(f"not settled after {SETTLE_SECONDS:.0f} s: {last}\n")
         return False
     finally:
-        reviving.cancel()
+        for task in beside:
+            task.cancel()
     return True
+
+
+async def _nudged(site: Site) -> None:
+    """Do what Argo's own resync would, 20 minutes later: a workflow whose first update failed, and whose pod ended before Argo's controller
+    was back, gets no event any more."""
+    await asyncio.sleep(NUDGE_SECONDS)
+    if any(each.gone is None and each.phase not in PHASES for each in site.workflows.all()):
+        site.faults["(Argo's controller restarted)"] += 1
+        await asyncio.to_thread(site.local.argo.restart)
 
 
 def _tallied(site: Site) -> Tally:
@@ -282,10 +293,11 @@ def _tallied(site: Site) -> Tally:
     )
 
 
-def _left_behind(site: Site) -> int:
+def _left_behind(site: Site) -> list[str]:
     """Workflows with finalizers, and Secrets."""
-    secrets = site.local.admin.get("/api/v1/secrets", params={"labelSelector": LABEL_INSTALLATION}).raise_for_status()
-    return len(held(site)) + len(secrets.json()["items"])
+    answer = site.local.admin.get("/api/v1/secrets", params={"labelSelector": LABEL_INSTALLATION}).raise_for_status()
+    of_secrets = [item["metadata"] for item in answer.json()["items"]]
+    return held(site) + [f"{of['namespace']}/{of['name']} (made {of['creationTimestamp']})" for of in of_secrets]
 
 
 def _quantile(ordered: list[float], part: float) -> float | None:

@@ -131,6 +131,59 @@ async def test_a_launch_that_was_not_cut_in_the_dump_finds_its_workflows_again_w
             assert len(await ours(engine, there)) == 3
 
 
+async def test_a_launch_that_is_cancelled_in_a_hold_before_it_is_cut_runs_on_nowhere(
+    client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
+) -> None:
+    """Its rows were lost, and nobody would ever ask again what it had already run."""
+    launched = client.launch("long", project=1, user=7, media_ids=[1, 2])
+    await asyncio.to_thread(dump, engine)
+    async with working(impatient) as steps:
+        await run(client, steps, launched.gid, "Running", "Running")
+    await asyncio.to_thread(restore, engine)
+    client.database_restored()
+    client.cancel(launched.gid)
+    async with Connection(access(here)) as there:
+        async with working(impatient):
+            (found,) = await asyncio.to_thread(client.reconcile)
+            assert (len(found.running), found.unknown, found.launches) == (2, [], [])
+            assert len(await ours(engine, there)) == 2
+            await asyncio.to_thread(client.reconcile, Decisions())
+            await become(lambda left: not any(map(unfinished, left)), ours, engine, there)
+            await become(lambda left: not any(item["metadata"].get("finalizers") for item in left), ours, engine, there)
+    assert client.list(gid=launched.gid) == []
+
+
+async def test_a_launch_that_is_cancelled_after_its_lost_jobs_were_found_runs_on_nowhere(
+    client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
+) -> None:
+    """The tracker had seen them, and left them alone, before the caller asked again for what the database has not."""
+    await asyncio.to_thread(dump, engine)
+    gid = uuid1()
+    async with working(impatient) as steps:
+        client.launch("long", project=1, user=7, media_ids=[1, 2], gid=gid)
+        await run(client, steps, gid, "Running", "Running")
+    await asyncio.to_thread(restore, engine)
+    client.database_restored()
+    async with Connection(access(here)) as there, working(impatient):
+        await asyncio.to_thread(client.reconcile, Decisions(unknown="leave"))
+        await until(lambda: strayed(engine), lambda count: count == 2, 30)
+        client.launch("long", project=1, user=7, media_ids=[1, 2], gid=gid)
+        client.cancel(gid)
+        await become(lambda left: not any(map(unfinished, left)), ours, engine, there)
+        await until(lambda: strayed(engine), lambda count: count == 0, 30)
+    assert client.list(gid=gid) == []
+
+
+def unfinished(item: dict[str, Any]) -> bool:
+    return item.get("status", {}).get("phase") not in {"Succeeded", "Failed", "Error"}
+
+
+def strayed(engine: Engine) -> int:
+    with engine.begin() as database:
+        count: int = database.execute(text("SELECT count(*) FROM argosy.stray")).scalar_one()
+        return count
+
+
 async def test_nothing_is_tried_again_by_itself_while_a_cluster_is_held(
     client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection, same_clock: None
 ) -> None:

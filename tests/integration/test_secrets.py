@@ -25,7 +25,7 @@ from argosy.store.installation import identity
 from argosy.store.tables import Cluster
 from argosy.submit import Submitter
 from tests.cluster.test_jobs import LONG
-from tests.integration.queues import sql
+from tests.integration.queues import clusters, sql
 from tests.integration.races import with_old_eyes
 from tests.integration.test_control import claim, created, end, launched, record, registered, run, stage, statuses
 from tests.stack import Direct
@@ -198,6 +198,59 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
     assert sql(engine, "SELECT number, state FROM argosy.attempt ORDER BY 1") == [(1, "failed"), (2, "pending")]
     assert sql(engine, "SELECT gid, deleting FROM argosy.launch_secret") == [(gid, False)]
     assert secret_name(gid) in await Secrets(connection).names(f"{LABEL_INSTALLATION}={identity(engine)}")
+
+
+async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_it(
+    client: Client, there: Direct, settings: Settings, engine: Engine
+) -> None:
+    """A dump from before its launch's first job there: found by the audit as left behind for ever."""
+    gid = client.launch("with-token", project=1, user=7, media_ids=[1], token="first").gid
+    await asyncio.to_thread(expand, there.launching, gid)
+    await there.submitter.run(1)
+    sql(engine, "DELETE FROM argosy.launch_secret")
+    connection = (await there.clusters.reach(1)).connection
+    selector = f"{LABEL_INSTALLATION}={identity(engine)}"
+
+    async def kept() -> bool:
+        housekeeping = Housekeeping(engine, settings, there.clusters, there)
+        await housekeeping._find_secrets()
+        await asyncio.gather(*housekeeping._tasks.values())
+        await housekeeping._delete_secrets()
+        await asyncio.gather(*housekeeping._tasks.values())
+        return secret_name(gid) in await Secrets(connection).names(selector)
+
+    assert await kept()
+    assert sql(engine, "SELECT FROM argosy.launch_secret") == [], "whose cluster is not followed may be another's"
+    sql(engine, "UPDATE argosy.cluster SET health = 'ok'")
+    assert await kept()
+    assert sql(engine, "SELECT gid, cluster_id FROM argosy.launch_secret") == [(gid, 1)]
+    # Now all of the launch is lost, but its workflow was seen.
+    for table in ("launch_secret", "attempt", "job", "launch"):
+        sql(engine, f"DELETE FROM argosy.{table}")
+    sql(
+        engine,
+        "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) VALUES (1, 'k', :uid, 1, :gid, 'job')",
+        uid=gid,
+        gid=gid,
+    )
+    assert await kept()
+    sql(engine, "DELETE FROM argosy.stray")
+    assert not await kept()
+    assert sql(engine, "SELECT FROM argosy.launch_secret") == []
+
+
+def test_the_secrets_of_a_cluster_that_does_not_answer_keep_no_others_waiting(client: Client, engine: Engine) -> None:
+    clusters(client, "silent", "other")
+    sql(
+        engine,
+        "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gen_random_uuid(), 1 FROM generate_series(1, 500)",
+    )
+    sql(engine, "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gen_random_uuid(), 2")
+    for _ in range(200):  # all of them fail with a chance of 1 in 10^19
+        with engine.begin() as connection:
+            if any(debt.cluster_id == 2 for debt in secrets.due(connection)):
+                return
+    pytest.fail("never looked at")
 
 
 async def test_a_retry_with_a_new_token_runs_with_it_where_tokens_go_in_clear(

@@ -8,8 +8,11 @@ cluster that hangs holds up only what is owed on it.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 from argosy.access import Clusters
 from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
-from argosy.manifest import secret_name
+from argosy.manifest import LABEL_INSTALLATION, launch_of_secret, secret_name
 from argosy.metrics import (
     ACTIVE,
     BREAKER_OPEN,
@@ -35,6 +38,7 @@ from argosy.metrics import (
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import claims, control, launches, pacing, reading, retention, secrets
+from argosy.store.installation import identity
 from argosy.wakeups import WakeUps
 
 _PATIENCE = 3.0
@@ -42,6 +46,9 @@ _PATIENCE = 3.0
 
 _FORGET_EVERY = 60.0
 """Seconds between two looks for records past their retention."""
+
+_LOOK_EVERY = 60.0
+"""Seconds between two looks for Secrets that no row knows."""
 
 _FORGET_BATCHES = 20
 """Transactions that one look may take; what is left is for the next."""
@@ -61,13 +68,21 @@ class Housekeeping:
 
     def __init__(self, engine: Engine, settings: Settings, clusters: Clusters, wakeups: WakeUps) -> None:
         self._engine, self._settings, self._clusters, self._wakeups = engine, settings, clusters, wakeups
-        self._deleting: dict[int, asyncio.Task[None]] = {}
-        self._forgot = 0.0
+        self._tasks: dict[tuple[Callable[..., object], int], asyncio.Task[None]] = {}
+        self._forgot = self._looked = -math.inf
         self._measured: set[str] = set()
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What is to be done each round."""
-        return self._expand, self._follow, self._submit, self._delete_secrets, self._forget, self._measure
+        return (
+            self._expand,
+            self._follow,
+            self._submit,
+            self._find_secrets,
+            self._delete_secrets,
+            self._forget,
+            self._measure,
+        )
 
     async def _expand(self) -> None:
         for gid in await asyncio.to_thread(self._launches_due):
@@ -82,30 +97,52 @@ class Housekeeping:
         for cluster_id in await asyncio.to_thread(self._clusters_due):
             await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
+    async def _find_secrets(self) -> None:
+        """Those that no row knows, because the database became an older one."""
+        if time.monotonic() - self._looked < _LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        for cluster_id in await asyncio.to_thread(self._to_look):
+            self._apart(cluster_id, partial(self._find_on, cluster_id))
+
     async def _delete_secrets(self) -> None:
-        """Each cluster's in a task of its own, begun anew when the last has ended."""
         by_cluster: dict[int, list[secrets.Debt]] = {}
         for debt in await asyncio.to_thread(self._secrets_due):
             by_cluster.setdefault(debt.cluster_id, []).append(debt)
-        self._deleting = {cluster_id: task for cluster_id, task in self._deleting.items() if not task.done()}
         for cluster_id, debts in by_cluster.items():
-            if cluster_id not in self._deleting:
-                self._deleting[cluster_id] = asyncio.create_task(self._delete_on(cluster_id, debts))
+            self._apart(cluster_id, partial(self._delete_on, cluster_id, debts))
 
-    async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
-        """The outermost loop of one cluster's: nobody awaits it."""
+    def _apart(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
+        """In a task of its own, begun anew when the last one of this kind for the cluster has ended."""
+        key = work.func, cluster_id
+        if (last := self._tasks.get(key)) is None or last.done():
+            self._tasks[key] = asyncio.create_task(self._tried(cluster_id, work))
+
+    async def _tried(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
+        """The outermost loop of what is done on one cluster: nobody awaits it."""
         try:
-            for debt in debts:
-                reached = await self._clusters.reach(cluster_id)
-                await Secrets(reached.connection).delete(secret_name(debt.gid))
-                await asyncio.to_thread(self._settle, debt)
+            await work()
         except ArgosyError as error:
-            log.warning("Secrets not deleted yet", cluster=cluster_id, count=len(debts), reason=str(error))
+            log.warning("Secrets not deleted yet", cluster=cluster_id, reason=str(error))
         except OperationalError as error:
             log.warning("database away, Secrets not deleted yet", cluster=cluster_id, reason=str(error.orig))
         except Exception:
             LOOP_ERRORS.labels("secrets").inc()
             log.exception("deleting Secrets failed, trying again", cluster=cluster_id)
+
+    async def _find_on(self, cluster_id: int) -> None:
+        reached = await self._clusters.reach(cluster_id)
+        selector = f"{LABEL_INSTALLATION}={await asyncio.to_thread(identity, self._engine)}"
+        names = await Secrets(reached.connection).names(selector)
+        gids = {gid for name in names if (gid := launch_of_secret(name)) is not None}
+        if count := await asyncio.to_thread(self._note_found, cluster_id, gids):
+            log.warning("Secrets that no row knew", cluster=cluster_id, count=count)
+
+    async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
+        for debt in debts:
+            reached = await self._clusters.reach(cluster_id)
+            await Secrets(reached.connection).delete(secret_name(debt.gid))
+            await asyncio.to_thread(self._settle, debt)
 
     async def _forget(self) -> None:
         if time.monotonic() - self._forgot < _FORGET_EVERY:
@@ -150,6 +187,14 @@ class Housekeeping:
         with self._engine.begin() as connection:
             secrets.wipe_tokens(connection)
             return secrets.due(connection)
+
+    def _to_look(self) -> list[int]:
+        with self._engine.begin() as connection:
+            return secrets.look(connection)
+
+    def _note_found(self, cluster_id: int, gids: set[UUID]) -> int:
+        with self._engine.begin() as connection:
+            return secrets.found(connection, cluster_id, gids)
 
     def _settle(self, debt: secrets.Debt) -> None:
         with self._engine.begin() as connection:

@@ -244,9 +244,14 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
     keys = [it.key for it in seen if it.key is not None]
     with engine.begin() as connection:
         known = reconciling.known(connection, keys)
-    # What a launch has that is to be cut is found again by its names when it is.
+        cancelled = strays.cancelled(connection, [(it.lost.uid, it.lost.gid) for it in seen if it.lost is not None])
+    # What a launch has that is to be cut is found again by its names when it is; what one has that was cancelled is ended by the tracker.
     uncut = set(found.launches)
-    known |= {it.key for it in seen if it.key is not None and it.lost is not None and it.lost.gid in uncut}
+    known |= {
+        it.key
+        for it in seen
+        if it.key is not None and it.lost is not None and (it.lost.gid in uncut or it.lost.uid in cancelled)
+    }
     _sort(found, seen, known, places)
     _sort_rows(found, rows, set(keys), cluster.id or 0, places)
     return found
@@ -311,7 +316,7 @@ def _note_strays(engine: Engine, seen: Mapping[int, list[_Seen] | str], found: I
     uncut = {gid for findings in found for gid in findings.launches}
     for cluster_id, listed in seen.items():
         there = [
-            Stray(it.k8s_uid, *it.key, it.name)
+            Stray(it.k8s_uid, *it.key, it.lost.gid, it.name)
             for it in (() if isinstance(listed, str) else listed)
             if it.key is not None and it.lost is not None and it.lost.gid in uncut
         ]

@@ -355,16 +355,20 @@ class ClusterTracker:
             rows, busy = tracking.known(
                 database, [key for seen, _ in sightings if (key := _key(seen)) is not None], self._tracked.cluster_id
             )
+            cancelled = strays.cancelled(
+                database,
+                [(seen.uid, seen.gid) for seen, _ in sightings if seen.uid and seen.gid and _key(seen) not in rows],
+            )
             now = time.monotonic()
             for seen, at in sightings:
                 key = _key(seen)
                 if key in busy:
                     continue
                 row = rows.get(key) if key is not None else None
-                verdict = decide(row, seen, self._tracked.cluster_id)
+                verdict = decide(row, seen, self._tracked.cluster_id, seen.uid in cancelled)
                 verdicts.append((seen, verdict))
                 if verdict.unknown and key is not None and not seen.gone and seen.k8s_uid not in self._unknown:
-                    unknown.append(strays.Stray(seen.k8s_uid, *key, seen.name))
+                    unknown.append(strays.Stray(seen.k8s_uid, *key, seen.gid, seen.name))
                 elif seen.k8s_uid in self._unknown and (seen.gone or not verdict.unknown):
                     settled.append(seen.k8s_uid)
                 if verdict.change is not None:
@@ -519,6 +523,7 @@ class ClusterTracker:
                 continue
             try:
                 await self._read_once()
+                await self._read_cancelled()
                 if self._held:
                     continue
                 for claim in await asyncio.to_thread(self._unresolved):
@@ -537,6 +542,14 @@ class ClusterTracker:
         await self._flush()
         gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._held]
         await asyncio.to_thread(self._settle, there + missing, gone)
+
+    async def _read_cancelled(self) -> None:
+        """Read what no row knew when it was seen, and whose launch was cancelled since, before it was cut."""
+        if not (found := await asyncio.to_thread(self._cancelled_strays)):
+            return
+        there, missing = await self._read([tracking.Workflow(it.uid, it.number, it.name, it.k8s_uid) for it in found])
+        await self._flush()
+        await asyncio.to_thread(self._forget_strays, [it.k8s_uid for it in there + missing if it.k8s_uid])
 
     async def _surely_absent(self, name: str) -> bool:
         """Whether there is no workflow of this name; one that cannot be read holds up no other."""
@@ -647,6 +660,15 @@ class ClusterTracker:
     def _strayed(self) -> bool:
         with self._engine.begin() as database:
             return strays.since_hold(database, self._tracked.cluster_id)
+
+    def _cancelled_strays(self) -> list[strays.Stray]:
+        with self._engine.begin() as database:
+            return strays.to_end(database, self._tracked.cluster_id)
+
+    def _forget_strays(self, k8s_uids: list[str]) -> None:
+        with self._engine.begin() as database:
+            leases.fence(database, self._tracked.lease, self._tracked.epoch)
+            strays.forget(database, self._tracked.cluster_id, k8s_uids)
 
     def _keep_strays(self) -> None:
         with self._engine.begin() as database:

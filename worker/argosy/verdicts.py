@@ -35,15 +35,24 @@ class Verdict:
     again: bool = False
 
 
-def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int) -> Verdict:
+def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, launch_cancelled: bool = False) -> Verdict:
     """What a sighting means for the attempt that its labels name. Pure.
 
     Args:
         known: The attempt's row; None where there is none.
         seen: The workflow.
         cluster_id: Where it was seen.
+        launch_cancelled: There is no row, and will be none: its launch was cancelled before it was cut so far.
     """
     alive = not (seen.finished or seen.gone)
+    if known is None and launch_cancelled:
+        ending = alive and not seen.shutdown
+        return Verdict(
+            terminate=ending,
+            ended=State.CANCELLED if ending else None,
+            release=_held_for_nothing(seen),
+            stranger=alive,
+        )
     if known is None:
         # Its row may have been lost with a database's last commits: it is for people to say what becomes of it.
         return Verdict(release=seen.held and not seen.gone and seen.deleting, stranger=alive, unknown=True)

@@ -47,7 +47,7 @@ class NodeStatus(NamedTuple):
 class Sighting:
     """A workflow as it was seen once.
 
-    `uid` and `attempt` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
+    `uid`, `attempt` and `gid` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
     yet. `ended` is the state of its attempt that argosy ended it for. `nodes` is None where they cannot be read; `note` then says why.
     """
 
@@ -68,6 +68,7 @@ class Sighting:
     note: str = field(default="")
     version: str = ""
     ended: State | None = None
+    gid: UUID | None = None
 
     @property
     def finished(self) -> bool:
@@ -117,6 +118,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         note=note,
         version=_plain(metadata.get("resourceVersion")),
         ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ENDED))),
+        gid=_uuid(labels.get("gid")),
     )
 
 

@@ -37,6 +37,7 @@ from argosy.manifest.render import (
     LaunchFrame,
     Rendered,
     Renderer,
+    launch_of_secret,
     secret_name,
     workflow_name,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "check",
     "check_choices",
     "files_per_job_that_fits",
+    "launch_of_secret",
     "lint",
     "media_ids_text",
     "merge_parameters",

@@ -109,6 +109,15 @@ def secret_name(gid: UUID) -> str:
     return f"argosy-{gid}"
 
 
+def launch_of_secret(name: str) -> UUID | None:
+    """The launch whose Secret has this name; None for any other name."""
+    try:
+        gid = UUID(name.removeprefix("argosy-"))
+    except ValueError:
+        return None
+    return gid if name == secret_name(gid) else None
+
+
 class Renderer:
     """Renders the workflows of one launch on one cluster.
 

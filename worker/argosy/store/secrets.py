@@ -1,5 +1,9 @@
-"""Which launch has, or may have, a Secret on which cluster: written down before it is made, so that none is ever forgotten."""
+"""Which launch has, or may have, a Secret on which cluster: written down before it is made, so that none is ever forgotten.
 
+A database that became an older one has forgotten some all the same, so what is on the clusters is looked for now and then.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,9 +28,10 @@ could take it, later: it needs the token then. While a cluster is held, its rows
 _NEEDLESS = (
     f"NOT EXISTS (SELECT FROM argosy.cluster c WHERE c.id = o.cluster_id AND {holds.HELD}) AND "
     "(o.deleting OR NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid "
-    f"AND coalesce(a.cluster_id, o.cluster_id) = o.cluster_id AND {_UNFINISHED}))"
+    f"AND coalesce(a.cluster_id, o.cluster_id) = o.cluster_id AND {_UNFINISHED}) "
+    "AND NOT EXISTS (SELECT FROM argosy.stray s WHERE s.gid = o.gid AND s.cluster_id = o.cluster_id))"
 )
-"""Secrets `o` that nobody needs any more."""
+"""Secrets `o` that nobody needs any more: nothing unfinished that a row knows, and nothing that no row knows."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,41 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
         return token
 
 
+def look(connection: Connection) -> list[int]:
+    """The clusters on which Secrets may be looked for: those that are followed, so that what they have is known to be ours."""
+    rows = connection.execute(
+        text(f"SELECT id FROM argosy.cluster WHERE health = 'ok' AND removed_at IS NULL AND NOT ({holds.HELD})")
+    )
+    return list(rows.scalars())
+
+
+def found(connection: Connection, cluster_id: int, gids: Collection[UUID]) -> int:
+    """Write down the Secrets that are on a cluster and that no row knows; they go as all others do, when nobody needs them.
+
+    Returns:
+        How many.
+    """
+    there = text("SELECT id FROM argosy.cluster WHERE id = :cluster AND removed_at IS NULL FOR SHARE")
+    if connection.execute(there, {"cluster": cluster_id}).one_or_none() is None:
+        return 0
+    return connection.execute(
+        text(
+            "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gid, :cluster FROM unnest(CAST(:gids AS uuid[])) AS gid "
+            "ON CONFLICT DO NOTHING"
+        ),
+        {"cluster": cluster_id, "gids": list(gids)},
+    ).rowcount
+
+
 def due(connection: Connection, limit: int = 100) -> list[Debt]:
     """Mark and return the Secrets that nobody needs any more: every job of the launch on that cluster has ended.
 
     Asked twice, the second time under the rows' locks, for which `intend` waits: else a job that is claimed in between would be told to go
-    ahead and find its Secret gone.
+    ahead and find its Secret gone. In no order, so that those on a cluster that does not answer keep no other waiting.
     """
     rows = connection.execute(
         text(
-            f"SELECT gid, cluster_id FROM argosy.launch_secret o WHERE {_NEEDLESS} LIMIT :limit FOR UPDATE SKIP LOCKED"
+            f"SELECT gid, cluster_id FROM argosy.launch_secret o WHERE {_NEEDLESS} ORDER BY random() LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
         {"limit": limit},
     ).all()

@@ -11,14 +11,17 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from argosy.batches import ordinal
+
 
 @dataclass(frozen=True)
 class Stray:
-    """A workflow, and whose it is by its labels."""
+    """A workflow, and whose it is by its labels: which attempt, of which launch."""
 
     k8s_uid: str
     uid: UUID
     number: int
+    gid: UUID | None
     name: str
 
 
@@ -27,15 +30,16 @@ def note(connection: Connection, cluster_id: int, strays: Sequence[Stray]) -> No
     if strays:
         connection.execute(
             text(
-                "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, name) SELECT :cluster, s.* FROM unnest("
-                "CAST(:k8s_uids AS text[]), CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:names AS text[])) AS s "
-                "ON CONFLICT DO NOTHING"
+                "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT :cluster, s.* FROM unnest("
+                "CAST(:k8s_uids AS text[]), CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
+                "CAST(:names AS text[])) AS s ON CONFLICT DO NOTHING"
             ),
             {
                 "cluster": cluster_id,
                 "k8s_uids": [stray.k8s_uid for stray in strays],
                 "uids": [stray.uid for stray in strays],
                 "numbers": [stray.number for stray in strays],
+                "gids": [stray.gid for stray in strays],
                 "names": [stray.name for stray in strays],
             },
         )
@@ -68,6 +72,29 @@ def since_hold(connection: Connection, cluster_id: int) -> bool:
         {"cluster": cluster_id},
     )
     return bool(found.scalar_one())
+
+
+def cancelled(connection: Connection, workflows: Collection[tuple[UUID, UUID]]) -> set[UUID]:
+    """Of (uid, gid) of workflows without a row, the uids of those whose launch was cancelled before they were cut from it."""
+    gids = {gid for uid, gid in workflows if ordinal(gid, uid) is not None}
+    if not gids:
+        return set()
+    statement = text("SELECT gid FROM argosy.launch WHERE gid = ANY (CAST(:gids AS uuid[])) AND state = 'cancelled'")
+    ended = set(connection.execute(statement, {"gids": list(gids)}).scalars())
+    return {uid for uid, gid in workflows if gid in ended and ordinal(gid, uid) is not None}
+
+
+def to_end(connection: Connection, cluster_id: int) -> list[Stray]:
+    """Some strays on a cluster whose launch was cancelled since they were found."""
+    rows = connection.execute(
+        text(
+            "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s "
+            "JOIN argosy.launch l ON l.gid = s.gid AND l.state = 'cancelled' "
+            "WHERE s.cluster_id = :cluster ORDER BY random() LIMIT 100"
+        ),
+        {"cluster": cluster_id},
+    )
+    return [Stray(**row._mapping) for row in rows]
 
 
 def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Sequence[int]) -> None:

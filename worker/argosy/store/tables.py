@@ -185,6 +185,7 @@ class Stray(Base, table=True):
     k8s_uid: str = Field(sa_column=Column(Text, primary_key=True))
     uid: UUID = Field(sa_column=Column(Uuid, nullable=False, index=True))
     number: int
+    gid: UUID | None = Field(default=None, sa_column=Column(Uuid, index=True))
     name: str = Field(sa_column=Column(Text, nullable=False))
     noted_at: datetime = _now()
 
@@ -455,11 +456,12 @@ class Node(Base, table=True):
 
 
 class LaunchSecret(Base, table=True):
-    """A Secret that a launch has, or may have, on a cluster: written before it is made, removed when it is surely gone."""
+    """A Secret that a launch has, or may have, on a cluster: written before it is made, removed when it is surely gone. One that was found
+    there may be of a launch that the database has lost."""
 
     __tablename__ = "launch_secret"
 
-    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid"), primary_key=True))
+    gid: UUID = Field(primary_key=True)
     cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
     deleting: bool = _flag(False)
 
