@@ -83,6 +83,9 @@ def look(connection: Connection) -> list[int]:
 def found(connection: Connection, cluster_id: int, gids: Collection[UUID]) -> int:
     """Write down the Secrets that are on a cluster and that no row knows; they go as all others do, when nobody needs them.
 
+    Only those of launches that are here and have none anywhere: one of a lost launch may be needed by what runs of it, and one that
+    is written down elsewhere may be seen through an address that leads to that place.
+
     Returns:
         How many.
     """
@@ -91,7 +94,8 @@ def found(connection: Connection, cluster_id: int, gids: Collection[UUID]) -> in
         return 0
     return connection.execute(
         text(
-            "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gid, :cluster FROM unnest(CAST(:gids AS uuid[])) AS gid "
+            "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT l.gid, :cluster FROM argosy.launch l "
+            "WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
             "ON CONFLICT DO NOTHING"
         ),
         {"cluster": cluster_id, "gids": list(gids)},

@@ -79,9 +79,11 @@ def cancelled(connection: Connection, workflows: Collection[tuple[UUID, UUID]]) 
     gids = {gid for uid, gid in workflows if ordinal(gid, uid) is not None}
     if not gids:
         return set()
-    statement = text("SELECT gid FROM argosy.launch WHERE gid = ANY (CAST(:gids AS uuid[])) AND state = 'cancelled'")
-    ended = set(connection.execute(statement, {"gids": list(gids)}).scalars())
-    return {uid for uid, gid in workflows if gid in ended and ordinal(gid, uid) is not None}
+    statement = text(
+        "SELECT gid, expanded_jobs FROM argosy.launch WHERE gid = ANY (CAST(:gids AS uuid[])) AND state = 'cancelled'"
+    )
+    cut: dict[UUID, int] = {row.gid: row.expanded_jobs for row in connection.execute(statement, {"gids": list(gids)})}
+    return {uid for uid, gid in workflows if gid in cut and (at := ordinal(gid, uid)) is not None and at >= cut[gid]}
 
 
 def to_end(connection: Connection, cluster_id: int) -> list[Stray]:
@@ -90,7 +92,7 @@ def to_end(connection: Connection, cluster_id: int) -> list[Stray]:
         text(
             "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s "
             "JOIN argosy.launch l ON l.gid = s.gid AND l.state = 'cancelled' "
-            "WHERE s.cluster_id = :cluster ORDER BY random() LIMIT 100"
+            "WHERE s.cluster_id = :cluster AND NOT EXISTS (SELECT FROM argosy.job j WHERE j.uid = s.uid) ORDER BY random() LIMIT 100"
         ),
         {"cluster": cluster_id},
     )
