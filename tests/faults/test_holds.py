@@ -401,6 +401,30 @@ async def test_a_launch_that_the_dump_has_not_and_its_caller_repeats_runs_nothin
             assert await ours(engine, there) == []
 
 
+async def test_a_job_that_is_queued_in_the_dump_and_ran_on_one_cluster_is_not_taken_by_the_other(
+    either: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
+) -> None:
+    """Found by the audit: both were let go on, and the one's workers were faster than the other's tracker."""
+    launched = either.launch("either-long", project=1, user=7, media_ids=[1, 2])
+    async with stepping(impatient) as steps:
+        await cut(steps, launched.gid)
+        await asyncio.to_thread(dump, engine)
+        either.pause(cluster="here")
+        async with tracking(impatient, steps):
+            await run(either, steps, launched.gid, "Running", "Running")
+    await asyncio.to_thread(restore, engine)
+    either.database_restored()
+    async with stepping(impatient) as steps:
+        await asyncio.to_thread(either.reconcile, Decisions())
+        assert list(either.held()) == []
+        await steps.submitter.run(1)
+        assert [(job.cluster, job.status) for job in either.list(gid=launched.gid)] == [("hostile", "Pending")] * 2
+        async with Connection(access(here)) as there:
+            assert await ours(engine, there) == []
+        async with tracking(impatient, steps):
+            await run(either, steps, launched.gid, "Running", "Running")
+
+
 async def test_what_ran_in_the_commits_that_a_fail_over_lost_runs_nowhere_else(
     either: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
 ) -> None:

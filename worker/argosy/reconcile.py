@@ -74,7 +74,8 @@ class Findings:
 
     `running` and `ended` are in their rows' hands; the workflows of `gone` ones are not there; those that wait, or are to be tried again,
     may have run, as `launches` that are not cut may have been. `unknown` are workflows without a row. Of `superseded` attempts a later one
-    was found; the workflow of `moved` ones is on another held cluster. `error` says why the cluster could not be asked.
+    was found; the workflow of `moved` ones is on a held cluster of which their row does not know. `error` says why the cluster could not be
+    asked.
     """
 
     cluster: str
@@ -283,6 +284,8 @@ def _sort_rows(
             place = places.get(key)
             if row.state in _ACTIVE and key not in there and place is not None and place.cluster_id != cluster_id:
                 found.moved.append(place)
+            elif row.state == "queued" and place is not None and place.cluster_id == cluster_id:
+                found.moved.append(place)  # before another cluster takes it
         elif row.state in _ACTIVE:
             found.gone.append(key)
         else:

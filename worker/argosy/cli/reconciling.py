@@ -29,7 +29,7 @@ _KINDS = {
     "launches": "launches are not cut into jobs, and may have been in that time (--waiting run|lost)",
     "unknown": "workflows are there of jobs that the database has lost (--unknown adopt|leave)",
     "superseded": "have a later attempt that was found: they end",
-    "moved": "are on another cluster than their row says: the row is corrected",
+    "moved": "are where their row does not say: the row is corrected",
     "foreign": "workflows under our labels tell of no job that can be: left alone",
 }
 

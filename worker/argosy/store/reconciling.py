@@ -55,7 +55,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Moved:
-    """A workflow on another held cluster than the one that its attempt was claimed for."""
+    """A workflow on a held cluster other than the one that its attempt was claimed for, or of an attempt that is queued."""
 
     uid: UUID
     number: int
@@ -66,14 +66,17 @@ class Moved:
 
 def move(connection: Connection, moved: Moved) -> None:
     """Have an attempt be where its workflow is, to be read there."""
-    connection.execute(
+    gid = connection.execute(
         text(
             "UPDATE argosy.attempt SET cluster_id = :cluster_id, name = :name, k8s_uid = :k8s_uid, state = 'pending', lease_until = NULL, "
             "unread = true, submitted_at = coalesce(submitted_at, clock_timestamp()) WHERE uid = :uid AND number = :number "
-            "AND state IN ('submitting', 'pending', 'running')"
+            "AND state IN ('queued', 'submitting', 'pending', 'running') RETURNING gid"
         ),
         vars(moved),
-    )
+    ).scalar_one_or_none()
+    if gid is not None:
+        tracking.deadlines(connection, [(moved.uid, moved.number)], moved.cluster_id)
+        connection.execute(text(_SECURED), {"gid": gid, "cluster_id": moved.cluster_id})
 
 
 def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
@@ -214,6 +217,9 @@ def adopt(connection: Connection, lost: Sequence[Lost]) -> int:
     return count
 
 
+_SECURED = "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING"
+"""A launch's Secret, if it has one, goes when its last job there has ended."""
+
 _ADOPTING = (
     "INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, algorithm_id, request_digest, state, reason, manifest, "
     "parameters, media_ids, files_per_job, placement_id, created_at, expanded_at) VALUES (:gid, :project, :user, :algorithm_name, "
@@ -226,6 +232,5 @@ _ADOPTING = (
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, cluster_id, state, name, k8s_uid, "
     "submitted_at, unread) VALUES (:uid, :number, :gid, :project, :user, :algorithm_id, :placement, :cluster_id, 'pending', :name, "
     ":k8s_uid, clock_timestamp(), true) ON CONFLICT DO NOTHING",
-    # Its Secret, if it has one, goes when its last job there has ended.
-    "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING",
+    _SECURED,
 )
