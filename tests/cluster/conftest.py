@@ -68,8 +68,8 @@ async def connection(cluster: Cluster, admin: Connection, mine: str) -> AsyncIte
             await workflows.release(name, uid, item["metadata"].get("finalizers", []))
             if "deletionTimestamp" not in item["metadata"]:
                 await delete(admin, name, uid)
-        for name in await secrets.names(f"{LABEL}={mine}"):
-            await secrets.delete(name)
+        for name, uid in (await secrets.found(f"{LABEL}={mine}")).items():
+            await secrets.delete(name, uid)
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ async def test_nothing_is_left_on_the_cluster_but_released_workflows_when_a_laun
     async def settled() -> bool:
         selector = f"{LABEL_INSTALLATION}={identity(engine)}"
         held = any(item["metadata"].get("finalizers") for item in await ours(engine, there))
-        return not held and secret not in await Secrets(there).names(selector)
+        return not held and secret not in await Secrets(there).found(selector)
 
     await until(settled, bool, 20)
     (item,) = await ours(engine, there)

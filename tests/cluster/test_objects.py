@@ -1,8 +1,11 @@
 """What the API answers about objects: names, uids, finalizers, pages and secrets."""
 
+from uuid import uuid4
+
 import orjson
 import pytest
 
+import argosy.kube.secrets
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
@@ -198,13 +201,27 @@ async def test_a_secret_is_made_once_found_by_label_and_deleted_twice(
     await secrets.ensure(mine, {LABEL: mine}, {"token": "first"})
     await secrets.ensure(mine, {LABEL: mine}, {"token": "second"})
 
-    assert await secrets.names(f"{LABEL}={mine}") == [mine]
+    ((name, uid),) = (await secrets.found(f"{LABEL}={mine}")).items()
+    assert (name, await secrets.uid(mine), await secrets.uid(f"{mine}-other")) == (mine, uid, None)
     async with Connection(cluster.access("admin", cluster.admin_token)) as admin:
         found = orjson.loads(await admin.call("get", "secrets", path))
     assert found["data"] == {"token": "Zmlyc3Q="}
-    await secrets.delete(mine)
-    await secrets.delete(mine)
-    assert await secrets.names(f"{LABEL}={mine}") == []
+    with pytest.raises(answers.OtherObject):
+        await secrets.delete(mine, str(uuid4()))
+    await secrets.delete(mine, uid)
+    await secrets.delete(mine, uid)
+    assert await secrets.found(f"{LABEL}={mine}") == {}
+
+
+async def test_secrets_are_found_page_by_page(
+    connection: Connection, mine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(argosy.kube.secrets, "_PAGE", "2")
+    secrets = Secrets(connection)
+    names = {f"{mine}-{number}" for number in range(5)}
+    for name in names:
+        await secrets.ensure(name, {LABEL: mine}, {"token": "t"})
+    assert (await secrets.found(f"{LABEL}={mine}")).keys() == names
 
 
 async def test_the_data_of_our_secrets_is_immutable(cluster: Cluster, connection: Connection, mine: str) -> None:

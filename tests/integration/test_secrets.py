@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid1
 
 import pytest
 from sqlalchemy import Engine, event
@@ -20,7 +20,7 @@ from argosy.manifest import LABEL_INSTALLATION, secret_name
 from argosy.settings import Settings
 from argosy.simulator import SimulatedCluster, SimulatedConnection
 from argosy.states import State
-from argosy.store import control, queue, secrets, tracking
+from argosy.store import control, queue, secrets, strays, tracking
 from argosy.store.installation import identity
 from argosy.store.tables import Cluster
 from argosy.submit import Submitter
@@ -125,6 +125,11 @@ async def test_what_waits_for_its_automatic_retry_needs_nobody_elses_end(
     assert statuses(registered, gid) == ["Queued"]
 
 
+async def gone(secrets: Secrets, name: str) -> None:
+    if (uid := await secrets.uid(name)) is not None:
+        await secrets.delete(name, uid)
+
+
 WITH_TOKEN = LONG + '          - {name: TOKEN, value: "{{workflow.parameters.rest_token}}"}\n'
 
 
@@ -187,7 +192,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
                 ended(engine, gid)
                 with engine.begin() as database:
                     (debt,) = secrets.due(database)
-                asyncio.run_coroutine_threadsafe(Secrets(connection).delete(secret_name(gid)), loop).result()
+                asyncio.run_coroutine_threadsafe(gone(Secrets(connection), secret_name(gid)), loop).result()
                 with engine.begin() as database:
                     secrets.settle(database, debt)
                     assert secrets.wipe_tokens(database) == 1
@@ -197,7 +202,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
     await Slow(engine, settings, there.clusters, identity(engine), "w").run(1)
     assert sql(engine, "SELECT number, state FROM argosy.attempt ORDER BY 1") == [(1, "failed"), (2, "pending")]
     assert sql(engine, "SELECT gid, deleting FROM argosy.launch_secret") == [(gid, False)]
-    assert secret_name(gid) in await Secrets(connection).names(f"{LABEL_INSTALLATION}={identity(engine)}")
+    assert secret_name(gid) in await Secrets(connection).found(f"{LABEL_INSTALLATION}={identity(engine)}")
 
 
 async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_it(
@@ -217,7 +222,7 @@ async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_i
         await asyncio.gather(*housekeeping._tasks.values())
         await housekeeping._delete_secrets()
         await asyncio.gather(*housekeeping._tasks.values())
-        return secret_name(gid) in await Secrets(connection).names(selector)
+        return secret_name(gid) in await Secrets(connection).found(selector)
 
     assert await kept()
     assert sql(engine, "SELECT FROM argosy.launch_secret") == [], "whose cluster is not followed may be another's"
@@ -227,20 +232,6 @@ async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_i
     sql(engine, "UPDATE argosy.attempt SET state = 'lost', finished_at = now()")
     assert not await kept()
     assert sql(engine, "SELECT FROM argosy.launch_secret") == []
-
-
-def test_the_secrets_of_a_cluster_that_does_not_answer_keep_no_others_waiting(client: Client, engine: Engine) -> None:
-    clusters(client, "silent", "other")
-    sql(
-        engine,
-        "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gen_random_uuid(), 1 FROM generate_series(1, 500)",
-    )
-    sql(engine, "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gen_random_uuid(), 2")
-    for _ in range(200):  # all of them fail with a chance of 1 in 10^19
-        with engine.begin() as connection:
-            if any(debt.cluster_id == 2 for debt in secrets.due(connection)):
-                return
-    pytest.fail("never looked at")
 
 
 async def test_a_retry_with_a_new_token_runs_with_it_where_tokens_go_in_clear(
@@ -264,3 +255,63 @@ async def test_a_retry_with_a_new_token_runs_with_it_where_tokens_go_in_clear(
         if parameter["name"] == "rest_token"
     }
     assert tokens == {"-1": "first-token", "-2": "second-token"}
+
+
+async def test_a_former_housekeeper_deletes_no_secret_that_a_retry_has_made_anew(
+    client: Client, there: Direct, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process stood still in the middle, and its lease ran out."""
+    gid = client.launch("with-token", project=1, user=7, media_ids=[1], token="first").gid
+    await asyncio.to_thread(expand, there.launching, gid)
+    await there.submitter.run(1)
+    ended(engine, gid)
+    go_on, arrived, real = asyncio.Event(), asyncio.Event(), Secrets.delete
+
+    async def standing_still(self: Secrets, name: str, uid: str) -> None:
+        arrived.set()
+        await go_on.wait()
+        await real(self, name, uid)
+
+    former, present = (Housekeeping(engine, settings, there.clusters, there) for _ in range(2))
+    with monkeypatch.context() as context:
+        context.setattr(Secrets, "delete", standing_still)
+        await former._delete_secrets()
+        await arrived.wait()
+    await present._delete_secrets()
+    await asyncio.gather(*present._tasks.values())
+    with engine.begin() as database:
+        assert secrets.wipe_tokens(database) == 1
+    assert client.retry(gid, token="second") == 1
+    await there.submitter.run(1)
+    go_on.set()
+    await asyncio.gather(*former._tasks.values())
+    await former._delete_secrets()
+    await asyncio.gather(*former._tasks.values())
+    assert sql(engine, "SELECT number, state FROM argosy.attempt ORDER BY 1") == [(1, "failed"), (2, "pending")]
+    assert sql(engine, "SELECT deleting FROM argosy.launch_secret") == [(False,)]
+    assert await Secrets((await there.clusters.reach(1)).connection).uid(secret_name(gid)) is not None
+
+
+def test_the_secrets_of_a_cluster_that_does_not_answer_keep_no_others_waiting(client: Client, engine: Engine) -> None:
+    clusters(client, "silent", "other")
+    many = (
+        "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gen_random_uuid(), 1 FROM generate_series(1, 10000)"
+    )
+    sql(engine, many)
+    sql(engine, "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT gen_random_uuid(), 2")
+    with engine.begin() as connection:
+        due = secrets.due(connection)
+    assert [debt.cluster_id for debt in due if debt.cluster_id != 1] == [2]
+    assert len(due) == 101
+
+
+def test_a_cluster_with_workflows_of_lost_jobs_is_not_removed_without_a_word(client: Client, engine: Engine) -> None:
+    """What runs there would lose its Secret, and a launch that is repeated would run again elsewhere."""
+    clusters(client, "c")
+    with engine.begin() as connection:
+        strays.note(connection, 1, [strays.Stray("k", uuid1(), 1, uuid1(), "job")])
+    client.remove_algorithm("hello")
+    with pytest.raises(Conflict, match="1 workflows of jobs that this database does not know"):
+        client.remove_cluster("c")
+    client.remove_cluster("c", abandon=True)
+    assert sql(engine, "SELECT FROM argosy.stray") == []

@@ -148,11 +148,11 @@ def test_a_workflow_whose_row_the_database_has_lost_is_left_alone_with_an_alarm(
     assert decide(None, SEEN, CLUSTER).stranger
 
 
-def test_a_workflow_without_a_row_whose_launch_was_cancelled_is_ended_and_then_let_go() -> None:
-    verdict = decide(None, SEEN, CLUSTER, launch_cancelled=True)
+def test_a_workflow_without_a_row_that_nobody_wants_is_ended_and_then_let_go() -> None:
+    verdict = decide(None, SEEN, CLUSTER, unwanted=True)
     assert (verdict.terminate, verdict.ended, verdict.release, verdict.unknown) == (True, State.CANCELLED, False, False)
     for seen in (DONE, replace(SEEN, deleting=True, shutdown=True)):
-        verdict = decide(None, seen, CLUSTER, launch_cancelled=True)
+        verdict = decide(None, seen, CLUSTER, unwanted=True)
         assert (verdict.terminate, verdict.release, verdict.unknown) == (False, True, False)
 
 

@@ -22,7 +22,7 @@ from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store import abandoning, control, holds, leases, pausing, reading, registry
+from argosy.store import abandoning, control, holds, leases, pausing, reading, registry, strays
 from argosy.store.installation import identity
 from argosy.store.tables import Cluster
 
@@ -162,6 +162,7 @@ def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
         leases.revoke(session.connection(), leases.of_cluster(cluster_id))
         while count := abandoning.end(session.connection(), cluster_id):
             ended += count
+        strays.keep(session.connection(), cluster_id, [])
         registry.remove_cluster(session, key)
         session.commit()
     return ended
@@ -169,8 +170,8 @@ def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
 
 async def _delete_secrets(connection: Connection, selector: str) -> None:
     secrets = Secrets(connection)
-    for name in await secrets.names(selector):
-        await secrets.delete(name)
+    for name, uid in (await secrets.found(selector)).items():
+        await secrets.delete(name, uid)
 
 
 def _row(engine: Engine, key: str | int) -> Cluster:

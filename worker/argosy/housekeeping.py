@@ -133,15 +133,21 @@ class Housekeeping:
     async def _find_on(self, cluster_id: int) -> None:
         reached = await self._clusters.reach(cluster_id)
         selector = f"{LABEL_INSTALLATION}={await asyncio.to_thread(identity, self._engine)}"
-        names = await Secrets(reached.connection).names(selector)
-        gids = {gid for name in names if (gid := launch_of_secret(name)) is not None}
+        found = await Secrets(reached.connection).found(selector)
+        gids = {gid for name in found if (gid := launch_of_secret(name)) is not None}
         if count := await asyncio.to_thread(self._note_found, cluster_id, gids):
             log.warning("Secrets that no row knew", cluster=cluster_id, count=count)
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
         for debt in debts:
             reached = await self._clusters.reach(cluster_id)
-            await Secrets(reached.connection).delete(secret_name(debt.gid))
+            there, name = Secrets(reached.connection), secret_name(debt.gid)
+            uid = await there.uid(name)
+            # Asked after it was read: whoever settles this meanwhile, and makes it anew, makes another object.
+            if not await asyncio.to_thread(self._still_due, debt):
+                continue
+            if uid is not None:
+                await there.delete(name, uid)
             await asyncio.to_thread(self._settle, debt)
 
     async def _forget(self) -> None:
@@ -195,6 +201,10 @@ class Housekeeping:
     def _note_found(self, cluster_id: int, gids: set[UUID]) -> int:
         with self._engine.begin() as connection:
             return secrets.found(connection, cluster_id, gids)
+
+    def _still_due(self, debt: secrets.Debt) -> bool:
+        with self._engine.begin() as connection:
+            return secrets.still_due(connection, debt)
 
     def _settle(self, debt: secrets.Debt) -> None:
         with self._engine.begin() as connection:

@@ -7,13 +7,14 @@ operator's, because either could be wrong (second runs of finished jobs were how
 """
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy.access import alone, connect
@@ -35,7 +36,6 @@ from argosy.settings import Settings
 from argosy.store import control, holds, reconciling, registry, strays
 from argosy.store.installation import identity
 from argosy.store.reconciling import Lost, Moved, Row
-from argosy.store.strays import Stray
 from argosy.store.tables import Cluster
 from argosy.text import clean
 
@@ -74,8 +74,8 @@ class Findings:
 
     `running` and `ended` are in their rows' hands; the workflows of `gone` ones are not there; those that wait, or are to be tried again,
     may have run, as `launches` that are not cut may have been. `unknown` are workflows without a row. Of `superseded` attempts a later one
-    was found; the workflow of `moved` ones is on a held cluster of which their row does not know. `error` says why the cluster could not be
-    asked.
+    was found; `awaited` are workflows of jobs that are yet to be cut; the workflow of `moved` ones is on a held cluster of which their row
+    does not know. `error` says why the cluster could not be asked.
     """
 
     cluster: str
@@ -89,6 +89,7 @@ class Findings:
     unknown: list[Lost] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     superseded: list[Key] = field(default_factory=list)
+    awaited: list[Lost] = field(default_factory=list)
     moved: list[Moved] = field(default_factory=list)
 
 
@@ -139,7 +140,7 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
     if decisions is None:
         return found
     _check(found, decisions)
-    _note_strays(engine, seen, found)
+    _note_awaited(engine, found)
     _apply(engine, found, decisions)
     asked = {findings.cluster for findings in found if not findings.error}
     alone(_go_on(engine, settings, [cluster for cluster in held if cluster.name in asked], installation))
@@ -237,7 +238,8 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
     found = Findings(cluster.name, cluster.held_reason)
     with engine.begin() as connection:
         rows = reconciling.unfinished(connection, cluster.id or 0)
-        found.launches = reconciling.uncut(connection, cluster.id or 0)
+        uncut = reconciling.uncut(connection, cluster.id or 0)
+        found.launches = list(uncut)
     if isinstance(seen, str):
         found.error = seen
         found.waiting = [(row.uid, row.number) for row in rows if row.state not in _ACTIVE]
@@ -245,14 +247,11 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
     keys = [it.key for it in seen if it.key is not None]
     with engine.begin() as connection:
         known = reconciling.known(connection, keys)
-        cancelled = strays.cancelled(connection, [(it.lost.uid, it.lost.gid) for it in seen if it.lost is not None])
-    # What a launch has that is to be cut is found again by its names when it is; what one has that was cancelled is ended by the tracker.
-    uncut = set(found.launches)
-    known |= {
-        it.key
-        for it in seen
-        if it.key is not None and it.lost is not None and (it.lost.gid in uncut or it.lost.uid in cancelled)
-    }
+        lost = [it.lost for it in seen if it.lost is not None and it.key not in known]
+        unwanted = strays.unwanted(connection, [(it.uid, it.number, it.gid) for it in lost])
+    # What a launch has that is to be cut is found again by its names when it is; what nobody wants is ended by the tracker.
+    found.awaited = [it for it in lost if it.ordinal is not None and it.ordinal >= uncut.get(it.gid, math.inf)]
+    known |= {(it.uid, it.number) for it in found.awaited} | unwanted
     _sort(found, seen, known, places)
     _sort_rows(found, rows, set(keys), cluster.id or 0, places)
     return found
@@ -314,17 +313,11 @@ def _check(found: Sequence[Findings], decisions: Decisions) -> None:
             raise InvalidRequest(f"--{name}: {count} {question}")
 
 
-def _note_strays(engine: Engine, seen: Mapping[int, list[_Seen] | str], found: Iterable[Findings]) -> None:
+def _note_awaited(engine: Engine, found: Iterable[Findings]) -> None:
     """Have the jobs of launches that are cut later be where their workflows are."""
-    uncut = {gid for findings in found for gid in findings.launches}
-    for cluster_id, listed in seen.items():
-        there = [
-            Stray(it.k8s_uid, *it.key, it.lost.gid, it.name)
-            for it in (() if isinstance(listed, str) else listed)
-            if it.key is not None and it.lost is not None and it.lost.gid in uncut
-        ]
-        with engine.begin() as connection:
-            strays.note(connection, cluster_id, there)
+    with engine.begin() as connection:
+        for awaited in (findings.awaited for findings in found if findings.awaited):
+            strays.note(connection, awaited[0].cluster_id, [it.stray for it in awaited])
 
 
 def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> None:
@@ -334,12 +327,9 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
         for findings in found:
             for lost in findings.unknown:
                 by_launch[lost.gid].append(lost)
-        for workflows in by_launch.values():
+        for gid, workflows in by_launch.items():
             with engine.begin() as connection:
-                connection.execute(
-                    text("SELECT FROM argosy.launch WHERE gid = :gid FOR UPDATE"), {"gid": workflows[0].gid}
-                )
-                reconciling.adopt(connection, sorted(workflows, key=lambda lost: (lost.uid, lost.number)))
+                reconciling.adopt(connection, gid, sorted(workflows, key=lambda lost: (lost.uid, lost.number)))
     gone = [key for findings in found for key in findings.gone]
     for keys in _batches(gone):
         with engine.begin() as connection:

@@ -355,9 +355,9 @@ class ClusterTracker:
             rows, busy = tracking.known(
                 database, [key for seen, _ in sightings if (key := _key(seen)) is not None], self._tracked.cluster_id
             )
-            cancelled = strays.cancelled(
+            unwanted = strays.unwanted(
                 database,
-                [(seen.uid, seen.gid) for seen, _ in sightings if seen.uid and seen.gid and _key(seen) not in rows],
+                [(*key, seen.gid) for seen, _ in sightings if (key := _key(seen)) is not None and key not in rows],
             )
             now = time.monotonic()
             for seen, at in sightings:
@@ -365,7 +365,7 @@ class ClusterTracker:
                 if key in busy:
                     continue
                 row = rows.get(key) if key is not None else None
-                verdict = decide(row, seen, self._tracked.cluster_id, seen.uid in cancelled)
+                verdict = decide(row, seen, self._tracked.cluster_id, key in unwanted)
                 verdicts.append((seen, verdict))
                 if verdict.unknown and key is not None and not seen.gone and seen.k8s_uid not in self._unknown:
                     unknown.append(strays.Stray(seen.k8s_uid, *key, seen.gid, seen.name))
@@ -523,7 +523,7 @@ class ClusterTracker:
                 continue
             try:
                 await self._read_once()
-                await self._read_cancelled()
+                await self._read_unwanted()
                 if self._held:
                     continue
                 for claim in await asyncio.to_thread(self._unresolved):
@@ -543,9 +543,9 @@ class ClusterTracker:
         gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._held]
         await asyncio.to_thread(self._settle, there + missing, gone)
 
-    async def _read_cancelled(self) -> None:
-        """Read what no row knew when it was seen, and whose launch was cancelled since, before it was cut."""
-        if not (found := await asyncio.to_thread(self._cancelled_strays)):
+    async def _read_unwanted(self) -> None:
+        """Read what no row knew when it was seen, and what nobody wants any more since."""
+        if not (found := await asyncio.to_thread(self._unwanted_strays)):
             return
         there, missing = await self._read([tracking.Workflow(it.uid, it.number, it.name, it.k8s_uid) for it in found])
         await self._flush()
@@ -661,7 +661,7 @@ class ClusterTracker:
         with self._engine.begin() as database:
             return strays.since_hold(database, self._tracked.cluster_id)
 
-    def _cancelled_strays(self) -> list[strays.Stray]:
+    def _unwanted_strays(self) -> list[strays.Stray]:
         with self._engine.begin() as database:
             return strays.to_end(database, self._tracked.cluster_id)
 

@@ -35,17 +35,17 @@ class Verdict:
     again: bool = False
 
 
-def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, launch_cancelled: bool = False) -> Verdict:
+def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwanted: bool = False) -> Verdict:
     """What a sighting means for the attempt that its labels name. Pure.
 
     Args:
         known: The attempt's row; None where there is none.
         seen: The workflow.
         cluster_id: Where it was seen.
-        launch_cancelled: There is no row, and will be none: its launch was cancelled before it was cut so far.
+        unwanted: There is no row, and will be none: its launch ended before it was cut so far, or a later attempt has one.
     """
     alive = not (seen.finished or seen.gone)
-    if known is None and launch_cancelled:
+    if known is None and unwanted:
         ending = alive and not seen.shutdown
         return Verdict(
             terminate=ending,

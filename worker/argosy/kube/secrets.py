@@ -2,11 +2,15 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 
 import orjson
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
+
+_PAGE = "500"
+"""Secrets in one answer."""
 
 
 class Secrets:
@@ -40,15 +44,32 @@ class Secrets:
         except answers.NameTaken:
             return
 
-    async def names(self, selector: str) -> list[str]:
-        """Names of the secrets that match a label selector."""
-        answer = await self._connection.call("list", "secrets", self._path, query={"labelSelector": selector})
-        with answers.understood():
-            return [str(item["metadata"]["name"]) for item in orjson.loads(answer)["items"]]
+    async def found(self, selector: str) -> dict[str, str]:
+        """Names and uids of the secrets that match a label selector."""
+        return await self._list({"labelSelector": selector})
 
-    async def delete(self, name: str) -> None:
-        """Delete a secret; one that is gone already is as good."""
-        try:
-            await self._connection.call("delete", "secrets", f"{self._path}/{name}")
-        except answers.Missing:
-            return
+    async def uid(self, name: str) -> str | None:
+        """Uid of a secret; None where there is none. Listed, because nobody grants argosy to `get` one."""
+        return (await self._list({"fieldSelector": f"metadata.name={name}"})).get(name)
+
+    async def delete(self, name: str, uid: str) -> None:
+        """Delete a secret; one that is gone already is as good.
+
+        Raises:
+            OtherObject: The name now belongs to another one.
+        """
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
+        with suppress(answers.Missing):
+            await self._connection.call("delete", "secrets", f"{self._path}/{name}", body=orjson.dumps(body))
+
+    async def _list(self, which: Mapping[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        page = {"limit": _PAGE}
+        while page:
+            answer = await self._connection.call("list", "secrets", self._path, query={**which, **page})
+            with answers.understood():
+                document = orjson.loads(answer)
+                found |= {str(item["metadata"]["name"]): str(item["metadata"]["uid"]) for item in document["items"]}
+                token = document["metadata"].get("continue")
+                page = {"limit": _PAGE, "continue": str(token)} if token else {}
+        return found

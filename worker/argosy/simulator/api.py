@@ -205,11 +205,13 @@ class Api:
     async def _list(self, resource: Resource, request: Request) -> Any:
         query = request.query_params
         unknown = query.keys() - {
-            "labelSelector", "limit", "continue", "resourceVersion", "watch", "timeoutSeconds", "allowWatchBookmarks"
+            "labelSelector", "fieldSelector", "limit", "continue", "resourceVersion", "watch", "timeoutSeconds",
+            "allowWatchBookmarks",
         }  # fmt: skip
         if unknown:
             raise statuses.bad_request(f"not simulated: query parameter {', '.join(sorted(unknown))}")
         selector = selectors.parse(query.get("labelSelector", ""))
+        name = _named(query.get("fieldSelector", ""))
         version = _number(query.get("resourceVersion") or "0")
         if _flag(request, "watch"):
             seconds = float(query.get("timeoutSeconds") or _WATCH_SECONDS)
@@ -219,7 +221,11 @@ class Api:
             raise statuses.too_large(version, self._store.revision)
         objects, revision, last = self._page_start(resource, request, query.get("continue", ""))
         rest = [item for item in objects if item["metadata"]["name"] > last]
-        chosen = [item for item in rest if selector(item["metadata"].get("labels", {}))]
+        chosen = [
+            item
+            for item in rest
+            if selector(item["metadata"].get("labels", {})) and name in (None, item["metadata"]["name"])
+        ]
         limit = _number(query.get("limit") or "0") or len(chosen)
         metadata: Object = {"resourceVersion": str(revision)}
         if resource is WORKFLOWS:
@@ -248,6 +254,16 @@ class Api:
     def _same_namespace(self, resource: Resource, request: Request) -> None:
         if request.path_params["namespace"] != self._store.namespace:
             raise statuses.not_found(resource, request.path_params["name"])
+
+
+def _named(selector: str) -> str | None:
+    """The name that a field selector asks for."""
+    if not selector:
+        return None
+    field, _, name = selector.partition("=")
+    if field != "metadata.name" or "," in name:
+        raise statuses.bad_request("not simulated: field selectors other than metadata.name=")
+    return name
 
 
 def _check_new(resource: Resource, body: Object, namespace: str) -> None:

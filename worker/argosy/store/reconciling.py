@@ -3,6 +3,7 @@
 Only while the clusters are held: no claim, no tracker and no retry touches these rows meanwhile.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,8 @@ import orjson
 from sqlalchemy import Connection, text
 
 from argosy.batches import ordinal
-from argosy.store import control, launches, placements, tracking
+from argosy.store import control, launches, placements, strays, tracking
+from argosy.store.strays import Stray
 from argosy.store.tables import RETRY_DUE
 
 RECOVERED = "recovered from its workflows: the database had lost it"
@@ -51,6 +53,11 @@ class Lost:
     def ordinal(self) -> int | None:
         """Which job of its launch it is; None where its uid is not one of that launch's."""
         return ordinal(self.gid, self.uid)
+
+    @property
+    def stray(self) -> Stray:
+        """What is to be known of it until it has a row."""
+        return Stray(self.k8s_uid, self.uid, self.number, self.gid, self.name)
 
 
 @dataclass(frozen=True)
@@ -96,17 +103,18 @@ def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
     return [Row(**row._mapping) for row in rows]
 
 
-def uncut(connection: Connection, cluster_id: int) -> list[UUID]:
-    """Launches from before the hold that are not cut to their end: they may have been, and have run."""
+def uncut(connection: Connection, cluster_id: int) -> dict[UUID, int]:
+    """Launches from before the hold that are not cut to their end, and how many of their jobs are: the others may have run."""
     rows = connection.execute(
         text(
-            "SELECT l.gid, l.created_at, c.held_at FROM argosy.cluster c JOIN argosy.launch l ON l.state IN ('accepted', 'resolved') "
-            f"LEFT JOIN argosy.placement p ON p.id = l.placement_id WHERE c.id = :cluster AND (p.id IS NULL OR {placements.FITS}) "
+            "SELECT l.gid, l.expanded_jobs, l.created_at, c.held_at FROM argosy.cluster c JOIN argosy.launch l "
+            "ON l.state IN ('accepted', 'resolved') LEFT JOIN argosy.placement p ON p.id = l.placement_id "
+            f"WHERE c.id = :cluster AND (p.id IS NULL OR {placements.FITS}) "
             "ORDER BY l.gid"
         ),
         {"cluster": cluster_id},
     )
-    return [row.gid for row in rows if launches.known_since(row.gid, row.created_at) < row.held_at]
+    return {row.gid: row.expanded_jobs for row in rows if launches.known_since(row.gid, row.created_at) < row.held_at}
 
 
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
@@ -193,15 +201,25 @@ def again(connection: Connection, uids: Sequence[UUID]) -> None:
     control.new_attempts(connection, [row.uid for row in rows])
 
 
-def adopt(connection: Connection, lost: Sequence[Lost]) -> int:
+def adopt(connection: Connection, gid: UUID, lost: Sequence[Lost]) -> int:
     """Write the rows of what only its workflows told of: the launch, the job, the attempt; how it stands is read from the cluster next.
+
+    Somebody may have asked for the launch again meanwhile: then its jobs find their workflows when they are cut, and if it was ended
+    before that the tracker ends these.
 
     Returns:
         How many attempts were written.
     """
+    launch = connection.execute(
+        text("SELECT state, expanded_jobs FROM argosy.launch WHERE gid = :gid FOR UPDATE"), {"gid": gid}
+    ).one_or_none()
+    cut = math.inf if launch is None or launch.state == "expanded" else launch.expanded_jobs
     count = 0
     for workflow in lost:
         if workflow.ordinal is None:
+            continue
+        if workflow.ordinal >= cut:
+            strays.note(connection, workflow.cluster_id, [workflow.stray])
             continue
         values = {
             **{name: getattr(workflow, name) for name in workflow.__dataclass_fields__},
@@ -225,9 +243,11 @@ _ADOPTING = (
     "parameters, media_ids, files_per_job, placement_id, created_at, expanded_at) VALUES (:gid, :project, :user, :algorithm_name, "
     ":algorithm_id, '', 'expanded', :why, '', '[]', '{}', 1, :placement, coalesce(:created_at, clock_timestamp()), clock_timestamp()) "
     "ON CONFLICT DO NOTHING",
-    "INSERT INTO argosy.job (uid, gid, ordinal, project, user_id, media_ids, attempt) "
+    "INSERT INTO argosy.job AS job (uid, gid, ordinal, project, user_id, media_ids, attempt) "
     "VALUES (:uid, :gid, :ordinal, :project, :user, CAST(:media AS bigint[]), :number) "
-    "ON CONFLICT (uid) DO UPDATE SET attempt = greatest(argosy.job.attempt, excluded.attempt)",
+    # A later attempt is a retry: whoever had asked for the job's end before has taken that back.
+    "ON CONFLICT (uid) DO UPDATE SET attempt = greatest(job.attempt, excluded.attempt), "
+    "cancel_requested = job.cancel_requested AND excluded.attempt <= job.attempt",
     "UPDATE argosy.launch SET jobs = (SELECT count(*) FROM argosy.job WHERE gid = :gid) WHERE gid = :gid AND request_digest = ''",
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, cluster_id, state, name, k8s_uid, "
     "submitted_at, unread) VALUES (:uid, :number, :gid, :project, :user, :algorithm_id, :placement, :cluster_id, 'pending', :name, "

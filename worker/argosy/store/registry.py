@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
-from argosy.store import leases, placements
+from argosy.store import leases, placements, strays
 from argosy.store.tables import DELAYED, READY, Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
@@ -118,7 +118,7 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
         abandoned: Its unfinished jobs are no obstacle.
 
     Raises:
-        Conflict: Jobs on it have not ended, or algorithms name it.
+        Conflict: Jobs on it have not ended, workflows are there that no job knows, or algorithms name it.
     """
     found = locked(session, key)
     # Against its key, too: whoever places a job there holds that.
@@ -126,6 +126,11 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     if not abandoned and (jobs := unfinished(session, found.id or 0)):
         raise Conflict(
             f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it; if it is gone for good: --abandon"
+        )
+    if not abandoned and (lost := strays.count(session.connection(), found.id or 0)):
+        raise Conflict(
+            f"cluster {found.name!r} has {lost} workflows of jobs that this database does not know: it may have lost them, and a "
+            "launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
         )
     named = session.exec(
         select(Algorithm.name).where(

@@ -106,11 +106,13 @@ def due(connection: Connection, limit: int = 100) -> list[Debt]:
     """Mark and return the Secrets that nobody needs any more: every job of the launch on that cluster has ended.
 
     Asked twice, the second time under the rows' locks, for which `intend` waits: else a job that is claimed in between would be told to go
-    ahead and find its Secret gone. In no order, so that those on a cluster that does not answer keep no other waiting.
+    ahead and find its Secret gone. So many of each cluster, in no order: one that cannot be deleted keeps no other waiting.
     """
     rows = connection.execute(
         text(
-            f"SELECT gid, cluster_id FROM argosy.launch_secret o WHERE {_NEEDLESS} ORDER BY random() LIMIT :limit FOR UPDATE SKIP LOCKED"
+            "SELECT d.* FROM argosy.cluster c CROSS JOIN LATERAL (SELECT gid, cluster_id FROM argosy.launch_secret o "
+            f"WHERE o.cluster_id = c.id AND {_NEEDLESS} ORDER BY random() LIMIT :limit FOR UPDATE SKIP LOCKED) d "
+            "WHERE c.removed_at IS NULL"
         ),
         {"limit": limit},
     ).all()
@@ -123,6 +125,15 @@ def due(connection: Connection, limit: int = 100) -> list[Debt]:
         {"gids": [row.gid for row in rows], "clusters": [row.cluster_id for row in rows]},
     )
     return [Debt(**row._mapping) for row in marked]
+
+
+def still_due(connection: Connection, debt: Debt) -> bool:
+    """Whether a Secret that was read just now is one that nobody needs: one that is made anew is another object."""
+    found = connection.execute(
+        text("SELECT FROM argosy.launch_secret WHERE gid = :gid AND cluster_id = :cluster AND deleting"),
+        {"gid": debt.gid, "cluster": debt.cluster_id},
+    )
+    return found.one_or_none() is not None
 
 
 def settle(connection: Connection, debt: Debt) -> None:

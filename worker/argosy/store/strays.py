@@ -62,6 +62,14 @@ def keep(connection: Connection, cluster_id: int, k8s_uids: Collection[str]) -> 
     )
 
 
+def count(connection: Connection, cluster_id: int) -> int:
+    """How many are on a cluster."""
+    found = connection.execute(
+        text("SELECT count(*) FROM argosy.stray WHERE cluster_id = :cluster"), {"cluster": cluster_id}
+    )
+    return int(found.scalar_one())
+
+
 def since_hold(connection: Connection, cluster_id: int) -> bool:
     """Whether any was found on a held cluster since it is held: its row may have been lost. Who had been there before was no news."""
     found = connection.execute(
@@ -74,29 +82,46 @@ def since_hold(connection: Connection, cluster_id: int) -> bool:
     return bool(found.scalar_one())
 
 
-def cancelled(connection: Connection, workflows: Collection[tuple[UUID, UUID]]) -> set[UUID]:
-    """Of (uid, gid) of workflows without a row, the uids of those whose launch was cancelled before they were cut from it."""
-    gids = {gid for uid, gid in workflows if ordinal(gid, uid) is not None}
-    if not gids:
+def unwanted(connection: Connection, workflows: Collection[tuple[UUID, int, UUID | None]]) -> set[tuple[UUID, int]]:
+    """Of (uid, attempt, gid) of workflows without a row, those that are not wanted: their launch ended before they were cut from it, or a
+    later attempt has a row."""
+    if not workflows:
         return set()
-    statement = text(
-        "SELECT gid, expanded_jobs FROM argosy.launch WHERE gid = ANY (CAST(:gids AS uuid[])) AND state = 'cancelled'"
+    gids = {gid for uid, _, gid in workflows if gid is not None and ordinal(gid, uid) is not None}
+    launches = connection.execute(
+        text(
+            f"SELECT gid, expanded_jobs FROM argosy.launch l WHERE gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED_EARLY}"
+        ),
+        {"gids": list(gids)},
     )
-    cut: dict[UUID, int] = {row.gid: row.expanded_jobs for row in connection.execute(statement, {"gids": list(gids)})}
-    return {uid for uid, gid in workflows if gid in cut and (at := ordinal(gid, uid)) is not None and at >= cut[gid]}
+    cut: dict[UUID, int] = {row.gid: row.expanded_jobs for row in launches}
+    jobs = connection.execute(
+        text("SELECT uid, attempt FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))"),
+        {"uids": [uid for uid, _, _ in workflows]},
+    )
+    newest: dict[UUID, int] = {row.uid: row.attempt for row in jobs}
+    return {
+        (uid, number)
+        for uid, number, gid in workflows
+        if number < newest.get(uid, 0)
+        or (gid in cut and (at := ordinal(gid, uid)) is not None and at >= cut[gid] and uid not in newest)
+    }
 
 
 def to_end(connection: Connection, cluster_id: int) -> list[Stray]:
-    """Some strays on a cluster whose launch was cancelled since they were found."""
+    """Some strays on a cluster that are not wanted any more, since they were found."""
     rows = connection.execute(
         text(
-            "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s "
-            "JOIN argosy.launch l ON l.gid = s.gid AND l.state = 'cancelled' "
-            "WHERE s.cluster_id = :cluster AND NOT EXISTS (SELECT FROM argosy.job j WHERE j.uid = s.uid) ORDER BY random() LIMIT 100"
+            "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s LEFT JOIN argosy.job j ON j.uid = s.uid "
+            f"LEFT JOIN argosy.launch l ON l.gid = s.gid AND {_ENDED_EARLY} WHERE s.cluster_id = :cluster "
+            "AND (j.attempt > s.number OR j.uid IS NULL AND l.gid IS NOT NULL) ORDER BY random() LIMIT 100"
         ),
         {"cluster": cluster_id},
     )
     return [Stray(**row._mapping) for row in rows]
+
+
+_ENDED_EARLY = "l.state IN ('cancelled', 'rejected')"
 
 
 def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Sequence[int]) -> None:
