@@ -151,6 +151,7 @@ class Custody:
         """
         mark = await self._marks.read()
         row, database, twin = await asyncio.to_thread(self._row, mark)
+        known = row.epoch
         if row.version != self._version:
             return Finding(row.held)  # this connection is to be given up
         if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():
@@ -160,7 +161,7 @@ class Custody:
             mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
         finding = judge(mark, row, database, twin)
         if finding.why:
-            await asyncio.to_thread(self._hold, finding.why, lease, epoch)
+            await asyncio.to_thread(self._hold, finding.why, known, lease, epoch)
             return finding if mark is not None and self._uncontested(mark) else replace(finding, lost=None)
         if mark is None:
             try:
@@ -169,7 +170,7 @@ class Custody:
                 return Finding(row.held)  # looked at again with the next beat
         # Where the last mark was intended and never written, it is written now.
         following = row.epoch if row.identity == mark.uid and row.epoch > mark.epoch else mark.epoch + 1
-        at = await asyncio.to_thread(self._intend, mark.uid, following, lease, epoch)
+        at = await asyncio.to_thread(self._intend, mark.uid, following, (lease, epoch))
         if at is not None:
             await self._marks.write(mark, database, following, at)
         # What was written there last is known: nothing of it is lost.
@@ -217,8 +218,13 @@ class Custody:
         if mark is None:
             mark = await self._marks.create(database, row.epoch, await asyncio.to_thread(self._now))
         following = max(mark.epoch, row.epoch) + 1
-        at = await asyncio.to_thread(self._resume, mark.uid, following, fence)
+        at = await asyncio.to_thread(self._intend, mark.uid, following, fence)
+        if at is None:
+            raise Conflict("the cluster was changed meanwhile; do it again")
         await self._marks.write(mark, database, following, at)
+        # Not before: to whoever looks meanwhile the mark is still another database's.
+        if not await asyncio.to_thread(self._resume, following, fence):
+            raise Conflict("the cluster was changed meanwhile; do it again")
 
     def _row(self, mark: Mark | None) -> tuple[Marked, str, str | None]:
         with self._engine.begin() as connection:
@@ -231,25 +237,22 @@ class Custody:
             # Two rows of one place: the one that was there first goes on.
             return row, holds.database(connection), None if row.identity and mark and row.identity == mark.uid else twin
 
-    def _hold(self, why: str, lease: str, epoch: int) -> None:
+    def _hold(self, why: str, known: int, lease: str, epoch: int) -> None:
         with self._engine.begin() as connection:
             leases.fence(connection, lease, epoch)
-            if holds.hold(connection, self._cluster_id, why):
+            if holds.hold(connection, self._cluster_id, why, known):
                 holds.doubt(connection)  # what this cluster tells of the database is true of the others too
 
-    def _resume(self, identity: str, following: int, fence: tuple[str, int] | None) -> datetime:
+    def _resume(self, epoch: int, fence: tuple[str, int] | None) -> bool:
         with self._engine.begin() as connection:
             if fence is not None:
                 leases.fence(connection, *fence)
-            at = holds.intend(connection, self._cluster_id, identity, following, self._version)
-            if at is None:
-                raise Conflict("the cluster was changed meanwhile; do it again")
-            holds.resume(connection, self._cluster_id)
-            return at
+            return holds.resume(connection, self._cluster_id, epoch)
 
-    def _intend(self, identity: str, following: int, lease: str, epoch: int) -> datetime | None:
+    def _intend(self, identity: str, following: int, fence: tuple[str, int] | None) -> datetime | None:
         with self._engine.begin() as connection:
-            leases.fence(connection, lease, epoch)
+            if fence is not None:
+                leases.fence(connection, *fence)
             return holds.intend(connection, self._cluster_id, identity, following, self._version)
 
     def _now(self) -> datetime:

@@ -139,8 +139,14 @@ def now(connection: Connection) -> datetime:
     return moment
 
 
-def hold(connection: Connection, cluster_id: int | None, reason: str) -> Sequence[str]:
+def hold(connection: Connection, cluster_id: int | None, reason: str, epoch: int | None = None) -> Sequence[str]:
     """Hold a cluster, or all of them; one that is held keeps its reason, unless that was only a doubt.
+
+    Args:
+        connection: In a transaction.
+        cluster_id: Which; None for all.
+        reason: For people.
+        epoch: The row's when that was found, if a later one disproves it: somebody has let the cluster go on since.
 
     Returns:
         The names of those that are held for this reason now, and were not.
@@ -149,9 +155,9 @@ def hold(connection: Connection, cluster_id: int | None, reason: str) -> Sequenc
         text(
             "UPDATE argosy.cluster SET held_at = coalesce(held_at, clock_timestamp()), held_reason = :reason "
             "WHERE (held_at IS NULL OR held_reason = :doubted AND :reason <> :doubted) AND removed_at IS NULL "
-            "AND (CAST(:cluster AS int) IS NULL OR id = :cluster) RETURNING name"
+            "AND (CAST(:cluster AS int) IS NULL OR id = :cluster) AND (CAST(:epoch AS bigint) IS NULL OR epoch = :epoch) RETURNING name"
         ),
-        {"cluster": cluster_id, "reason": reason, "doubted": DOUBTED},
+        {"cluster": cluster_id, "reason": reason, "doubted": DOUBTED, "epoch": epoch},
     )
     return [row.name for row in rows]
 
@@ -179,14 +185,20 @@ def check_server(connection: Connection) -> None:
         doubt(connection)
 
 
-def resume(connection: Connection, cluster_id: int) -> None:
-    """Let a cluster go on; whoever waits for its queue is told."""
-    connection.execute(
-        text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster"), {"cluster": cluster_id}
+def resume(connection: Connection, cluster_id: int, epoch: int) -> bool:
+    """Let a cluster go on; whoever waits for its queue is told.
+
+    Returns:
+        False where its row does not know this epoch, as after one more restore.
+    """
+    resumed = connection.execute(
+        text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster AND epoch >= :epoch"),
+        {"cluster": cluster_id, "epoch": epoch},
     )
     connection.execute(
         text("SELECT pg_notify(:channel, :cluster)"), {"channel": QUEUE_CHANNEL, "cluster": str(cluster_id)}
     )
+    return resumed.rowcount > 0
 
 
 def held(connection: Connection) -> dict[str, str]:
