@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from argosy.client import Client
-from argosy.errors import Conflict, Fenced, NotFound
+from argosy.errors import Conflict, Fenced, InvalidRequest, NotFound
 from argosy.states import State
 from argosy.store import abandoning, control, leases, queue, secrets, tracking
 from tests.integration.queues import claim, clusters, fill, placement, sql
@@ -72,6 +72,22 @@ def test_what_another_cluster_may_take_is_left_to_it_and_tried_again_there(two: 
     assert (again.attempt, two.get(job.uid, attempt=1).status) == (2, "Lost")
     sql(engine, "UPDATE argosy.attempt SET not_before = NULL")
     assert len(claim(engine, OTHER).jobs) == 2
+
+
+def test_what_a_held_cluster_perhaps_ran_goes_elsewhere_only_when_somebody_says_so(two: Client, engine: Engine) -> None:
+    with engine.begin() as connection:
+        either = placement(connection, GONE, OTHER)
+    queued(engine, 2, placement=either)
+    uncut = two.launch("hello", project=1, user=7, media_ids=[1]).gid
+    two.database_restored()
+    with pytest.raises(
+        InvalidRequest, match="--waiting: cluster 'gone' is held, and may have run 2 jobs and 1 launches"
+    ):
+        two.remove_cluster("gone", abandon=True)
+    assert two.cluster("gone").paused_at is None
+    two.remove_cluster("gone", abandon=True, waiting="lost")
+    assert states(engine) == {"lost": 2}
+    assert [launch.state for launch in two.launches(gid=uncut)] == ["rejected"]
 
 
 def test_no_automatic_retry_goes_to_a_cluster_that_is_abandoned_and_none_waits_for_it(

@@ -46,6 +46,7 @@ from argosy.shapes import (
     Token,
 )
 from argosy.store import database, holds, launches, pausing, projects, reading, registry
+from argosy.store.reconciling import Waiting
 from argosy.store.tables import Algorithm, Cluster
 
 M = TypeVar("M", bound=BaseModel)
@@ -538,10 +539,10 @@ class Client:
         return clusters.release(self.engine, self.settings, key)
 
     @_checked
-    def remove_cluster(self, key: Key, *, abandon: bool = False) -> int:
-        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing and ends its jobs. Returns and raises as
-        `clusters.remove`."""
-        return clusters.remove(self.engine, self.settings, key, abandon)
+    def remove_cluster(self, key: Key, *, abandon: bool = False, waiting: Waiting | None = None) -> int:
+        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing and ends its jobs; `waiting` says what becomes
+        of those that it perhaps ran, where it is held. Returns and raises as `clusters.remove`."""
+        return clusters.remove(self.engine, self.settings, key, abandon, waiting)
 
     @_checked
     def clusters(self, *, organization: Id | None = None) -> Sequence[ClusterShape]:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy.access import alone, connect
-from argosy.errors import Conflict
+from argosy.errors import Conflict, InvalidRequest
 from argosy.kube import finalizers
 from argosy.kube.answers import Health, KubeError, NameTaken
 from argosy.kube.check import Report
@@ -22,8 +22,9 @@ from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store import abandoning, control, holds, leases, pausing, reading, registry, strays
+from argosy.store import abandoning, control, holds, leases, pausing, reading, reconciling, registry, strays
 from argosy.store.installation import identity
+from argosy.store.reconciling import Waiting
 from argosy.store.tables import Cluster
 
 _STUCK = 60.0
@@ -90,7 +91,7 @@ def release(engine: Engine, settings: Settings, key: str | int) -> int:
     return _on(settings, _row(engine, key), lambda connection: finalizers.release(connection, selector))
 
 
-def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) -> int:
+def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, waiting: Waiting | None = None) -> int:
     """Release a cluster, delete our Secrets there, remove it and forget its credentials.
 
     Args:
@@ -100,19 +101,31 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool) ->
         abandon: It is gone for good: ask it nothing, leave what is there of ours, and end the jobs that have not ended. Those on it are
             `Lost` (`Cancelled` where that was asked for), and are tried again where another cluster may take them and their algorithm says
             so; those that wait for it alone are `Cancelled`, launches that are not cut yet `rejected`.
+        waiting: What becomes of jobs that wait, may go elsewhere, and perhaps ran there, where it is held and abandoned: `run`, perhaps a
+            second time, or `lost`.
 
     Returns:
         How many jobs were ended so.
 
     Raises:
         Conflict: Jobs on it have not ended, algorithms name it, or it cannot be asked.
+        InvalidRequest: There are such jobs, and nothing was said about them; nothing was changed.
     """
     with Session(engine, expire_on_commit=False) as session:
         row = registry.removable(session, key, abandon)
         if abandon:
+            held = row.held_at is not None
+            doubtful = abandoning.doubtful(session.connection(), row.id or 0) if held else ([], [])
+            if waiting is None and any(doubtful):
+                raise InvalidRequest(
+                    f"--waiting: cluster {row.name!r} is held, and may have run {len(doubtful[0])} jobs and {len(doubtful[1])} launches "
+                    "that wait and that another may take: say run (perhaps a second time), or lost"
+                )
             pausing.pause(session.connection(), "cluster", row.id or 0, "it is being abandoned")
             session.commit()
     if abandon:
+        if waiting == "lost":
+            reconciling.end_waiting(engine, *doubtful)
         return _abandon(engine, key, row.id or 0)
     if _is_twin(engine, settings, row):
         with Session(engine) as session:

@@ -33,25 +33,18 @@ from argosy.manifest import (
     LABEL_USER,
 )
 from argosy.settings import Settings
-from argosy.store import control, holds, reconciling, registry, strays
+from argosy.store import holds, reconciling, registry, strays
 from argosy.store.installation import identity
-from argosy.store.reconciling import Lost, Moved, Row
+from argosy.store.reconciling import Lost, Moved, Row, Waiting
 from argosy.store.tables import Cluster
 from argosy.text import clean
 
 RESTORED = "the database was restored; say how its jobs stand: argosy db reconcile"
 
 _GONE = "its workflow was gone when the database was restored: nobody knows whether, or how, it ended"
-_WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
-
 _SUPERSEDED = "the database was restored, and a later attempt of it was found"
 
-_WAITED_UNCUT = "the database was restored, and nobody knows whether its jobs had run: launch the media anew"
-
-_BATCH = 1000
-
 Gone = Literal["lost", "again"]
-Waiting = Literal["run", "lost"]
 Unknown = Literal["adopt", "leave"]
 
 Key = tuple[UUID, int]
@@ -331,13 +324,13 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
             with engine.begin() as connection:
                 reconciling.adopt(connection, gid, sorted(workflows, key=lambda lost: (lost.uid, lost.number)))
     gone = [key for findings in found for key in findings.gone]
-    for keys in _batches(gone):
+    for keys in reconciling.batches(gone):
         with engine.begin() as connection:
             reconciling.end(connection, keys, _GONE)
             if decisions.gone == "again":
                 reconciling.again(connection, [uid for uid, _ in keys])
     for findings in found:
-        for keys in _batches(findings.superseded):
+        for keys in reconciling.batches(findings.superseded):
             with engine.begin() as connection:
                 reconciling.end(connection, keys, _SUPERSEDED)
         for moved in findings.moved:
@@ -347,17 +340,12 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
     found = [findings for findings in found if not findings.error]
     if decisions.waiting == "lost":
         left = {key for findings in unsaid for key in findings.waiting}
-        for keys in _batches(list(dict.fromkeys(k for findings in found for k in findings.waiting if k not in left))):
-            with engine.begin() as connection:
-                reconciling.end(connection, keys, _WAITED)
         uncut = {gid for findings in unsaid for gid in findings.launches}
-        for gid in dict.fromkeys(gid for findings in found for gid in findings.launches if gid not in uncut):
-            with engine.begin() as connection:
-                control.end_launch(connection, gid, "rejected", _WAITED_UNCUT)
-
-
-def _batches(keys: Sequence[Key]) -> Iterable[Sequence[Key]]:
-    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
+        reconciling.end_waiting(
+            engine,
+            list(dict.fromkeys(key for findings in found for key in findings.waiting if key not in left)),
+            list(dict.fromkeys(gid for findings in found for gid in findings.launches if gid not in uncut)),
+        )
 
 
 async def _go_on(engine: Engine, settings: Settings, held: Sequence[Cluster], installation: str) -> None:

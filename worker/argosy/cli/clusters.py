@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -249,10 +249,16 @@ def remove(
             help="The cluster is gone for good: don't ask it, leave what is there, and end the jobs that run there or wait for it alone.",
         ),
     ] = False,
+    waiting: Annotated[
+        Literal["run", "lost"] | None,
+        typer.Option(
+            help="With --abandon, of a held cluster: jobs that wait, may go elsewhere, and perhaps ran there."
+        ),
+    ] = None,
 ) -> None:
     """Release a cluster, remove it and forget its token; refused while jobs on it have not ended, unless it is abandoned."""
     with client() as opened:
-        ended = opened.remove_cluster(name, abandon=abandon)
+        ended = opened.remove_cluster(name, abandon=abandon, waiting=waiting)
     jobs = f"; {ended} job{'s' * (ended != 1)} that had not ended {'are' if ended != 1 else 'is'} Lost or Cancelled"
     output.note(f"cluster {name} is removed" + jobs * bool(ended))
 

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import control, placements
-from argosy.store.tables import DELAYED, READY
+from argosy.store import control, placements, reconciling
+from argosy.store.tables import DELAYED, READY, RETRY_DUE
 
 _BATCH = 1_000
 """Jobs ended at a time."""
@@ -31,6 +31,24 @@ def launches(connection: Connection, cluster_id: int) -> list[UUID]:
         {"cluster": cluster_id},
     )
     return list(rows.scalars())
+
+
+def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, int]], list[UUID]]:
+    """What another cluster takes when a held one is abandoned, and perhaps ran there: attempts that wait from before the hold, and launches
+    that are not cut to their end."""
+    elsewhere = f"p.id NOT IN (SELECT p.id FROM {placements.ONLY_HERE})"
+    rows = connection.execute(
+        text(
+            f"SELECT a.uid, a.number FROM argosy.cluster c JOIN argosy.placement p ON {placements.FITS} AND {elsewhere} "
+            "JOIN argosy.attempt a ON a.placement_id = p.id JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
+            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {RETRY_DUE})"
+        ),
+        {"cluster": cluster_id},
+    )
+    jobs = [(row.uid, row.number) for row in rows]
+    return jobs, [
+        gid for gid in reconciling.uncut(connection, cluster_id) if gid not in launches(connection, cluster_id)
+    ]
 
 
 def end(connection: Connection, cluster_id: int) -> int:

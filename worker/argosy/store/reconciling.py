@@ -4,13 +4,14 @@ Only while the clusters are held: no claim, no tracker and no retry touches thes
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from argosy.batches import ordinal
 from argosy.store import control, launches, placements, strays, tracking
@@ -19,6 +20,15 @@ from argosy.store.tables import RETRY_DUE
 
 RECOVERED = "recovered from its workflows: the database had lost it"
 """Reason of a launch of which only its workflows told."""
+
+Waiting = Literal["run", "lost"]
+"""What becomes of jobs that wait and perhaps ran."""
+
+_WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
+
+_WAITED_UNCUT = "the database was restored, and nobody knows whether its jobs had run: launch the media anew"
+
+_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -187,6 +197,21 @@ def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> i
         ),
         parameters,
     ).rowcount
+
+
+def end_waiting(engine: Engine, jobs: Sequence[tuple[UUID, int]], launches: Sequence[UUID]) -> None:
+    """End what waits and perhaps ran: attempts, and launches that are not cut. In batches; doing it again goes on."""
+    for keys in batches(jobs):
+        with engine.begin() as connection:
+            end(connection, keys, _WAITED)
+    for gid in launches:
+        with engine.begin() as connection:
+            control.end_launch(connection, gid, "rejected", _WAITED_UNCUT)
+
+
+def batches(keys: Sequence[tuple[UUID, int]]) -> Iterable[Sequence[tuple[UUID, int]]]:
+    """As many attempts as are ended in one transaction."""
+    return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
 
 
 def again(connection: Connection, uids: Sequence[UUID]) -> None:
