@@ -311,7 +311,7 @@ def test_a_cluster_with_workflows_of_lost_jobs_is_not_removed_without_a_word(cli
     with engine.begin() as connection:
         strays.note(connection, 1, [strays.Stray("k", uuid1(), 1, uuid1(), "job")])
     client.remove_algorithm("hello")
-    with pytest.raises(Conflict, match="1 workflows of jobs that this database does not know"):
+    with pytest.raises(Conflict, match="1 workflow of jobs that this database does not know"):
         client.remove_cluster("c")
     client.remove_cluster("c", abandon=True)
     assert sql(engine, "SELECT FROM argosy.stray") == []

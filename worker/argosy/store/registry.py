@@ -125,12 +125,13 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     session.connection().execute(text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE"), {"id": found.id})
     if not abandoned and (jobs := unfinished(session, found.id or 0)):
         raise Conflict(
-            f"cluster {found.name!r} has {jobs} unfinished jobs; cancel them or wait, then remove it; if it is gone for good: --abandon"
+            f"cluster {found.name!r} has {jobs} unfinished job{'s' * (jobs != 1)}; cancel them or wait, then remove it; "
+            "if it is gone for good: --abandon"
         )
     if not abandoned and (lost := strays.count(session.connection(), found.id or 0)):
         raise Conflict(
-            f"cluster {found.name!r} has {lost} workflows of jobs that this database does not know: it may have lost them, and a "
-            "launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
+            f"cluster {found.name!r} has {lost} workflow{'s' * (lost != 1)} of jobs that this database does not know: it may have lost them, "
+            "and a launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
         )
     named = session.exec(
         select(Algorithm.name).where(
