@@ -280,7 +280,7 @@ def _findings(report: Report) -> dict[str, str]:
         "health": str(report.health),
         "message": report.message,
         "kubernetes": report.kubernetes_version or "not known",
-        "argo": report.argo_version or "not known until a workflow has ended there",
+        "argo": report.argo_version or "not known: shown where a workflow has run and the token may list pods",
         "crd": "installed" if report.crd else "not found",
         "finalizers": f"{report.stuck} stuck: is a tracker running? (argosy tracker)" if report.stuck else "none stuck",
         "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",

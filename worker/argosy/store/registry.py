@@ -130,8 +130,8 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
         )
     if not abandoned and (lost := strays.count(session.connection(), found.id or 0)):
         raise Conflict(
-            f"cluster {found.name!r} has {lost} workflow{'s' * (lost != 1)} of jobs that this database does not know: it may have lost them, "
-            "and a launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
+            f"cluster {found.name!r} has {lost} workflow{'s' * (lost != 1)} of jobs that this database does not know: it may have lost "
+            "them, and a launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
         )
     named = session.exec(
         select(Algorithm.name).where(
