@@ -275,14 +275,16 @@ def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:
 
 def _findings(report: Report) -> dict[str, str]:
     missing = report.missing_permissions
+    reached = bool(report.kubernetes_version)
     asked = report.crd  # permissions are asked for only where workflows are served
+    stuck = f"{report.stuck} stuck: is a tracker running? (argosy tracker)" if report.stuck else "none stuck"
     return {
         "health": str(report.health),
         "message": report.message,
         "kubernetes": report.kubernetes_version or "not known",
         "argo": report.argo_version or "not known: shown where a workflow has run and the token may list pods",
-        "crd": "installed" if report.crd else "not found",
-        "finalizers": f"{report.stuck} stuck: is a tracker running? (argosy tracker)" if report.stuck else "none stuck",
+        "crd": "installed" if report.crd else "not found" if reached else "not asked",
+        "finalizers": stuck if asked and not missing else "not asked",
         "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",
     }
 

@@ -80,7 +80,7 @@ def launch(
         if not launched.new:
             output.note("this launch was there already; nothing was added")
         elif launched.position:
-            output.note(f"{launched.position} jobs of project {project} were queued before it")
+            output.note(f"jobs of project {project} that were queued before it: {launched.position}")
         if watch:
             _watch_launch(opened, launched.gid)
         else:

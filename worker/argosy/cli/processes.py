@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from argosy.settings import Settings
 
-database = typer.Typer(help="Argosy's schema in the database, and what to do after it was restored.", no_args_is_help=True)
+database = typer.Typer(
+    help="Argosy's schema in the database, and what to do after it was restored.", no_args_is_help=True
+)
 
 _SHUTDOWN = 15_000
 """Milliseconds that a worker's running actors have to end: longer than one request's time-out, so that a create under way is answered and

@@ -109,7 +109,8 @@ def locked(connection: Connection, key: UUID, project: int | None) -> Target:
     connection.execute(text("SET LOCAL lock_timeout = '60s'"))
     found = _target(connection, key, project)
     if found is None or not _lock_launch(connection, found):
-        raise NotFound(f"{key} is no job and no launch" + ("" if project is None else f" of project {project}"))
+        of = "" if project is None else f" of project {project}"
+        raise NotFound(f"{key} is no job and no launch{of}; see: argosy list")
     # The launch may have been expanded between the look and the lock.
     return _target(connection, key, project) or found
 
