@@ -11,7 +11,7 @@ from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, QueueFull
 from argosy.launch import Expander, Launching, advance, expand, take
-from argosy.store import launches, secrets
+from argosy.store import launches, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
 from tests.integration.queues import claim, finish, sql
@@ -209,3 +209,21 @@ def test_a_launch_that_lost_its_last_cluster_half_way_is_not_queued_for_none(
     (shown,) = one_each.launches()
     assert (shown.state, shown.jobs) == ("rejected", 2)
     assert one_each.get(JobUids(claimed.gid, 5)[4]).status == "Rejected"
+
+
+def test_a_workflow_that_says_it_is_the_last_attempt_that_a_number_can_hold_is_not_taken_for_its_job(
+    one_each: Client, stage: Launching, engine: Engine
+) -> None:
+    """A retry of that job, and of all that are retried with it, would fail for ever."""
+    gid = half_cut(one_each, stage).gid
+    third, fourth, _ = JobUids(gid, 5)[2:]
+    with engine.begin() as connection:
+        found = [strays.Stray("3", third, 3, gid, "job-3"), strays.Stray("4", fourth, (1 << 31) - 1, gid, "job-4")]
+        strays.note(connection, 1, found)
+    its_time_has_come(engine)
+    expand(stage, gid)
+    assert [(job.status, job.attempt) for job in one_each.list(gid=gid)][2:] == [
+        ("Pending", 3),
+        ("Queued", 1),
+        ("Queued", 1),
+    ]

@@ -157,14 +157,10 @@ def plausible(connection: Connection, lost: Sequence[Lost]) -> set[tuple[UUID, i
             "gids": [it.gid for it in lost],
             "projects": [it.project for it in lost],
             "clusters": [it.cluster_id for it in lost],
-            "retries": _RETRIES,
+            "retries": strays.LATEST,
         },
     )
     return {(row.uid, row.number) for row in rows}
-
-
-_RETRIES = 100
-"""Attempts of one job that a database may have lost."""
 
 
 def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> int:

@@ -13,6 +13,9 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import ordinal
 
+LATEST = 100
+"""Attempts of one job that a database may have lost: no cluster's word makes a number that no later attempt can follow."""
+
 
 @dataclass(frozen=True)
 class Stray:
@@ -138,10 +141,10 @@ def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Seq
         text(
             "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid FROM argosy.job j "
             "JOIN argosy.stray s ON s.uid = j.uid WHERE j.gid = :gid AND j.ordinal >= :first AND j.ordinal < :end "
-            "AND s.cluster_id = ANY (:clusters) AND s.number >= 1 ORDER BY s.uid, s.number DESC, s.noted_at) AS newest "
+            "AND s.cluster_id = ANY (:clusters) AND s.number BETWEEN 1 AND :latest ORDER BY s.uid, s.number DESC, s.noted_at) AS newest "
             "WHERE s.cluster_id = newest.cluster_id AND s.k8s_uid = newest.k8s_uid RETURNING s.*"
         ),
-        {"gid": gid, "first": first, "end": end, "clusters": list(clusters)},
+        {"gid": gid, "first": first, "end": end, "clusters": list(clusters), "latest": LATEST},
     ).all()
     for row in rows:
         for statement in _CLAIMED:
