@@ -1,7 +1,7 @@
 """A launch is cut in batches: whoever does it, whatever comes in between, its jobs are made once each."""
 
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
+from uuid import UUID, uuid1
 
 import pytest
 from sqlalchemy import Engine
@@ -11,7 +11,7 @@ from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, QueueFull
 from argosy.launch import Expander, Launching, advance, expand, take
-from argosy.store import launches, secrets, strays
+from argosy.store import control, launches, retention, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
 from tests.integration.queues import claim, finish, sql
@@ -227,3 +227,41 @@ def test_a_workflow_that_says_it_is_the_last_attempt_that_a_number_can_hold_is_n
         ("Queued", 1),
         ("Queued", 1),
     ]
+
+
+def test_what_an_abandoned_cluster_had_run_of_a_launch_that_is_cut_later_is_lost_and_does_not_run_anew(
+    one_each: Client, stage: Launching, engine: Engine
+) -> None:
+    """Found by the audit: its workflows had been seen, and were forgotten with it."""
+    other = one_each.add_cluster(name="other", host="127.0.0.1", port=1, cert=CA, token="t").id
+    one_each.update_algorithm("hello", clusters=[1, other], max_attempts=2)
+    half_cut(one_each, stage)
+    one_each.update_algorithm("hello", clusters=[1], max_attempts=2)
+    gid = one_each.launch("hello", project=1, user=7, media_ids=range(1, 6)).gid
+    third, fourth, _ = JobUids(gid, 5)[2:]
+    with engine.begin() as connection:
+        strays.note(
+            connection, other, [strays.Stray("3", third, 1, gid, "job-3"), strays.Stray("4", fourth, 2, gid, "job-4")]
+        )
+    one_each.remove_cluster("other", abandon=True)
+    its_time_has_come(engine)
+    expand(stage, gid)
+    shown = [(job.status, job.attempt, job.cluster) for job in one_each.list(gid=gid)][2:]
+    assert shown == [("Lost", 1, "other"), ("Lost", 2, "other"), ("Queued", 1, "c")]
+    assert "abandoned" in one_each.get(third).message
+    with engine.begin() as connection:
+        assert control.follow(connection) == 1
+    assert [(job.status, job.attempt) for job in one_each.list(gid=gid)][2:4] == [("Queued", 2), ("Lost", 2)]
+
+
+def test_what_an_abandoned_cluster_had_is_forgotten_after_the_retention_window(
+    one_each: Client, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        strays.note(connection, 1, [strays.Stray("1", uuid1(), 1, uuid1(), "job")])
+    sql(engine, "UPDATE argosy.stray SET noted_at = now() - interval '91 days'")
+    for removed, left in ((None, 1), ("now", 0)):
+        sql(engine, "UPDATE argosy.cluster SET removed_at = CAST(:at AS timestamptz)", at=removed)
+        with engine.begin() as connection:
+            retention.forget(connection, 90)
+        assert len(sql(engine, "SELECT FROM argosy.stray")) == left

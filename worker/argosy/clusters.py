@@ -22,7 +22,7 @@ from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import FINALIZER
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store import abandoning, control, holds, leases, pausing, reading, reconciling, registry, strays
+from argosy.store import abandoning, control, holds, leases, pausing, reading, reconciling, registry
 from argosy.store.installation import identity
 from argosy.store.reconciling import Waiting
 from argosy.store.tables import Cluster
@@ -175,8 +175,7 @@ def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
         leases.revoke(session.connection(), leases.of_cluster(cluster_id))
         while count := abandoning.end(session.connection(), cluster_id):
             ended += count
-        strays.keep(session.connection(), cluster_id, [])
-        registry.remove_cluster(session, key)
+        registry.remove_cluster(session, key, abandoned=True)
         session.commit()
     return ended
 

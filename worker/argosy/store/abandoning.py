@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.store import control, placements, reconciling
+from argosy.store.strays import ABANDONED
 from argosy.store.tables import DELAYED, READY, RETRY_DUE
 
 _BATCH = 1_000
@@ -70,7 +71,7 @@ def end(connection: Connection, cluster_id: int) -> int:
             "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
             "state = CASE WHEN a.state = 'queued' OR j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
             "message = CASE WHEN a.state = 'queued' THEN 'its cluster was abandoned, and no other may take it' "
-            "ELSE 'its cluster was abandoned, and nobody saw how it ended' END, "
+            "ELSE :why END, "
             "retries_left = CASE WHEN a.placement_id IN (SELECT id FROM here) THEN 0 ELSE a.retries_left END, "
             "finished_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL "
             "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
@@ -78,7 +79,7 @@ def end(connection: Connection, cluster_id: int) -> int:
             "AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND a.state IN ('submitting', 'pending', 'running')) "
             "RETURNING a.uid"
         ),
-        {"cluster": cluster_id, "uids": uids, "numbers": numbers},
+        {"cluster": cluster_id, "uids": uids, "numbers": numbers, "why": ABANDONED},
     ).scalars()
     control.follow(connection, list(ended))
     return len(rows)

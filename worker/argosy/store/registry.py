@@ -145,14 +145,15 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     return found
 
 
-def remove_cluster(session: Session, key: str | int) -> Cluster:
+def remove_cluster(session: Session, key: str | int, abandoned: bool = False) -> Cluster:
     """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`.
 
-    Its lease is revoked first, as its tracker's transactions take it first: none re-opens a job there that is counted as ended here.
+    What it has of lost jobs is remembered where it was abandoned: they do not run anew elsewhere as if they had never run. Its lease is
+    revoked first, as its tracker's transactions take it first: none re-opens a job there that is counted as ended here.
     """
     leases.revoke(session.connection(), leases.of_cluster(cluster(session, key).id or 0))
-    found = removable(session, key)
-    for table in ("launch_secret", "project_limit", "stray", "turn"):
+    found = removable(session, key, abandoned)
+    for table in ("launch_secret", "project_limit", "turn"):
         session.connection().execute(text(f"DELETE FROM argosy.{table} WHERE cluster_id = :id"), {"id": found.id})
     session.connection().execute(
         text(

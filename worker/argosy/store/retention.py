@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import holds
+from argosy.store import holds, strays
 
 _LAUNCHES = 10
 """Launches begun at a time."""
@@ -36,6 +36,7 @@ def forget(connection: Connection, days: int) -> int:
     Returns:
         How many jobs and launches were removed; 0 where nothing is left to remove.
     """
+    strays.forget_abandoned(connection, days)
     found = text(
         f"SELECT l.gid FROM argosy.launch l WHERE {_ENDED} ORDER BY l.created_at LIMIT :limit FOR UPDATE SKIP LOCKED"
     )

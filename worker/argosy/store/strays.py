@@ -12,9 +12,13 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.batches import ordinal
+from argosy.store import placements
 
 LATEST = 100
 """Attempts of one job that a database may have lost: no cluster's word makes a number that no later attempt can follow."""
+
+
+ABANDONED = "its cluster was abandoned, and nobody saw how it ended"
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ _ENDED_EARLY = "l.state IN ('cancelled', 'rejected')"
 
 
 def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Sequence[int]) -> None:
-    """Have jobs that were just cut be where their workflows are. Of several attempts the newest is the one that counts.
+    """Have jobs that were just cut be where their workflows are; those of a cluster that was abandoned are lost, as all others there. Of
+    several attempts the newest is the one that counts.
 
     Args:
         connection: In the transaction that cut them.
@@ -139,17 +144,56 @@ def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Seq
     """
     rows = connection.execute(
         text(
-            "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid FROM argosy.job j "
-            "JOIN argosy.stray s ON s.uid = j.uid WHERE j.gid = :gid AND j.ordinal >= :first AND j.ordinal < :end "
-            "AND s.cluster_id = ANY (:clusters) AND s.number BETWEEN 1 AND :latest ORDER BY s.uid, s.number DESC, s.noted_at) AS newest "
-            "WHERE s.cluster_id = newest.cluster_id AND s.k8s_uid = newest.k8s_uid RETURNING s.*"
+            "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid, c.removed_at IS NOT NULL AS removed "
+            "FROM argosy.job j JOIN argosy.stray s ON s.uid = j.uid JOIN argosy.cluster c ON c.id = s.cluster_id "
+            "WHERE j.gid = :gid AND j.ordinal >= :first AND j.ordinal < :end AND s.cluster_id = ANY (:clusters) "
+            "AND s.number BETWEEN 1 AND :latest ORDER BY s.uid, removed, s.number DESC, s.noted_at) AS newest "
+            "WHERE s.cluster_id = newest.cluster_id AND s.k8s_uid = newest.k8s_uid RETURNING s.*, newest.removed"
         ),
-        {"gid": gid, "first": first, "end": end, "clusters": list(clusters), "latest": LATEST},
+        {
+            "gid": gid,
+            "first": first,
+            "end": end,
+            "clusters": [*clusters, *_abandoned(connection, gid)],
+            "latest": LATEST,
+        },
     ).all()
     for row in rows:
-        for statement in _CLAIMED:
-            connection.execute(text(statement), {**row._mapping, "gid": gid})
+        for statement in _LOST if row.removed else _CLAIMED:
+            connection.execute(text(statement), {**row._mapping, "gid": gid, "why": ABANDONED})
 
+
+def _abandoned(connection: Connection, gid: UUID) -> Sequence[int]:
+    """Abandoned clusters whose word counts for a launch: those that launches of its project may have used. It need not be one of them: who
+    abandons a cluster takes it from its algorithms first."""
+    rows = connection.execute(
+        text(
+            "SELECT c.id FROM argosy.cluster c WHERE c.removed_at IS NOT NULL AND EXISTS (SELECT FROM argosy.stray s "
+            "WHERE s.cluster_id = c.id) AND EXISTS (SELECT FROM argosy.launch l JOIN argosy.launch o ON o.project = l.project "
+            f"JOIN argosy.placement p ON p.id = o.placement_id AND {placements.FITS} WHERE l.gid = :gid)"
+        ),
+        {"gid": gid},
+    )
+    return rows.scalars().all()
+
+
+def forget_abandoned(connection: Connection, days: int) -> None:
+    """Forget what abandoned clusters had before the retention window: no launch from then can be repeated."""
+    connection.execute(
+        text(
+            "DELETE FROM argosy.stray s USING argosy.cluster c WHERE c.id = s.cluster_id AND c.removed_at IS NOT NULL "
+            "AND s.noted_at < now() - make_interval(days => :days)"
+        ),
+        {"days": days},
+    )
+
+
+_LOST = (
+    "UPDATE argosy.attempt a SET number = :number, cluster_id = :cluster_id, state = CASE WHEN a.state = 'queued' THEN 'lost' ELSE a.state "
+    "END, name = :name, k8s_uid = :k8s_uid, message = :why, submitted_at = clock_timestamp(), finished_at = clock_timestamp(), "
+    "as_of = clock_timestamp(), retries_left = greatest(a.retries_left - :number + 1, 0) WHERE a.uid = :uid",
+    "UPDATE argosy.job SET attempt = :number WHERE uid = :uid",
+)
 
 _CLAIMED = (
     "UPDATE argosy.attempt a SET number = :number, cluster_id = :cluster_id, state = 'pending', name = :name, k8s_uid = :k8s_uid, "
