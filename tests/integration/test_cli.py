@@ -305,10 +305,28 @@ def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client,
 
 
 def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, client: Client) -> None:
-    client.add_cluster(name="gone", host="127.0.0.1", port=_free_port(), cert=_ca(), token=SECRET)
+    client.add_cluster(name="gone", host="127.0.0.1", port=_free_port(), cert=_ca(), token=SECRET, default=True)
     assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
-    assert "is removed" in argosy("cluster", "remove", "gone", "--abandon").stderr
+    told = argosy("cluster", "remove", "gone", "--abandon").stderr
+    assert ("is removed" in told, "it was the default" in told) == (True, True)
     assert client.clusters() == []
+
+
+def test_a_cluster_that_is_held_is_abandoned_only_with_a_word_about_what_it_perhaps_ran(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
+    client.update_algorithm("hello", cluster=client.cluster("south").id)
+    client.launch("hello", project=1, user=7, media_ids=[1])
+    client.database_restored()
+    told = error(argosy("cluster", "remove", "north", "--abandon"), 2)
+    assert "--waiting: cluster 'north' is held, and may have run 0 jobs and 1 launches" in told
+    assert argosy("cluster", "remove", "north", "--abandon", "--waiting", "run").exit_code == 0
+
+
+def test_a_list_of_nothing_says_where_to_look(argosy: Run, client: Client) -> None:
+    gid = str(uuid1())
+    assert f"argosy get {gid}" in argosy("list", "--gid", gid).stderr
 
 
 def test_cancel_delete_and_retry_say_what_they_came_to(argosy: Run, client: Client, launch: LaunchShape) -> None:

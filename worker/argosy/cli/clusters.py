@@ -258,9 +258,12 @@ def remove(
 ) -> None:
     """Release a cluster, remove it and forget its token; refused while jobs on it have not ended, unless it is abandoned."""
     with client() as opened:
+        was_default = opened.cluster(name).default
         ended = opened.remove_cluster(name, abandon=abandon, waiting=waiting)
     jobs = f"; {ended} job{'s' * (ended != 1)} that had not ended {'are' if ended != 1 else 'is'} Lost or Cancelled"
     output.note(f"cluster {name} is removed" + jobs * bool(ended))
+    if was_default:
+        output.note("it was the default: algorithms that name none need another; argosy cluster update NAME --default")
 
 
 def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def list_(
     _show_jobs(jobs, output_format)
     if len(jobs) == limit and not output.structured(output_format):
         output.note(f"there may be more: --offset {offset + limit}")
+    if gid is not None and not jobs and not output.structured(output_format):
+        output.note(f"no such job of a launch {gid}; how it stands: argosy get {gid}")
 
 
 def get(
