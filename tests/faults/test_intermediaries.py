@@ -11,7 +11,8 @@ from argosy.access import access_of
 from argosy.client import Client
 from argosy.kube import answers, connection, workflows
 from argosy.kube.connection import Access, Connection
-from argosy.kube.workflows import Workflows
+from argosy.kube.secrets import Secrets
+from argosy.kube.workflows import FINALIZER, Workflows
 from argosy.settings import Settings
 from argosy.store import registry
 from tests.cluster.manifests import LABEL, container, workflow
@@ -103,6 +104,35 @@ async def test_a_job_cancelled_while_its_create_was_unclear_leaves_nothing_runni
             (job,) = await finished(proxied, launched.gid)
             assert job.status == "Cancelled"
             assert [item["status"]["phase"] for item in await ours(engine, there)] == ["Failed"]
+
+
+async def test_a_success_that_is_not_the_api_servers_ends_releases_and_deletes_nothing(
+    proxied: Client, proxy: Proxy, there: Connection
+) -> None:
+    """Found by the audit: a workflow kept its finalizer for ever, because nobody released it a second time."""
+    at, foreign = there.access, FOREIGN["a-200-in-a-foreign-form"]
+    made = await Workflows(there).create(workflow("believed", container(), suspend=True, finalizers=[FINALIZER]))
+    async with Connection(Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token)) as here:
+        workflows_, secrets = Workflows(here), Secrets(here)
+        for work in (
+            lambda: workflows_.terminate("believed", made["uid"]),
+            lambda: workflows_.release("believed", made["uid"], [FINALIZER], made["resourceVersion"]),
+            lambda: secrets.ensure("believed", {LABEL: "believed"}, {"token": "t"}),
+            lambda: secrets.found(f"{LABEL}=believed"),
+        ):
+            proxy.on(foreign)
+            with pytest.raises(answers.Unclear):
+                await work()
+        await secrets.ensure("believed", {LABEL: "believed"}, {"token": "t"})
+        ((name, uid),) = (await secrets.found(f"{LABEL}=believed")).items()
+        proxy.on(foreign)
+        with pytest.raises(answers.Unclear):
+            await secrets.delete(name, uid)
+        await secrets.delete(name, uid)
+        assert await secrets.found(f"{LABEL}=believed") == {}
+    now = await Workflows(there).get("believed")
+    assert (now["metadata"]["finalizers"], now["spec"].get("shutdown")) == ([FINALIZER], None)
+    await remove(there, "believed")
 
 
 async def test_a_cluster_behind_a_sign_in_page_is_unreachable_in_words_and_fails_no_job(

@@ -39,10 +39,10 @@ class Secrets:
             "metadata": {"name": name, "labels": dict(labels)},
             "data": {key: b64encode(value.encode()).decode() for key, value in data.items()},
         }
-        try:
-            await self._connection.call("create", "secrets", self._path, body=orjson.dumps(body))
-        except answers.NameTaken:
-            return
+        with suppress(answers.NameTaken):
+            answer = await self._connection.call("create", "secrets", self._path, body=orjson.dumps(body))
+            with answers.understood():
+                _told(orjson.loads(answer)["metadata"]["name"], name)
 
     async def found(self, selector: str) -> dict[str, str]:
         """Names and uids of the secrets that match a label selector."""
@@ -57,10 +57,14 @@ class Secrets:
 
         Raises:
             OtherObject: The name now belongs to another one.
+            Unclear: It may be there still; do it again.
         """
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
         with suppress(answers.Missing):
-            await self._connection.call("delete", "secrets", f"{self._path}/{name}", body=orjson.dumps(body))
+            answer = await self._connection.call("delete", "secrets", f"{self._path}/{name}", body=orjson.dumps(body))
+            with answers.understood():  # a Status, or the object where something holds it
+                document = orjson.loads(answer)
+                _told(document["details" if document["kind"] == "Status" else "metadata"]["uid"], uid)
 
     async def _list(self, which: Mapping[str, str]) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -69,7 +73,18 @@ class Secrets:
             answer = await self._connection.call("list", "secrets", self._path, query={**which, **page})
             with answers.understood():
                 document = orjson.loads(answer)
+                _told(document["kind"], "SecretList")
                 found |= {str(item["metadata"]["name"]): str(item["metadata"]["uid"]) for item in document["items"]}
                 token = document["metadata"].get("continue")
                 page = {"limit": _PAGE, "continue": str(token)} if token else {}
         return found
+
+
+def _told(value: object, wanted: str) -> None:
+    """See that an answer tells of what was asked for.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if value != wanted:
+        raise ValueError(f"{value!r} instead of {wanted!r}")

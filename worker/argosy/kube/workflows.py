@@ -179,7 +179,9 @@ class Workflows:
 
     async def _patch(self, name: str, patch: Object) -> None:
         path = f"{self._path}/{name}"
-        await self._connection.call("patch", "workflows", path, body=orjson.dumps(patch), content_type=_MERGE)
+        answer = await self._connection.call("patch", "workflows", path, body=orjson.dumps(patch), content_type=_MERGE)
+        if _workflow(answer)["metadata"]["uid"] != patch["metadata"]["uid"]:
+            raise answers.Unclear(f"workflow {name}: an answer that tells of another object")
 
 
 async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> AsyncIterator[Event]:
