@@ -28,7 +28,7 @@ from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults import servers
 from tests.faults.conftest import TOKEN_ENV, manifest
-from tests.faults.plan import Launched, Meddler, Place, Site, held, revive, torment
+from tests.faults.plan import PASSING, Launched, Meddler, Place, Site, held, revive, told, torment
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HOST, Proxy
 from tests.faults.tally import PHASES, Allowances, Tally, tally
@@ -53,28 +53,33 @@ TTL = "ttlStrategy: {secondsAfterCompletion: %d}"
 
 @dataclass(frozen=True)
 class Algorithm:
-    """A manifest, how its jobs end if nobody does anything to them, how many launches of 100 are of it, and whether by a query.
+    """A manifest, how its jobs may end if nobody does anything to them, how many launches of 100 are of it, and whether by a query.
 
     Args:
         where: Of the places; more than one is a choice.
     """
 
     manifest: str
-    end: str
+    ends: frozenset[str]
     weight: int
     where: tuple[int, ...] = (0, 1)
     query: bool = False
 
 
+SUCCEEDED, FAILED = frozenset({"Succeeded"}), frozenset({"Failed"})
+ABANDONED = frozenset({"Succeeded", "Deleted", "Lost", "Cancelled"})
+"""Of jobs that may be where nobody can ask any more."""
+
 ALGORITHMS = {
-    "quick": Algorithm(manifest(0.05, TTL % 300), "Succeeded", 40),
-    "short-lived": Algorithm(manifest(0.05, TTL % 1), "Succeeded", 20),
-    "with-token": Algorithm(manifest(0.05, TTL % 300) + TOKEN_ENV, "Succeeded", 10),
-    "by-query": Algorithm(manifest(0.05, TTL % 300), "Succeeded", 10, query=True),
+    "quick": Algorithm(manifest(0.05, TTL % 300), SUCCEEDED, 40),
+    "short-lived": Algorithm(manifest(0.05, TTL % 1), SUCCEEDED, 20),
+    "with-token": Algorithm(manifest(0.05, TTL % 300) + TOKEN_ENV, SUCCEEDED, 10),
+    "by-query": Algorithm(manifest(0.05, TTL % 300), SUCCEEDED, 10, query=True),
     "fails": Algorithm(
-        manifest(0.05, TTL % 300) + '          - {name: ARGOSY_EXIT_CODE, value: "3"}\n', "Failed", 10, where=(1,)
+        manifest(0.05, TTL % 300) + '          - {name: ARGOSY_EXIT_CODE, value: "3"}\n', FAILED, 10, where=(1,)
     ),
-    "slow": Algorithm(manifest(20, TTL % 300), "Succeeded", 10, where=(0,)),
+    "slow": Algorithm(manifest(20, TTL % 300), SUCCEEDED, 10, where=(0,)),
+    "in-passing": Algorithm(manifest(3, TTL % 300), ABANDONED, 10, where=(0, PASSING)),
 }
 
 WRONG = ("duplicates", "lost", "untrue", "running_after_cancel", "left_behind")
@@ -99,7 +104,7 @@ async def feed(site: Site, count: int, seconds: float) -> None:
         gid = uuid1()
         media = f"first={first}" if kind.query else range(first, first + jobs)
         site.launches[gid] = asked = Launched(gid, name, media, JobUids(gid, jobs))
-        site.expected |= {uid: {kind.end} for uid in asked.uids}
+        site.expected |= {uid: set(kind.ends) for uid in asked.uids}
         await site.launch(asked)
         launched += jobs
 
@@ -183,7 +188,7 @@ async def _site(stack: AsyncExitStack, seed: int, left_out: Collection[str]) -> 
     client = Client(Settings.model_validate(fields))
     stack.callback(client.close)
     places = []
-    for at in (local.connection, local.namespace("second")):
+    for at in (local.connection, local.namespace("second"), local.namespace("passing")):
         proxy = await stack.enter_async_context(Proxy(at.host, at.port, at.ca))
         places.append(Place(at.namespace, at.namespace, at.token, proxy))
     await asyncio.to_thread(_register, client, places)
@@ -289,14 +294,15 @@ def _tallied(site: Site) -> Tally:
         site.expected,
         site.workflows.all(),
         site.pods.all(),
-        Allowances(site.asked, site.aged, site.unsure, site.losses),
+        Allowances(site.asked, site.aged, site.unsure, site.losses, site.abandoned),
     )
 
 
 def _left_behind(site: Site) -> list[str]:
     """Workflows with finalizers, and Secrets."""
-    answer = site.local.admin.get("/api/v1/secrets", params={"labelSelector": LABEL_INSTALLATION}).raise_for_status()
-    of_secrets = [item["metadata"] for item in answer.json()["items"]]
+    of_secrets = [
+        item["metadata"] for item in told(site, "/api/v1/secrets", params={"labelSelector": LABEL_INSTALLATION})
+    ]
     return held(site) + [f"{of['namespace']}/{of['name']} (made {of['creationTimestamp']})" for of in of_secrets]
 
 

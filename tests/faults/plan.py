@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,6 +32,7 @@ from argosy.wakeups import WakeUps, broker
 from clusters.local.cluster import LocalCluster
 from clusters.local.player import METADATA_ONLY
 from tests.faults import servers
+from tests.faults.conftest import become
 from tests.faults.processes import Fleet, Process, workflows
 from tests.faults.proxy import (
     CUTS,
@@ -52,10 +53,19 @@ from tests.faults.proxy import (
 )
 from tests.faults.witness import Witness
 from tests.integration.api_server import ApiServer
+from tests.stack import until
 
 EVERYWHERE = "/apis/argoproj.io/v1alpha1/workflows"
 
 WORKERS, TRACKERS = 3, 2
+
+PASSING = 2
+"""Which place's namespace is deleted some time."""
+
+_BARE, _MERGE = {"metadata": {"finalizers": None}}, {"Content-Type": "application/merge-patch+json"}
+
+APART = timedelta(seconds=100)
+"""Between two losses of commits, once every fault was dealt: a queued job that may run on several clusters waits 75 s after each."""
 
 CREATE_CHANCE, OTHER_CHANCE = 0.15, 0.04
 """Of a mishap, of a request to the apiserver."""
@@ -117,6 +127,7 @@ class Site:
         aged: Jobs that may have been forgotten.
         unsure: Jobs whose commits may have been lost.
         losses: When the database became an older one.
+        abandoned: The namespace that is gone for good, with its cluster.
     """
 
     random: random.Random
@@ -147,6 +158,7 @@ class Site:
     halted: bool = False
     dealt: bool = False
     dumped: Path | None = None
+    abandoned: str = ""
 
     async def launch(self, launched: Launched) -> None:
         """As often as it takes: with the same gid it is the same launch."""
@@ -379,9 +391,11 @@ async def restore(site: Site) -> None:
 
 
 async def operator(site: Site) -> None:
-    """He decides what nobody can know; where a cluster could not be asked, he tries again."""
+    """He decides what nobody can know; where a cluster could not be asked, he tries again; what he had given up stays so."""
     for _ in range(ROUNDS if RECONCILED else 0):
         await asyncio.sleep(ROUND_SECONDS)
+        if site.abandoned:
+            await abandon(site)
         process = site.fleet.command(*RECONCILED)
         with suppress(AssertionError):
             await process.ended(180)
@@ -427,13 +441,18 @@ async def roll(site: Site) -> None:
 def held(site: Site) -> list[str]:
     """Names of the workflows that have finalizers."""
     selector = f"{LABEL_INSTALLATION}={identity(site.client.engine)}"
-    answer = site.local.admin.get(
-        EVERYWHERE,
-        params={"labelSelector": selector},
-        headers={"Accept": METADATA_ONLY.format(list="List")},
-        timeout=120,
-    ).raise_for_status()
-    return [item["metadata"]["name"] for item in answer.json()["items"] or [] if item["metadata"].get("finalizers")]
+    found = told(
+        site, EVERYWHERE, params={"labelSelector": selector}, headers={"Accept": METADATA_ONLY.format(list="List")}
+    )
+    return [item["metadata"]["name"] for item in found if item["metadata"].get("finalizers")]
+
+
+def told(site: Site, path: str, **options: Any) -> list[dict[str, Any]]:
+    """What an administrator is listed, once an apiserver that was restarted a moment ago is ready to."""
+    while (answer := site.local.admin.get(path, timeout=120, **options)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+        time.sleep(0.5)
+    found: list[dict[str, Any]] = answer.raise_for_status().json()["items"] or []
+    return found
 
 
 async def age(site: Site) -> None:
@@ -523,10 +542,50 @@ async def cluster_away(site: Site) -> None:
     await proxy.up()
 
 
+async def end_namespace(site: Site) -> None:
+    """Somebody deletes a cluster's namespace with all that is in it, argosy's rights too, and its owner gives it up; once."""
+    if site.abandoned:
+        return
+    with suppress(AssertionError):  # nobody gives up what he has not been told the state of
+        await become(lambda held: not held, persistent, site.client.held)
+    site.abandoned = (place := site.places[PASSING]).namespace
+    path = f"/api/v1/namespaces/{place.namespace}"
+    await asyncio.to_thread(site.local.admin.delete, path)
+    await asyncio.sleep(site.random.uniform(1, 10))
+    await abandon(site)
+
+    def left() -> str:
+        """What argosy may not let go of any more, an administrator does; Argo holds its pods, too."""
+        for there in (workflows(place.namespace), f"{path}/pods"):
+            for item in told(site, there):
+                site.local.admin.patch(f"{there}/{item['metadata']['name']}", json=_BARE, headers=_MERGE)
+        answer = site.local.admin.get(path)
+        return "" if answer.status_code == httpx.codes.NOT_FOUND else answer.text
+
+    with suppress(AssertionError):  # what held it is off; who deletes namespaces backs off for minutes
+        await until(left, lambda found: not found, 60)
+
+
+async def abandon(site: Site) -> None:
+    """As often as a database has it again."""
+
+    def give_up() -> None:
+        name = site.places[PASSING].name
+        with suppress(NotFound):
+            left = site.client.cluster(name).id
+            for algorithm in site.client.algorithms():
+                if left in algorithm.clusters:
+                    others = [each for each in algorithm.clusters if each != left]
+                    site.client.update_algorithm(algorithm.id, clusters=others)
+            site.client.remove_cluster(name, abandon=True, waiting="run")
+
+    await persistent(give_up)
+
+
 FAULTS: list[Callable[[Site], Awaitable[None]]] = [
     *(cancel,) * 6, *(delete_workflow,) * 2, *(retry,) * 3, *(kill_worker,) * 2, kill_tracker, freeze_worker, freeze_tracker,
     flush_valkey, restart_valkey, restart_postgres, break_sessions, vanish_postgres, fail_over, dump, restore, age, roll,
-    restart_apiserver, compact, redeliver, cluster_away, platform_hangs, platform_is_slow, platform_fails,
+    restart_apiserver, compact, redeliver, cluster_away, end_namespace, platform_hangs, platform_is_slow, platform_fails,
 ]  # fmt: skip
 
 
@@ -591,6 +650,10 @@ async def torment(site: Site) -> None:
             deck = list(faults)
             site.random.shuffle(deck)
         fault = deck.pop()
+        if site.dealt and fault in (fail_over, restore) and datetime.now(UTC) < site.losses[-1] + APART:
+            deck.insert(0, fault)
+            await asyncio.sleep(1)
+            continue
         site.faults[fault.__name__] += 1
         with (site.directory / "plan.log").open("a") as log:
             log.write(f"{datetime.now(UTC):%H:%M:%S} {fault.__name__}\n")

@@ -47,12 +47,14 @@ class Allowances:
         aged: Jobs that may have been forgotten.
         unsure: Jobs whose commits may have been lost.
         losses: When the database became an older one: of what had gone from the cluster by then, nobody knows.
+        abandoned: A namespace that is gone for good: how its workflows ended, nobody could ask.
     """
 
     asked: Mapping[UUID, int] = field(default_factory=dict)
     aged: Set[UUID] = frozenset()
     unsure: Set[UUID] = frozenset()
     losses: Sequence[datetime] = ()
+    abandoned: str = ""
 
     def relevant(self, uid: UUID, found: list[Sighting]) -> list[Sighting]:
         """Those of a job's workflows that could still be known."""
@@ -123,7 +125,8 @@ def tally(
             if attempt.job.status in RAN and not by_name[attempt.name]:
                 counts.untrue += 1
                 counts.wrong.append(f"{attempt.name} {attempt.job.status}: but it never had a workflow")
-            _judge(counts, attempt, allowed, allowances.relevant(uid, by_name[attempt.name]), last_pod)
+            found = [each for each in by_name[attempt.name] if each.namespace != allowances.abandoned]
+            _judge(counts, attempt, allowed, allowances.relevant(uid, found), last_pod)
         newest = max([allowances.asked.get(uid, 1), *(attempt.job.attempt for attempt in attempts)])
         for number in range(1, newest + 1):
             _count(counts, allowances, uid, by_name.pop(workflow_name(uid, number), []))
