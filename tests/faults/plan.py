@@ -448,8 +448,11 @@ def held(site: Site) -> list[str]:
 
 
 def told(site: Site, path: str, **options: Any) -> list[dict[str, Any]]:
-    """What an administrator is listed, once an apiserver that was restarted a moment ago is ready to."""
+    """What an administrator is listed, once an apiserver that was restarted a moment ago is ready to; within a minute it is."""
+    deadline = time.monotonic() + 60
     while (answer := site.local.admin.get(path, timeout=120, **options)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.5)
     found: list[dict[str, Any]] = answer.raise_for_status().json()["items"] or []
     return found
@@ -546,7 +549,7 @@ async def end_namespace(site: Site) -> None:
     """Somebody deletes a cluster's namespace with all that is in it, argosy's rights too, and its owner gives it up; once."""
     if site.abandoned:
         return
-    with suppress(AssertionError):  # nobody gives up what he has not been told the state of
+    with suppress(AssertionError):  # most look how things stand before they give it up; not all can
         await become(lambda held: not held, persistent, site.client.held)
     site.abandoned = (place := site.places[PASSING]).namespace
     path = f"/api/v1/namespaces/{place.namespace}"

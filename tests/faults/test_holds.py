@@ -88,6 +88,18 @@ async def run(client: Client, steps: Steps, gid: UUID, *statuses: str) -> None:
     await until(lambda: [job.status for job in client.list(gid=gid)], lambda found: found == list(statuses), 60)
 
 
+async def lost(client: Client, settings: Settings, engine: Engine) -> UUID:
+    """A launch whose two jobs run, and of which the restored database knows nothing; every cluster is held."""
+    await asyncio.to_thread(dump, engine)
+    gid = uuid1()
+    async with working(settings) as steps:
+        client.launch("long", project=1, user=7, media_ids=[1, 2], gid=gid)
+        await run(client, steps, gid, "Running", "Running")
+    await asyncio.to_thread(restore, engine)
+    client.database_restored()
+    return gid
+
+
 async def test_a_launch_that_was_not_cut_in_the_dump_is_not_cut_in_a_hold_and_is_asked_about(
     client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
 ) -> None:
@@ -157,13 +169,7 @@ async def test_a_launch_that_is_cancelled_after_its_lost_jobs_were_found_runs_on
     client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
 ) -> None:
     """The tracker had seen them, and left them alone, before the caller asked again for what the database has not."""
-    await asyncio.to_thread(dump, engine)
-    gid = uuid1()
-    async with working(impatient) as steps:
-        client.launch("long", project=1, user=7, media_ids=[1, 2], gid=gid)
-        await run(client, steps, gid, "Running", "Running")
-    await asyncio.to_thread(restore, engine)
-    client.database_restored()
+    gid = await lost(client, impatient, engine)
     async with Connection(access(here)) as there, working(impatient):
         await until(lambda: strayed(engine), lambda count: count == 2, 30)
         with engine.begin() as database:

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from typing import Any
-from uuid import UUID, uuid1
+from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
@@ -21,7 +21,7 @@ from argosy.store import launches
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import Steps, become, manifest, ours, remove
-from tests.faults.test_holds import cut, here, run, strayed, unfinished, working
+from tests.faults.test_holds import cut, here, lost, run, strayed, unfinished, working
 from tests.faults.test_restored_database import dump, restore
 from tests.integration.queues import sql
 from tests.stack import until
@@ -137,13 +137,7 @@ async def test_a_launch_that_its_caller_repeats_while_its_workflows_are_adopted(
     cancelled: bool,
 ) -> None:
     """… is cut around them; where it is cancelled too they end."""
-    await asyncio.to_thread(dump, engine)
-    gid = uuid1()
-    async with working(impatient) as steps:
-        client.launch("long", project=1, user=7, media_ids=[1, 2], gid=gid)
-        await run(client, steps, gid, "Running", "Running")
-    await asyncio.to_thread(restore, engine)
-    client.database_restored()
+    gid = await lost(client, impatient, engine)
     real = argosy.reconcile._check
 
     def check(*arguments: Any) -> None:

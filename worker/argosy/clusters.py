@@ -109,23 +109,25 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, wa
 
     Raises:
         Conflict: Jobs on it have not ended, algorithms name it, or it cannot be asked.
-        InvalidRequest: There are such jobs, and nothing was said about them; nothing was changed.
+        InvalidRequest: There are such jobs, and nothing was said about them, or it is not abandoned; nothing was changed.
     """
+    if waiting is not None and not abandon:
+        raise InvalidRequest("--waiting: it is for a cluster that is abandoned; add --abandon, or leave it out")
     with Session(engine, expire_on_commit=False) as session:
         row = registry.removable(session, key, abandon)
         if abandon:
             held = row.held_at is not None
-            doubtful = abandoning.doubtful(session.connection(), row.id or 0) if held else ([], [])
-            if waiting is None and any(doubtful):
+            jobs, launches = abandoning.doubtful(session.connection(), row.id or 0) if held else ([], [])
+            if waiting is None and (jobs or launches):
                 raise InvalidRequest(
-                    f"--waiting: cluster {row.name!r} is held, and may have run {len(doubtful[0])} jobs and {len(doubtful[1])} launches "
-                    "that wait and that another may take: say run (perhaps a second time), or lost"
+                    f"--waiting: cluster {row.name!r} is held, and may have run what waits and another may take (jobs: {len(jobs)}, "
+                    f"launches that are not cut yet: {len(launches)}); say run (perhaps a second time), or lost"
                 )
             pausing.pause(session.connection(), "cluster", row.id or 0, "it is being abandoned")
             session.commit()
     if abandon:
         if waiting == "lost":
-            reconciling.end_waiting(engine, *doubtful)
+            reconciling.end_waiting(engine, jobs, launches)
         return _abandon(engine, key, row.id or 0)
     if _is_twin(engine, settings, row):
         with Session(engine) as session:

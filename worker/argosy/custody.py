@@ -151,7 +151,7 @@ class Custody:
         """
         mark = await self._marks.read()
         row, database, twin = await asyncio.to_thread(self._row, mark)
-        known = row.epoch
+        known = row.epoch  # as it was when this was judged, whatever `row` becomes here
         if row.version != self._version:
             return Finding(row.held)  # this connection is to be given up
         if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():

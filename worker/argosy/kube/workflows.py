@@ -178,6 +178,11 @@ class Workflows:
         await self._patch(name, {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": rest or None}})
 
     async def _patch(self, name: str, patch: Object) -> None:
+        """Patch an object of a given uid; an answer that does not tell of it proves nothing.
+
+        Raises:
+            Unclear: It may have been patched or not; do it again.
+        """
         path = f"{self._path}/{name}"
         answer = await self._connection.call("patch", "workflows", path, body=orjson.dumps(patch), content_type=_MERGE)
         if _workflow(answer)["metadata"]["uid"] != patch["metadata"]["uid"]:

@@ -25,7 +25,7 @@ KUBERNETES_VERSION = "v1.36.3"
 
 _GRANTED = {
     ("argoproj.io", "workflows"): {"create", "get", "list", "watch", "patch"},
-    ("", "secrets"): {"create", "get", "list", "delete"},
+    ("", "secrets"): {"create", "list", "delete"},
     ("coordination.k8s.io", "leases"): {"create", "get", "patch"},
 }
 _WATCH_SECONDS = 1800.0

@@ -46,10 +46,9 @@ def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, 
         ),
         {"cluster": cluster_id},
     )
-    jobs = [(row.uid, row.number) for row in rows]
-    return jobs, [
-        gid for gid in reconciling.uncut(connection, cluster_id) if gid not in launches(connection, cluster_id)
-    ]
+    only_here = set(launches(connection, cluster_id))
+    uncut = [gid for gid in reconciling.uncut(connection, cluster_id) if gid not in only_here]
+    return [(row.uid, row.number) for row in rows], uncut
 
 
 def end(connection: Connection, cluster_id: int) -> int:

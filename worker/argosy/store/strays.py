@@ -17,7 +17,6 @@ from argosy.store import placements
 LATEST = 100
 """Attempts of one job that a database may have lost: no cluster's word makes a number that no later attempt can follow."""
 
-
 ABANDONED = "its cluster was abandoned, and nobody saw how it ended"
 
 
@@ -159,7 +158,7 @@ def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Seq
         },
     ).all()
     for row in rows:
-        for statement in _LOST if row.removed else _CLAIMED:
+        for statement in (*(_LOST if row.removed else _CLAIMED), _NUMBERED):
             connection.execute(text(statement), {**row._mapping, "gid": gid, "why": ABANDONED})
 
 
@@ -188,11 +187,12 @@ def forget_abandoned(connection: Connection, days: int) -> None:
     )
 
 
+_NUMBERED = "UPDATE argosy.job SET attempt = :number WHERE uid = :uid"
+
 _LOST = (
     "UPDATE argosy.attempt a SET number = :number, cluster_id = :cluster_id, state = CASE WHEN a.state = 'queued' THEN 'lost' ELSE a.state "
     "END, name = :name, k8s_uid = :k8s_uid, message = :why, submitted_at = clock_timestamp(), finished_at = clock_timestamp(), "
     "as_of = clock_timestamp(), retries_left = greatest(a.retries_left - :number + 1, 0) WHERE a.uid = :uid",
-    "UPDATE argosy.job SET attempt = :number WHERE uid = :uid",
 )
 
 _CLAIMED = (
@@ -201,7 +201,6 @@ _CLAIMED = (
     "retries_left = greatest(a.retries_left - :number + 1, 0), run_deadline = least(l.run_deadline, c.run_deadline), "
     "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
     "FROM argosy.launch l, argosy.cluster c WHERE a.uid = :uid AND l.gid = a.gid AND c.id = :cluster_id",
-    "UPDATE argosy.job SET attempt = :number WHERE uid = :uid",
     # Its Secret, if it has one, goes when its last job there has ended.
     "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING",
 )
