@@ -17,7 +17,7 @@ gids = st.builds(
             node,
         )
     ),
-    st.integers(0, 2**60 - 10_000),
+    st.integers(0, 2**60 - 2**32),
     st.integers(0, 2**14 - 1),
     st.integers(0, 2**48 - 1),
 )
