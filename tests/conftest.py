@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.client import Client
+from argosy.demo import embedded
 from argosy.settings import Settings
 from argosy.store import database
 from clusters.local.cluster import LocalCluster

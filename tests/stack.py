@@ -9,15 +9,15 @@ from uuid import UUID
 
 from argosy.access import Clusters
 from argosy.client import Client
-from argosy.launch import Launching, expand
-from argosy.media import RestMediaSource
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
+from argosy.processes.tracker import Tracker
+from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.shapes import JobShape
 from argosy.store import database
 from argosy.store.installation import identity
-from argosy.submit import Submitter
-from argosy.tracker import Tracker
-from argosy.wakeups import WakeUps
+from argosy.submit.run import Submitter
 
 T = TypeVar("T")
 

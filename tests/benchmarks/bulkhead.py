@@ -20,10 +20,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.client import Client
+from argosy.demo import embedded
+from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster
 from argosy.store import database
 from tests.faults.processes import HELLO, Fleet
 from tests.integration.test_readme import exported

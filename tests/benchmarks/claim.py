@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, text
 
-from argosy import garbage
+from argosy.processes import garbage
 from tests.benchmarks.expand import installed
 from tests.integration.queues import claim, fill, finish, placement
 

@@ -11,12 +11,13 @@ from contextlib import closing, contextmanager
 from statistics import median
 from typing import Any
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.client import Client
-from argosy.launch import Launching, expand
-from argosy.media import RestMediaSource
+from argosy.demo import embedded
+from argosy.demo.simulator.certificate import issue
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.simulator.certificate import issue
 from argosy.store import database
 from tests.conftest import ROOT
 

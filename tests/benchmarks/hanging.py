@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.client import Client
+from argosy.demo import embedded
+from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster
 from argosy.store import database
 from tests.benchmarks.bulkhead import times
 from tests.faults.processes import HELLO, Fleet

@@ -19,8 +19,9 @@ from uuid import UUID
 
 import orjson
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.client import Client
+from argosy.demo import embedded
 from argosy.manifest import workflow_name
 from argosy.settings import Settings
 from argosy.store import database

@@ -11,8 +11,8 @@ from contextlib import closing
 from statistics import median
 from typing import Any
 
-from argosy import embedded
 from argosy.client import Client
+from argosy.demo import embedded
 from argosy.settings import Settings
 from argosy.store import database
 from tests.conftest import ROOT

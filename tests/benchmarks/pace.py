@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.client import Client
+from argosy.demo import embedded
 from argosy.settings import Settings
 from argosy.store import database
 from clusters.local.cluster import LocalCluster

@@ -21,10 +21,10 @@ import orjson
 from kubernetes import client as official
 from sqlalchemy import text
 
-from argosy import embedded
 from argosy.client import Client
-from argosy.launch import Launching, expand
-from argosy.media import RestMediaSource
+from argosy.demo import embedded
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.metrics import KUBE_CALLS
 from clusters.local.cluster import Connection, LocalCluster
 from tests.benchmarks.submit import FILES_PER_JOB, MANIFEST, Bench

@@ -25,17 +25,18 @@ import aiohttp
 import orjson
 from kubernetes import client as official
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.access import Clusters
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.launch import Launching, expand
+from argosy.demo import embedded
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.manifest import LaunchFrame, Renderer
-from argosy.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.store import database
 from argosy.store.installation import identity
-from argosy.submit import Submitter
+from argosy.submit.run import Submitter
 from clusters.local.cluster import Connection, LocalCluster
 from tests.conftest import ROOT
 

@@ -27,9 +27,10 @@ import httpx
 import orjson
 from sqlalchemy import Connection, text
 
-from argosy import crypto, embedded
+from argosy import crypto
 from argosy.batches import JobUids
 from argosy.client import Client
+from argosy.demo import embedded
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.store import database

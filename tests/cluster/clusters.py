@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import orjson
 
+from argosy.demo.simulator import SimulatedConnection
 from argosy.kube.connection import Access, Connection
-from argosy.simulator import SimulatedConnection
 from clusters.local.cluster import Connection as LocalConnection
 
 POWERLESS = "known-and-powerless"

@@ -11,10 +11,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from argosy.simulator import SimulatedCluster
 from tests.cluster.clusters import POWERLESS, Cluster, access, delete
 from tests.cluster.manifests import LABEL
 

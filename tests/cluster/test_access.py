@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from argosy.demo.simulator import certificate
 from argosy.kube import answers
 from argosy.kube.answers import Health
 from argosy.kube.check import check
 from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from argosy.simulator import certificate
 from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow

@@ -17,12 +17,12 @@ from argosy.kube.answers import Missing
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from argosy.launch import expand
+from argosy.launch.expand import expand
 from argosy.manifest import ANNOTATION_DIGEST, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.settings import Settings
 from argosy.store import claims, queue
 from argosy.store.installation import identity
-from argosy.submit import Submitter
+from argosy.submit.run import Submitter
 from tests.cluster.clusters import Cluster, delete
 from tests.conftest import ROOT
 from tests.stack import Direct, finished, running, until

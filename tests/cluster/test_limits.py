@@ -13,10 +13,10 @@ from argosy.kube.answers import Missing
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
 from argosy.manifest import LABEL_INSTALLATION, LABEL_PROJECT
+from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store.installation import identity
-from argosy.submit import Submitter
-from argosy.tracker import Tracker
+from argosy.submit.run import Submitter
 from tests.cluster.clusters import Cluster, delete
 from tests.conftest import ROOT
 from tests.integration.queues import sql

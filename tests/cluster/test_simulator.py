@@ -12,9 +12,9 @@ import aiohttp
 import orjson
 import pytest
 
+from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Object, Workflows
-from argosy.simulator import SimulatedCluster
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import ENTRY, LABEL, container, ended, workflow
 
@@ -73,7 +73,7 @@ async def test_its_certificate_passes_the_strict_checks_of_newer_pythons(simulat
 async def test_a_signal_ends_it_with_0_while_a_watch_is_open_and_the_watch_ends_too(
     number: signal.Signals, mine: str
 ) -> None:
-    command = [sys.executable, "-m", "argosy.simulator"]
+    command = [sys.executable, "-m", "argosy.demo.simulator"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220 - the loop has nothing else to do
         try:
             assert process.stdout is not None
@@ -93,7 +93,7 @@ async def test_a_signal_ends_it_with_0_while_a_watch_is_open_and_the_watch_ends_
 def test_it_ends_with_the_process_that_started_it_however_that_ends(tmp_path: Path) -> None:
     script = (
         "import os, signal\n"
-        "from argosy.simulator import SimulatedCluster\n"
+        "from argosy.demo.simulator import SimulatedCluster\n"
         "cluster = SimulatedCluster()\n"
         "cluster.start()\n"
         "print(cluster.process_id, flush=True)\n"

@@ -22,11 +22,11 @@ from argosy.client import Client
 from argosy.kube.answers import Expired, Missing
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
-from argosy.launch import expand
+from argosy.launch.expand import expand
 from argosy.manifest import LABEL_INSTALLATION
+from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store.installation import identity
-from argosy.tracker import Tracker
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, delete
 from tests.faults.processes import SHORT, World, opened

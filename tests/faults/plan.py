@@ -26,9 +26,9 @@ from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest, NotFound
 from argosy.failpoints import NAMES
 from argosy.manifest import LABEL_INSTALLATION
+from argosy.processes.wakeups import WakeUps, broker
 from argosy.shapes import JobShape
 from argosy.store.installation import identity
-from argosy.wakeups import WakeUps, broker
 from clusters.local.cluster import LocalCluster
 from clusters.local.player import METADATA_ONLY
 from tests.faults import servers

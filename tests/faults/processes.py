@@ -31,10 +31,10 @@ from sqlalchemy import text
 from argosy import crypto
 from argosy.client import Client
 from argosy.manifest import LABEL_GID, LABEL_INSTALLATION, secret_name, workflow_name
+from argosy.processes.wakeups import LAUNCH, broker
 from argosy.settings import Settings
 from argosy.shapes import JobShape
 from argosy.store.installation import identity
-from argosy.wakeups import LAUNCH, broker
 from clusters.local.cluster import NAMESPACE, LocalCluster
 from clusters.local.guard import Guard
 from clusters.local.recipe import free_ports

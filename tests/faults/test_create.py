@@ -15,7 +15,7 @@ from argosy import control
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
-from argosy.launch import expand
+from argosy.launch.expand import expand
 from argosy.settings import Settings
 from argosy.shapes import JobShape
 from clusters.local.cluster import LocalCluster

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from argosy.client import Client
-from argosy.custody import Custody
+from argosy.demo.simulator import SimulatedConnection
 from argosy.kube.connection import Connection
 from argosy.kube.marks import Marks
-from argosy.simulator import SimulatedConnection
+from argosy.recovery.custody import Custody
 from argosy.store import holds, leases
 from argosy.store.installation import identity
 from tests.cluster.clusters import access

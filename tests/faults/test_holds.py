@@ -14,12 +14,12 @@ from sqlalchemy import Engine, text
 
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.custody import Held
+from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.errors import InvalidRequest
 from argosy.kube.connection import Access, Connection
 from argosy.kube.marks import Marks
 from argosy.kube.workflows import Page, Workflows
-from argosy.launch import expand
+from argosy.launch.expand import expand
 from argosy.manifest import (
     ANNOTATION_ALGORITHM,
     ANNOTATION_MEDIA_IDS,
@@ -32,9 +32,9 @@ from argosy.manifest import (
     LABEL_USER,
     workflow_name,
 )
-from argosy.reconcile import Decisions
+from argosy.recovery.custody import Held
+from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster, SimulatedConnection
 from argosy.store import launches
 from argosy.store.installation import identity
 from tests.cluster.clusters import access

@@ -14,10 +14,10 @@ from sqlalchemy import Engine, text
 
 from argosy import crypto, metrics
 from argosy.client import Client
+from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
+from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster
-from argosy.tracker import Tracker
 from tests.cluster.clusters import access
 from tests.faults.conftest import Creates, register
 from tests.faults.processes import Fleet
@@ -76,7 +76,7 @@ async def test_readiness_fails_when_following_a_cluster_hangs_and_it_is_followed
         await until(lambda: proxied.cluster("here").health, lambda health: health == "ok")
         before = named("follow/here")
         # Its last sign of life was long ago; nothing in it has ended.
-        monkeypatch.setattr("argosy.tracker.PULSE", -1.0)
+        monkeypatch.setattr("argosy.processes.tracker.PULSE", -1.0)
         assert "has not been followed" in tracker.dead()[0]
         await asyncio.wait([before], timeout=20)
         assert before.cancelled()

@@ -8,15 +8,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Engine
 
-import argosy.launch
-import argosy.reconcile
+import argosy.launch.expand
+import argosy.recovery.reconcile
 from argosy.client import Client
+from argosy.demo.simulator import SimulatedConnection
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.manifest import LABEL_INSTALLATION, workflow_name
-from argosy.reconcile import Decisions
+from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
-from argosy.simulator import SimulatedConnection
 from argosy.store import launches
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
@@ -40,7 +40,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         left[0] -= 1
         return real(connection, claim, most, lease)
 
-    monkeypatch.setattr(argosy.launch, "_BATCH", 1)
+    monkeypatch.setattr(argosy.launch.expand, "_BATCH", 1)
     monkeypatch.setattr(launches, "cut", cutting)
     return left
 
@@ -138,7 +138,7 @@ async def test_a_launch_that_its_caller_repeats_while_its_workflows_are_adopted(
 ) -> None:
     """… is cut around them; where it is cancelled too they end."""
     gid = await lost(client, impatient, engine)
-    real = argosy.reconcile._check
+    real = argosy.recovery.reconcile._check
 
     def check(*arguments: Any) -> None:
         real(*arguments)
@@ -146,7 +146,7 @@ async def test_a_launch_that_its_caller_repeats_while_its_workflows_are_adopted(
         if cancelled:
             client.cancel(gid)
 
-    monkeypatch.setattr(argosy.reconcile, "_check", check)
+    monkeypatch.setattr(argosy.recovery.reconcile, "_check", check)
     async with Connection(access(here)) as there, working(impatient) as steps:
         await asyncio.to_thread(client.reconcile, Decisions(unknown="adopt"))
         if cancelled:

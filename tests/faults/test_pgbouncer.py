@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from argosy.client import Client
 from argosy.errors import NotConfigured
+from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store import database
-from argosy.tracker import Tracker
 from tests.faults.pgbouncer import BINARY, pgbouncer
 from tests.stack import Direct
 

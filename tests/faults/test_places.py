@@ -8,11 +8,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from argosy.client import Client
+from argosy.demo.simulator import SimulatedCluster
 from argosy.errors import Conflict
 from argosy.kube.connection import Access, Connection
 from argosy.kube.marks import Marks
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import become, register, stepping, tracking

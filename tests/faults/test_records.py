@@ -11,7 +11,7 @@ from argosy.kube.connection import Connection
 from argosy.settings import Settings
 from argosy.store import queue
 from argosy.store.installation import identity
-from argosy.submit import Submitter
+from argosy.submit.run import Submitter
 from tests.faults.conftest import Creates, remove, rows, stepping, tracking
 from tests.faults.proxy import HoldAnswer, Proxy
 from tests.faults.test_create import shown

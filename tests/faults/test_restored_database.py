@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from argosy.client import Client
 from argosy.errors import InvalidRequest
-from argosy.reconcile import Decisions
+from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import manifest

@@ -11,8 +11,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from argosy import pace
 from argosy.client import Client
+from argosy.scheduling import pace
 from argosy.store import claims, pacing, queue
 from argosy.store.claims import part
 from tests.integration.queues import claim, clusters, fill, finish, placement, render, sql

@@ -26,17 +26,17 @@ from sqlalchemy import Engine
 from sqlalchemy import text as sql
 from typer.testing import CliRunner, Result
 
-from argosy import launch as launching
 from argosy import settings as settings_module
 from argosy.cli import app, arguments, text
 from argosy.cli.boundary import UsageError
 from argosy.cli.progress import all_jobs, live, node_tree
 from argosy.client import Client
-from argosy.media import RestMediaSource
+from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
+from argosy.demo.simulator.certificate import issue
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import AlgorithmShape, ClusterShape, JobShape, LaunchShape, NodeShape
-from argosy.simulator import SimulatedCluster, SimulatedConnection
-from argosy.simulator.certificate import issue
 from tests.conftest import ROOT
 from tests.stack import running, until
 
@@ -105,7 +105,7 @@ def algorithm(client: Client, cluster: ClusterShape) -> AlgorithmShape:
 def launch(client: Client, engine: Engine, settings: Settings, algorithm: AlgorithmShape) -> LaunchShape:
     """A launch on 10 media, expanded into four queued jobs."""
     gid = client.launch("hello", project=1, user=7, media_ids=range(1, 11)).gid
-    launching.expand(launching.Launching(engine, settings, RestMediaSource(settings)), gid)
+    expand(Launching(engine, settings, RestMediaSource(settings)), gid)
     (found,) = client.launches(gid=gid)
     return found
 
@@ -462,7 +462,7 @@ def test_a_rejected_launch_fails_with_its_reason(
     gid = uuid1()
     args = f"launch nothing --project 1 --user 7 --media 1 --gid {gid} --wait 0".split()
     assert argosy(*args).exit_code == 0
-    launching.expand(launching.Launching(engine, settings, RestMediaSource(settings)), gid)
+    expand(Launching(engine, settings, RestMediaSource(settings)), gid)
     for more in ([], ["--watch"]):
         result = argosy(*args, *more)
         assert result.exit_code == 1
@@ -568,7 +568,7 @@ def test_a_launch_with_more_jobs_than_a_page_is_read_whole(
 ) -> None:
     client.update_algorithm("hello", files_per_job=1)
     gid = client.launch("hello", project=1, user=7, media_ids=range(2001)).gid
-    launching.expand(launching.Launching(engine, settings, RestMediaSource(settings)), gid)
+    expand(Launching(engine, settings, RestMediaSource(settings)), gid)
     assert [job.media_ids for job in all_jobs(client, gid, nodes=False)] == [[medium] for medium in range(2001)]
 
 

@@ -8,8 +8,8 @@ from sqlalchemy import Engine, text
 
 from argosy.client import Client
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
-from argosy.launch import Launching, expand
-from argosy.media import RestMediaSource
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import CancelShape
 from argosy.states import State

@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from argosy.client import Client
 from argosy.errors import Conflict
-from argosy.launch import Launching
+from argosy.launch.expand import Launching
 from argosy.shapes import CancelShape
 from argosy.states import State
 from argosy.store import claims, control, registry, tracking

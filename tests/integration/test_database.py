@@ -11,9 +11,9 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.client import Client
 from argosy.errors import NotConfigured
+from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store import database
-from argosy.tracker import Tracker
 from tests.stack import Direct, until
 
 SECRET = "a-password-that-must-not-come-out"

@@ -15,7 +15,7 @@ from argosy.access import Clusters
 from argosy.cli import app
 from argosy.client import Client
 from argosy.failpoints import failpoint
-from argosy.housekeeping import Housekeeping
+from argosy.processes.housekeeping import Housekeeping
 from argosy.settings import Settings
 from argosy.store import secrets
 from tests.integration.queues import clusters

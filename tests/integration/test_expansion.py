@@ -6,11 +6,11 @@ from uuid import UUID, uuid1
 import pytest
 from sqlalchemy import Engine
 
-from argosy import launch
+import argosy.launch.expand
 from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, QueueFull
-from argosy.launch import Expander, Launching, advance, expand, take
+from argosy.launch.expand import Expander, Launching, advance, expand, take
 from argosy.store import control, launches, retention, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
@@ -23,7 +23,7 @@ __all__ = ["api", "registered", "stage"]
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "_BATCH", 2)
+    monkeypatch.setattr(argosy.launch.expand, "_BATCH", 2)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_many_workers_make_the_jobs_of_many_batches_once(one_each: Client, stage
 async def test_a_large_launch_holds_up_no_small_one(
     one_each: Client, stage: Launching, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "_CUTTING", 1)
+    monkeypatch.setattr(argosy.launch.expand, "_CUTTING", 1)
     large = one_each.launch("hello", project=1, user=7, media_ids=range(200)).gid
     small = one_each.launch("hello", project=1, user=7, media_ids=[1, 2]).gid
     expander = Expander(stage, lambda _: None)

@@ -12,13 +12,13 @@ from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from argosy import actors
 from argosy.client import Client
-from argosy.launch import Expander, Launching, expand, take
-from argosy.media import RestMediaSource
+from argosy.launch.expand import Expander, Launching, expand, take
+from argosy.launch.media import RestMediaSource
+from argosy.processes.wakeups import LAUNCH, WakeUps, broker
+from argosy.processes.worker import Boot, declare
 from argosy.settings import Settings
 from argosy.store import launches
-from argosy.wakeups import LAUNCH, WakeUps, broker
 from tests.faults.processes import Process
 from tests.integration.api_server import ApiServer
 from tests.integration.queues import sql
@@ -49,10 +49,10 @@ def configured(settings: Settings, api: ApiServer, valkey: str) -> Settings:
 @contextmanager
 def working(configured: Settings) -> Iterator[WakeUps]:
     """A real worker of two threads on an empty Redis."""
-    boot = actors.Boot(configured)
+    boot = Boot(configured)
     made = broker(configured, [Retries(max_retries=0), CurrentMessage(), AsyncIO(), boot])
     made.client.flushall()
-    actors.declare(made, boot)
+    declare(made, boot)
     worker = dramatiq.Worker(made, worker_threads=2, worker_timeout=100)
     worker.start()
     try:

@@ -16,10 +16,10 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from argosy.client import Client
+from argosy.demo.simulator.certificate import issue
 from argosy.errors import ArgosyError, InvalidRequest
 from argosy.settings import Settings
 from argosy.shapes import LaunchRequest
-from argosy.simulator.certificate import issue
 from argosy.store.launches import digest
 from tests.conftest import ROOT
 

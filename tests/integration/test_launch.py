@@ -11,12 +11,12 @@ from sqlalchemy import Engine, text
 
 from argosy.batches import JobUids
 from argosy.client import Client
+from argosy.demo.simulator.certificate import issue
 from argosy.errors import Conflict, InvalidRequest
-from argosy.launch import Launching, expand
-from argosy.media import RestMediaSource
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import JobShape, LaunchRequest, Parameter
-from argosy.simulator.certificate import issue
 from argosy.store import launches
 from tests.conftest import ROOT
 from tests.integration.api_server import ApiServer, serving

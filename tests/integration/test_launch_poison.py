@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.launch import Expander, Launching, accept, expand
-from argosy.media import PAGING, RestMediaSource
+from argosy.launch.expand import Expander, Launching, accept, expand
+from argosy.launch.media import PAGING, RestMediaSource
 from argosy.metrics import LOOP_ERRORS
 from argosy.shapes import LaunchRequest
 from argosy.store import launches

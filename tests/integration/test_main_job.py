@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from argosy.client import Client
+from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster, SimulatedConnection
 from tests.conftest import ROOT
 from tests.stack import finished, running
 

@@ -12,11 +12,11 @@ import pytest
 from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
 from pydantic import SecretStr
 
-from argosy import actors
 from argosy.client import Client
 from argosy.errors import NotConfigured
+from argosy.processes.wakeups import LAUNCH, QUEUES, Broker, broker
+from argosy.processes.worker import Boot, declare
 from argosy.settings import Settings
-from argosy.wakeups import LAUNCH, QUEUES, Broker, broker
 from tests.stack import until
 
 
@@ -24,10 +24,10 @@ from tests.stack import until
 def pool(settings: Settings, valkey: str) -> Iterator[Broker]:
     """A worker of two threads on all queues of an empty Redis."""
     configured = settings.model_copy(update={"redis_url": settings.redis_url.__class__(valkey)})
-    boot = actors.Boot(configured)
+    boot = Boot(configured)
     made = broker(configured, [Retries(max_retries=0), CurrentMessage(), AsyncIO(), boot])
     made.client.flushall()
-    actors.declare(made, boot)
+    declare(made, boot)
     worker = dramatiq.Worker(made, worker_threads=2, worker_timeout=100)
     worker.start()
     yield made
@@ -140,10 +140,10 @@ async def test_a_worker_that_boots_while_the_database_is_away_works_when_it_is_b
     name = urlsplit(url).path[1:]
     later = {"database_url": SecretStr(url.replace(f"/{name}?", f"/later_{name}?")), "redis_url": SecretStr(valkey)}
     configured = settings.model_copy(update=later)
-    boot = actors.Boot(configured)
+    boot = Boot(configured)
     made = broker(configured, [Retries(min_backoff=50, max_backoff=200), CurrentMessage(), AsyncIO(), boot])
     made.client.flushall()
-    actors.declare(made, boot)
+    declare(made, boot)
     worker = dramatiq.Worker(made, worker_threads=2, worker_timeout=100)
     worker.start()
     sent = request()

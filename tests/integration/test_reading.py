@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from argosy.client import Client
-from argosy.launch import Launching, expand
-from argosy.media import RestMediaSource
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.store import reading
 from tests.integration.launching import cut

@@ -15,8 +15,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from argosy import metrics
 from argosy.client import Client
+from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster
 from tests.conftest import ROOT
 from tests.integration.test_demo import ARGOSY
 from tests.stack import finished, until

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.client import Client
 from argosy.errors import InvalidRequest
-from argosy.launch import Launching
+from argosy.launch.expand import Launching
 from argosy.states import State
 from argosy.store import control, retention
 from tests.integration.queues import sql

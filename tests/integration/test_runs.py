@@ -10,7 +10,7 @@ from argosy.access import Clusters
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import database
-from argosy.submit import Submitter
+from argosy.submit.run import Submitter
 from tests.integration.queues import clusters
 
 

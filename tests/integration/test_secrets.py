@@ -10,20 +10,20 @@ import pytest
 from sqlalchemy import Engine, event
 
 from argosy.client import Client
-from argosy.custody import Custody
+from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.errors import Conflict
-from argosy.housekeeping import Housekeeping
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from argosy.launch import Launching, expand
+from argosy.launch.expand import Launching, expand
 from argosy.manifest import LABEL_INSTALLATION, secret_name
+from argosy.processes.housekeeping import Housekeeping
+from argosy.recovery.custody import Custody
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster, SimulatedConnection
 from argosy.states import State
 from argosy.store import control, queue, secrets, strays, tracking
 from argosy.store.installation import identity
 from argosy.store.tables import Cluster
-from argosy.submit import Submitter
+from argosy.submit.run import Submitter
 from tests.cluster.test_jobs import LONG
 from tests.integration.queues import clusters, sql
 from tests.integration.races import with_old_eyes

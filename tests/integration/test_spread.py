@@ -7,9 +7,9 @@ from collections import Counter
 from sqlalchemy import Engine, text
 
 from argosy.client import Client
+from argosy.processes.tracker import Tracker
+from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
-from argosy.tracker import Tracker
-from argosy.wakeups import WakeUps
 from clusters.local.certificates import issue_server_certificate
 from tests.stack import Direct, until
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from argosy.client import Client, Launched
 from argosy.errors import InvalidRequest, NotFound, QueueFull
-from argosy.launch import Launching, expand
+from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
 from argosy.shapes import ProjectSpec
 from argosy.store import launches, projects

@@ -12,11 +12,11 @@ import orjson
 import pytest
 from sqlalchemy import Engine, text
 
-from argosy import track
 from argosy.client import Client
+from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Access, Connection
 from argosy.settings import Settings
-from argosy.simulator import SimulatedCluster
+from argosy.track import follow
 from tests.cluster.clusters import access
 from tests.faults.conftest import Steps, register, stepping, tracking
 from tests.stack import until
@@ -106,7 +106,7 @@ async def test_a_list_of_large_workflows_is_written_as_it_comes(
     client: Client, settings: Settings, engine: Engine, simulated: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a tracker that starts on a cluster of large workflows holds all their nodes at once."""
-    monkeypatch.setattr(track, "FLUSH", 3600)
+    monkeypatch.setattr(follow, "FLUSH", 3600)
     async with submitted(client, settings, simulated, 8) as (steps, names), Connection(simulated) as admin:
         for name in names:
             await write(admin, name, many_nodes(4000))
@@ -115,4 +115,4 @@ async def test_a_list_of_large_workflows_is_written_as_it_comes(
                 lambda: count(engine, "SELECT count(*) FROM argosy.node WHERE node_id LIKE 'n-%'"), (32_000).__eq__
             )
     largest = "SELECT max(c) FROM (SELECT count(*) AS c FROM argosy.node GROUP BY xmin) AS transactions (c)"
-    assert count(engine, largest) <= track._LISTED + 4000
+    assert count(engine, largest) <= follow._LISTED + 4000

@@ -4,9 +4,9 @@ import asyncio
 
 from prometheus_client import REGISTRY
 
-from argosy.debts import Debts
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
+from argosy.track.debts import Debts
 from tests.stack import until
 
 

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from argosy.fair import Tenant, User, charge, earliest, picks
+from argosy.scheduling.fair import Tenant, User, charge, earliest, picks
 
 WEIGHTS = st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0, 10.0])
 

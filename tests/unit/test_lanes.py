@@ -2,7 +2,7 @@
 
 from threading import Event
 
-from argosy.lanes import Lane
+from argosy.launch.lanes import Lane
 
 WAIT = 10
 

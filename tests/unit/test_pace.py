@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.pace import FIRST, LEAST, STEP, grown, halved
+from argosy.scheduling.pace import FIRST, LEAST, STEP, grown, halved
 
 WINDOWS = st.integers(LEAST, 100_000)
 

@@ -12,7 +12,7 @@ from argosy.kube.workflows import FINALIZER
 from argosy.manifest import workflow_name
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known
-from argosy.verdicts import decide
+from argosy.track.verdicts import decide
 
 UID = UUID("7233a659-e7c1-11f1-8ce4-addc122c18c0")
 CLUSTER = 1

@@ -18,13 +18,14 @@ from uuid import UUID, uuid1
 from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
 from sqlmodel import Session
 
-from argosy import clusters, control, crypto, manifest, reconcile
+from argosy import clusters, control, crypto, manifest
 from argosy.batches import JobUids, count, distinct
 from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured, NotFound
 from argosy.kube.answers import KubeError
 from argosy.kube.check import Report
 from argosy.kube.marks import Mark
-from argosy.reconcile import Decisions, Findings
+from argosy.recovery import reconcile
+from argosy.recovery.reconcile import Decisions, Findings
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
 from argosy.shapes import (

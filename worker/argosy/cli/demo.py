@@ -113,7 +113,8 @@ def _examples() -> dict[str, Path]:
 
 
 def _start(stack: ExitStack, kind: ClusterKind, console: Console) -> _Parts:
-    from argosy import crypto, embedded
+    from argosy import crypto
+    from argosy.demo import embedded
     from argosy.settings import Settings
     from argosy.store import database
 
@@ -176,7 +177,7 @@ def _run(
 def _cluster(kind: ClusterKind) -> Iterator[dict[str, Any]]:
     """The cluster's own process; its first line on standard output says how to reach it."""
     if kind is ClusterKind.SIMULATED:
-        command, cwd = ["-m", "argosy.simulator"], None
+        command, cwd = ["-m", "argosy.demo.simulator"], None
     else:
         if not (_ROOT / "clusters" / "local").is_dir():
             raise NotConfigured("--cluster local is built from source: run it from a checkout of the repository")

@@ -56,7 +56,7 @@ def worker(
         from dramatiq import cli
 
         from argosy import log
-        from argosy.wakeups import broker
+        from argosy.processes.wakeups import broker
 
         log.configure(settings)
         broker(settings)  # an address that cannot be used is said once, not by each process in a traceback
@@ -65,7 +65,9 @@ def worker(
         sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
         queues = ["--queues", "launch", "expand", "submit"]
         stop = ["--skip-logging", "--worker-shutdown-timeout", str(_SHUTDOWN)]
-        code = cli.main(cli.make_argument_parser().parse_args(["argosy.actors:setup", *options, *stop, *queues]))
+        code = cli.main(
+            cli.make_argument_parser().parse_args(["argosy.processes.worker:setup", *options, *stop, *queues])
+        )
     raise typer.Exit(code)
 
 
@@ -112,9 +114,10 @@ def upgrade(
 
 async def _track(engine: Engine, settings: Settings) -> None:
     """Until SIGTERM or SIGINT; the tracker gives its leases back when it is cancelled."""
-    from argosy import garbage, metrics
-    from argosy.tracker import Tracker
-    from argosy.wakeups import WakeUps, broker
+    from argosy import metrics
+    from argosy.processes import garbage
+    from argosy.processes.tracker import Tracker
+    from argosy.processes.wakeups import WakeUps, broker
 
     made = Tracker(engine, settings, WakeUps(broker(settings)))
     tracking = asyncio.current_task()

@@ -16,7 +16,7 @@ from argosy.cli.session import client
 from argosy.cli.text import plain
 
 if TYPE_CHECKING:
-    from argosy.reconcile import Findings
+    from argosy.recovery.reconcile import Findings
 
 _SHOWN = 20
 """Jobs of one kind that a person is shown; `-o json` has all."""
@@ -64,7 +64,7 @@ def reconcile(
     output_: Output = Format.TABLE,
 ) -> None:
     """Ask the held clusters how each job stands; without --apply nothing is changed."""
-    from argosy.reconcile import Decisions
+    from argosy.recovery.reconcile import Decisions
 
     decided = Decisions(gone, waiting, unknown)
     if not apply and decided != Decisions():

@@ -19,7 +19,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, Row, text
 
-from argosy import fair
+from argosy.scheduling import fair
 from argosy.store import pacing, placements
 from argosy.store.queue import Ended, end
 from argosy.store.tables import DELAYED, READY

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from argosy import pace
+from argosy.scheduling import pace
 
 CAPACITY = f"CASE WHEN c.pace THEN least(c.max_active, coalesce(c.pace_window, {pace.FIRST})) ELSE c.max_active END"
 """SQL: the most unfinished workflows that a cluster `c` is given at present."""

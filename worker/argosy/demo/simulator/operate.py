@@ -7,11 +7,11 @@ messages fall out of just that order. Like there, a pass may be repeated at any 
 import re
 from typing import Protocol
 
-from argosy.simulator import retries, scopes, templates
-from argosy.simulator.dag import Dag, continues, satisfied
-from argosy.simulator.nodes import FAILED, FINAL, Node, Tree, fnv32a
-from argosy.simulator.pods import Play, play_of
-from argosy.simulator.templates import Json, NotSimulated, Scope
+from argosy.demo.simulator import retries, scopes, templates
+from argosy.demo.simulator.dag import Dag, continues, satisfied
+from argosy.demo.simulator.nodes import FAILED, FINAL, Node, Tree, fnv32a
+from argosy.demo.simulator.pods import Play, play_of
+from argosy.demo.simulator.templates import Json, NotSimulated, Scope
 
 _ATTEMPT = re.compile(r"\((\d+)\)$")
 

@@ -34,8 +34,8 @@ from argosy.errors import (
     SealBroken,
 )
 from argosy.failpoints import failpoint
-from argosy.lanes import Lane
-from argosy.media import MediaSource
+from argosy.launch.lanes import Lane
+from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES, LOOP_ERRORS
 from argosy.settings import Settings
 from argosy.shapes import LaunchRequest, Parameter

@@ -11,7 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.simulator.templates import NotSimulated, text_of
+from argosy.demo.simulator.templates import NotSimulated, text_of
 
 Json = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""A simulated cluster as a process of its own: how the demo, the tests and `python -m argosy.simulator` make one.
+"""A simulated cluster as a process of its own: how the demo, the tests and `python -m argosy.demo.simulator` make one.
 
 A process, not a thread: its CPU time is not the caller's, it can be killed, and it ends with its parent even when that is killed, because
 its standard input is a pipe from it.
@@ -13,8 +13,8 @@ from typing import Self
 
 import orjson
 
+from argosy.demo.simulator.controller import POD_SECONDS
 from argosy.errors import ArgosyError
-from argosy.simulator.controller import POD_SECONDS
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
@@ -61,7 +61,7 @@ class SimulatedCluster:
     def __init__(
         self, pod_seconds: float = POD_SECONDS, powerless_token: str | None = None, namespace: str = "argosy"
     ) -> None:
-        self._command = [sys.executable, "-m", "argosy.simulator", "--until-stdin-ends"]
+        self._command = [sys.executable, "-m", "argosy.demo.simulator", "--until-stdin-ends"]
         self._command += [f"--pod-seconds={pod_seconds}", f"--namespace={namespace}"]
         self._command += [f"--powerless-token={powerless_token}"] if powerless_token else []
         self._process: subprocess.Popen[bytes] | None = None

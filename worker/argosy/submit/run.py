@@ -33,8 +33,6 @@ from sqlalchemy.exc import OperationalError
 
 from argosy import crypto, manifest
 from argosy.access import Clusters, Reached
-from argosy.breaker import DOWN, Breaker
-from argosy.custody import Custody, Held
 from argosy.errors import ArgosyError, Conflict, NotConfigured, NotFound, SealBroken
 from argosy.failpoints import failpoint
 from argosy.kube import answers
@@ -43,9 +41,11 @@ from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.manifest import LaunchFrame, Rendered, Renderer
 from argosy.metrics import LOOP_ERRORS, QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
+from argosy.recovery.custody import Custody, Held
 from argosy.settings import Settings
 from argosy.store import claims, launches, queue, secrets
 from argosy.store.tables import Cluster
+from argosy.submit.breaker import DOWN, Breaker
 
 _MARGIN = 1.0
 """Seconds that a request ends before its lease does."""

@@ -26,17 +26,17 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from argosy.access import Clusters
-from argosy.custody import Custody
 from argosy.errors import ArgosyError, Fenced, NotFound
-from argosy.housekeeping import Housekeeping
 from argosy.kube.answers import KubeError
 from argosy.manifest import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS, forget
+from argosy.processes.housekeeping import Housekeeping
+from argosy.processes.wakeups import WakeUps
+from argosy.recovery.custody import Custody
 from argosy.settings import Settings
 from argosy.store import database, launches, leases, placements, registry, tracking
 from argosy.store.installation import identity
-from argosy.track import PULSE, ClusterTracker, Tracked
-from argosy.wakeups import WakeUps
+from argosy.track.follow import PULSE, ClusterTracker, Tracked
 
 log = structlog.stdlib.get_logger(__name__)
 

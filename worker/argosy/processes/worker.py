@@ -1,4 +1,4 @@
-"""The worker: Dramatiq actors, each a thin call of one stage. `argosy worker` runs `dramatiq argosy.actors:setup`.
+"""The worker: Dramatiq actors, each a thin call of one stage. `argosy worker` runs `dramatiq argosy.processes.worker:setup`.
 
 Actors are idempotent and hold no state that matters: a message may come twice, late or never. What fails is left to the database, which
 knows what is unfinished, so actors are retried only a little: housekeeping sends the wake-up again (faults.md §1).
@@ -28,16 +28,18 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
-from argosy import garbage, launch, log, settings
+from argosy import log, settings
 from argosy.access import Clusters
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotConfigured, NotFound, QueueFull
-from argosy.media import RestMediaSource
+from argosy.launch.expand import Expander, Launching, accept
+from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
+from argosy.processes import garbage
+from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 from argosy.shapes import LaunchRequest
 from argosy.store import database
 from argosy.store.installation import identity
-from argosy.submit import Submitter
-from argosy.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
+from argosy.submit.run import Submitter
 
 _HOUR = 3_600_000
 """Milliseconds. A run of a long queue is no fault; what hangs is bounded by the deadlines of its own network calls. Dramatiq's ten
@@ -66,8 +68,8 @@ class _Stages:
         self.settings, self.wakeups = configured, wakeups
         self.engine = database.engine(configured, pool_size=8)
         worker = f"{socket.gethostname()}/{os.getpid()}"
-        self.expander = launch.Expander(
-            launch.Launching(self.engine, configured, RestMediaSource(configured), worker), wakeups.submit
+        self.expander = Expander(
+            Launching(self.engine, configured, RestMediaSource(configured), worker), wakeups.submit
         )
         self.submitter = Submitter(
             self.engine,
@@ -178,7 +180,7 @@ def declare(made: Broker, boot: Boot) -> None:
         request = _request(args, kwargs)
         stages = boot.get()
         try:
-            launch.accept(stages.engine, stages.settings, request)
+            accept(stages.engine, stages.settings, request)
         except (Conflict, InvalidRequest, QueueFull) as error:
             raise _unprocessable(LAUNCH, str(error)) from error
         stages.wakeups.expand(request.gid)

@@ -35,11 +35,11 @@ from argosy.metrics import (
     QUEUE_OLDEST,
     forget,
 )
+from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import claims, control, launches, pacing, reading, retention, secrets
 from argosy.store.installation import identity
-from argosy.wakeups import WakeUps
 
 _PATIENCE = 3.0
 """Seconds that a launch may wait for its own wake-up before another is sent."""

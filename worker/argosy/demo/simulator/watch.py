@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from argosy.simulator.selectors import Selector
-from argosy.simulator.statuses import Object, Resource, StatusError
-from argosy.simulator.store import Change, Store
+from argosy.demo.simulator.selectors import Selector
+from argosy.demo.simulator.statuses import Object, Resource, StatusError
+from argosy.demo.simulator.store import Change, Store
 
 BOOKMARK_SECONDS = 60.0
 BOOKMARK_BEFORE_END = 2.0

@@ -16,10 +16,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from argosy.simulator import selectors, statuses
-from argosy.simulator.statuses import LEASES, SECRETS, WORKFLOWS, Object, Resource, StatusError
-from argosy.simulator.store import Store
-from argosy.simulator.watch import Watch
+from argosy.demo.simulator import selectors, statuses
+from argosy.demo.simulator.statuses import LEASES, SECRETS, WORKFLOWS, Object, Resource, StatusError
+from argosy.demo.simulator.store import Store
+from argosy.demo.simulator.watch import Watch
 
 KUBERNETES_VERSION = "v1.36.3"
 

@@ -23,8 +23,6 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from argosy.custody import BEAT, Custody, Finding
-from argosy.debts import Debts
 from argosy.errors import ArgosyError, Fenced
 from argosy.failpoints import failpoint
 from argosy.kube import answers, status
@@ -32,9 +30,11 @@ from argosy.kube.connection import Connection
 from argosy.kube.status import Sighting
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP, MARK_AGE, STRANGERS, UNREADABLE, WATCH_LAG, WATCH_LAST
+from argosy.recovery.custody import BEAT, Custody, Finding
 from argosy.states import FINAL, State
 from argosy.store import holds, leases, pacing, queue, strays, tracking
-from argosy.verdicts import Verdict, decide
+from argosy.track.debts import Debts
+from argosy.track.verdicts import Verdict, decide
 
 FLUSH = 0.2
 """Seconds for which changes are collected into one transaction."""

@@ -1,4 +1,7 @@
-"""`python -m argosy.simulator`: a simulated JobCluster until SIGTERM or Ctrl-C; how to reach it goes to standard output as one line."""
+"""`python -m argosy.demo.simulator`: a simulated JobCluster until SIGTERM or Ctrl-C.
+
+How to reach it goes to standard output as one line.
+"""
 
 import argparse
 import asyncio
@@ -14,11 +17,11 @@ import orjson
 import uvicorn
 from starlette.types import ASGIApp
 
-from argosy.simulator import certificate
-from argosy.simulator.api import Api, Tokens
-from argosy.simulator.controller import POD_SECONDS, Controller
-from argosy.simulator.process import SimulatedConnection
-from argosy.simulator.store import Store
+from argosy.demo.simulator import certificate
+from argosy.demo.simulator.api import Api, Tokens
+from argosy.demo.simulator.controller import POD_SECONDS, Controller
+from argosy.demo.simulator.process import SimulatedConnection
+from argosy.demo.simulator.store import Store
 
 _HOST = "127.0.0.1"
 _KEEP_ALIVE_SECONDS = 90
@@ -36,7 +39,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m argosy.simulator", description="A JobCluster in one process.")
+    parser = argparse.ArgumentParser(prog="python -m argosy.demo.simulator", description="A JobCluster in one process.")
     parser.add_argument("--port", type=int, default=0, help="of the Kubernetes API on 127.0.0.1 (default: a free one)")
     parser.add_argument("--namespace", default="argosy", help="the one namespace there is (default: %(default)s)")
     parser.add_argument(

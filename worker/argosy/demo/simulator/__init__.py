@@ -7,6 +7,6 @@ real control plane, and where they differ, this is wrong. What it does not know 
 simulated: …`: a simulator that guesses would hide faults.
 """
 
-from argosy.simulator.process import SimulatedCluster, SimulatedConnection
+from argosy.demo.simulator.process import SimulatedCluster, SimulatedConnection
 
 __all__ = ["SimulatedCluster", "SimulatedConnection"]

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
-from argosy.simulator.statuses import bad_request
+from argosy.demo.simulator.statuses import bad_request
 
 Labels = Mapping[str, str]
 Selector = Callable[[Labels], bool]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from argosy.simulator import statuses
-from argosy.simulator.statuses import WORKFLOWS, Object, Resource
+from argosy.demo.simulator import statuses
+from argosy.demo.simulator.statuses import WORKFLOWS, Object, Resource
 
 HISTORY = 5000
 """Changes that are remembered at least."""

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from argosy.simulator.store import now
+from argosy.demo.simulator.store import now
 
 Node = dict[str, Any]
 

@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from argosy.simulator import templates
-from argosy.simulator.nodes import FAILED, Node
-from argosy.simulator.templates import Json, NotSimulated
+from argosy.demo.simulator import templates
+from argosy.demo.simulator.nodes import FAILED, Node
+from argosy.demo.simulator.templates import Json, NotSimulated
 
 _RETRIED_PHASES = {"Always": FAILED, "OnFailure": ("Failed",), "OnError": ("Error",)}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}

@@ -18,7 +18,6 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy.access import alone, connect
-from argosy.custody import Custody, judge
 from argosy.errors import ArgosyError, Conflict, InvalidRequest
 from argosy.kube import status
 from argosy.kube.marks import Marks
@@ -32,6 +31,7 @@ from argosy.manifest import (
     LABEL_PROJECT,
     LABEL_USER,
 )
+from argosy.recovery.custody import Custody, judge
 from argosy.settings import Settings
 from argosy.store import holds, reconciling, registry, strays
 from argosy.store.installation import identity

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 import structlog
 
-from argosy.simulator.known import check_known, check_valid
-from argosy.simulator.nodes import FINAL, Node, Tree
-from argosy.simulator.operate import Operation
-from argosy.simulator.pods import Play
-from argosy.simulator.statuses import WORKFLOWS, Object, StatusError
-from argosy.simulator.store import Change, Store, now
-from argosy.simulator.templates import InvalidSpec, NotSimulated
+from argosy.demo.simulator.known import check_known, check_valid
+from argosy.demo.simulator.nodes import FINAL, Node, Tree
+from argosy.demo.simulator.operate import Operation
+from argosy.demo.simulator.pods import Play
+from argosy.demo.simulator.statuses import WORKFLOWS, Object, StatusError
+from argosy.demo.simulator.store import Change, Store, now
+from argosy.demo.simulator.templates import InvalidSpec, NotSimulated
 
 POD_SECONDS = 0.2
 """That a pod runs which does not say: long enough for people to see it."""

@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from argosy.simulator.nodes import FAILED, FINAL, Node, Tree
-from argosy.simulator.templates import InvalidSpec, Json, NotSimulated
+from argosy.demo.simulator.nodes import FAILED, FINAL, Node, Tree
+from argosy.demo.simulator.templates import InvalidSpec, Json, NotSimulated
 
 _DEPENDENCY = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_]*)(?:\.([A-Z][A-Za-z]+))?")
 _RESULTS = {"Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned"}

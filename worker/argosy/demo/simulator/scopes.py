@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from argosy.simulator import templates
-from argosy.simulator.nodes import Node
-from argosy.simulator.templates import Json, NotSimulated
+from argosy.demo.simulator import templates
+from argosy.demo.simulator.nodes import Node
+from argosy.demo.simulator.templates import Json, NotSimulated
 
 
 def of_workflow(workflow: Json) -> dict[str, str]:

@@ -5,8 +5,8 @@ A list of what is known, not of what is not: a field that nobody thought of must
 
 from collections.abc import Iterator
 
-from argosy.simulator.dag import Dag
-from argosy.simulator.templates import InvalidSpec, Json, NotSimulated
+from argosy.demo.simulator.dag import Dag
+from argosy.demo.simulator.templates import InvalidSpec, Json, NotSimulated
 
 _WHERE_PODS_RUN = {
     "affinity", "automountServiceAccountToken", "executor", "hostAliases", "metrics", "nodeSelector", "parallelism",

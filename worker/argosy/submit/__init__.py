@@ -1,0 +1,1 @@
+"""Stage 2: queued jobs become workflows, once each."""
