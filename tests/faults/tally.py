@@ -22,6 +22,9 @@ PHASES = {"Succeeded": {"Succeeded"}, "Failed": {"Failed", "Cancelled"}, "Error"
 RAN = {"Succeeded", "Failed", "Error"}
 """What only a workflow that ran to its end can make of a job."""
 
+_LOOK = timedelta(seconds=60)
+"""Within which processes that have just started, some of them killed at once, have listed a cluster."""
+
 _RESOLUTION = timedelta(seconds=2)
 """Kubernetes writes whole seconds."""
 
@@ -46,7 +49,8 @@ class Allowances:
         asked: The newest attempt that somebody asked for, of jobs that were tried again; the database may have lost that.
         aged: Jobs that may have been forgotten.
         unsure: Jobs whose commits may have been lost.
-        losses: When the database became an older one: of what had gone from the cluster by then, nobody knows.
+        losses: When the database became an older one: of what had gone from the cluster by then, nobody knows; nor of what was free to go
+            (by its time-to-live) and went before argosy could look.
         abandoned: A namespace that is gone for good: how its workflows ended, nobody could ask.
     """
 
@@ -60,7 +64,12 @@ class Allowances:
         """Those of a job's workflows that could still be known."""
         if uid not in self.unsure:
             return found
-        return [each for each in found if each.gone is None or all(each.gone > loss for loss in self.losses)]
+        return [each for each in found if all(_knowable(each, loss) for loss in self.losses)]
+
+
+def _knowable(each: Sighting, loss: datetime) -> bool:
+    """Whether a workflow stayed until argosy could have seen it after a loss: it was held then, or not removed for a while."""
+    return each.gone is None or (each.bare or each.gone) > loss or each.gone > loss + _LOOK
 
 
 @dataclass
@@ -191,7 +200,7 @@ def _untrue(job: JobShape, allowed: set[str], found: list[Sighting]) -> str:
     for each in found:
         over = each.gone is not None and each.phase not in PHASES  # somebody deleted it while it ran
         if job.status in RAN if over else job.status not in PHASES.get(each.phase, set()) | {"Deleted"}:
-            return f"but its workflow in {each.namespace} is {each.phase or 'untouched'}{', and gone' if over else ''}"
+            return f"({job.message}) but its workflow is {_described([each])}{', deleted while it ran' if over else ''}"
     return ""
 
 

@@ -36,7 +36,8 @@ _LARGEST = 64 << 20
 
 @dataclass(frozen=True)
 class Sighting:
-    """One object that came to be; `phase` is the last one seen, `gone` when its end was seen, by this machine's clock."""
+    """One object that came to be; `phase` is the last one seen, `gone` when its end was seen, and `bare` when it was first seen without a
+    finalizer, by this machine's clock."""
 
     name: str
     namespace: str
@@ -46,6 +47,7 @@ class Sighting:
     owner: str
     phase: str
     gone: datetime | None = None
+    bare: datetime | None = None
 
 
 class Witness:
@@ -173,6 +175,10 @@ class Witness:
             return
         metadata = orjson.loads(b64decode(pair["value"]))["metadata"]
         labels = metadata.get("labels", {})
+        before = self._seen.get(metadata["uid"])
+        bare = before.bare if before is not None else None
+        if bare is None and not metadata.get("finalizers"):
+            bare = datetime.now(UTC)
         sighting = Sighting(
             name=metadata["name"],
             namespace=metadata["namespace"],
@@ -181,6 +187,7 @@ class Witness:
             installation=labels.get(LABEL_INSTALLATION, ""),
             owner=next((owner["uid"] for owner in metadata.get("ownerReferences", [])), ""),
             phase=labels.get(_PHASE, ""),
+            bare=bare,
         )
         with self._changed:
             self._seen[sighting.uid] = sighting

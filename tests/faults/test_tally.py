@@ -1,0 +1,34 @@
+"""The count itself: what nobody could know is no fault, and everything else is."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from tests.faults.tally import Allowances
+from tests.faults.witness import Sighting
+
+LOSS = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return LOSS + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("bare", "gone", "known"),
+    [
+        (at(-200), at(-1), False),
+        (at(-200), at(5), False),  # its time-to-live ended before anybody could list it
+        (at(-200), at(120), True),
+        (at(-200), None, True),
+        (at(4), at(5), True),  # argosy itself let it go, so it knew
+    ],
+)
+def test_a_workflow_that_was_free_to_go_and_went_before_argosy_could_look_is_not_known(
+    bare: datetime, gone: datetime | None, known: bool
+) -> None:
+    uid = uuid4()
+    found = [Sighting(f"job-{uid}-1", "second", "k1", at(-400), "", "", "Failed", gone, bare)]
+    assert Allowances(unsure={uid}, losses=[LOSS]).relevant(uid, found) == (found if known else [])
+    assert Allowances(losses=[LOSS]).relevant(uid, found) == found
