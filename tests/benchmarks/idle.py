@@ -22,7 +22,7 @@ import orjson
 from argosy import crypto
 from argosy.client import Client
 from argosy.demo import embedded
-from argosy.manifest import workflow_name
+from argosy.labels import workflow_name
 from argosy.settings import Settings
 from argosy.store import database
 from clusters.local.cluster import LocalCluster

@@ -17,8 +17,8 @@ from argosy.kube.answers import Missing
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
+from argosy.labels import ANNOTATION_DIGEST, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.launch.expand import expand
-from argosy.manifest import ANNOTATION_DIGEST, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.settings import Settings
 from argosy.store import claims, queue
 from argosy.store.installation import identity

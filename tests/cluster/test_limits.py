@@ -12,7 +12,7 @@ from argosy.client import Client
 from argosy.kube.answers import Missing
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
-from argosy.manifest import LABEL_INSTALLATION, LABEL_PROJECT
+from argosy.labels import LABEL_INSTALLATION, LABEL_PROJECT
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store.installation import identity

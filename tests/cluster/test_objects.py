@@ -9,7 +9,8 @@ import argosy.kube.secrets
 from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
-from argosy.kube.workflows import FINALIZER, Workflows
+from argosy.kube.workflows import Workflows
+from argosy.labels import FINALIZER
 from tests.cluster.clusters import Cluster, delete, unpin
 from tests.cluster.manifests import FOR_EVER, LABEL, container, eventually, workflow
 

@@ -8,7 +8,8 @@ import pytest
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
-from argosy.kube.workflows import FINALIZER, Event, Workflows
+from argosy.kube.workflows import Event, Workflows
+from argosy.labels import FINALIZER
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import FOR_EVER, LABEL, container, ended, running, workflow
 

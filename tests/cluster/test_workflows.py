@@ -5,7 +5,8 @@ import pytest
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
-from argosy.kube.workflows import FINALIZER, Object, Workflows
+from argosy.kube.workflows import Object, Workflows
+from argosy.labels import FINALIZER
 from tests.cluster.clusters import delete, unpin
 from tests.cluster.manifests import (
     ENTRY,

@@ -23,7 +23,7 @@ from uuid import uuid1
 from argosy import crypto
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.manifest import LABEL_INSTALLATION
+from argosy.labels import LABEL_INSTALLATION
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults import servers

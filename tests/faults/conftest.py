@@ -22,8 +22,8 @@ from argosy.client import Client
 from argosy.kube.answers import Expired, Missing
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
+from argosy.labels import LABEL_INSTALLATION
 from argosy.launch.expand import expand
-from argosy.manifest import LABEL_INSTALLATION
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store.installation import identity

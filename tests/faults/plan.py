@@ -25,7 +25,7 @@ from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest, NotFound
 from argosy.failpoints import NAMES
-from argosy.manifest import LABEL_INSTALLATION
+from argosy.labels import LABEL_INSTALLATION
 from argosy.processes.wakeups import WakeUps, broker
 from argosy.shapes import JobShape
 from argosy.store.installation import identity

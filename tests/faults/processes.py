@@ -30,7 +30,7 @@ from sqlalchemy import text
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.manifest import LABEL_GID, LABEL_INSTALLATION, secret_name, workflow_name
+from argosy.labels import LABEL_GID, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.processes.wakeups import LAUNCH, broker
 from argosy.settings import Settings
 from argosy.shapes import JobShape

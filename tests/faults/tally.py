@@ -11,7 +11,7 @@ from uuid import UUID
 
 from argosy.client import Client
 from argosy.errors import NotFound
-from argosy.manifest import workflow_name
+from argosy.labels import workflow_name
 from argosy.shapes import JobShape
 from tests.faults.witness import Sighting
 from tests.stack import FINAL

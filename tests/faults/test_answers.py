@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from argosy.client import Client
 from argosy.kube.connection import Connection
-from argosy.kube.workflows import FINALIZER, Workflows
-from argosy.manifest import workflow_name
+from argosy.kube.workflows import Workflows
+from argosy.labels import FINALIZER, workflow_name
 from argosy.settings import Settings
 from clusters.local import certificates
 from clusters.local.certificates import ServerCertificate

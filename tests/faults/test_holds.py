@@ -19,8 +19,7 @@ from argosy.errors import InvalidRequest
 from argosy.kube.connection import Access, Connection
 from argosy.kube.marks import Marks
 from argosy.kube.workflows import Page, Workflows
-from argosy.launch.expand import expand
-from argosy.manifest import (
+from argosy.labels import (
     ANNOTATION_ALGORITHM,
     ANNOTATION_MEDIA_IDS,
     ANNOTATION_NAME,
@@ -32,6 +31,7 @@ from argosy.manifest import (
     LABEL_USER,
     workflow_name,
 )
+from argosy.launch.expand import expand
 from argosy.recovery.custody import Held
 from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings

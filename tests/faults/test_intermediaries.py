@@ -12,7 +12,8 @@ from argosy.client import Client
 from argosy.kube import answers, connection, workflows
 from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
-from argosy.kube.workflows import FINALIZER, Workflows
+from argosy.kube.workflows import Workflows
+from argosy.labels import FINALIZER
 from argosy.settings import Settings
 from argosy.store import registry
 from tests.cluster.manifests import LABEL, container, workflow

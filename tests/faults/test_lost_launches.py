@@ -14,7 +14,7 @@ from argosy.client import Client
 from argosy.demo.simulator import SimulatedConnection
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
-from argosy.manifest import LABEL_INSTALLATION, workflow_name
+from argosy.labels import LABEL_INSTALLATION, workflow_name
 from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
 from argosy.store import launches

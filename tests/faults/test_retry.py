@@ -10,7 +10,7 @@ from sqlalchemy import text
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
-from argosy.manifest import secret_name
+from argosy.labels import secret_name
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import Creates, ours

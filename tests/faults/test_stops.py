@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from argosy.manifest import workflow_name
+from argosy.labels import workflow_name
 from tests.faults.processes import Process, World
 from tests.stack import until
 

@@ -21,7 +21,7 @@ import aiohttp
 import httpx
 import orjson
 
-from argosy.manifest import LABEL_INSTALLATION
+from argosy.labels import LABEL_INSTALLATION
 from clusters.local.cluster import LocalCluster
 
 Resource = Literal["workflows", "pods"]

@@ -14,8 +14,8 @@ from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.errors import Conflict
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
+from argosy.labels import LABEL_INSTALLATION, secret_name
 from argosy.launch.expand import Launching, expand
-from argosy.manifest import LABEL_INSTALLATION, secret_name
 from argosy.processes.housekeeping import Housekeeping
 from argosy.recovery.custody import Custody
 from argosy.settings import Settings

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.kube.status import NodeStatus, Sighting
-from argosy.kube.workflows import FINALIZER
-from argosy.manifest import workflow_name
+from argosy.labels import FINALIZER, workflow_name
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known
 from argosy.track.verdicts import decide

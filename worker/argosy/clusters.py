@@ -19,8 +19,7 @@ from argosy.kube.check import check as ask
 from argosy.kube.connection import Connection
 from argosy.kube.marks import Mark, Marks
 from argosy.kube.secrets import Secrets
-from argosy.kube.workflows import FINALIZER
-from argosy.manifest import LABEL_INSTALLATION
+from argosy.labels import FINALIZER, LABEL_INSTALLATION
 from argosy.settings import Settings
 from argosy.store import abandoning, control, holds, leases, pausing, reading, reconciling, registry
 from argosy.store.installation import identity

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.kube import status
-from argosy.kube.workflows import FINALIZER
+from argosy.labels import FINALIZER
 
 NODES = {
     "a": {

@@ -10,20 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidRequest, ManifestError
-from argosy.kube import workflows
-from argosy.manifest import (
-    ANNOTATION_DIGEST,
-    ANNOTATION_ENDED,
-    FINALIZER,
-    PLACEHOLDER,
-    RESERVED,
-    TTL_FLOOR,
-    Rendered,
-    Renderer,
-    media_ids_text,
-    merge_parameters,
-    workflow_name,
-)
+from argosy.labels import ANNOTATION_DIGEST, ANNOTATION_ENDED, FINALIZER, workflow_name
+from argosy.manifest import PLACEHOLDER, RESERVED, TTL_FLOOR, Rendered, Renderer, media_ids_text, merge_parameters
 from tests.unit.manifest.samples import GID, ONE_CONTAINER, TATOR, UID, Value, frame, rendered
 
 PARAMETERS = (
@@ -90,11 +78,6 @@ def test_metadata_is_ours_alone() -> None:
 def test_a_manifest_cannot_relabel_its_workflow_or_end_it_before_it_begins() -> None:
     spec = rendered(ONE_CONTAINER + "  workflowMetadata: {labels: {uid: other}}\n  shutdown: Terminate\n")["spec"]
     assert spec.keys() == {"entrypoint", "templates", "arguments", "podMetadata"}
-
-
-def test_the_finalizer_is_the_one_that_the_tracker_removes() -> None:
-    assert workflows.FINALIZER == FINALIZER
-    assert workflows.ENDED == ANNOTATION_ENDED
 
 
 def test_the_rest_of_a_tators_manifest_is_unchanged() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from argosy.errors import ManifestError
-from argosy.manifest import PLACEHOLDER, SECRET_KEY, Renderer, lint, secret_name
+from argosy.labels import SECRET_KEY, secret_name
+from argosy.manifest import PLACEHOLDER, Renderer, lint
 from tests.unit.manifest.samples import GID, HEAD, TATOR, TOKEN, frame, rendered
 
 SECRET = {"secretKeyRef": {"name": secret_name(GID), "key": SECRET_KEY}}

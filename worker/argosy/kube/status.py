@@ -13,7 +13,7 @@ import orjson
 
 from argosy.errors import ArgosyError
 from argosy.kube.compressed import NotUnpacked, unpack
-from argosy.kube.workflows import ENDED, FINALIZER
+from argosy.labels import ANNOTATION_ENDED, FINALIZER, LABEL_ATTEMPT, LABEL_GID, LABEL_UID
 from argosy.states import FINAL, State
 from argosy.text import clean
 
@@ -103,8 +103,8 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
     return Sighting(
         name=name,
         k8s_uid=k8s_uid,
-        uid=_uuid(labels.get("uid")),
-        attempt=_integer(labels.get("argosy.dev/attempt")),
+        uid=_uuid(labels.get(LABEL_UID)),
+        attempt=_integer(labels.get(LABEL_ATTEMPT)),
         phase=_text(status.get("phase")),
         message=_text(status.get("message")),
         progress=_text(status.get("progress")),
@@ -117,8 +117,8 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         nodes=nodes,
         note=note,
         version=_plain(metadata.get("resourceVersion")),
-        ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ENDED))),
-        gid=_uuid(labels.get("gid")),
+        ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ANNOTATION_ENDED))),
+        gid=_uuid(labels.get(LABEL_GID)),
     )
 
 

@@ -13,12 +13,7 @@ import orjson
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
-
-FINALIZER = "argosy.dev/recorded"
-"""Holds a finished workflow until the database knows how it ended (design §5.2)."""
-
-ENDED = "argosy.dev/ended"
-"""Annotation of a workflow that argosy has ended: the state of its attempt that it was ended for. It tells a database that has lost it."""
+from argosy.labels import ANNOTATION_ENDED, FINALIZER
 
 PAGE = 500
 SILENCE = 70.0
@@ -139,7 +134,7 @@ class Workflows:
             OtherObject: The name now belongs to another object.
             Missing: It is gone.
         """
-        words = {"annotations": {ENDED: why}} if why else {}
+        words = {"annotations": {ANNOTATION_ENDED: why}} if why else {}
         patch = {"metadata": {"uid": uid} | words, "spec": {"shutdown": "Terminate", "suspend": None}}
         await self._patch(name, patch)
 

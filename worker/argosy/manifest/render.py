@@ -14,36 +14,38 @@ from uuid import UUID
 
 import orjson
 
+from argosy.labels import (
+    ANNOTATION_ALGORITHM,
+    ANNOTATION_DIGEST,
+    ANNOTATION_ENDED,
+    ANNOTATION_MEDIA_IDS,
+    ANNOTATION_NAME,
+    FINALIZER,
+    JOB_TYPE,
+    LABEL_ATTEMPT,
+    LABEL_GID,
+    LABEL_INSTALLATION,
+    LABEL_JOB_TYPE,
+    LABEL_MANAGED_BY,
+    LABEL_PROJECT,
+    LABEL_UID,
+    LABEL_USER,
+    MANAGED_BY,
+    SECRET_KEY,
+    secret_name,
+    workflow_name,
+)
 from argosy.manifest.calls import workflow_parameters
 from argosy.manifest.document import API_VERSION, Document
 from argosy.manifest.lint import check
 from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
 from argosy.manifest.token import plan
 
-FINALIZER = "argosy.dev/recorded"
 TTL_FLOOR = 3600
 """Seconds that a finished workflow stays at least on a cluster without the finalizer."""
 
-SECRET_KEY = "rest_token"  # noqa: S105
 PLACEHOLDER = "in-secret"
 """What the parameter rest_token holds where pods get the token from the launch's Secret."""
-
-LABEL_JOB_TYPE = "job_type"
-LABEL_PROJECT = "project"
-LABEL_GID = "gid"
-LABEL_UID = "uid"
-LABEL_USER = "user"
-LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
-LABEL_INSTALLATION = "argosy.dev/installation"
-LABEL_ATTEMPT = "argosy.dev/attempt"
-JOB_TYPE = "algorithm"
-MANAGED_BY = "argosy"
-
-ANNOTATION_MEDIA_IDS = "media_ids"
-ANNOTATION_NAME = "name"
-ANNOTATION_ALGORITHM = "alg_id"
-ANNOTATION_DIGEST = "argosy.dev/digest"
-ANNOTATION_ENDED = "argosy.dev/ended"
 
 _NEVER_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 _MEDIA_IDS, _UID = RESERVED.index("media_ids"), RESERVED.index("uid")
@@ -97,25 +99,6 @@ class Rendered:
         body["metadata"]["annotations"][ANNOTATION_ENDED] = "cancelled"
         body["spec"]["shutdown"] = "Terminate"
         return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-
-
-def workflow_name(uid: UUID, attempt: int) -> str:
-    """The only name that an attempt's workflow can have; at most 63 characters, so that it can be a label too."""
-    return f"job-{uid}-{attempt}"
-
-
-def secret_name(gid: UUID) -> str:
-    """The Secret of a launch on a cluster; its key is `SECRET_KEY`."""
-    return f"argosy-{gid}"
-
-
-def launch_of_secret(name: str) -> UUID | None:
-    """The launch whose Secret has this name; None for any other name."""
-    try:
-        gid = UUID(name.removeprefix("argosy-"))
-    except ValueError:
-        return None
-    return gid if name == secret_name(gid) else None
 
 
 class Renderer:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 from argosy.access import Clusters
 from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
-from argosy.manifest import LABEL_INSTALLATION, launch_of_secret, secret_name
+from argosy.labels import LABEL_INSTALLATION, launch_of_secret, secret_name
 from argosy.metrics import (
     ACTIVE,
     BREAKER_OPEN,

@@ -28,7 +28,7 @@ from sqlmodel import Session
 from argosy.access import Clusters
 from argosy.errors import ArgosyError, Fenced, NotFound
 from argosy.kube.answers import KubeError
-from argosy.manifest import LABEL_INSTALLATION
+from argosy.labels import LABEL_INSTALLATION
 from argosy.metrics import LOOP_ERRORS, forget
 from argosy.processes.housekeeping import Housekeeping
 from argosy.processes.wakeups import WakeUps

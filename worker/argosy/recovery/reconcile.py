@@ -22,7 +22,7 @@ from argosy.errors import ArgosyError, Conflict, InvalidRequest
 from argosy.kube import status
 from argosy.kube.marks import Marks
 from argosy.kube.workflows import Workflows
-from argosy.manifest import (
+from argosy.labels import (
     ANNOTATION_ALGORITHM,
     ANNOTATION_MEDIA_IDS,
     ANNOTATION_NAME,

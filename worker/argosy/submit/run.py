@@ -31,7 +31,7 @@ from sqlalchemy import Connection as Database
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from argosy import crypto, manifest
+from argosy import crypto
 from argosy.access import Clusters, Reached
 from argosy.errors import ArgosyError, Conflict, NotConfigured, NotFound, SealBroken
 from argosy.failpoints import failpoint
@@ -39,6 +39,15 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
+from argosy.labels import (
+    LABEL_ATTEMPT,
+    LABEL_GID,
+    LABEL_INSTALLATION,
+    LABEL_MANAGED_BY,
+    LABEL_UID,
+    MANAGED_BY,
+    SECRET_KEY,
+)
 from argosy.manifest import LaunchFrame, Rendered, Renderer
 from argosy.metrics import LOOP_ERRORS, QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.recovery.custody import Custody, Held
@@ -422,9 +431,9 @@ class Submitter:
         """Whose it is, the labels tell (design §5.1). Its digest need not be this one: settings and renderer may have changed since."""
         labels = found["metadata"].get("labels") or {}
         wanted = {
-            manifest.LABEL_INSTALLATION: self._installation,
-            manifest.LABEL_UID: str(job.waiting.uid),
-            manifest.LABEL_ATTEMPT: str(job.waiting.number),
+            LABEL_INSTALLATION: self._installation,
+            LABEL_UID: str(job.waiting.uid),
+            LABEL_ATTEMPT: str(job.waiting.number),
         }
         if wanted.items() <= labels.items():
             uid = found["metadata"]["uid"]
@@ -445,11 +454,11 @@ class Submitter:
             sealed = await asyncio.to_thread(secrets.intend, self._engine, gid, cluster_id)
             failpoint("submit.securing")
             labels = {
-                manifest.LABEL_INSTALLATION: self._installation,
-                manifest.LABEL_GID: str(gid),
-                manifest.LABEL_MANAGED_BY: manifest.MANAGED_BY,
+                LABEL_INSTALLATION: self._installation,
+                LABEL_GID: str(gid),
+                LABEL_MANAGED_BY: MANAGED_BY,
             }
-            data = {manifest.SECRET_KEY: self._token(sealed)}
+            data = {SECRET_KEY: self._token(sealed)}
             await Secrets(run.reached.connection).ensure(job.renderer.secret_name, labels, data)
             run.secrets_made[gid] = batch
 

@@ -9,7 +9,7 @@ world: what such a row does not know is adopted, and what has no row is nobody's
 from dataclasses import dataclass
 
 from argosy.kube.status import Sighting
-from argosy.manifest import workflow_name
+from argosy.labels import workflow_name
 from argosy.states import FINAL, TRANSITIONS, State, observed
 from argosy.store import tracking
 

@@ -1,0 +1,50 @@
+"""What argosy writes on objects of a cluster: names, labels, annotations, the finalizer. Pure.
+
+Whose a workflow is, is told by its name and its labels, whether a row knows it already or not (P1). The labels without a prefix are those
+of Tator, so that existing tools find its jobs (P10).
+"""
+
+from uuid import UUID
+
+FINALIZER = "argosy.dev/recorded"
+"""Keeps a workflow on the cluster until its end is in the database."""
+
+LABEL_JOB_TYPE = "job_type"
+LABEL_PROJECT = "project"
+LABEL_GID = "gid"
+LABEL_UID = "uid"
+LABEL_USER = "user"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_INSTALLATION = "argosy.dev/installation"
+LABEL_ATTEMPT = "argosy.dev/attempt"
+JOB_TYPE = "algorithm"
+MANAGED_BY = "argosy"
+
+ANNOTATION_MEDIA_IDS = "media_ids"
+ANNOTATION_NAME = "name"
+ANNOTATION_ALGORITHM = "alg_id"
+ANNOTATION_DIGEST = "argosy.dev/digest"
+ANNOTATION_ENDED = "argosy.dev/ended"
+"""The state of its attempt that argosy ended a workflow for."""
+
+SECRET_KEY = "rest_token"  # noqa: S105
+"""The key of a launch's Secret under which its API token is."""
+
+
+def workflow_name(uid: UUID, attempt: int) -> str:
+    """The only name that an attempt's workflow can have; at most 63 characters, so that it can be a label too."""
+    return f"job-{uid}-{attempt}"
+
+
+def secret_name(gid: UUID) -> str:
+    """The Secret of a launch on a cluster; its key is `SECRET_KEY`."""
+    return f"argosy-{gid}"
+
+
+def launch_of_secret(name: str) -> UUID | None:
+    """The launch whose Secret has this name; None for any other name."""
+    try:
+        gid = UUID(name.removeprefix("argosy-"))
+    except ValueError:
+        return None
+    return gid if name == secret_name(gid) else None
