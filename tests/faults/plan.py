@@ -407,9 +407,12 @@ async def recall(site: Site) -> None:
     """What callers do who see that the database has forgotten what it had said yes to: they ask again, for the same."""
     site.losses.append(datetime.now(UTC))
     known = {row.gid for row in await site.sql("SELECT gid FROM argosy.launch")}
+    uncut = {row.gid for row in await site.sql("SELECT gid FROM argosy.launch WHERE state IN ('accepted', 'resolved')")}
     open_ = await site.sql("SELECT uid FROM argosy.attempt WHERE finished_at IS NULL")
     site.unsure |= {row.uid for row in open_}
     for launched in list(site.launches.values()):
+        if launched.gid in uncut:
+            site.unsure |= set(launched.uids)
         if launched.gid not in known and site.aged.isdisjoint(launched.uids[:1]):
             site.unsure |= set(launched.uids)
             try:

@@ -39,6 +39,11 @@ async def test_a_first_attempt_that_was_believed_lost_and_reappears_is_ended_and
         assert proxied.get(first.uid, attempt=1).status == "Lost"
         alarms = strangers()
         proxy.clear()
+        # A watch that goes on from a list that was blind would never say what the list kept back.
+        proxy.on(Drop(), verb="watch", resource="workflows", times=math.inf)
+        lists = len(proxy.saw("list"))
+        await until(lambda: len(proxy.saw("list")), lambda now: now > lists + 1, 60)
+        proxy.clear()
         await until(lambda: proxied.get(first.uid).status, lambda status: status == "Running")
         assert first.id is not None
         k8s_uid = (await Workflows(there).get(first.id))["metadata"]["uid"]
