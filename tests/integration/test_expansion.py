@@ -10,7 +10,8 @@ import argosy.launch.expand
 from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, QueueFull
-from argosy.launch.expand import Expander, Launching, advance, expand, take
+from argosy.launch.expand import Launching, advance, expand, take
+from argosy.launch.expander import Expander
 from argosy.store import control, launches, retention, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from argosy.client import Client
-from argosy.launch.expand import Expander, Launching, expand, take
+from argosy.launch.expand import Launching, expand, take
+from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
 from argosy.processes.wakeups import LAUNCH, WakeUps, broker
 from argosy.processes.worker import Boot, declare

@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.launch.expand import Expander, Launching, accept, expand
+from argosy.launch.accept import accept
+from argosy.launch.expand import Launching, expand
+from argosy.launch.expander import Expander
 from argosy.launch.media import PAGING, RestMediaSource
 from argosy.metrics import LOOP_ERRORS
 from argosy.shapes import LaunchRequest

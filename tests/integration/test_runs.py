@@ -56,5 +56,5 @@ async def test_a_run_that_fails_by_a_defect_alarms_and_is_survived(
 
     monkeypatch.setattr(Submitter, "_pass", defect)
     before = alarms()
-    assert await started(settings, 1) == ["run of a cluster's queue failed"]
+    assert await started(settings, 1) == ["defect, nothing submitted"]
     assert alarms() == before + 1

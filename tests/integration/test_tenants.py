@@ -308,7 +308,7 @@ def test_what_is_not_there_is_not_paused_or_limited(registered: Client) -> None:
 @pytest.mark.parametrize(
     "fields", [{"weight": 0}, {"weight": -1}, {"weight": 1e-16}, {"max_queued": -1}, {"colour": "red"}]
 )
-def test_a_project_is_not_treated_in_a_way_that_makes_no_sense(registered: Client, fields: dict[str, object]) -> None:
+def test_a_project_is_not_treated_in_a_way_that_makes_no_sense(registered: Client, fields: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         registered.set_project(1, **fields)
     assert registered.project(1).weight == 1

@@ -116,18 +116,18 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, wa
         row = registry.removable(session, key, abandon)
         if abandon:
             held = row.held_at is not None
-            jobs, launches = abandoning.doubtful(session.connection(), row.id or 0) if held else ([], [])
+            jobs, launches = abandoning.doubtful(session.connection(), row.id) if held else ([], [])
             if waiting is None and (jobs or launches):
                 raise InvalidRequest(
                     f"--waiting: cluster {row.name!r} is held, and may have run what waits and another may take (jobs: {len(jobs)}, "
                     f"launches that are not cut yet: {len(launches)}); say run (perhaps a second time), or lost"
                 )
-            pausing.pause(session.connection(), "cluster", row.id or 0, "it is being abandoned")
+            pausing.pause(session.connection(), "cluster", row.id, "it is being abandoned")
             session.commit()
     if abandon:
         if waiting == "lost":
             reconciling.end_waiting(engine, jobs, launches)
-        return _abandon(engine, key, row.id or 0)
+        return _abandon(engine, key, row.id)
     if _is_twin(engine, settings, row):
         with Session(engine) as session:
             registry.remove_cluster(session, key)

@@ -1,4 +1,4 @@
-"""Cancel and retry, of a job or a group, at any time.
+"""Cancel and retry, of a job or a group, at any time; pause and resume a cluster, a project or an algorithm.
 
 A cancel is true at any moment because it is nothing but a committed wish (design §5.5): what is queued ends with it, the rest shows
 `Cancelling` until the tracker has seen its workflow final. It asks no cluster, so it works while the cluster is away (faults.md §2,
@@ -10,10 +10,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from argosy.errors import ArgosyError, InvalidRequest, NotFound
 from argosy.failpoints import failpoint
-from argosy.store import control
+from argosy.store import control, pausing, registry
 from argosy.store.control import Cancelled
 
 
@@ -99,3 +100,39 @@ def retry(
         if following is None:
             return count
         first = following
+
+
+def pause(
+    engine: Engine, cluster: str | int | None, project: int | None, algorithm: str | int | None, reason: str
+) -> None:
+    """Submit nothing new on a cluster, of a project or of an algorithm; what runs goes on.
+
+    Raises:
+        InvalidRequest: Not just one of the three is given.
+        NotFound: There is no such cluster or algorithm.
+    """
+    with Session(engine) as session:
+        table, key = _paused(session, cluster, project, algorithm)
+        pausing.pause(session.connection(), table, key, reason)
+        session.commit()
+
+
+def resume(engine: Engine, cluster: str | int | None, project: int | None, algorithm: str | int | None) -> None:
+    """Let what was paused go on. Arguments and errors are those of `pause`."""
+    with Session(engine) as session:
+        table, key = _paused(session, cluster, project, algorithm)
+        pausing.resume(session.connection(), table, key)
+        session.commit()
+
+
+def _paused(
+    session: Session, cluster: str | int | None, project: int | None, algorithm: str | int | None
+) -> tuple[pausing.Pausable, int]:
+    """What is meant, as a table and an id."""
+    if sum(key is not None for key in (cluster, project, algorithm)) != 1:
+        raise InvalidRequest("say which: a cluster, a project or an algorithm")
+    if cluster is not None:
+        return "cluster", registry.cluster(session, cluster).id
+    if algorithm is not None:
+        return "algorithm", registry.algorithm(session, algorithm).id
+    return "project", project or 0

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from argosy.errors import NotConfigured
+from argosy.inputs import first_fault
 
 
 class Settings(BaseSettings):
@@ -93,6 +94,6 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = "ARGOSY_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise NotConfigured(f"{name}: {first['msg']}; set it in the environment (see README, “Settings”)") from None
+        where, why = first_fault(error)
+        name = "ARGOSY_" + where.replace(".", "_").upper()
+        raise NotConfigured(f"{name}: {why}; set it in the environment (see README, “Settings”)") from None

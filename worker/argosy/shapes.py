@@ -11,7 +11,7 @@ from binascii import Error as Base64Error
 from datetime import datetime
 from ipaddress import ip_address
 from math import isfinite
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypedDict
 from uuid import UUID
 
 from pydantic import (
@@ -279,6 +279,26 @@ class AlgorithmSpec(In):
         return self
 
 
+class AlgorithmFields(TypedDict, total=False):
+    """The fields of `AlgorithmSpec`, as keywords."""
+
+    name: Name
+    project: Id
+    user: Id
+    manifest: Text
+    files_per_job: int
+    description: Text
+    cluster: Row | None
+    categories: list[Text]
+    parameters: list[Parameter]
+    max_attempts: int
+    retry_backoff: float
+    clusters: list[Row]
+    cluster_labels: Labels
+    pending_deadline: Deadline
+    run_deadline: Deadline
+
+
 class AlgorithmShape(AlgorithmSpec):
     """A registered algorithm; `paused_at` where nothing of it is submitted at present."""
 
@@ -319,6 +339,28 @@ class ClusterSpec(In):
         if self.host is not None and not self.cert:
             raise ValueError("cert: required field is missing (the CA of the cluster's API server, PEM)")
         return self
+
+
+class ClusterFields(TypedDict, total=False):
+    """The fields of `ClusterSpec`, as keywords."""
+
+    name: Name
+    host: Text | None
+    port: int
+    cert: Text
+    token: Token
+    organization: Id | None
+    namespace: Text
+    service_account: Text | None
+    default: bool
+    finalizer: bool
+    token_in_clear: bool
+    max_active: Limit
+    project_max_active: Limit | None
+    pending_deadline: Deadline
+    run_deadline: Deadline
+    pace: bool
+    labels: Labels
 
 
 class ClusterShape(BaseModel):
@@ -370,6 +412,13 @@ class ProjectSpec(In):
 
     weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
     max_queued: Number | None = None
+
+
+class ProjectFields(TypedDict, total=False):
+    """The fields of `ProjectSpec`, as keywords."""
+
+    weight: float
+    max_queued: Number | None
 
 
 class ProjectShape(ProjectSpec):

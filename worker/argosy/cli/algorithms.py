@@ -78,7 +78,7 @@ def register(
     run_deadline: RunDeadline = None,
 ) -> None:
     """Register an algorithm, so that it can be launched by name."""
-    fields = {
+    fields: dict[str, Any] = {
         "name": name,
         "project": project,
         "user": user,

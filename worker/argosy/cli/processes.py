@@ -55,7 +55,7 @@ def worker(
         }
         from dramatiq import cli
 
-        from argosy import log
+        from argosy.processes import log
         from argosy.processes.wakeups import broker
 
         log.configure(settings)
@@ -75,7 +75,7 @@ def tracker() -> None:
     """Run a tracker: it follows the workflows of every cluster and wakes workers for what is left undone."""
     settings = configured()
     with _metrics_directory(settings, "tracker"):
-        from argosy import log
+        from argosy.processes import log
         from argosy.store.database import engine
 
         log.configure(settings)

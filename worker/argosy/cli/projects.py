@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,7 +48,7 @@ def set_(
     if limited != (cluster is not None):
         raise UsageError("--max-active and --no-max-active go together with --cluster NAME")
     fields = {"weight": weight, "max_queued": max_queued}
-    given: dict[str, float | int | None] = {name: value for name, value in fields.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
     if no_max_queued:
         given["max_queued"] = None
     if not given and not limited:

@@ -24,7 +24,7 @@ import aiohttp
 import orjson
 
 from argosy.errors import ArgosyError
-from argosy.text import clean
+from argosy.inputs import clean
 
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
 """A 409's words when a delete's uid is another object's: checked on reading, and once more by etcd's transaction."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from argosy.inputs import clean
 from argosy.kube import finalizers
 from argosy.kube.answers import ClusterDown, Health, KubeError, Missing, Unclear, understood
 from argosy.kube.connection import Connection
-from argosy.text import clean
 
 NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch")] + [
     ("", "secrets", verb) for verb in ("create", "list", "delete")

@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from argosy.inputs import clean
 from argosy.kube import answers, status
 from argosy.kube.connection import Connection
-from argosy.text import clean
 
 EPOCH = "argosy.dev/epoch"
 _MERGE = "application/merge-patch+json"

@@ -12,10 +12,10 @@ from uuid import UUID
 import orjson
 
 from argosy.errors import ArgosyError
+from argosy.inputs import clean
 from argosy.kube.compressed import NotUnpacked, unpack
 from argosy.labels import ANNOTATION_ENDED, FINALIZER, LABEL_ATTEMPT, LABEL_GID, LABEL_UID
 from argosy.states import FINAL, State
-from argosy.text import clean
 
 NODES_LIMIT = 64 << 20
 """Bytes that compressed node status may unpack to; a bomb packs a thousandfold."""

@@ -10,16 +10,12 @@ threads at once, twenty tries in three minutes. The claim counts the try and mov
 worker, or fails in a way that nobody thought of, is tried a bounded number of times as well, and never stands in the way of others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import Event, Lock, Thread
 from uuid import UUID
 
 import structlog
-from redis.exceptions import RedisError
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlmodel import Session
 
 from argosy import crypto, manifest
@@ -34,14 +30,13 @@ from argosy.errors import (
     SealBroken,
 )
 from argosy.failpoints import failpoint
-from argosy.launch.lanes import Lane
+from argosy.inputs import clean
 from argosy.launch.media import MediaSource
-from argosy.metrics import LAUNCHES, LOOP_ERRORS
+from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
-from argosy.shapes import LaunchRequest, Parameter
+from argosy.shapes import Parameter
 from argosy.store import launches, registry
 from argosy.store.tables import Algorithm, Cluster
-from argosy.text import clean
 
 _TRIES = 20
 """How often a launch is tried that gets no further; with the back-off below, about a quarter of an hour."""
@@ -54,14 +49,6 @@ _LONGEST_WAIT = 60.0
 
 _BATCH = 10_000
 """Jobs made in one transaction: half a second, where a session's statements may take a minute."""
-
-_ASKING, _ASKING_OF_ONE = 16, 2
-"""Media queries that a process asks at a time, and those of one project: they wait on somebody else, who may hang."""
-
-_CUTTING, _CUTTING_OF_ONE = 4, 2
-"""Launches that a process cuts at a time, and those of one project, a batch of each in turn: a large one holds up no small one."""
-
-_DATABASE_AWAY = (OperationalError, PoolExhausted)
 
 _HOLD = 10.0
 """Seconds between two looks whether a cluster is still held."""
@@ -77,20 +64,6 @@ class Launching:
     settings: Settings
     media: MediaSource
     worker: str = ""
-
-
-def accept(engine: Engine, settings: Settings, request: LaunchRequest) -> launches.Written:
-    """Commit a launch that came as a message.
-
-    Raises:
-        Conflict: Its gid belongs to another launch.
-        InvalidRequest: Its gid's time cannot be used.
-        QueueFull: Its project has too many queued jobs.
-    """
-    with engine.begin() as connection:
-        written = launches.insert(launches.OwnCursor(connection), request, settings.retention_days)
-    failpoint("launch.accepted")
-    return written
 
 
 def expand(stage: Launching, gid: UUID) -> list[int]:
@@ -138,139 +111,16 @@ def advance(stage: Launching, claim: launches.Claim) -> Turn:
     try:
         return _freeze(stage, claim) if claim.state == "accepted" else _cut(stage, claim)
     except MediaSourceError as error:
-        _postpone(stage, claim, f"waiting for the API server: {error}")
+        postpone(stage, claim, f"waiting for the API server: {error}")
     except (SealBroken, NotConfigured) as error:
         # Somebody may add the key yet.
-        _postpone(stage, claim, f"waiting for the right key: {error}")
+        postpone(stage, claim, f"waiting for the right key: {error}")
     except launches.HeldUp as error:
         with stage.engine.begin() as connection:
             launches.wait(connection, claim, str(error), _HOLD)
     except ArgosyError as error:
         _reject(stage, claim, str(error))
     return Turn()
-
-
-class Expander:
-    """Expands the launches of a worker process in threads of their own, so that none waits for what is asked of the API server.
-
-    What finds no room stays in the database, where housekeeping finds it. Claims are renewed by a thread that does nothing else.
-
-    Args:
-        stage: What to work with.
-        submit: Wakes a cluster's submitter.
-    """
-
-    def __init__(self, stage: Launching, submit: Callable[[int], None]) -> None:
-        self._stage, self._submit = stage, submit
-        self._held: dict[UUID, launches.Claim] = {}
-        self._lock = Lock()
-        self._stopping = Event()
-        self._asking = Lane("ask", _ASKING, _ASKING_OF_ONE, self._ask)
-        self._cutting = Lane("cut", _CUTTING, _CUTTING_OF_ONE, self._cut)
-        Thread(target=self._keep, name="launch-claims", daemon=True).start()
-
-    def start(self, gid: UUID) -> None:
-        """Have a launch expanded.
-
-        Raises:
-            NotFound: It is not in the database.
-        """
-        with self._stage.engine.begin() as connection:
-            standing = launches.standing(connection, gid)
-        if standing is not None:
-            (self._asking if standing.asks else self._cutting).put(standing.project, gid)
-
-    def stop(self) -> None:
-        """Begin nothing more, and hand back what is under way: a query may hang for longer than this process may still live."""
-        self._stopping.set()
-        self._asking.stop()
-        self._cutting.stop()
-        self._give_back(list(self._held.values()))
-
-    def _ask(self, gid: UUID) -> bool:
-        claim = self._turn(gid)
-        if claim is not None and not self._cutting.put(claim.project, gid):
-            self._give_back([claim])
-        return False
-
-    def _cut(self, gid: UUID) -> bool:
-        return self._turn(gid) is not None
-
-    def _turn(self, gid: UUID) -> launches.Claim | None:
-        """One turn at a launch; the claim where there is to be another."""
-        going = None
-        try:
-            claim = self._held.get(gid) or take(self._stage, gid)
-            if claim is None:
-                return None
-            self._hold(claim)
-            going = self._advance(claim)
-        except _DATABASE_AWAY as error:
-            log.warning("database away, launch waits", gid=str(gid), reason=_words(error))
-        finally:
-            if going is None:
-                self._forget(gid)
-        if going is not None and self._stopping.is_set():
-            self._give_back([going])
-            return None
-        return going
-
-    def _advance(self, claim: launches.Claim) -> launches.Claim | None:
-        """The outermost loop of one launch: what fails in it hurts no other, and is tried again with the others' right of way."""
-        try:
-            turn = advance(self._stage, claim)
-        except _DATABASE_AWAY:
-            raise
-        except Exception as error:
-            LOOP_ERRORS.labels("launch").inc()
-            log.exception("launch failed, it is tried again", gid=str(claim.gid))
-            _postpone(self._stage, claim, f"failed unexpectedly ({type(error).__name__}); see the worker's log")
-            return None
-        if turn.claim is not None:
-            self._hold(turn.claim)
-        self._wake(turn.clusters)
-        return turn.claim
-
-    def _hold(self, claim: launches.Claim) -> None:
-        with self._lock:
-            self._held[claim.gid] = claim
-
-    def _forget(self, gid: UUID) -> None:
-        with self._lock:
-            self._held.pop(gid, None)
-
-    def _give_back(self, claims: Sequence[launches.Claim]) -> None:
-        for claim in claims:
-            self._forget(claim.gid)
-        try:
-            with self._stage.engine.begin() as connection:
-                launches.release(connection, claims)
-        except _DATABASE_AWAY as error:
-            log.warning("database away, claims on launches run out by themselves", reason=_words(error))
-
-    def _wake(self, clusters: Sequence[int]) -> None:
-        try:
-            for cluster_id in clusters:
-                self._submit(cluster_id)
-        except RedisError as error:
-            log.warning("Redis away, wake-ups wait", reason=str(error))
-
-    def _keep(self) -> None:
-        """Renew the claims for as long as this process lives, however long a page of media takes."""
-        lease = self._stage.settings.claim_lease
-        while not self._stopping.wait(lease / 4):
-            with self._lock:
-                held = list(self._held.values())
-            if not held:
-                continue
-            try:
-                with self._stage.engine.begin() as connection:
-                    launches.renew(connection, held, lease)
-            except _DATABASE_AWAY as error:
-                log.warning("database away, claims on launches not renewed", reason=_words(error))
-            except Exception:
-                LOOP_ERRORS.labels("launch").inc()
-                log.exception("claims on launches not renewed")
 
 
 def _freeze(stage: Launching, claim: launches.Claim) -> Turn:
@@ -317,7 +167,7 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
         raise NotFound(f"algorithm {algorithm.name!r} has no id")
     return launches.Frozen(
         algorithm_id=algorithm.id,
-        cluster_ids=[] if algorithm.cluster_labels else [cluster.id or 0 for cluster in clusters],
+        cluster_ids=[] if algorithm.cluster_labels else [cluster.id for cluster in clusters],
         cluster_labels=algorithm.cluster_labels,
         manifest=algorithm.manifest,
         parameters=parameters,
@@ -365,7 +215,7 @@ def _check_size(media_ids: list[int], files_per_job: int) -> None:
         )
 
 
-def _postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:
+def postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:
     """Try again later, with back-off; or give up."""
     if claim.tries >= _TRIES:
         _reject(stage, claim, reason)
@@ -385,8 +235,3 @@ def _reject(stage: Launching, claim: launches.Claim, reason: str) -> None:
     if rejected:
         LAUNCHES.labels("rejected").inc()
         log.info("launch rejected", gid=str(claim.gid), reason=reason)
-
-
-def _words(error: Exception) -> str:
-    """An error of the database in one line, without its statement."""
-    return str(getattr(error, "orig", error))

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from argosy.metrics import LOOP_ERRORS
+from argosy.loops import surviving
 
 K = TypeVar("K", bound=Hashable)
 
@@ -64,11 +64,8 @@ class Lane(Generic[K]):
         while (taken := self._take()) is not None:
             item, owner = taken
             again = False
-            try:
+            with surviving(self._name, "work waits", item=str(item)):
                 again = self._work(item)
-            except Exception:
-                LOOP_ERRORS.labels(self._name).inc()
-                log.exception("work failed", lane=self._name, item=str(item))
             with self._changed:
                 self._working.discard(item)
                 self._busy[owner] -= 1

@@ -18,8 +18,8 @@ import httpx
 import orjson
 
 from argosy.errors import InvalidRequest, MediaSourceError
+from argosy.inputs import clean
 from argosy.settings import Settings
-from argosy.text import clean
 
 PAGING = ("after", "start", "stop", "sort_by")
 """Parameters of the API server's media list that a query may not set: with them pages overlap, or end early, or come in another order."""

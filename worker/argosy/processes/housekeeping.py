@@ -17,19 +17,17 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from argosy.access import Clusters
-from argosy.errors import ArgosyError
 from argosy.kube.secrets import Secrets
 from argosy.labels import LABEL_INSTALLATION, launch_of_secret, secret_name
+from argosy.loops import surviving
 from argosy.metrics import (
     ACTIVE,
     BREAKER_OPEN,
     CAPACITY,
     HELD,
     JOBS,
-    LOOP_ERRORS,
     PAUSED,
     QUEUE_DEPTH,
     QUEUE_OLDEST,
@@ -120,15 +118,8 @@ class Housekeeping:
 
     async def _tried(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
         """The outermost loop of what is done on one cluster: nobody awaits it."""
-        try:
+        with surviving("secrets", "Secrets not deleted yet", cluster=cluster_id):
             await work()
-        except ArgosyError as error:
-            log.warning("Secrets not deleted yet", cluster=cluster_id, reason=str(error))
-        except OperationalError as error:
-            log.warning("database away, Secrets not deleted yet", cluster=cluster_id, reason=str(error.orig))
-        except Exception:
-            LOOP_ERRORS.labels("secrets").inc()
-            log.exception("deleting Secrets failed, trying again", cluster=cluster_id)
 
     async def _find_on(self, cluster_id: int) -> None:
         reached = await self._clusters.reach(cluster_id)

@@ -20,7 +20,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import structlog
-from redis.exceptions import RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
@@ -29,7 +28,8 @@ from argosy.access import Clusters
 from argosy.errors import ArgosyError, Fenced, NotFound
 from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
-from argosy.metrics import LOOP_ERRORS, forget
+from argosy.loops import surviving
+from argosy.metrics import forget
 from argosy.processes.housekeeping import Housekeeping
 from argosy.processes.wakeups import WakeUps
 from argosy.recovery.custody import Custody
@@ -115,16 +115,11 @@ class Tracker:
 
     async def _hold_clusters(self, installation: str) -> None:
         while True:
-            try:
+            with surviving("leases", "leases not renewed"):
                 # In a thread of their own: those that everything else shares may all be waiting for locks.
                 epochs = await asyncio.get_running_loop().run_in_executor(self._renewer, self._renew)
                 await self._match(epochs, installation)
                 self._renewed = time.monotonic()
-            except OperationalError as error:
-                log.warning("database away, leases not renewed", reason=str(error.orig))
-            except Exception:
-                LOOP_ERRORS.labels("leases").inc()
-                log.exception("leases not renewed, trying again")
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
@@ -134,13 +129,13 @@ class Tracker:
         seconds = self._settings.tracker_lease
         with Session(self._engine) as session:
             clusters, connection = registry.clusters(session), session.connection()
-            self._unable = {cluster.id or 0: why for cluster in clusters if (why := self._unable.get(cluster.id or 0))}
+            self._unable = {cluster.id: why for cluster in clusters if (why := self._unable.get(cluster.id))}
             share = ceil(
                 len(clusters) / leases.present(connection, _TRACKERS, self._holder, seconds, counted=not self._unable)
             )
             epochs: dict[int, tuple[int, int]] = {}
             for cluster in sorted(clusters, key=lambda cluster: (cluster.id not in self._held, cluster.id)):
-                cluster_id = cluster.id or 0
+                cluster_id = cluster.id
                 until, _ = self._unable.get(cluster_id, (0.0, ""))
                 if len(epochs) < share and until < time.monotonic():
                     epoch = leases.acquire(connection, leases.of_cluster(cluster_id), self._holder, seconds)
@@ -169,6 +164,13 @@ class Tracker:
 
     async def _track(self, cluster_id: int, epoch: int, installation: str) -> None:
         """The outermost loop of one cluster: what fails in it hurts no other cluster, is logged, counted and tried again."""
+        try:
+            with surviving("track", "tracking anew", cluster=cluster_id):
+                await self._follow(cluster_id, epoch, installation)
+        finally:
+            self._following.pop(cluster_id, None)
+
+    async def _follow(self, cluster_id: int, epoch: int, installation: str) -> None:
         try:
             reached = await self._clusters.reach(cluster_id)
             tracked = Tracked(cluster_id, reached.cluster.name, leases.of_cluster(cluster_id), epoch)
@@ -201,13 +203,6 @@ class Tracker:
             self._unable[cluster_id] = time.monotonic() + _AGAIN, why
             with suppress(Fenced, OperationalError):
                 await asyncio.to_thread(self._note_unable, cluster_id, epoch, why)
-        except* OperationalError as group:
-            log.warning("database away, tracking anew", cluster=cluster_id, reason=str(group.exceptions[0]))
-        except* Exception:
-            LOOP_ERRORS.labels("track").inc()
-            log.exception("tracking failed, trying again", cluster=cluster_id)
-        finally:
-            self._following.pop(cluster_id, None)
 
     def _note_unable(self, cluster_id: int, epoch: int, why: str) -> None:
         with self._engine.begin() as connection:
@@ -224,33 +219,19 @@ class Tracker:
 
     async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
         """The outermost loop of housekeeping, a chore at a time: Redis being away must not keep the gauges from being set."""
-        try:
+        with surviving(_HOUSEKEEPING, "housekeeping waits"):
             if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
                 await chore()
-        except OperationalError as error:
-            log.warning("database away, housekeeping waits", reason=str(error.orig))
-        except RedisError as error:
-            log.warning("Redis away, wake-ups wait", reason=str(error))
-        except Exception:
-            LOOP_ERRORS.labels(_HOUSEKEEPING).inc()
-            log.exception("housekeeping failed, trying again")
 
     async def _listen(self) -> None:
         """Turn notices of committed launches and retries into wake-ups; a notice that is missed is found by housekeeping."""
         while True:
-            try:
+            with surviving("listen", "not listening"):
                 async with await database.listener(self._settings) as connection:
                     await connection.execute(f"LISTEN {launches.CHANNEL}; LISTEN {placements.QUEUE_CHANNEL}")
                     await asyncio.to_thread(self._wake_missed)
                     async for notice in connection.notifies():
                         await asyncio.to_thread(self._wake_noticed, notice)
-            except psycopg.OperationalError as error:
-                log.warning("database away, not listening", reason=str(error))
-            except RedisError as error:
-                log.warning("Redis away, wake-ups wait", reason=str(error))
-            except Exception:
-                LOOP_ERRORS.labels("listen").inc()
-                log.exception("listening for launches failed, trying again")
             await asyncio.sleep(1)
 
     def _wake_noticed(self, notice: psycopg.Notify) -> None:
@@ -275,13 +256,8 @@ class Tracker:
 
         async def send() -> None:
             await asyncio.sleep(at - now)
-            try:
+            with surviving("wake", "wake-ups wait", cluster=cluster_id):
                 await asyncio.to_thread(self._wakeups.submit, cluster_id)
-            except RedisError as error:
-                log.warning("Redis away, wake-ups wait", cluster=cluster_id, reason=str(error))
-            except Exception:
-                LOOP_ERRORS.labels("wake").inc()
-                log.exception("wake-up not sent", cluster=cluster_id)
 
         task = asyncio.ensure_future(send())
         self._tasks.add(task)

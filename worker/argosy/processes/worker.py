@@ -24,17 +24,19 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 from dramatiq.middleware.prometheus import Prometheus
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
-from argosy import log, settings
+from argosy import settings
 from argosy.access import Clusters
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotConfigured, NotFound, QueueFull
-from argosy.launch.expand import Expander, Launching, accept
+from argosy.inputs import validated
+from argosy.launch.accept import accept
+from argosy.launch.expand import Launching
+from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
-from argosy.processes import garbage
+from argosy.processes import garbage, log
 from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 from argosy.shapes import LaunchRequest
 from argosy.store import database
@@ -206,11 +208,9 @@ def _again(retries: int, error: BaseException) -> bool:
 def _request(args: tuple[object, ...], kwargs: dict[str, object]) -> LaunchRequest:
     payload: object = args[0] if len(args) == 1 and not kwargs else kwargs
     try:
-        return LaunchRequest.model_validate(payload)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _unprocessable(LAUNCH, f"{where}: {first['msg']}") from error
+        return validated(LaunchRequest, payload)
+    except InvalidRequest as error:
+        raise _unprocessable(LAUNCH, str(error)) from error
 
 
 def _argument(queue: str, kind: type[T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:

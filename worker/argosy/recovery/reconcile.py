@@ -19,6 +19,7 @@ from sqlmodel import Session
 
 from argosy.access import alone, connect
 from argosy.errors import ArgosyError, Conflict, InvalidRequest
+from argosy.inputs import clean
 from argosy.kube import status
 from argosy.kube.marks import Marks
 from argosy.kube.workflows import Workflows
@@ -37,7 +38,6 @@ from argosy.store import holds, reconciling, registry, strays
 from argosy.store.installation import identity
 from argosy.store.reconciling import Lost, Moved, Row, Waiting
 from argosy.store.tables import Cluster
-from argosy.text import clean
 
 RESTORED = "the database was restored; say how its jobs stand: argosy db reconcile"
 
@@ -129,7 +129,7 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
         cluster_id: _credible(engine, listed) for cluster_id, listed in seen.items() if not isinstance(listed, str)
     }
     places = {(place.uid, place.number): place for found_there in credible.values() for place in found_there}
-    found = [_classify(engine, cluster, seen[cluster.id or 0], places) for cluster in held]
+    found = [_classify(engine, cluster, seen[cluster.id], places) for cluster in held]
     if decisions is None:
         return found
     _check(found, decisions)
@@ -154,7 +154,7 @@ async def _ask(
                 seen: list[_Seen] = []
                 page = await workflows.page(selector)
                 while True:
-                    seen += [_read(item, cluster.id or 0) for item in page.items]
+                    seen += [_read(item, cluster.id) for item in page.items]
                     if not page.continue_:
                         return seen
                     page = await workflows.page(selector, page.continue_)
@@ -162,12 +162,12 @@ async def _ask(
             return str(error)  # of this one; the others are asked all the same
 
     found = await asyncio.gather(*(one(cluster) for cluster in held))
-    return {cluster.id or 0: seen for cluster, seen in zip(held, found, strict=True)}
+    return {cluster.id: seen for cluster, seen in zip(held, found, strict=True)}
 
 
 def _row(engine: Engine, cluster: Cluster, mark: str | None) -> tuple[holds.Marked, str, str | None]:
     with engine.begin() as connection:
-        row = holds.marked(connection, cluster.id or 0)
+        row = holds.marked(connection, cluster.id)
         if row is None:
             raise Conflict(f"cluster {cluster.name!r} was removed meanwhile; do it again")
         twin = None if mark is None or row.identity == mark else holds.twin(connection, cluster.id, mark)
@@ -230,8 +230,8 @@ def _credible(engine: Engine, seen: Iterable[_Seen]) -> list[Moved]:
 def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places: Mapping[Key, Moved]) -> Findings:
     found = Findings(cluster.name, cluster.held_reason)
     with engine.begin() as connection:
-        rows = reconciling.unfinished(connection, cluster.id or 0)
-        uncut = reconciling.uncut(connection, cluster.id or 0)
+        rows = reconciling.unfinished(connection, cluster.id)
+        uncut = reconciling.uncut(connection, cluster.id)
         found.launches = list(uncut)
     if isinstance(seen, str):
         found.error = seen
@@ -246,7 +246,7 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
     found.awaited = [it for it in lost if it.ordinal is not None and it.ordinal >= uncut.get(it.gid, math.inf)]
     known |= {(it.uid, it.number) for it in found.awaited} | unwanted
     _sort(found, seen, known, places)
-    _sort_rows(found, rows, set(keys), cluster.id or 0, places)
+    _sort_rows(found, rows, set(keys), cluster.id, places)
     return found
 
 
@@ -351,4 +351,4 @@ def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> N
 async def _go_on(engine: Engine, settings: Settings, held: Sequence[Cluster], installation: str) -> None:
     for cluster in held:
         async with connect(cluster, settings) as connection:
-            await Custody(engine, connection, cluster.id or 0, cluster.credential_version, installation).accept()
+            await Custody(engine, connection, cluster.id, cluster.credential_version, installation).accept()

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.batches import made, ordinal
+from argosy.errors import NotFound
 from argosy.shapes import JobShape, LaunchShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, State, rest_status
 from argosy.store.placements import FITS
@@ -115,6 +116,22 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
         )
         for row in rows
     ]
+
+
+def job(connection: Connection, where: Filter) -> JobShape:
+    """One job, also before its launch was expanded and after it was rejected.
+
+    Raises:
+        NotFound: There is no such job, or attempt.
+    """
+    if found := jobs(connection, where, limit=1):
+        return found[0]
+    if where.uid is not None and where.attempt is None:
+        early = unexpanded(connection, where.uid)
+        if early is not None and where.project in {None, early.project}:
+            return early
+    which = f"job {where.uid}" + (f", attempt {where.attempt}" if where.attempt else "")
+    raise NotFound(f"{which} does not exist; see: argosy list")
 
 
 def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:

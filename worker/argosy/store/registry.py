@@ -123,12 +123,12 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     found = locked(session, key)
     # Against its key, too: whoever places a job there holds that.
     session.connection().execute(text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE"), {"id": found.id})
-    if not abandoned and (jobs := unfinished(session, found.id or 0)):
+    if not abandoned and (jobs := unfinished(session, found.id)):
         raise Conflict(
             f"cluster {found.name!r} has {jobs} unfinished job{'s' * (jobs != 1)}; cancel them or wait, then remove it; "
             "if it is gone for good: --abandon"
         )
-    if not abandoned and (lost := strays.count(session.connection(), found.id or 0)):
+    if not abandoned and (lost := strays.count(session.connection(), found.id)):
         raise Conflict(
             f"cluster {found.name!r} has {lost} workflow{'s' * (lost != 1)} of jobs that this database does not know: it may have lost "
             "them, and a launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
@@ -151,7 +151,7 @@ def remove_cluster(session: Session, key: str | int, abandoned: bool = False) ->
     What it has of lost jobs is remembered where it was abandoned: they do not run anew elsewhere as if they had never run. Its lease is
     revoked first, as its tracker's transactions take it first: none re-opens a job there that is counted as ended here.
     """
-    leases.revoke(session.connection(), leases.of_cluster(cluster(session, key).id or 0))
+    leases.revoke(session.connection(), leases.of_cluster(cluster(session, key).id))
     found = removable(session, key, abandoned)
     for table in ("launch_secret", "project_limit", "turn"):
         session.connection().execute(text(f"DELETE FROM argosy.{table} WHERE cluster_id = :id"), {"id": found.id})

@@ -79,6 +79,11 @@ def _text(default: str = "") -> Any:
     return Field(default=default, sa_column=Column(Text, nullable=False, server_default=default))
 
 
+def _id() -> Any:
+    """A key that the database gives on insert."""
+    return Field(default=None, primary_key=True)
+
+
 def _int(default: int) -> Any:
     return Field(default=default, sa_column=Column(Integer, nullable=False, server_default=str(default)))
 
@@ -134,7 +139,7 @@ class Cluster(Base, table=True):
         ),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = _id()
     name: str = Field(sa_column=Column(Text, nullable=False))
     organization: int | None = Field(default=None, sa_column=Column(BigInteger))
     host: str | None = Field(default=None, sa_column=Column(Text))
@@ -200,7 +205,7 @@ class Algorithm(Base, table=True):
         CheckConstraint("max_attempts >= 1", name="max_attempts"),
     )
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = _id()
     project: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
     name: str = Field(sa_column=Column(Text, nullable=False))
     user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
@@ -254,7 +259,7 @@ class Placement(Base, table=True):
     __tablename__ = "placement"
     __table_args__ = (UniqueConstraint("cluster_ids", "labels"),)
 
-    id: int | None = Field(default=None, primary_key=True)
+    id: int = _id()
     cluster_ids: list[int] = Field(sa_column=Column(ARRAY(Integer), nullable=False, server_default="{}"))
     labels: dict[str, str] = _labels()
 

@@ -48,8 +48,9 @@ from argosy.labels import (
     MANAGED_BY,
     SECRET_KEY,
 )
+from argosy.loops import surviving, words
 from argosy.manifest import LaunchFrame, Rendered, Renderer
-from argosy.metrics import LOOP_ERRORS, QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
+from argosy.metrics import QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.recovery.custody import Custody, Held
 from argosy.settings import Settings
 from argosy.store import claims, launches, queue, secrets
@@ -158,18 +159,11 @@ class Submitter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _survive(self, cluster_id: int) -> None:
-        # What ends one task of a pass comes out as a group.
-        try:
-            await self.run(cluster_id)
-        except* NotFound as group:
-            log.info("nothing submitted", reason=str(group.exceptions[0]))
-        except* ArgosyError as group:
-            log.warning("nothing submitted", cluster=cluster_id, reason=str(group.exceptions[0]))
-        except* OperationalError as group:
-            log.warning("database away, nothing submitted", cluster=cluster_id, reason=str(group.exceptions[0]))
-        except* Exception:
-            LOOP_ERRORS.labels("submit").inc()
-            log.exception("run of a cluster's queue failed", cluster=cluster_id)
+        with surviving("submit", "nothing submitted", cluster=cluster_id):
+            try:
+                await self.run(cluster_id)
+            except* NotFound as group:
+                log.info("nothing submitted", reason=words(group))
 
     async def run(self, cluster_id: int) -> None:
         """Submit what is queued on a cluster until its queue or its slots are used up.
@@ -231,7 +225,7 @@ class Submitter:
 
     def _custody_of(self, reached: Reached) -> Custody:
         """Of this very connection: another one may lead elsewhere."""
-        cluster_id, connection = reached.cluster.id or 0, reached.connection
+        cluster_id, connection = reached.cluster.id, reached.connection
         known, custody = self._custody.get(cluster_id, (None, None))
         if custody is None or known is not connection:
             version = reached.cluster.credential_version
@@ -446,7 +440,7 @@ class Submitter:
 
     async def _ensure_secret(self, run: _Run, job: Claimed) -> None:
         """The launch's token on this cluster, before its first workflow there; written down before it is made."""
-        gid, cluster_id = job.waiting.gid, run.reached.cluster.id or 0
+        gid, cluster_id = job.waiting.gid, run.reached.cluster.id
         async with run.secrets.setdefault(gid, asyncio.Lock()):
             if run.secrets_made.get(gid, 0) >= job.batch:
                 return

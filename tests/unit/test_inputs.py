@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.text import clean
+from argosy.inputs import clean
 
 
 def test_nul_and_lone_surrogates_become_replacement_characters() -> None:

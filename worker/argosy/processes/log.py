@@ -49,12 +49,6 @@ def configure(settings: Settings) -> None:
     root.setLevel(settings.log_level)
 
 
-def get(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger; events are constant sentences, what varies goes into keyword arguments."""
-    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
-    return logger
-
-
 _SELDOM = 60.0
 """Seconds between two equal warnings in the end. One that was not given for so long is a new one."""
 

@@ -8,11 +8,13 @@ import pytest
 
 _SCRIPT = """
 import logging, sys, time
-from argosy import log, settings
+import structlog
+from argosy import settings
+from argosy.processes import log
 log.configure(settings.Settings(database_url="postgresql://", log_format=sys.argv[1]))
 clock = [0.0]
 time.monotonic = lambda: clock[0]
-logger = log.get("test")
+logger = structlog.stdlib.get_logger("test")
 """
 
 

@@ -1,0 +1,87 @@
+"""A launch is written down: in a transaction of its own, or in its caller's, together with his other rows or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine
+
+from argosy import crypto
+from argosy.errors import InvalidRequest, NotConfigured
+from argosy.failpoints import failpoint
+from argosy.settings import Settings
+from argosy.shapes import LaunchRequest
+from argosy.store import launches
+
+
+def seal(settings: Settings, token: str | None) -> bytes | None:
+    """A launch's API token, sealed; None where there is none.
+
+    Raises:
+        NotConfigured: There is no public key.
+    """
+    if token is None:
+        return None
+    if settings.token_public_key is None:
+        raise NotConfigured("ARGOSY_TOKEN_PUBLIC_KEY is not set: a launch's token cannot be sealed; see: argosy keys")
+    return crypto.seal_token(token, settings.token_public_key)
+
+
+def accept(engine: Engine, settings: Settings, request: LaunchRequest, connection: Any = None) -> launches.Written:
+    """Write a launch down.
+
+    Args:
+        engine: Where the rows are.
+        settings: How far back its gid may lie.
+        request: The launch.
+        connection: A DB-API connection, SQLAlchemy connection or session, or Django connection, in whose transaction it is written; its
+            owner commits. Default: an own one, committed on return.
+
+    Raises:
+        Conflict: Its gid belongs to another launch.
+        InvalidRequest: Its gid's time cannot be used, or the connection has no transaction.
+        QueueFull: Its project has too many queued jobs.
+    """
+    if connection is not None:
+        with _dbapi(connection).cursor() as cursor, _savepoint(cursor):
+            return launches.insert(cursor, request, settings.retention_days)
+    with engine.begin() as own:
+        written = launches.insert(launches.OwnCursor(own), request, settings.retention_days)
+    failpoint("launch.accepted")
+    return written
+
+
+def _dbapi(connection: Any) -> Any:
+    """The DB-API connection inside what the caller has: SQLAlchemy's session or connection, else the thing itself."""
+    if hasattr(connection, "get_bind"):
+        connection = connection.connection()
+    if hasattr(connection, "in_transaction") and not connection.in_transaction():
+        connection.begin()
+    driver = getattr(getattr(connection, "connection", None), "driver_connection", None)
+    return connection if driver is None else driver
+
+
+@contextmanager
+def _savepoint(cursor: launches.Cursor) -> Iterator[None]:
+    """So that whatever goes wrong leaves the caller's transaction as it was, and usable.
+
+    Raises:
+        InvalidRequest: There is no transaction.
+    """
+    try:
+        cursor.execute("SAVEPOINT argosy_launch")
+    except Exception as error:
+        # Of whatever driver: psycopg's, or what Django made of it.
+        if any(getattr(one, "sqlstate", None) == "25P01" for one in (error, error.__cause__)):
+            raise InvalidRequest(
+                "connection: it is in autocommit and has no transaction; begin one (Django: transaction.atomic()), or leave the "
+                "connection out"
+            ) from error
+        raise
+    try:
+        yield
+    except Exception:
+        cursor.execute("ROLLBACK TO SAVEPOINT argosy_launch")
+        raise
+    finally:
+        cursor.execute("RELEASE SAVEPOINT argosy_launch")

@@ -1,0 +1,293 @@
+"""What algorithms and clusters are registered as, and what is refused.
+
+Both are fields of a specification that come from a person or an API server, and rows that every later stage trusts: what cannot work is
+refused here, where somebody can mend it, and not when a job fails of it. A cluster is a place and not a row: it is asked which it is
+(kube/marks.py), and no two registrations may mean the same one (P1).
+"""
+
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from argosy import clusters, crypto, manifest
+from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured
+from argosy.inputs import validated
+from argosy.kube.answers import KubeError
+from argosy.kube.marks import Mark
+from argosy.settings import Settings
+from argosy.shapes import AlgorithmShape, AlgorithmSpec, ClusterShape, ClusterSpec
+from argosy.store import holds, registry
+from argosy.store.tables import Algorithm, Cluster
+
+
+def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmShape:
+    """Register an algorithm.
+
+    Args:
+        engine: Where the rows are.
+        fields: `AlgorithmSpec`'s.
+
+    Raises:
+        InvalidRequest: A required field is missing or cannot be used.
+        ManifestError: The manifest has an error; it says where.
+        Conflict: The name is not unique.
+        NotFound: The cluster is not registered.
+    """
+    spec = validated(AlgorithmSpec, dict(fields))
+    with Session(engine, expire_on_commit=False) as session:
+        _check_algorithm(session, spec, None)
+        row = Algorithm(**_algorithm_row(spec))
+        session.add(row)
+        session.commit()
+        return _algorithm_shape(row)
+
+
+def update_algorithm(engine: Engine, key: str | int, fields: Mapping[str, Any]) -> AlgorithmShape:
+    """Change fields of an algorithm; launches that exist keep what they were launched with. Raises as `register_algorithm`."""
+    with Session(engine, expire_on_commit=False) as session:
+        row = registry.algorithm(session, key)
+        now = _algorithm_shape(row).model_dump(include=set(AlgorithmSpec.model_fields))
+        if not {"cluster", "clusters", "cluster_labels"}.isdisjoint(fields):
+            now |= {"cluster": None, "clusters": [], "cluster_labels": {}}
+        spec = validated(AlgorithmSpec, now | {**fields})
+        _check_algorithm(session, spec, row.id)
+        row.sqlmodel_update(_algorithm_row(spec))
+        session.add(row)
+        session.commit()
+        return _algorithm_shape(row)
+
+
+def remove_algorithm(engine: Engine, key: str | int) -> None:
+    """Remove an algorithm; its launches go on."""
+    with Session(engine) as session:
+        session.delete(registry.algorithm(session, key))
+        session.commit()
+
+
+def algorithms(engine: Engine, project: int | None) -> Sequence[AlgorithmShape]:
+    """Registered algorithms, by name."""
+    with Session(engine) as session:
+        return [_algorithm_shape(row) for row in registry.algorithms(session, project)]
+
+
+def algorithm(engine: Engine, key: str | int) -> AlgorithmShape:
+    """One algorithm by name or id.
+
+    Raises:
+        NotFound: There is none.
+    """
+    with Session(engine) as session:
+        return _algorithm_shape(registry.algorithm(session, key))
+
+
+def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[ManifestError]:
+    """Everything that is wrong with a manifest, judged by a cluster's policy, or the strictest."""
+    in_clear = False
+    if cluster is not None:
+        with Session(engine) as session:
+            in_clear = registry.cluster(session, cluster).token_in_clear
+    return manifest.lint(text, token_in_clear=in_clear)
+
+
+def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> None:
+    if registry.name_taken(session, Algorithm, spec.name, own):
+        raise Conflict(
+            f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects)"
+        )
+    named = [*spec.clusters, *([] if spec.cluster is None else [spec.cluster])]
+    in_clear = bool(named) and all(registry.cluster(session, key).token_in_clear for key in named)
+    if "{{" in spec.name:
+        raise InvalidRequest("name: must not contain '{{'")
+    manifest.merge_parameters(spec.parameters, [])
+    manifest.check(spec.manifest, token_in_clear=in_clear)
+
+
+def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:
+    return spec.model_dump(exclude={"cluster", "clusters"}) | {"cluster_id": spec.cluster, "cluster_ids": spec.clusters}
+
+
+def _algorithm_shape(row: Algorithm) -> AlgorithmShape:
+    return AlgorithmShape.model_validate(
+        row.model_dump(exclude={"cluster_id", "cluster_ids", "created_at"})
+        | {"cluster": row.cluster_id, "clusters": row.cluster_ids}
+    )
+
+
+def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -> ClusterShape:
+    """Register a JobCluster. It is asked which place it is, and registered all the same where it does not answer.
+
+    Args:
+        engine: Where the rows are.
+        settings: Keys, and how long it may take to answer.
+        fields: `ClusterSpec`'s.
+
+    Raises:
+        InvalidRequest: A required field is missing or cannot be used.
+        Conflict: The name is not unique, or another registration means the same cluster and namespace.
+    """
+    spec = validated(ClusterSpec, dict(fields))
+    with Session(engine, expire_on_commit=False) as session:
+        _check_cluster(session, spec, None)
+    row = Cluster(**_cluster_row(settings, spec))
+    mark = _place(engine, settings, row)
+    with Session(engine, expire_on_commit=False) as session:
+        if mark is not None:
+            row.identity, row.epoch = mark.uid, mark.epoch
+        _check_place(session, row)
+        _one_default(session, row)
+        session.commit()
+        session.refresh(row)
+        return _cluster_shapes(session, [row])[0]
+
+
+def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: Mapping[str, Any]) -> ClusterShape:
+    """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for. While jobs on
+    it have not ended, another address must lead to the same place, and is asked whether it does.
+
+    Raises:
+        InvalidRequest: A field cannot be used.
+        Conflict: The name is not unique, or the address leads to another place, or does not say.
+        NotFound: There is no such cluster.
+    """
+    with Session(engine, expire_on_commit=False) as session:
+        before = registry.cluster(session, key)
+        after = Cluster(**before.model_dump() | _changed(session, settings, before, fields))
+    moved = _address(after) != _address(before)
+    mark = _place(engine, settings, after) if moved else None
+    with Session(engine, expire_on_commit=False) as session:
+        row = registry.locked(session, key)
+        if _address(row) != _address(before):
+            raise Conflict(f"cluster {row.name!r} was moved meanwhile; look at it, and do it again")
+        changed = _changed(session, settings, row, fields)
+        if any(changed[name] != getattr(row, name) for name in changed.keys() - _LIMITS):
+            row.credential_version += 1
+        row.sqlmodel_update(changed)
+        if moved and (mark is None or mark.uid != row.identity):
+            _check_moved(session, row, mark)
+            row.identity, row.epoch = (mark.uid, mark.epoch) if mark else ("", 0)
+            _check_place(session, row)
+        _one_default(session, row)
+        session.commit()
+        session.refresh(row)
+        return _cluster_shapes(session, [row])[0]
+
+
+_LIMITS = {
+    "max_active",
+    "project_max_active",
+    "pending_deadline",
+    "run_deadline",
+    "pace",
+    "labels",
+    "is_default",
+    "organization",
+}
+"""What may change without anybody connecting to the cluster anew."""
+
+
+def registered_clusters(engine: Engine, organization: int | None) -> Sequence[ClusterShape]:
+    """Registered clusters, by name, without their tokens."""
+    with Session(engine) as session:
+        return _cluster_shapes(session, registry.clusters(session, organization))
+
+
+def cluster(engine: Engine, key: str | int) -> ClusterShape:
+    """One cluster by name or id, without its token.
+
+    Raises:
+        NotFound: There is none.
+    """
+    with Session(engine) as session:
+        return _cluster_shapes(session, [registry.cluster(session, key)])[0]
+
+
+def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a cluster as it is to be."""
+    if fields.get("host", row.host) != row.host and not fields.get("token"):
+        raise InvalidRequest("token: enter it anew together with a new host")
+    now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
+    spec = validated(ClusterSpec, now | {"token": "unchanged"} | {**fields})
+    _check_cluster(session, spec, row.id)
+    changed = _cluster_row(settings, spec)
+    if "token" not in fields:
+        del changed["token_sealed"]
+    return changed
+
+
+def _place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
+    """The mark where a row leads; None where nobody says: it is looked for again before anything is done there."""
+    try:
+        return clusters.place(engine, settings, row)
+    except (KubeError, NotConfigured):
+        return None
+
+
+def _check_moved(session: Session, row: Cluster, mark: Mark | None) -> None:
+    known = holds.marked(session.connection(), row.id)
+    if known is not None and known.unfinished:
+        what = (
+            "cannot be asked whether it is the same cluster"
+            if mark is None
+            else "leads to another cluster or namespace"
+        )
+        raise Conflict(
+            f"cluster {row.name!r} has unfinished jobs, and its new address {what}; wait until they have ended, or cancel them: they "
+            "would be lost, or run twice"
+        )
+
+
+def _check_cluster(session: Session, spec: ClusterSpec, own: int | None) -> None:
+    if registry.name_taken(session, Cluster, spec.name, own):
+        raise Conflict(f"name: {spec.name!r} is not unique; another cluster has it")
+    if spec.cert:
+        try:
+            ssl.create_default_context(cadata=spec.cert)
+        except (ssl.SSLError, ValueError) as error:
+            raise InvalidRequest(f"cert: no PEM certificate ({error})") from error
+
+
+def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:
+    row = spec.model_dump(exclude={"token", "default"})
+    ring = crypto.KeyRing([key.get_secret_value() for key in settings.keys]) if spec.token else None
+    return row | {"is_default": spec.default, "token_sealed": ring.seal(spec.token) if ring else None}
+
+
+def _address(row: Cluster) -> tuple[str | None, int, str]:
+    return row.host, row.port, row.namespace
+
+
+def _check_place(session: Session, row: Cluster) -> None:
+    """See that no other registration means the same place.
+
+    Raises:
+        Conflict: One does.
+    """
+    connection = session.connection()
+    twin = holds.twin(connection, row.id, row.identity) if row.identity else None
+    if (twin := twin or holds.neighbour(connection, row.id, _address(row))) is not None:
+        raise Conflict(f"it is the same cluster and namespace as {twin!r}; update that one, or remove it first")
+
+
+def _one_default(session: Session, row: Cluster) -> None:
+    """A new default takes the place of the old one."""
+    if row.is_default:
+        with session.no_autoflush:
+            for other in registry.clusters(session):
+                if other.is_default and other.id != row.id:
+                    other.is_default = False
+                    session.add(other)
+            session.flush()
+    session.add(row)
+
+
+def _cluster_shapes(session: Session, rows: Sequence[Cluster]) -> list[ClusterShape]:
+    active = registry.active(session)
+    return [
+        ClusterShape.model_validate(
+            row.model_dump() | {"default": row.is_default, "window": row.pace_window, "active": active.get(row.id, 0)}
+        )
+        for row in rows
+    ]
