@@ -66,7 +66,7 @@ async def test_a_create_of_which_nobody_knows_stays_unclear_on_a_paused_cluster(
         if why != "it-may-still-arrive":
             no_create_can_arrive_any_more(steps)
         with steps.engine.connect() as connection:
-            found = tracking_rows.unresolved(connection, 1)
+            found = tracking_rows.unclear(connection, 1)
         assert len(found) == (why == "it-cannot-be-asked")
         if found:
             proxy.decide = lambda request: (
@@ -102,7 +102,7 @@ async def test_a_create_that_cannot_be_asked_about_holds_up_no_other(
         proxied.pause(cluster="here")
         no_create_can_arrive_any_more(steps)
         with steps.engine.connect() as connection:
-            first, _ = tracking_rows.unresolved(connection, 1)
+            first, _ = tracking_rows.unclear(connection, 1)
         proxy.decide = lambda request: Answer(500, b"") if request.name == first.name else None
         async with tracking(impatient, steps):
             await until(lambda: proxied.cluster("here").active, lambda active: active == 1)

@@ -23,7 +23,7 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
     "what is to be ended": lambda connection: tracking.ending(connection, 1),
     "what is late": lambda connection: tracking.late(connection, 1),
     "what is to be read once": lambda connection: tracking.unread(connection, 1),
-    "what is unclear": lambda connection: tracking.unresolved(connection, 1),
+    "what is unclear": lambda connection: tracking.unclear(connection, 1),
     "tokens to wipe": secrets.wipe_tokens,
     "Secrets to delete": secrets.due,
     "what is to be forgotten": lambda connection: retention.forget(connection, 30),

@@ -106,7 +106,7 @@ async def test_a_list_of_large_workflows_is_written_as_it_comes(
     client: Client, settings: Settings, engine: Engine, simulated: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or a tracker that starts on a cluster of large workflows holds all their nodes at once."""
-    monkeypatch.setattr(follow, "FLUSH", 3600)
+    monkeypatch.setattr("argosy.track.write.FLUSH", 3600)
     async with submitted(client, settings, simulated, 8) as (steps, names), Connection(simulated) as admin:
         for name in names:
             await write(admin, name, many_nodes(4000))

@@ -35,7 +35,8 @@ _NEVER_FITS = ("etcdserver: request is too large", "trying to send message large
 _FULL = "etcdserver: mvcc: database space exceeded"
 """A 500's words when etcd takes no writes at all until its owner has made room."""
 
-_LONGEST_WAIT = 3600.0
+_LONGEST_WAIT = 60.0
+"""Seconds that a cluster may ask to be left alone before it is tried again all the same."""
 
 
 class Health(StrEnum):

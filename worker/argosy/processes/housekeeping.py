@@ -13,10 +13,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from argosy.access import Clusters
 from argosy.kube.secrets import Secrets
@@ -37,6 +36,7 @@ from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import claims, control, launches, pacing, reading, retention, secrets
+from argosy.store.database import transact
 from argosy.store.installation import identity
 
 _PATIENCE = 3.0
@@ -83,16 +83,16 @@ class Housekeeping:
         )
 
     async def _expand(self) -> None:
-        for gid in await asyncio.to_thread(self._launches_due):
+        for gid in await transact(self._engine, launches.due, _PATIENCE):
             await asyncio.to_thread(self._wakeups.expand, gid)
 
     async def _follow(self) -> None:
         """Automatic retries that could not be written together with the end that they follow."""
-        while await asyncio.to_thread(self._follow_some):
+        while await transact(self._engine, control.follow):
             pass
 
     async def _submit(self) -> None:
-        for cluster_id in await asyncio.to_thread(self._clusters_due):
+        for cluster_id in await transact(self._engine, claims.clusters_with_work):
             await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
     async def _find_secrets(self) -> None:
@@ -100,12 +100,12 @@ class Housekeeping:
         if time.monotonic() - self._looked < _LOOK_EVERY:
             return
         self._looked = time.monotonic()
-        for cluster_id in await asyncio.to_thread(self._to_look):
+        for cluster_id in await transact(self._engine, secrets.look):
             self._apart(cluster_id, partial(self._find_on, cluster_id))
 
     async def _delete_secrets(self) -> None:
         by_cluster: dict[int, list[secrets.Debt]] = {}
-        for debt in await asyncio.to_thread(self._secrets_due):
+        for debt in await transact(self._engine, _secrets_due):
             by_cluster.setdefault(debt.cluster_id, []).append(debt)
         for cluster_id, debts in by_cluster.items():
             self._apart(cluster_id, partial(self._delete_on, cluster_id, debts))
@@ -126,7 +126,7 @@ class Housekeeping:
         selector = f"{LABEL_INSTALLATION}={await asyncio.to_thread(identity, self._engine)}"
         found = await Secrets(reached.connection).found(selector)
         gids = {gid for name in found if (gid := launch_of_secret(name)) is not None}
-        if count := await asyncio.to_thread(self._note_found, cluster_id, gids):
+        if count := await transact(self._engine, secrets.found, cluster_id, gids):
             log.warning("Secrets that no row knew", cluster=cluster_id, count=count)
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
@@ -135,23 +135,23 @@ class Housekeeping:
             there, name = Secrets(reached.connection), secret_name(debt.gid)
             uid = await there.uid(name)
             # Asked after it was read: whoever settles this meanwhile, and makes it anew, makes another object.
-            if not await asyncio.to_thread(self._still_due, debt):
+            if not await transact(self._engine, secrets.still_due, debt):
                 continue
             if uid is not None:
                 await there.delete(name, uid)
-            await asyncio.to_thread(self._settle, debt)
+            await transact(self._engine, secrets.settle, debt)
 
     async def _forget(self) -> None:
         if time.monotonic() - self._forgot < _FORGET_EVERY:
             return
         self._forgot = time.monotonic()
-        await asyncio.to_thread(self._forget_turns)
+        await transact(self._engine, claims.forget_turns)
         for _ in range(_FORGET_BATCHES):
-            if not await asyncio.to_thread(self._forget_batch):
+            if not await transact(self._engine, retention.forget, self._settings.retention_days):
                 return
 
     async def _measure(self) -> None:
-        states, queues, standings = await asyncio.to_thread(self._figures)
+        states, queues, standings = await transact(self._engine, _figures)
         for state in State:
             JOBS.labels(str(state)).set(states.get(str(state), 0))
         for name, (depth, oldest) in queues.items():
@@ -168,47 +168,11 @@ class Housekeeping:
             forget(name)
         self._measured = named
 
-    def _launches_due(self) -> list[UUID]:
-        with self._engine.begin() as connection:
-            return launches.due(connection, _PATIENCE)
 
-    def _follow_some(self) -> int:
-        with self._engine.begin() as connection:
-            return control.follow(connection)
+def _secrets_due(connection: Connection) -> list[secrets.Debt]:
+    secrets.wipe_tokens(connection)
+    return secrets.due(connection)
 
-    def _clusters_due(self) -> list[int]:
-        with self._engine.begin() as connection:
-            return claims.clusters_with_work(connection)
 
-    def _secrets_due(self) -> list[secrets.Debt]:
-        with self._engine.begin() as connection:
-            secrets.wipe_tokens(connection)
-            return secrets.due(connection)
-
-    def _to_look(self) -> list[int]:
-        with self._engine.begin() as connection:
-            return secrets.look(connection)
-
-    def _note_found(self, cluster_id: int, gids: set[UUID]) -> int:
-        with self._engine.begin() as connection:
-            return secrets.found(connection, cluster_id, gids)
-
-    def _still_due(self, debt: secrets.Debt) -> bool:
-        with self._engine.begin() as connection:
-            return secrets.still_due(connection, debt)
-
-    def _settle(self, debt: secrets.Debt) -> None:
-        with self._engine.begin() as connection:
-            secrets.settle(connection, debt)
-
-    def _forget_turns(self) -> None:
-        with self._engine.begin() as connection:
-            claims.forget_turns(connection)
-
-    def _forget_batch(self) -> int:
-        with self._engine.begin() as connection:
-            return retention.forget(connection, self._settings.retention_days)
-
-    def _figures(self) -> tuple[dict[str, int], dict[str, tuple[int, float]], list[pacing.Standing]]:
-        with self._engine.begin() as connection:
-            return reading.jobs_by_state(connection), reading.queues(connection), pacing.standing(connection)
+def _figures(connection: Connection) -> tuple[dict[str, int], dict[str, tuple[int, float]], list[pacing.Standing]]:
+    return reading.jobs_by_state(connection), reading.queues(connection), pacing.standing(connection)

@@ -36,7 +36,8 @@ from argosy.recovery.custody import Custody
 from argosy.settings import Settings
 from argosy.store import database, launches, leases, placements, registry, tracking
 from argosy.store.installation import identity
-from argosy.track.follow import PULSE, ClusterTracker, Tracked
+from argosy.track.follow import PULSE, ClusterTracker
+from argosy.track.standing import Tracked
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -8,13 +8,15 @@ too: a host that loses its power closes none, and without keepalives whoever wai
 too.
 """
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Engine, PoolProxiedConnection, QueuePool, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError, StatementError
@@ -22,6 +24,9 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from argosy.errors import NotConfigured
 from argosy.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SESSION = {
     "idle_in_transaction_session_timeout": "10s",
@@ -66,6 +71,18 @@ class _Pool(QueuePool):
             return super().connect()
         except PoolExhausted as error:
             raise OperationalError(None, None, error) from error
+
+
+async def transact(
+    engine: Engine, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Do something with a connection, in a transaction and a thread of its own."""
+
+    def run() -> T:
+        with engine.begin() as connection:
+            return work(connection, *args, **kwargs)
+
+    return await asyncio.to_thread(run)
 
 
 def engine(settings: Settings, pool_size: int = 5) -> Engine:

@@ -86,7 +86,7 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Unresolved:
+class UnclearCreate:
     """A claim whose create, of this name, may or may not have happened."""
 
     uid: UUID
@@ -275,7 +275,7 @@ def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
     )
 
 
-def unresolved(connection: Connection, cluster_id: int) -> list[Unresolved]:
+def unclear(connection: Connection, cluster_id: int) -> list[UnclearCreate]:
     """Unclear creates on a cluster that a pause keeps the workers from resolving, and of which none can arrive any more.
 
     Only where workflows carry the finalizer: without it one that is not there may have been, and been removed.
@@ -291,7 +291,7 @@ def unresolved(connection: Connection, cluster_id: int) -> list[Unresolved]:
         ),
         {"cluster": cluster_id},
     )
-    return [Unresolved(**row._mapping) for row in rows]
+    return [UnclearCreate(**row._mapping) for row in rows]
 
 
 def quiet(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:

@@ -5,7 +5,6 @@ several tenants' creates are unclear, or many in a row: one tenant's workflow th
 backs off alone (design §5.7). Where the database is away nobody can be told; this pass ends all the same.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from argosy.store import pacing
+from argosy.store.database import transact
 
 DOWN = 5.0
 """Seconds that a job waits which its cluster refuses while an earlier create is unclear, or which was claimed when it failed."""
@@ -84,12 +84,8 @@ class Breaker:
             await self._note(write, *what)
 
     async def _note(self, write: Callable[..., None], *what: object) -> bool:
-        def commit() -> None:
-            with self.engine.begin() as database:
-                write(database, *what)
-
         try:
-            await asyncio.to_thread(commit)
+            await transact(self.engine, write, *what)
         except OperationalError as error:
             log.warning("database away, how the cluster is was not noted", cluster=self.name, reason=str(error.orig))
             return False

@@ -1,0 +1,90 @@
+"""How one cluster stands for the tracker that follows it: what its parts (follow.py, write.py, upkeep.py) know in common."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection as Database
+from sqlalchemy import Engine
+
+from argosy.errors import ArgosyError
+from argosy.store import leases
+from argosy.store.database import transact
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Resumed(ArgosyError):
+    """What was seen is to be looked at anew: the cluster was held and is not any more, or the database is another."""
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Which cluster, under which lease."""
+
+    cluster_id: int
+    name: str
+    lease: str
+    epoch: int
+
+
+@dataclass
+class Standing:
+    """One cluster under its lease.
+
+    Args:
+        engine: Where the rows are.
+        tracked: Which cluster.
+        up: Whether it answers.
+        held: Why nothing is created, ended or called lost there; empty where it is not held.
+        whole: Whether it was listed to the end.
+        missing: Workflows that rows name and the last list had not.
+        contact: When it was last heard of (monotonic seconds; 0: never).
+        pulse: When following it last showed a sign of life.
+    """
+
+    engine: Engine
+    tracked: Tracked
+    up: bool = False
+    held: str = ""
+    whole: bool = False
+    missing: int = 0
+    contact: float = 0.0
+    pulse: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        """The cluster's."""
+        return self.tracked.name
+
+    @property
+    def cluster_id(self) -> int:
+        """The cluster's."""
+        return self.tracked.cluster_id
+
+    async def ask(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Read rows."""
+        return await transact(self.engine, work, *args, **kwargs)
+
+    async def write(self, work: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Change rows, as the holder of the cluster's lease.
+
+        Raises:
+            Fenced: Another tracker holds it.
+        """
+
+        def fenced(database: Database) -> T:
+            self.fence(database)
+            return work(database, *args, **kwargs)
+
+        return await transact(self.engine, fenced)
+
+    def fence(self, database: Database) -> None:
+        """What every transaction that changes rows begins with.
+
+        Raises:
+            Fenced: Another tracker holds the lease.
+        """
+        leases.fence(database, self.tracked.lease, self.tracked.epoch)

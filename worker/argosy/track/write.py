@@ -1,0 +1,263 @@
+"""What was seen of workflows is written: collected for a moment, in one transaction, under the fence of the cluster's lease.
+
+What one workflow's sighting breaks hurts that workflow only: a batch that the database refuses is halved until it is found, and written
+without its nodes. What a sighting means is decided in verdicts.py; what must then be done on the cluster is a debt (debts.py).
+"""
+
+import asyncio
+import time
+from array import array
+from collections.abc import Callable, Set
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+from argosy.errors import Fenced
+from argosy.failpoints import failpoint
+from argosy.kube import status
+from argosy.kube.status import Sighting
+from argosy.metrics import STRANGERS, UNREADABLE, WATCH_LAG
+from argosy.states import FINAL, State
+from argosy.store import strays, tracking
+from argosy.track.debts import Debts
+from argosy.track.standing import Standing
+from argosy.track.verdicts import Verdict, decide
+
+FLUSH = 0.2
+"""Seconds for which changes are collected into one transaction."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Writer:
+    """Writes what is seen on one cluster.
+
+    Args:
+        at: The cluster.
+        debts: What is owed there.
+        release_after: Seconds that an ended workflow stays there after its end was committed.
+        on_slots: Called with the cluster's id after jobs there have ended.
+    """
+
+    def __init__(self, at: Standing, debts: Debts, release_after: float, on_slots: Callable[[int], None]) -> None:
+        self._at, self._debts, self._release_after, self._on_slots = at, debts, release_after, on_slots
+        self._buffer: dict[str, tuple[Sighting, float]] = {}
+        self._arrived = asyncio.Event()
+        self.flushing = asyncio.Lock()
+        self._written: dict[str, array[int]] = {}
+        self._later: dict[str, tuple[Sighting, float]] = {}
+        self._again: dict[str, Sighting] = {}
+        self._strangers: set[str] = set()
+        self._unknown: set[str] = set()
+
+    def notice(self, workflow: status.Object, gone: bool) -> Sighting | None:
+        """Have it written soon; None where it cannot be read."""
+        try:
+            sighting = status.read(workflow, gone)
+        except status.Unreadable as error:
+            UNREADABLE.labels(self._at.name).inc()
+            log.error("workflow not readable", cluster=self._at.name, reason=str(error))
+            return None
+        self._put(sighting, time.monotonic())
+        return sighting
+
+    def _put(self, seen: Sighting, at: float) -> None:
+        """Into the buffer, in the place of what was seen before. What is older and not written yet says how old its row is."""
+        _, before = self._buffer.get(seen.k8s_uid, (seen, at))
+        self._buffer[seen.k8s_uid] = (seen, min(at, before))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Write what arrives, for ever."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(FLUSH)
+            try:
+                await self.flush()
+            except OperationalError as error:
+                log.warning("database away, changes are kept", cluster=self._at.name, reason=str(error.orig))
+                await asyncio.sleep(1)
+
+    async def flush(self) -> None:
+        """Write what was noticed; what cannot be written now stays in the buffer unless something newer has come."""
+        async with self.flushing:
+            self._arrived.clear()
+            taken, self._buffer = self._buffer, {}
+            try:
+                written = await asyncio.to_thread(self._commit, list(taken.values()))
+            except BaseException:
+                self._put_back(taken)
+                raise
+            now = time.monotonic()
+            for seen, _ in written:
+                WATCH_LAG.labels(self._at.name).observe(now - taken.pop(seen.k8s_uid)[1])
+            self._put_back(taken)
+        ended = False
+        for seen, verdict in written:
+            ended |= verdict.change is not None and verdict.change.state in FINAL
+            self._follow_up(seen, verdict)
+        if ended:
+            self._on_slots(self._at.cluster_id)
+
+    def _put_back(self, taken: dict[str, tuple[Sighting, float]]) -> None:
+        for seen, at in taken.values():
+            newer, _ = self._buffer.get(seen.k8s_uid, (seen, at))
+            self._put(newer, at)
+
+    def _follow_up(self, seen: Sighting, verdict: Verdict) -> None:
+        """What is to be done because of a sighting, now that its row is written. While the cluster is held that is nothing but to look
+        again: the row may be older than what was seen."""
+        self._unknown.discard(seen.k8s_uid)
+        if verdict.unknown and not seen.gone:
+            self._unknown.add(seen.k8s_uid)
+        if verdict.stranger and seen.k8s_uid not in self._strangers:
+            self._strangers.add(seen.k8s_uid)
+            STRANGERS.labels(self._at.name).inc()
+            log.error(
+                "workflow that no job knows" if verdict.unknown else "stranger under our labels",
+                cluster=self._at.name,
+                workflow=seen.name,
+                k8s_uid=seen.k8s_uid,
+                uid=str(seen.uid),
+                attempt=seen.attempt,
+            )
+        self._again.pop(seen.k8s_uid, None)
+        if verdict.again or (self._at.held and verdict.unknown and not seen.gone):
+            self._again[seen.k8s_uid] = seen
+        if self._at.held:
+            return
+        later = verdict.later or self._release_after > 0
+        if verdict.release and later and seen.k8s_uid not in self._later:
+            self._later[seen.k8s_uid] = seen, time.monotonic() + self._release_after
+        release = verdict.release and not later
+        if verdict.terminate or release:
+            finalizers = seen.finalizers if release else None
+            self._debts.owe(
+                seen.name,
+                seen.k8s_uid,
+                terminate=verdict.terminate,
+                finalizers=finalizers,
+                version=seen.version,
+                why=verdict.ended or "",
+            )
+
+    def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
+        """Those that were written, and what they mean. Left out are those whose rows somebody else holds."""
+        try:
+            return self._commit_all(sightings)
+        except (OperationalError, Fenced):
+            raise
+        except Exception:
+            # Whatever is wrong with one of them must not keep how the others ended from being written.
+            if len(sightings) == 1:
+                log.exception("workflow not writable", cluster=self._at.name, workflow=sightings[0][0].name)
+                return self._commit_without_nodes(*sightings[0])
+        half = len(sightings) // 2
+        return self._commit(sightings[:half]) + self._commit(sightings[half:])
+
+    def _commit_without_nodes(self, seen: Sighting, at: float) -> list[tuple[Sighting, Verdict]]:
+        """What cannot be written of one workflow hurts that one only, and there its nodes rather than how it ended."""
+        UNREADABLE.labels(self._at.name).inc()
+        if seen.nodes is None:
+            return [(seen, Verdict())]
+        bare = replace(seen, nodes=None, note="nodes: not readable (the database refuses them)")
+        return [(seen, verdict) for _, verdict in self._commit([(bare, at)])]
+
+    def _commit_all(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
+        verdicts: list[tuple[Sighting, Verdict]] = []
+        changes: list[tracking.Change] = []
+        nodes: list[tracking.NodeRow] = []
+        adopted: list[tuple[UUID, int]] = []
+        written: dict[str, array[int]] = {}
+        unknown: list[strays.Stray] = []
+        settled: list[str] = []
+        with self._at.engine.begin() as database:
+            self._at.fence(database)
+            rows, busy = tracking.known(
+                database, [key for seen, _ in sightings if (key := _key(seen)) is not None], self._at.cluster_id
+            )
+            unwanted = strays.unwanted(
+                database,
+                [(*key, seen.gid) for seen, _ in sightings if (key := _key(seen)) is not None and key not in rows],
+            )
+            now = time.monotonic()
+            for seen, at in sightings:
+                key = _key(seen)
+                if key in busy:
+                    continue
+                row = rows.get(key) if key is not None else None
+                verdict = decide(row, seen, self._at.cluster_id, key in unwanted)
+                verdicts.append((seen, verdict))
+                if verdict.unknown and key is not None and not seen.gone and seen.k8s_uid not in self._unknown:
+                    unknown.append(strays.Stray(seen.k8s_uid, *key, seen.gid, seen.name))
+                elif seen.k8s_uid in self._unknown and (seen.gone or not verdict.unknown):
+                    settled.append(seen.k8s_uid)
+                if verdict.change is not None:
+                    changes.append(replace(verdict.change, ago=now - at))
+                    if row is not None and row.state is State.QUEUED:
+                        adopted.append((row.uid, row.number))
+                if verdict.nodes and row is not None:
+                    written[seen.k8s_uid] = self._changed_nodes(row, seen, nodes)
+            strays.forget(database, self._at.cluster_id, settled)
+            strays.note(database, self._at.cluster_id, unknown)
+            tracking.deadlines(database, adopted, self._at.cluster_id)
+            tracking.change(database, changes)
+            tracking.write_nodes(database, nodes)
+            failpoint("track.writing")
+        failpoint("track.written")
+        self._written.update(written)
+        for seen, verdict in verdicts:
+            if verdict.change is not None and verdict.change.state in FINAL:
+                self._written.pop(seen.k8s_uid, None)
+        return verdicts
+
+    def _changed_nodes(self, row: tracking.Known, seen: Sighting, out: list[tracking.NodeRow]) -> "array[int]":
+        """Append the nodes that this tracker has not written as they are; the fingerprints of all, a word each for thousands of them."""
+        known = self._written.get(seen.k8s_uid, array("q"))
+        if seen.nodes is None:
+            return known
+        before, after = frozenset(known), array("q", map(hash, seen.nodes))
+        for node, fingerprint in zip(seen.nodes, after, strict=True):
+            if fingerprint not in before:
+                out.append(tracking.NodeRow(row.uid, row.number, **node._asdict()))
+        return after
+
+    def pending(self, k8s_uid: str | None) -> bool:
+        """Whether what was seen of a workflow is not written yet: somebody holds its row."""
+        return k8s_uid in self._buffer
+
+    def oldest(self) -> float | None:
+        """When the oldest sighting that is not written yet was made (monotonic seconds); None where all are."""
+        return min((at for _, at in self._buffer.values()), default=None)
+
+    def look_again(self) -> None:
+        """Have judged once more what its row did not tell."""
+        for seen in self._again.values():
+            self._buffer.setdefault(seen.k8s_uid, (seen, time.monotonic()))
+            self._arrived.set()
+
+    def keep(self, seen: Set[str]) -> Set[str]:
+        """Forget what a complete list of the cluster has not; the workflows in it that no row knows."""
+        self._strangers &= seen
+        self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
+        self._unknown &= seen
+        return set(self._unknown)
+
+    async def release_quiet(self) -> None:
+        """Have our finalizer taken off what ended long enough ago, and was not written since."""
+        now = time.monotonic()
+        waiting = [seen for seen, at in list(self._later.values()) if at <= now]
+        by_key = {key: seen for seen in waiting if (key := _key(seen)) is not None}
+        if not by_key:
+            return
+        for key in await self._at.ask(tracking.quiet, list(by_key)):
+            seen = by_key[key]
+            self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version)
+            self._later.pop(seen.k8s_uid, None)
+
+
+def _key(seen: Sighting) -> tuple[UUID, int] | None:
+    """Which attempt a workflow is of, by its labels."""
+    return None if seen.uid is None or seen.attempt is None else (seen.uid, seen.attempt)
