@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import Connection as Database
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -11,34 +12,39 @@ from argosy.kube.connection import Connection
 from argosy.settings import Settings
 from argosy.store import queue
 from argosy.store.installation import identity
+from argosy.submit import run
 from argosy.submit.run import Submitter
 from tests.faults.conftest import Creates, remove, rows, stepping, tracking
 from tests.faults.proxy import HoldAnswer, Proxy
 from tests.faults.test_create import shown
 
 
-class Blinks(Submitter):
-    """A worker whose database is away when it records for the first time."""
-
-    blinked = False
-
-    def _record_batch(self, outcomes: list[queue.Outcome]) -> None:
-        if not self.blinked:
-            self.blinked = True
-            raise OperationalError("COMMIT", {}, Exception("the connection is lost"))
-        super()._record_batch(outcomes)
-
-
 async def test_a_record_that_the_database_did_not_take_is_made_again_by_the_same_claim(
-    proxied: Client, impatient: Settings, there: Connection, engine: Engine, creates: Creates
+    proxied: Client,
+    impatient: Settings,
+    there: Connection,
+    engine: Engine,
+    creates: Creates,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    record = run._record
+    blinked: list[bool] = []
+
+    def blinks(database: Database, outcomes: list[queue.Outcome]) -> None:
+        if not blinked:
+            blinked.append(True)
+            raise OperationalError("COMMIT", {}, Exception("the connection is lost"))
+        record(database, outcomes)
+
+    monkeypatch.setattr(run, "_record", blinks)
     async with stepping(impatient) as steps:
         launched = proxied.launch("long", project=1, user=7, media_ids=[1])
         await steps.cut(launched.gid)
-        await Blinks(engine, impatient, steps.clusters, identity(engine), "blinks").run(1)
+        await Submitter(engine, impatient, steps.clusters, identity(engine), "blinks").run(1)
         (job,) = proxied.list(gid=launched.gid)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT claim_epoch FROM argosy.attempt")).scalar_one() == 1
+    assert blinked
     assert job.status == "Pending"
     assert creates(job.uid) == 1
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 import argosy.launch.expand
+import argosy.launch.expander
 from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, QueueFull
@@ -149,7 +150,7 @@ def test_many_workers_make_the_jobs_of_many_batches_once(one_each: Client, stage
 async def test_a_large_launch_holds_up_no_small_one(
     one_each: Client, stage: Launching, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(argosy.launch.expand, "_CUTTING", 1)
+    monkeypatch.setattr(argosy.launch.expander, "_CUTTING", 1)
     large = one_each.launch("hello", project=1, user=7, media_ids=range(200)).gid
     small = one_each.launch("hello", project=1, user=7, media_ids=[1, 2]).gid
     expander = Expander(stage, lambda _: None)

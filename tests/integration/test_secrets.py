@@ -244,7 +244,7 @@ async def test_a_retry_with_a_new_token_runs_with_it_where_tokens_go_in_clear(
     ended(engine, gid)
     with engine.begin() as database:
         assert secrets.wipe_tokens(database) == 1
-    assert not there.submitter._renderers, "nothing is kept of a token that was wiped"
+    assert not there.submitter._renderers._kept, "nothing is kept of a token that was wiped"
     client.retry(gid, token="second-token")
     await there.submitter.run(1)
     page = await Workflows((await there.clusters.reach(1)).connection).page(f"{LABEL_INSTALLATION}={identity(engine)}")

@@ -1,0 +1,93 @@
+"""What the workflows of a launch are rendered from: the frozen launch, the cluster and this worker's settings, read once for many jobs."""
+
+from threading import Lock
+from uuid import UUID
+
+from sqlalchemy import Connection as Database
+
+from argosy import crypto
+from argosy.errors import NotConfigured
+from argosy.manifest import LaunchFrame, Renderer
+from argosy.settings import Settings
+from argosy.store import launches
+from argosy.store.tables import Cluster
+
+_RENDERERS = 256
+"""Launches whose frame is kept rendered, those that were claimed from last."""
+
+
+class Renderers:
+    """The renderers of one process; claims of several clusters, in threads, ask for them.
+
+    Args:
+        settings: What workflows are told.
+        installation: Label of our objects.
+    """
+
+    def __init__(self, settings: Settings, installation: str) -> None:
+        self._settings, self._installation = settings, installation
+        self._kept: dict[tuple[UUID, int, int], Renderer] = {}
+        self._lock = Lock()
+
+    def of(self, database: Database, gid: UUID, cluster: Cluster, in_clear: dict[UUID, Renderer]) -> Renderer:
+        """The renderer of a launch on a cluster.
+
+        Args:
+            database: In the claim's transaction.
+            gid: The launch.
+            cluster: Where its workflows go.
+            in_clear: Where those are kept, for one claim only, that have a token in clear: a retry may bring a new one, and what was wiped
+                is not to stay here.
+
+        Raises:
+            NotConfigured: A token is to be opened, and there is no key.
+            ArgosyError: It cannot be rendered.
+        """
+        if cluster.token_in_clear:
+            if gid not in in_clear:
+                in_clear[gid] = self._new(database, gid, cluster)
+            return in_clear[gid]
+        key = (gid, cluster.id, cluster.credential_version)
+        with self._lock:
+            found = self._kept.pop(key, None)
+        renderer = found or self._new(database, gid, cluster)
+        with self._lock:
+            self._kept[key] = renderer
+            if len(self._kept) > _RENDERERS:
+                del self._kept[next(iter(self._kept))]
+        return renderer
+
+    def _new(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
+        frame = launches.frame(database, gid)
+        return Renderer(
+            LaunchFrame(
+                gid=frame.gid,
+                project=frame.project,
+                user=frame.user_id,
+                algorithm_id=frame.algorithm_id,
+                algorithm_name=frame.algorithm_name,
+                manifest=frame.manifest,
+                parameters=[(name, value) for name, value in frame.parameters],
+                installation=self._installation,
+                host=self._settings.host,
+                rest_url=self._settings.rest_url,
+                tus_url=self._settings.tus_url,
+                service_account=cluster.service_account,
+                finalizer=cluster.finalizer,
+                token=opened(self._settings, frame.token_sealed) if cluster.token_in_clear else None,
+            )
+        )
+
+
+def opened(settings: Settings, sealed: bytes | None) -> str:
+    """A launch's API token; empty where it has none.
+
+    Raises:
+        NotConfigured: There is no key.
+        SealBroken: The key does not open it.
+    """
+    if sealed is None:
+        return ""
+    if settings.token_private_key is None:
+        raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not set: launch tokens cannot be opened")
+    return crypto.open_token(sealed, settings.token_private_key.get_secret_value())
