@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 from argosy.client import Client
 from argosy.errors import Conflict, Fenced, InvalidRequest, NotFound
 from argosy.states import State
-from argosy.store import abandoning, control, leases, queue, secrets, tracking
+from argosy.store import abandoning, leases, queue, retries, secrets, tracking
 from tests.integration.queues import claim, clusters, fill, placement, sql
 from tests.integration.races import meanwhile
 from tests.integration.test_control import created, end, record
@@ -98,7 +98,7 @@ def test_no_automatic_retry_goes_to_a_cluster_that_is_abandoned_and_none_waits_f
     claim(engine, GONE, 1)
     two.remove_cluster("gone", abandon=True)
     with engine.begin() as connection:
-        assert control.follow(connection) == 0
+        assert retries.follow(connection) == 0
     assert states(engine) == {"lost": 1}
     assert sql(engine, "SELECT FROM argosy.attempt WHERE retries_left > 0") == []
 

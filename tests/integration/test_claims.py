@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.client import Client
 from argosy.scheduling import pace
-from argosy.store import claims, pacing, queue
-from argosy.store.claims import part
+from argosy.scheduling.share import part
+from argosy.store import claims, pacing, queue, retention
 from tests.integration.queues import claim, clusters, fill, finish, placement, render, sql
 from tests.integration.test_control import record
 from tests.integration.test_launch import CA, HELLO
@@ -218,8 +218,8 @@ def test_what_was_paid_long_ago_is_forgotten_and_changes_no_turn(client: Client,
             turns = projects(claim(connection, limit=15))
             kept.rollback()
         assert set(turns) == {1, 2, 3}
-        assert claims.forget_turns(connection) == 1
-        assert claims.forget_turns(connection) == 0
+        assert retention.forget_turns(connection) == 1
+        assert retention.forget_turns(connection) == 0
         assert projects(claim(connection, limit=15)) == turns
 
 

@@ -13,7 +13,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import CancelShape
 from argosy.states import State
-from argosy.store import claims, control, queue, secrets, tracking
+from argosy.store import cancels, claims, queue, retries, secrets, targets, tracking
 from tests.integration.test_launch import CA, HELLO
 
 
@@ -264,7 +264,7 @@ def test_a_token_is_not_wiped_under_a_retry_that_commits_meanwhile(
     gid = launched(registered, stage, 1, token="first")
     run(engine, State.FAILED)
     with engine.begin() as retrying:
-        control.retry(retrying, control.locked(retrying, gid, None), True, None)
+        retries.retry(retrying, targets.locked(retrying, gid, None), True, None)
         with engine.begin() as wiping:
             assert secrets.wipe_tokens(wiping) == 0
     with engine.begin() as wiping:
@@ -420,13 +420,13 @@ def test_a_job_whose_next_attempt_cannot_be_written_keeps_nobody_elses_end_from_
     assert statuses(registered, gid) == ["Queued", "Queued", "Error", "Queued", "Queued"]
     assert "could not be written" in registered.get(bad.uid).message
     with engine.begin() as connection:
-        assert control.follow(connection) == 0
+        assert retries.follow(connection) == 0
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of two jobs."""
-    monkeypatch.setattr(control, "BATCH", 2)
+    monkeypatch.setattr(targets, "BATCH", 2)
 
 
 @pytest.mark.usefixtures("small")
@@ -450,7 +450,7 @@ def test_a_caller_that_dies_between_two_batches_of_a_cancel_goes_on_with_the_sam
 ) -> None:
     gid = launched(registered, stage, 5)
     with engine.begin() as connection:
-        _, following = control.cancel(connection, control.locked(connection, gid, None))
+        _, following = cancels.cancel(connection, targets.locked(connection, gid, None))
     assert following == 2
     assert statuses(registered, gid) == ["Cancelled", "Cancelled", "Queued", "Queued", "Queued"]
     assert registered.cancel(gid) == CancelShape(cancelled=3, cancelling=0, ended=2)
@@ -461,7 +461,7 @@ def test_no_batch_of_a_cancel_holds_jobs_of_another(registered: Client, stage: L
     gid = launched(registered, stage, 5)
     others = [job.uid for job in registered.list(gid=gid)[2:]]
     with engine.begin() as cancelling:
-        control.cancel(cancelling, control.locked(cancelling, gid, None))
+        cancels.cancel(cancelling, targets.locked(cancelling, gid, None))
         with engine.begin() as connection:
             free = "SELECT uid FROM argosy.job JOIN argosy.attempt USING (uid) ORDER BY ordinal FOR UPDATE SKIP LOCKED"
             assert connection.execute(text(free)).scalars().all() == others

@@ -16,7 +16,7 @@ from argosy.errors import Conflict
 from argosy.launch.expand import Launching
 from argosy.shapes import CancelShape
 from argosy.states import State
-from argosy.store import claims, control, registry, tracking
+from argosy.store import cancels, claims, registry, retries, targets, tracking
 from tests.integration.races import meanwhile
 from tests.integration.test_control import claim, created, launched, record, registered, run, stage, statuses
 
@@ -63,7 +63,7 @@ async def test_an_automatic_retry_is_not_written_over_a_cancel_that_commits_mean
     record(engine, created(waiting))
 
     def cancel(connection: Connection) -> None:
-        control.cancel(connection, control.locked(connection, gid, None))
+        cancels.cancel(connection, targets.locked(connection, gid, None))
 
     def end() -> None:
         with engine.begin() as connection:
@@ -84,7 +84,7 @@ async def test_a_job_that_is_found_absent_while_its_cancel_commits_ends_cancelle
         expected = tracking.expected(connection, 1)
 
     def cancel(connection: Connection) -> None:
-        control.cancel(connection, control.locked(connection, gid, None))
+        cancels.cancel(connection, targets.locked(connection, gid, None))
 
     def absent() -> int:
         with engine.begin() as connection:
@@ -120,7 +120,7 @@ def test_an_old_attempt_is_not_judged_while_a_retry_of_it_is_under_way(
             return tracking.known(connection, [key], 1)
 
     with engine.begin() as connection:
-        control.retry(connection, control.locked(connection, gid, None), True, None)
+        retries.retry(connection, targets.locked(connection, gid, None), True, None)
         assert judged() == ({}, {key})
     rows, busy = judged()
     assert not rows[key].newest
@@ -145,9 +145,9 @@ async def test_no_retry_goes_to_a_cluster_whose_removal_commits_meanwhile(
     def retry() -> object:
         with engine.begin() as connection:
             if automatic:
-                return control.follow(connection)
+                return retries.follow(connection)
             try:
-                return control.retry(connection, control.locked(connection, gid, None), True, None)
+                return retries.retry(connection, targets.locked(connection, gid, None), True, None)
             except Conflict as error:
                 return error
 

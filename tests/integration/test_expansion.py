@@ -13,7 +13,7 @@ from argosy.client import Client
 from argosy.errors import Conflict, QueueFull
 from argosy.launch.expand import Launching, advance, expand, take
 from argosy.launch.expander import Expander
-from argosy.store import control, launches, retention, secrets, strays
+from argosy.store import launches, retention, retries, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
 from tests.integration.queues import claim, finish, sql
@@ -252,7 +252,7 @@ def test_what_an_abandoned_cluster_had_run_of_a_launch_that_is_cut_later_is_lost
     assert shown == [("Lost", 1, "other"), ("Lost", 2, "other"), ("Queued", 1, "c")]
     assert "abandoned" in one_each.get(third).message
     with engine.begin() as connection:
-        assert control.follow(connection) == 1
+        assert retries.follow(connection) == 1
     assert [(job.status, job.attempt) for job in one_each.list(gid=gid)][2:4] == [("Queued", 2), ("Lost", 2)]
 
 

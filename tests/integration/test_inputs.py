@@ -20,7 +20,7 @@ from argosy.demo.simulator.certificate import issue
 from argosy.errors import ArgosyError, InvalidRequest
 from argosy.settings import Settings
 from argosy.shapes import LaunchRequest
-from argosy.store.launches import digest
+from argosy.store.requests import digest
 from tests.conftest import ROOT
 
 KEY, PEM = issue()
@@ -200,7 +200,7 @@ def test_a_refusal_by_the_database_itself_leaves_the_callers_transaction_usable(
     registered: Client, engine: Engine, settings: Settings, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever slips through: the launch is gone as a whole, the caller's rows are not."""
-    monkeypatch.setattr("argosy.store.launches._json", lambda _: "no json")
+    monkeypatch.setattr("argosy.store.rows.json", lambda _: "no json")
     url = settings.database_url.get_secret_value()
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE callers (id int)"))

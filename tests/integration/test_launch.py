@@ -17,7 +17,7 @@ from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import JobShape, LaunchRequest, Parameter
-from argosy.store import launches
+from argosy.store import requests
 from tests.conftest import ROOT
 from tests.integration.api_server import ApiServer, serving
 from tests.integration.launching import its_time_has_come
@@ -162,7 +162,7 @@ def test_a_request_that_is_delivered_again_after_an_upgrade_is_the_same_launch(
 
     def write(what: LaunchRequest) -> bool:
         with engine.begin() as connection:
-            return launches.insert(launches.OwnCursor(connection), what, settings.retention_days).new
+            return requests.insert(requests.OwnCursor(connection), what, settings.retention_days).new
 
     assert write(request)
     assert not write(later)

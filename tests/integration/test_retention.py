@@ -10,7 +10,7 @@ from argosy.client import Client
 from argosy.errors import InvalidRequest
 from argosy.launch.expand import Launching
 from argosy.states import State
-from argosy.store import control, retention
+from argosy.store import retention, retries
 from tests.integration.queues import sql
 from tests.integration.races import meanwhile, with_old_eyes
 from tests.integration.test_control import claim, launched, record, registered, run, stage, statuses
@@ -141,7 +141,7 @@ async def test_a_job_that_is_followed_by_itself_while_retention_looks_is_not_for
     sql(engine, "UPDATE argosy.attempt SET state = 'error', retries_left = 1")
 
     def follow(connection: Connection) -> None:
-        assert control.follow(connection) == 1
+        assert retries.follow(connection) == 1
 
     def forget() -> int:
         with engine.begin() as connection:

@@ -20,9 +20,9 @@ from argosy.processes.housekeeping import Housekeeping
 from argosy.recovery.custody import Custody
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import control, queue, secrets, strays, tracking
+from argosy.store import queue, retries, secrets, strays, tracking
 from argosy.store.installation import identity
-from argosy.store.tables import Cluster
+from argosy.store.registered import Cluster
 from argosy.submit.run import Submitter
 from tests.cluster.test_jobs import LONG
 from tests.integration.queues import clusters, sql
@@ -91,10 +91,10 @@ def test_the_token_of_a_job_that_waits_for_its_automatic_retry_is_not_wiped(
     assert statuses(registered, gid) == ["Error"]
     with engine.begin() as connection:
         assert secrets.wipe_tokens(connection) == 0
-        assert control.follow(connection) == 0
+        assert retries.follow(connection) == 0
     registered.update_cluster("c", labels={"gpu": "a100"})
     with engine.begin() as connection:
-        assert control.follow(connection) == 1
+        assert retries.follow(connection) == 1
         assert secrets.wipe_tokens(connection) == 0
     assert statuses(registered, gid) == ["Queued"]
 

@@ -10,7 +10,8 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from argosy.settings import Settings
 from argosy.store import database
-from argosy.store.tables import SCHEMA, metadata
+from argosy.store.registered import SCHEMA
+from argosy.store.tables import metadata
 
 
 def test_the_migrations_make_exactly_the_tables(engine: Engine) -> None:

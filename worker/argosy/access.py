@@ -18,7 +18,7 @@ from argosy.crypto import KeyRing
 from argosy.kube.connection import Access, Connection
 from argosy.settings import Settings
 from argosy.store import registry
-from argosy.store.tables import Cluster
+from argosy.store.registered import Cluster
 
 T = TypeVar("T")
 

@@ -21,10 +21,10 @@ from argosy.kube.marks import Mark, Marks
 from argosy.kube.secrets import Secrets
 from argosy.labels import FINALIZER, LABEL_INSTALLATION
 from argosy.settings import Settings
-from argosy.store import abandoning, control, holds, leases, pausing, reading, reconciling, registry
+from argosy.store import abandoning, cancels, holds, leases, pausing, reading, reconciling, registry
 from argosy.store.installation import identity
 from argosy.store.reconciling import Waiting
-from argosy.store.tables import Cluster
+from argosy.store.registered import Cluster
 
 _STUCK = 60.0
 """Seconds after which a recorded workflow's finalizer should be off."""
@@ -164,7 +164,7 @@ def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
         gids = abandoning.launches(connection, cluster_id)
     for gid in gids:
         with engine.begin() as connection:
-            control.end_launch(connection, gid, "rejected", "its cluster was abandoned, and no other may take its jobs")
+            cancels.end_launch(connection, gid, "rejected", "its cluster was abandoned, and no other may take its jobs")
     ended = 0
     while True:
         with engine.begin() as connection:

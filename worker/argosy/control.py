@@ -14,8 +14,8 @@ from sqlmodel import Session
 
 from argosy.errors import ArgosyError, InvalidRequest, NotFound
 from argosy.failpoints import failpoint
-from argosy.store import control, pausing, registry
-from argosy.store.control import Cancelled
+from argosy.store import cancels, pausing, registry, retries, targets
+from argosy.store.cancels import Cancelled
 
 
 def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: bool = False) -> Cancelled:
@@ -42,7 +42,7 @@ def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: b
     if project is None:
         raise InvalidRequest("say which: a job's uid, a launch's gid, or a project")
     with engine.begin() as connection:
-        gids = control.unended(connection, project)
+        gids = cancels.unended(connection, project)
     done = Cancelled()
     for gid in gids:
         with suppress(NotFound):  # forgotten meanwhile
@@ -54,8 +54,8 @@ def _cancel(engine: Engine, key: UUID, project: int | None, hide: bool) -> Cance
     done, first = Cancelled(), 0
     while True:
         with engine.begin() as connection:
-            target = control.locked(connection, key, project)
-            batch, following = control.cancel(connection, target, first, hide)
+            target = targets.locked(connection, key, project)
+            batch, following = cancels.cancel(connection, target, first, hide)
             failpoint("cancel.requesting")
         failpoint("cancel.requested")
         done += batch
@@ -90,8 +90,8 @@ def retry(
     while True:
         try:
             with engine.begin() as connection:
-                target = control.locked(connection, key, project)
-                queued, following = control.retry(connection, target, failed_only, sealed, first)
+                target = targets.locked(connection, key, project)
+                queued, following = retries.retry(connection, target, failed_only, sealed, first)
         except ArgosyError as error:
             if not count:
                 raise

@@ -20,7 +20,7 @@ from argosy.kube.marks import Mark
 from argosy.settings import Settings
 from argosy.shapes import AlgorithmShape, AlgorithmSpec, ClusterShape, ClusterSpec
 from argosy.store import holds, registry
-from argosy.store.tables import Algorithm, Cluster
+from argosy.store.registered import Algorithm, Cluster
 
 
 def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmShape:

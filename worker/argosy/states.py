@@ -1,7 +1,8 @@
 """The job state machine, as one table.
 
-Every transition is made in SQL as a compare-and-set whose `WHERE state IN (…)` comes from this table, so a late record, a
-redelivered message or a stopped worker that wakes up can only repeat a transition or do nothing: it can never take a job back.
+What a sighting of a workflow may do to an attempt is asked of this table (track/verdicts.py). Every other change is made in SQL as a
+compare-and-set on the state that it comes from, so a late record, a redelivered message or a stopped worker that wakes up can only repeat a
+transition or do nothing: it can never take a job back.
 """
 
 from enum import StrEnum
@@ -30,6 +31,12 @@ FINAL = frozenset(
 
 ACTIVE = frozenset({State.SUBMITTING, State.PENDING, State.RUNNING})
 """States that hold one of the cluster's slots: a workflow exists, or may."""
+
+UNFINISHED = ACTIVE | {State.QUEUED}
+"""States that an attempt goes on from."""
+
+ON_CLUSTER = frozenset({State.PENDING, State.RUNNING})
+"""States of an attempt whose workflow is known to have come to be."""
 
 ENDED_EARLY = frozenset({"rejected", "cancelled"})
 """States of a launch that ended without jobs."""
@@ -67,11 +74,6 @@ PHASE_STATE: dict[str, State] = {
     "Error": State.ERROR,
 }
 """Argo's `status.phase` of a workflow to the state it means; the controller has not looked yet where it is empty."""
-
-
-def sources(target: State) -> frozenset[State]:
-    """The states from which `target` can be entered: the `WHERE state IN (…)` of its compare-and-set."""
-    return frozenset(state for state, targets in TRANSITIONS.items() if target in targets)
 
 
 def observed(phase: str, ended: State | None) -> State | None:

@@ -11,7 +11,7 @@ from argosy.errors import InvalidRequest, NotConfigured
 from argosy.failpoints import failpoint
 from argosy.settings import Settings
 from argosy.shapes import LaunchRequest
-from argosy.store import launches
+from argosy.store import requests
 
 
 def seal(settings: Settings, token: str | None) -> bytes | None:
@@ -27,7 +27,7 @@ def seal(settings: Settings, token: str | None) -> bytes | None:
     return crypto.seal_token(token, settings.token_public_key)
 
 
-def accept(engine: Engine, settings: Settings, request: LaunchRequest, connection: Any = None) -> launches.Written:
+def accept(engine: Engine, settings: Settings, request: LaunchRequest, connection: Any = None) -> requests.Written:
     """Write a launch down.
 
     Args:
@@ -44,9 +44,9 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
     """
     if connection is not None:
         with _dbapi(connection).cursor() as cursor, _savepoint(cursor):
-            return launches.insert(cursor, request, settings.retention_days)
+            return requests.insert(cursor, request, settings.retention_days)
     with engine.begin() as own:
-        written = launches.insert(launches.OwnCursor(own), request, settings.retention_days)
+        written = requests.insert(requests.OwnCursor(own), request, settings.retention_days)
     failpoint("launch.accepted")
     return written
 
@@ -62,7 +62,7 @@ def _dbapi(connection: Any) -> Any:
 
 
 @contextmanager
-def _savepoint(cursor: launches.Cursor) -> Iterator[None]:
+def _savepoint(cursor: requests.Cursor) -> Iterator[None]:
     """So that whatever goes wrong leaves the caller's transaction as it was, and usable.
 
     Raises:

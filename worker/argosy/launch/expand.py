@@ -35,8 +35,8 @@ from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
 from argosy.shapes import Parameter
-from argosy.store import launches, registry
-from argosy.store.tables import Algorithm, Cluster
+from argosy.store import launches, registry, requests
+from argosy.store.registered import Algorithm, Cluster
 
 _TRIES = 20
 """How often a launch is tried that gets no further; with the back-off below, about a quarter of an hour."""
@@ -130,7 +130,7 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Turn:
     with stage.engine.begin() as connection:
         if request.media_ids is None or request.files_per_job is None:
             jobs = count(len(frozen.media_ids), frozen.files_per_job)
-            launches.check_room(launches.OwnCursor(connection), request.project, request.gid, jobs)
+            requests.check_room(requests.OwnCursor(connection), request.project, request.gid, jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
     return Turn(resolved)

@@ -35,7 +35,7 @@ from argosy.metrics import (
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import claims, control, launches, pacing, reading, retention, secrets
+from argosy.store import claims, launches, pacing, reading, retention, retries, secrets
 from argosy.store.database import transact
 from argosy.store.installation import identity
 
@@ -88,7 +88,7 @@ class Housekeeping:
 
     async def _follow(self) -> None:
         """Automatic retries that could not be written together with the end that they follow."""
-        while await transact(self._engine, control.follow):
+        while await transact(self._engine, retries.follow):
             pass
 
     async def _submit(self) -> None:
@@ -145,7 +145,7 @@ class Housekeeping:
         if time.monotonic() - self._forgot < _FORGET_EVERY:
             return
         self._forgot = time.monotonic()
-        await transact(self._engine, claims.forget_turns)
+        await transact(self._engine, retention.forget_turns)
         for _ in range(_FORGET_BATCHES):
             if not await transact(self._engine, retention.forget, self._settings.retention_days):
                 return

@@ -34,7 +34,7 @@ from argosy.processes.housekeeping import Housekeeping
 from argosy.processes.wakeups import WakeUps
 from argosy.recovery.custody import Custody
 from argosy.settings import Settings
-from argosy.store import database, launches, leases, placements, registry, tracking
+from argosy.store import database, launches, leases, notices, registry, tracking
 from argosy.store.installation import identity
 from argosy.track.follow import PULSE, ClusterTracker
 from argosy.track.standing import Tracked
@@ -229,14 +229,14 @@ class Tracker:
         while True:
             with surviving("listen", "not listening"):
                 async with await database.listener(self._settings) as connection:
-                    await connection.execute(f"LISTEN {launches.CHANNEL}; LISTEN {placements.QUEUE_CHANNEL}")
+                    await connection.execute(f"LISTEN {notices.LAUNCHES}; LISTEN {notices.QUEUES}")
                     await asyncio.to_thread(self._wake_missed)
                     async for notice in connection.notifies():
                         await asyncio.to_thread(self._wake_noticed, notice)
             await asyncio.sleep(1)
 
     def _wake_noticed(self, notice: psycopg.Notify) -> None:
-        if notice.channel == launches.CHANNEL:
+        if notice.channel == notices.LAUNCHES:
             self._wakeups.expand(UUID(notice.payload))
         else:
             self._wakeups.submit(int(notice.payload))

@@ -37,7 +37,7 @@ from argosy.settings import Settings
 from argosy.store import holds, reconciling, registry, strays
 from argosy.store.installation import identity
 from argosy.store.reconciling import Lost, Moved, Row, Waiting
-from argosy.store.tables import Cluster
+from argosy.store.registered import Cluster
 
 RESTORED = "the database was restored; say how its jobs stand: argosy db reconcile"
 

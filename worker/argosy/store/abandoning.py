@@ -9,15 +9,16 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import control, placements, reconciling
+from argosy.states import ACTIVE
+from argosy.store import placements, reconciling, retries
+from argosy.store.conditions import DELAYED, READY, in_states, retry_due
 from argosy.store.strays import ABANDONED
-from argosy.store.tables import DELAYED, READY, RETRY_DUE
 
 _BATCH = 1_000
 """Jobs ended at a time."""
 
 _UNFINISHED = (
-    "SELECT uid, number FROM argosy.attempt WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running') "
+    f"SELECT uid, number FROM argosy.attempt WHERE cluster_id = :cluster AND {in_states(ACTIVE)} "
     f"UNION ALL SELECT a.uid, a.number FROM {placements.ONLY_HERE} JOIN argosy.attempt a ON a.placement_id = p.id AND {READY} "
     f"UNION ALL SELECT a.uid, a.number FROM {placements.ONLY_HERE} JOIN argosy.attempt a ON a.placement_id = p.id AND {DELAYED}"
 )
@@ -42,7 +43,7 @@ def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, 
         text(
             f"SELECT a.uid, a.number FROM argosy.cluster c JOIN argosy.placement p ON {placements.FITS} AND {elsewhere} "
             "JOIN argosy.attempt a ON a.placement_id = p.id JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {RETRY_DUE})"
+            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {retry_due('a')})"
         ),
         {"cluster": cluster_id},
     )
@@ -64,7 +65,7 @@ def end(connection: Connection, cluster_id: int) -> int:
     if not rows:
         return 0
     uids, numbers = [row.uid for row in rows], [row.number for row in rows]
-    control.lock_attempts(connection, uids, numbers)
+    retries.lock_attempts(connection, uids, numbers)
     ended = connection.execute(
         text(
             "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
@@ -75,10 +76,10 @@ def end(connection: Connection, cluster_id: int) -> int:
             "finished_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL "
             "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
             "WHERE a.uid = c.uid AND a.number = c.number AND j.uid = a.uid AND (a.state = 'queued' "
-            "AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND a.state IN ('submitting', 'pending', 'running')) "
+            f"AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')}) "
             "RETURNING a.uid"
         ),
         {"cluster": cluster_id, "uids": uids, "numbers": numbers, "why": ABANDONED},
     ).scalars()
-    control.follow(connection, list(ended))
+    retries.follow(connection, list(ended))
     return len(rows)

@@ -8,7 +8,7 @@ Its cost does not grow with the queue: the tenants that wait are found by skippi
 as many rows of each are read as are taken (design §5, fairness).
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,10 +19,11 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, Row, text
 
-from argosy.scheduling import fair
-from argosy.store import pacing, placements
+from argosy.scheduling import fair, share
+from argosy.states import ACTIVE
+from argosy.store import pacing, placements, rows
+from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.queue import Ended, end
-from argosy.store.tables import DELAYED, READY
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ _CLUSTER = text(
 
 _ACTIVE = text(
     "SELECT project, user_id, count(*) AS active FROM argosy.attempt "
-    "WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running') GROUP BY project, user_id"
+    f"WHERE cluster_id = :cluster AND {in_states(ACTIVE)} GROUP BY project, user_id"
 )
 
 # The fields of `Waiting`, in their order.
@@ -175,7 +176,7 @@ _SHARED = text(
 # Other clusters that could take what this one shares with them, and are fit to.
 _OTHERS = text(
     f"SELECT {pacing.CAPACITY} AS capacity, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
-    "AND a.state IN ('submitting', 'pending', 'running')) AS active FROM argosy.cluster c WHERE c.id <> :cluster "
+    f"AND {in_states(ACTIVE, 'a')}) AS active FROM argosy.cluster c WHERE c.id <> :cluster "
     f"AND c.health = 'ok' AND c.open_tries = 0 AND {pacing.OPEN} "
     f"AND EXISTS (SELECT FROM argosy.placement p WHERE p.id = ANY (CAST(:placements AS int[])) AND {placements.FITS})"
 )
@@ -246,7 +247,7 @@ def claim(
             for w, r in zip(claimed, renderings, strict=True)
         ]
         parameters = {"cluster": cluster_id, "worker": worker, "lease": lease, "travel": travel}
-        connection.execute(_CLAIM, parameters | {"claims": _json(claims)})
+        connection.execute(_CLAIM, parameters | {"claims": rows.json(claims)})
         if cluster.failing:
             pacing.probing(connection, cluster_id, lease)
     return Claims(claimed, len(waiting) - len(claimed), cluster.failing)
@@ -288,13 +289,13 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
             break
         heads = _heads(connection, lanes, choices, Counter(chosen), [job.uid for job in taken], quiet)
         for project, user in chosen:
-            own = heads.get((project, user), iter(()))
-            shares, job = next(
-                (head for head in own if not head[0] or shared > 0 or head[1].waited > _PATIENCE), (False, None)
-            )
-            if job is None:
+            own = heads.get((project, user), deque[tuple[bool, Waiting]]())
+            while own and own[0][0] and shared <= 0 and own[0][1].waited <= _PATIENCE:
+                own.popleft()  # left to the other clusters that may take it
+            if not own:
                 tenants[project].users.pop(user, None)
                 continue
+            shares, job = own.popleft()
             shared -= shares
             room -= 1
             now = max(now, fair.charge(tenants[project], user, since))
@@ -303,10 +304,6 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
         tenants = {project: tenant for project, tenant in tenants.items() if tenant.users}
     _pay(connection, cluster_id, now, paid)
     return taken
-
-
-def _json(rows: list[dict[str, Any]]) -> str:
-    return orjson.dumps(rows).decode()
 
 
 def _rows(columns: str) -> Iterator[tuple[Any, ...]]:
@@ -342,16 +339,16 @@ def _heads(
     counts: Counter[tuple[int, int]],
     taken: list[UUID],
     quiet: float,
-) -> dict[tuple[int, int], Iterator[tuple[bool, Waiting]]]:
+) -> dict[tuple[int, int], deque[tuple[bool, Waiting]]]:
     """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether another cluster may take
     them too, as may those of the placements `choices`."""
     asked = [lane._asdict() | {"count": count} for lane in lanes if (count := counts.get((lane.project, lane.user)))]
-    rows = connection.execute(_HEADS, {"lanes": _json(asked), "taken": taken, "quiet": quiet})
-    found: dict[tuple[int, int], list[tuple[bool, Waiting]]] = {}
-    for user, placement, *columns in rows:
+    found_rows = connection.execute(_HEADS, {"lanes": rows.json(asked), "taken": taken, "quiet": quiet})
+    found: dict[tuple[int, int], deque[tuple[bool, Waiting]]] = {}
+    for user, placement, *columns in found_rows:
         job = Waiting(*columns)
-        found.setdefault((job.project, user), []).append((placement in choices, job))
-    return {whose: iter(own) for whose, own in found.items()}
+        found.setdefault((job.project, user), deque()).append((placement in choices, job))
+    return found
 
 
 def _shared(connection: Connection, cluster_id: int, cluster: Row[Any], active: int, choices: set[int]) -> float | None:
@@ -366,39 +363,13 @@ def _shared(connection: Connection, cluster_id: int, cluster: Row[Any], active: 
         return None
     free = sum(max(capacity - active, 0) for capacity, active in [*others, (cluster.capacity, active)])
     jobs = connection.execute(_SHARED, {"placements": list(choices), "most": free}).scalar_one()
-    return part(jobs, (cluster.capacity, active), others)
-
-
-def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> int:
-    """How many of so many jobs a cluster takes so that all end up equally full; in whole numbers, which never leave a job to nobody.
-
-    Args:
-        jobs: At most as many as have room.
-        own: The cluster's slots and how many of them are taken.
-        others: The same of those that may take the jobs too.
-    """
-    slots = taken = 0
-    for capacity, active in sorted([own, *others], key=lambda cluster: cluster[1] / cluster[0]):
-        if slots and (jobs + taken) * capacity <= active * slots:
-            break
-        slots, taken = slots + capacity, taken + active
-    return max(-(-(jobs + taken) * own[0] // slots) - own[1], 0)
+    return share.part(jobs, (cluster.capacity, active), others)
 
 
 def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[int, int], float]) -> None:
     if paid:
         tags = [{"project": project, "user_id": user, "tag": tag} for (project, user), tag in paid.items()]
-        connection.execute(_PAID, {"cluster": cluster_id, "paid": _json(tags), "now": now})
-
-
-def forget_turns(connection: Connection) -> int:
-    """Drop what tenants have paid so long ago that they would start at the present anyway (`fair.earliest`); how many there were."""
-    return connection.execute(
-        text(
-            "DELETE FROM argosy.turn t USING argosy.cluster c WHERE c.id = t.cluster_id "
-            "AND t.tag < c.virtual_time - 1 / (SELECT least(min(weight), 1) FROM argosy.project)"
-        )
-    ).rowcount
+        connection.execute(_PAID, {"cluster": cluster_id, "paid": rows.json(tags), "now": now})
 
 
 def clusters_with_work(connection: Connection) -> list[int]:
@@ -414,7 +385,7 @@ def clusters_with_work(connection: Connection) -> list[int]:
             "ORDER BY not_before LIMIT 1)"
             f") a ON true WHERE {placements.FITS}) AND {pacing.CAPACITY} > ("
             "SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
-            "AND a.state IN ('submitting', 'pending', 'running'))))"
+            f"AND {in_states(ACTIVE, 'a')})))"
         )
     )
     return [row.id for row in rows]

@@ -10,7 +10,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from argosy.store.placements import FITS, QUEUE_CHANNEL
+from argosy.states import ACTIVE, ON_CLUSTER
+from argosy.store import notices
+from argosy.store.conditions import in_states
+from argosy.store.placements import FITS
 
 DOUBTED = (
     "another database server answers, or this database is older than another cluster: what runs here is looked at first; "
@@ -73,7 +76,7 @@ def marked(connection: Connection, cluster_id: int) -> Marked | None:
             "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
             "concat_ws(': ', health, nullif(health_message, '')) AS health, "
             "CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
-            "EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
+            f"EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND {in_states(ACTIVE, 'a')}) "
             "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
         ),
         {"cluster": cluster_id},
@@ -85,7 +88,7 @@ def recorded(connection: Connection, cluster_id: int) -> Sequence[tuple[str, str
     """(name, k8s uid) of a few unfinished workflows that a cluster must have, if it is the one that its row means."""
     rows = connection.execute(
         text(
-            "SELECT name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND state IN ('pending', 'running') "
+            f"SELECT name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND {in_states(ON_CLUSTER)} "
             "AND k8s_uid IS NOT NULL LIMIT 10"
         ),
         {"cluster": cluster_id},
@@ -195,9 +198,7 @@ def resume(connection: Connection, cluster_id: int, epoch: int) -> bool:
         text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster AND epoch >= :epoch"),
         {"cluster": cluster_id, "epoch": epoch},
     )
-    connection.execute(
-        text("SELECT pg_notify(:channel, :cluster)"), {"channel": QUEUE_CHANNEL, "cluster": str(cluster_id)}
-    )
+    notices.queue_grew(connection, cluster_id)
     return resumed.rowcount > 0
 
 

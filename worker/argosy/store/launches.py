@@ -5,239 +5,18 @@ SQLAlchemy's, psycopg's): the launch and the caller's other rows are then commit
 else is argosy's own. A launch is a committed row before any wake-up exists.
 """
 
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from hashlib import sha256
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-import orjson
 from psycopg import Connection as PsycopgConnection
-from sqlalchemy import Connection, CursorResult, text
+from sqlalchemy import Connection, text
 
-from argosy.batches import JobUids, batches, count, distinct, made, ordinal
-from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
-from argosy.shapes import LaunchRequest
-from argosy.store import holds, placements, strays
-from argosy.store.tables import DELAYED, GID_NODE, READY, UIDS_NODE
-
-_SKEW = timedelta(seconds=5)
-"""How far the clock that made a gid may be ahead of the database's."""
-
-CHANNEL = "argosy_launch"
-"""NOTIFY channel whose payload is a new launch's gid."""
-
-
-class Cursor(Protocol):
-    """The part of a DB-API cursor that an insert needs; parameter style `%s`."""
-
-    def execute(self, query: Any, params: Any = None, /) -> Any:
-        """Run one statement."""
-
-    def fetchone(self) -> Any:
-        """The next row, or None."""
-
-
-class OwnCursor:
-    """A cursor on argosy's own pool, whose errors are SQLAlchemy's and whose broken connections leave the pool.
-
-    Args:
-        connection: In a transaction.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._result: CursorResult[Any] | None = None
-
-    def execute(self, query: Any, params: Any = None, /) -> Any:
-        """Run one statement."""
-        self._result = self._connection.exec_driver_sql(query, params)
-
-    def fetchone(self) -> Any:
-        """The next row, or None."""
-        return None if self._result is None else self._result.fetchone()
-
-
-_ALGORITHM = """
-SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name = %s),
-       EXISTS (SELECT FROM argosy.launch WHERE gid = %s)
-"""
-
-_INSERT = """
-INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
-                           success_email, failure_email, token_sealed, priority, files_per_job, jobs)
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
-WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
-ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
-"""
-# files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once. A gid from before the retention
-# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1). The window begins
-# an hour later than what is forgotten ends, because a gid may have been an hour ahead of its launch.
-
-
-def digest(request: LaunchRequest) -> str:
-    """What makes two requests the same: everything that is set but the token, which no two sealings share.
-
-    What is at its default is left out: a field that a later version adds must not make a redelivered request another one.
-    """
-    return _sha256(request.model_dump(mode="json", exclude={"token_sealed"}, exclude_defaults=True))
-
-
-_FORMER_FIELDS = {
-    "version", "gid", "project", "user", "algorithm_name", "media_ids", "media_query", "extra_params", "success_email_spec",
-    "failure_email_spec", "priority",
-}  # fmt: skip
-
-
-def _former_digest(request: LaunchRequest) -> str:
-    """As rows from before migration 0004 carry it, whose requests may be redelivered across the upgrade."""
-    return _sha256(request.model_dump(mode="json", include=_FORMER_FIELDS))
-
-
-def _sha256(fields: dict[str, Any]) -> str:
-    return sha256(orjson.dumps(fields)).hexdigest()
-
-
-@dataclass(frozen=True)
-class Written:
-    """A launch row: whether it is `new`, its files_per_job, None where its algorithm is not registered, its state, and how many jobs of
-    its project wait before it."""
-
-    new: bool
-    files_per_job: int | None
-    state: str
-    position: int
-
-
-_CAP = "UPDATE argosy.project SET max_queued = max_queued WHERE id = %s AND max_queued IS NOT NULL RETURNING max_queued"
-# Where a project has a cap, its launches take turns, so that two of them cannot both be the last that fits. Written and not just locked,
-# so that a caller in REPEATABLE READ, who cannot see what the one before has queued, gets a serialization failure instead of room.
-
-_QUEUED = f"""
-SELECT (SELECT count(*) FROM (
-    SELECT FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = %s AND {READY}
-    UNION ALL SELECT FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = %s AND {DELAYED}
-    LIMIT %s) ahead)
-  + (SELECT coalesce(sum(greatest(jobs - expanded_jobs, 1)), 0) FROM argosy.launch
-     WHERE project = %s AND state IN ('accepted', 'resolved') AND gid <> %s)
-"""
-
-_FAR = 10_000
-"""A position beyond this is not counted out: nobody acts on the difference, and a launch must not cost more the longer the queue is."""
-
-
-def _queued(cursor: Cursor, project: int, gid: UUID, at_most: int | None) -> int:
-    """How many jobs of a project are queued, those of launches that are not cut yet included, without those of launch `gid`."""
-    cursor.execute(_QUEUED, (project, project, at_most, project, str(gid)))
-    return int(cursor.fetchone()[0])
-
-
-def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
-    """See that so many more jobs of a launch fit under its project's cap.
-
-    Raises:
-        QueueFull: It does not.
-    """
-    cursor.execute(_CAP, (project,))
-    row = cursor.fetchone()
-    if row is None:
-        return
-    before = _queued(cursor, project, gid, None)
-    if before + jobs > row[0]:
-        raise QueueFull(
-            f"too many queued jobs: project {project} has {before}, this adds {jobs}, and it may have {row[0]}; wait until some have "
-            "started, or cancel some"
-        )
-
-
-def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Written:
-    """Write a launch and its notice in the cursor's transaction; the same request again is no new launch.
-
-    Args:
-        cursor: In the transaction.
-        request: What is asked for.
-        retention_days: Days after which ended launches are forgotten.
-
-    Raises:
-        Conflict: The gid is taken by another request or a job.
-        InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
-        QueueFull: The project has too many queued jobs.
-    """
-    cursor.execute(_ALGORITHM, (request.project, request.algorithm_name, str(request.gid)))
-    files_per_job, known = cursor.fetchone()
-    jobs = 0
-    if request.media_ids is not None and files_per_job is not None:
-        jobs = count(len(distinct(request.media_ids)), files_per_job)
-    if not known:
-        _check_gid(cursor, request.gid)
-        check_room(cursor, request.project, request.gid, max(jobs, 1))
-    fingerprint = digest(request)
-    cursor.execute(
-        _INSERT,
-        (
-            str(request.gid),
-            request.project,
-            request.user,
-            request.algorithm_name,
-            fingerprint,
-            request.media_query,
-            _array(request.media_ids),
-            _json([parameter.model_dump() for parameter in request.extra_params]),
-            _json(request.success_email_spec),
-            _json(request.failure_email_spec),
-            b64decode(request.token_sealed) if request.token_sealed else None,
-            request.priority,
-            files_per_job,
-            jobs,
-            made(request.gid).timestamp(),
-            retention_days,
-        ),
-    )
-    row = cursor.fetchone()
-    if row is not None:
-        cursor.execute("SELECT pg_notify(%s, %s)", (CHANNEL, str(request.gid)))
-        return Written(True, row[0], "accepted", _queued(cursor, request.project, request.gid, _FAR))
-    cursor.execute("SELECT request_digest, files_per_job, state FROM argosy.launch WHERE gid = %s", (str(request.gid),))
-    row = cursor.fetchone()
-    if row is None:
-        raise InvalidRequest(
-            f"gid {request.gid}: its time must be within the last {retention_days} days (less an hour) and at most an hour ahead; make a "
-            "new one, or check the clock that made it"
-        )
-    if row[0] not in {fingerprint, _former_digest(request)}:
-        raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
-    cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
-    own = int(cursor.fetchone()[0])
-    return Written(False, row[1], row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
-
-
-_NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NODE} = %s"
-
-
-def _check_gid(cursor: Cursor, gid: UUID) -> None:
-    """A launch and a job must not have the same id: whoever cancels one would cancel the other, of another tenant perhaps.
-
-    Raises:
-        Conflict: The gid is the uid of a job, or one of its jobs would have another launch's gid, whether they have rows yet or not.
-    """
-    cursor.execute(_NEIGHBOURS, (gid.bytes[11:], JobUids(gid, 1)[0].bytes[11:]))
-    while (row := cursor.fetchone()) is not None:
-        other = UUID(str(row[0]))
-        if ordinal(other, gid) is not None or ordinal(gid, other) is not None:
-            raise Conflict(
-                f"gid {gid} is, or one of its jobs would have, an id that is taken; make a new one (version-1 UUID)"
-            )
-
-
-def _array(ids: Sequence[int] | None) -> str | None:
-    """A bigint[] as PostgreSQL reads it; drivers take far longer to write a long list."""
-    return None if ids is None else f"{{{orjson.dumps(ids)[1:-1].decode()}}}"
-
-
-def _json(value: object) -> str | None:
-    return None if value is None else orjson.dumps(value).decode()
+from argosy.batches import JobUids, batches, count, made
+from argosy.errors import ArgosyError, NotFound
+from argosy.store import holds, placements, requests, rows, strays
 
 
 @dataclass(frozen=True)
@@ -427,8 +206,8 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
         | {
             "gid": claim.gid,
             "epoch": claim.epoch,
-            "parameters": _json(frozen.parameters),
-            "media_ids": _array(frozen.media_ids),
+            "parameters": rows.json(frozen.parameters),
+            "media_ids": rows.array(frozen.media_ids),
             "jobs": count(len(frozen.media_ids), frozen.files_per_job),
             "placement": placement,
         },
@@ -491,7 +270,7 @@ def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> N
 
 def known_since(gid: UUID, created_at: datetime) -> datetime:
     """From when on a launch may have had jobs. It may have been asked for before its row was written: the row that it had was lost."""
-    return min(created_at, made(gid) - _SKEW)
+    return min(created_at, made(gid) - requests.SKEW)
 
 
 def _check_holds(connection: Connection, placement: int, since: datetime) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, text
 
 from argosy.scheduling import pace
+from argosy.states import ACTIVE
+from argosy.store.conditions import in_states
 
 CAPACITY = f"CASE WHEN c.pace THEN least(c.max_active, coalesce(c.pace_window, {pace.FIRST})) ELSE c.max_active END"
 """SQL: the most unfinished workflows that a cluster `c` is given at present."""
@@ -108,7 +110,7 @@ def adapt(connection: Connection, cluster_id: int) -> int | None:
         text(
             f"SELECT {CAPACITY} AS capacity, c.max_active, "
             "coalesce(c.slowed_at < clock_timestamp() - make_interval(secs => :settle), true) AS settled, "
-            "(SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state IN ('submitting', 'pending', 'running')) "
+            f"(SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id AND {in_states(ACTIVE, 'a')}) "
             "AS active, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'pending' "
             "AND a.submitted_at < clock_timestamp() - make_interval(secs => :late)) AS late "
             "FROM argosy.cluster c WHERE id = :cluster AND c.pace FOR NO KEY UPDATE OF c"
@@ -144,7 +146,7 @@ def standing(connection: Connection) -> list[Standing]:
             f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} AS open, "
             "c.paused_at IS NOT NULL AS paused, c.held_at IS NOT NULL AS held "
             "FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
-            "AND a.state IN ('submitting', 'pending', 'running') WHERE c.removed_at IS NULL GROUP BY c.id"
+            f"AND {in_states(ACTIVE, 'a')} WHERE c.removed_at IS NULL GROUP BY c.id"
         )
     )
     return [Standing(**row._mapping) for row in rows]

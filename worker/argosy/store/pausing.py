@@ -4,7 +4,7 @@ from typing import Literal
 
 from sqlalchemy import Connection, text
 
-from argosy.store.placements import QUEUE_CHANNEL
+from argosy.store import notices
 
 Pausable = Literal["cluster", "project", "algorithm"]
 
@@ -30,7 +30,4 @@ def resume(connection: Connection, table: Pausable, key: int) -> None:
     connection.execute(
         text(f"UPDATE argosy.{table} SET paused_at = NULL, paused_reason = '' WHERE id = :key"), {"key": key}
     )
-    connection.execute(
-        text("SELECT pg_notify(:channel, id::text) FROM argosy.cluster WHERE removed_at IS NULL"),
-        {"channel": QUEUE_CHANNEL},
-    )
+    notices.queues_go_on(connection)

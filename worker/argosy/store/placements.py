@@ -9,9 +9,6 @@ from collections.abc import Sequence
 import orjson
 from sqlalchemy import Connection, text
 
-QUEUE_CHANNEL = "argosy_queue"
-"""NOTIFY channel whose payload is the id of a cluster whose queue grew."""
-
 FITS = "(c.id = ANY (p.cluster_ids) OR (p.cluster_ids = '{}' AND c.labels @> p.labels))"
 """SQL: whether placement `p` lets cluster `c` take a job."""
 

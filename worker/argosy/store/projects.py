@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 from argosy.shapes import ProjectShape, ProjectSpec
-from argosy.store.tables import DELAYED, READY
+from argosy.states import ACTIVE
+from argosy.store.conditions import DELAYED, READY, in_states
 
 _COUNTED = " UNION ALL ".join(
     f"SELECT project, {active} AS active, {queued} AS queued FROM argosy.attempt WHERE {where} AND {{which}} GROUP BY project"
     for where, active, queued in (
-        ("state IN ('submitting', 'pending', 'running')", "count(*)", "0"),
+        (f"{in_states(ACTIVE)}", "count(*)", "0"),
         (READY, "0", "count(*)"),
         (DELAYED, "0", "count(*)"),
     )

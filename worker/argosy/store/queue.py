@@ -14,7 +14,8 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import control
+from argosy.store import retries
+from argosy.store.cancels import CANCELLED_EARLY
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Unresolved)], "submitting")
     if ended := [outcome for outcome in outcomes if isinstance(outcome, Ended)]:
         end(connection, ended)
-        control.follow(connection, [outcome.uid for outcome in ended])
+        retries.follow(connection, [outcome.uid for outcome in ended])
 
 
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:
@@ -136,7 +137,7 @@ def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], st
         text(
             "UPDATE argosy.attempt a SET as_of = clock_timestamp(), "
             "state = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled' ELSE :state END, "
-            "message = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled before it was submitted' ELSE c.reason END, "
+            f"message = CASE WHEN :state = 'queued' AND j.cancel_requested THEN '{CANCELLED_EARLY}' ELSE c.reason END, "
             "finished_at = CASE WHEN :state = 'queued' AND j.cancel_requested THEN clock_timestamp() END, "
             "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
             "tries = CASE WHEN :state = 'submitting' THEN a.tries ELSE 0 END, "

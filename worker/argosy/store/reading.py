@@ -13,9 +13,9 @@ from sqlalchemy import Connection, text
 from argosy.batches import made, ordinal
 from argosy.errors import NotFound
 from argosy.shapes import JobShape, LaunchShape, NodeShape
-from argosy.states import ACTIVE, ENDED_EARLY, FINAL, State, rest_status
+from argosy.states import ACTIVE, ENDED_EARLY, FINAL, ON_CLUSTER, State, rest_status
+from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.placements import FITS
-from argosy.store.tables import DELAYED, READY
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (
 _JOBS = """
 SELECT j.uid, j.gid, a.name, j.project, j.user_id, l.algorithm_name, a.state, j.cancel_requested, {message} AS message,
     a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster,
-    CASE WHEN a.state IN ('pending', 'running') THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of
+    CASE WHEN {here} THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of
 FROM ({page}) j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = {number}
 LEFT JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = j.project
 LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id ORDER BY l.expanded_at DESC, j.gid, j.ordinal
 """
+
+_HERE = in_states(ON_CLUSTER, "a")
 
 _MESSAGE = """CASE
     WHEN a.state <> 'queued' THEN a.message
@@ -93,7 +95,8 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
     page = _PAGE.format(launches=chosen(_OF_LAUNCHES), jobs=chosen(_OF_JOBS))
     number = "j.attempt" if where.attempt is None else ":attempt"
     rows = connection.execute(
-        text(_JOBS.format(page=page, number=number, message=_MESSAGE)), vars(where) | {"limit": limit, "offset": offset}
+        text(_JOBS.format(page=page, number=number, message=_MESSAGE, here=_HERE)),
+        vars(where) | {"limit": limit, "offset": offset},
     ).all()
     by_attempt = _nodes(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
     return [

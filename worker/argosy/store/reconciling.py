@@ -14,9 +14,10 @@ import orjson
 from sqlalchemy import Connection, Engine, text
 
 from argosy.batches import ordinal
-from argosy.store import control, launches, placements, strays, tracking
+from argosy.states import ACTIVE, UNFINISHED
+from argosy.store import cancels, launches, placements, retries, strays, tracking
+from argosy.store.conditions import in_states, retry_due
 from argosy.store.strays import Stray
-from argosy.store.tables import RETRY_DUE
 
 RECOVERED = "recovered from its workflows: the database had lost it"
 """Reason of a launch of which only its workflows told."""
@@ -87,7 +88,7 @@ def move(connection: Connection, moved: Moved) -> None:
         text(
             "UPDATE argosy.attempt SET cluster_id = :cluster_id, name = :name, k8s_uid = :k8s_uid, state = 'pending', lease_until = NULL, "
             "unread = true, submitted_at = coalesce(submitted_at, clock_timestamp()) WHERE uid = :uid AND number = :number "
-            "AND state IN ('queued', 'submitting', 'pending', 'running') RETURNING gid"
+            f"AND {in_states(UNFINISHED)} RETURNING gid"
         ),
         vars(moved),
     ).scalar_one_or_none()
@@ -102,11 +103,11 @@ def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
         text(
             "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.attempt a "
             "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            "WHERE a.cluster_id = :cluster AND a.state IN ('submitting', 'pending', 'running') UNION ALL "
+            f"WHERE a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')} UNION ALL "
             "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.cluster c "
             f"JOIN argosy.placement p ON {placements.FITS} JOIN argosy.attempt a ON a.placement_id = p.id "
             "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {RETRY_DUE})"
+            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {retry_due('a')})"
         ),
         {"cluster": cluster_id},
     )
@@ -180,7 +181,7 @@ def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> i
     )
     connection.execute(
         text(
-            f"UPDATE argosy.attempt a SET retries_left = 0 FROM {matching} WHERE a.uid = k.uid AND a.number = k.number AND {RETRY_DUE}"
+            f"UPDATE argosy.attempt a SET retries_left = 0 FROM {matching} WHERE a.uid = k.uid AND a.number = k.number AND {retry_due('a')}"
         ),
         parameters,
     )
@@ -189,7 +190,7 @@ def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> i
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, message = :why, "
             "retries_left = 0, lease_until = NULL, finished_at = clock_timestamp(), as_of = clock_timestamp() "
             f"FROM argosy.job j, {matching} WHERE a.uid = k.uid AND a.number = k.number AND j.uid = a.uid "
-            "AND a.state IN ('queued', 'submitting', 'pending', 'running')"
+            f"AND {in_states(UNFINISHED, 'a')}"
         ),
         parameters,
     ).rowcount
@@ -202,7 +203,7 @@ def end_waiting(engine: Engine, jobs: Sequence[tuple[UUID, int]], launches: Sequ
             end(connection, keys, _WAITED)
     for gid in launches:
         with engine.begin() as connection:
-            control.end_launch(connection, gid, "rejected", _WAITED_UNCUT)
+            cancels.end_launch(connection, gid, "rejected", _WAITED_UNCUT)
 
 
 def batches(keys: Sequence[tuple[UUID, int]]) -> Iterable[Sequence[tuple[UUID, int]]]:
@@ -219,7 +220,7 @@ def again(connection: Connection, uids: Sequence[UUID]) -> None:
         ),
         {"uids": list(uids)},
     )
-    control.new_attempts(connection, [row.uid for row in rows])
+    retries.new_attempts(connection, [row.uid for row in rows])
 
 
 def adopt(connection: Connection, gid: UUID, lost: Sequence[Lost]) -> int:

@@ -7,8 +7,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
+from argosy.states import ACTIVE
 from argosy.store import leases, placements, strays
-from argosy.store.tables import DELAYED, READY, Algorithm, Cluster
+from argosy.store.conditions import DELAYED, READY, in_states
+from argosy.store.registered import Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
 """Name of the cluster that argosy itself runs in, registered by itself when an algorithm needs it."""
@@ -74,10 +76,7 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
 def active(session: Session) -> dict[int, int]:
     """Unfinished workflows, by cluster."""
     rows = session.connection().execute(
-        text(
-            "SELECT cluster_id, count(*) AS active FROM argosy.attempt WHERE state IN ('submitting', 'pending', 'running') "
-            "GROUP BY cluster_id"
-        )
+        text(f"SELECT cluster_id, count(*) AS active FROM argosy.attempt WHERE {in_states(ACTIVE)} GROUP BY cluster_id")
     )
     return {row.cluster_id: row.active for row in rows}
 
@@ -89,7 +88,7 @@ def unfinished(session: Session, cluster_id: int) -> int:
         text(
             f"SELECT (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND {READY})"
             f" + (SELECT count(*) FROM {only_here} JOIN argosy.attempt a ON a.placement_id = p.id AND {DELAYED})"
-            " + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :cluster AND state IN ('submitting', 'pending', 'running'))"
+            f" + (SELECT count(*) FROM argosy.attempt WHERE cluster_id = :cluster AND {in_states(ACTIVE)})"
             f" + (SELECT count(*) FROM {only_here} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved')"
         ),
         {"cluster": cluster_id},

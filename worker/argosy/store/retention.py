@@ -1,7 +1,7 @@
 """Forgetting: launches that ended long ago, with their jobs, attempts and nodes, a small batch a transaction.
 
 A whole launch at a time, never a part of one that still runs. The rows are the tombstones of their workflows (design §5.1); they can go
-only because a gid from before the window is refused (`launches.insert`), and not before the launch's Secrets are surely gone.
+only because a gid from before the window is refused (`requests.insert`), and not before the launch's Secrets are surely gone.
 
 Asked twice, the second time under the launches' locks, which a retry and an automatic retry take first: else one that commits in between
 would find its job gone.
@@ -60,3 +60,13 @@ def forget(connection: Connection, days: int) -> int:
         {"gids": gids},
     ).rowcount
     return jobs + launches
+
+
+def forget_turns(connection: Connection) -> int:
+    """Drop what tenants have paid so long ago that they would start at the present anyway (`fair.earliest`); how many there were."""
+    return connection.execute(
+        text(
+            "DELETE FROM argosy.turn t USING argosy.cluster c WHERE c.id = t.cluster_id "
+            "AND t.tag < c.virtual_time - 1 / (SELECT least(min(weight), 1) FROM argosy.project)"
+        )
+    ).rowcount

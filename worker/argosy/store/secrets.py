@@ -10,16 +10,17 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine, text
 
 from argosy.errors import Conflict
+from argosy.states import UNFINISHED
 from argosy.store import holds
-from argosy.store.tables import RETRY_DUE
+from argosy.store.conditions import in_states, retry_due
 
-_UNFINISHED = "a.finished_at IS NULL AND a.state IN ('queued', 'submitting', 'pending', 'running')"
+_UNFINISHED = f"a.finished_at IS NULL AND {in_states(UNFINISHED, 'a')}"
 
 _ENDED = (
     "token_sealed IS NOT NULL AND state NOT IN ('accepted', 'resolved') "
     "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
     f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {_UNFINISHED}) "
-    f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {RETRY_DUE}) "
+    f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {retry_due('a')}) "
     f"AND NOT {holds.in_hold('o')}"
 )
 """Launches `o` whose token nobody needs any more. An automatic retry is written together with the end that it follows, or, where no cluster

@@ -13,8 +13,9 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, text
 
-from argosy.states import FINAL, State
-from argosy.store import control, placements
+from argosy.states import FINAL, ON_CLUSTER, State
+from argosy.store import placements, retries
+from argosy.store.conditions import in_states
 
 _FOLLOWED = {State.ERROR, State.LOST}
 """Ends that an automatic retry may follow."""
@@ -178,7 +179,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
             "ago": [row.ago for row in changes],
         },
     )
-    control.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
+    retries.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
 def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
@@ -208,7 +209,7 @@ def expected(connection: Connection, cluster_id: int) -> list[Expected]:
     rows = connection.execute(
         text(
             "SELECT uid, number, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster "
-            "AND state IN ('pending', 'running') AND k8s_uid IS NOT NULL"
+            f"AND {in_states(ON_CLUSTER)} AND k8s_uid IS NOT NULL"
         ),
         {"cluster": cluster_id},
     )
@@ -239,7 +240,7 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     if not rows:
         return 0
     uids, numbers = [row.uid for row in rows], [row.number for row in rows]
-    control.lock_attempts(connection, uids, numbers)
+    retries.lock_attempts(connection, uids, numbers)
     count = connection.execute(
         text(
             "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
@@ -247,11 +248,11 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
             "finished_at = clock_timestamp(), as_of = clock_timestamp() FROM argosy.job j, "
             "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:k8s_uids AS text[])) AS c (uid, number, k8s_uid) "
             "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
-            "AND a.state IN ('pending', 'running')"
+            f"AND {in_states(ON_CLUSTER, 'a')}"
         ),
         {"uids": uids, "numbers": numbers, "k8s_uids": [row.k8s_uid for row in rows]},
     ).rowcount
-    control.follow(connection, uids)
+    retries.follow(connection, uids)
     return count
 
 
@@ -363,7 +364,7 @@ def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -
 
 
 _LATE = (
-    "a.cluster_id = :cluster AND a.state IN ('pending', 'running') AND a.stop_at < clock_timestamp() AND a.overdue = '' "
+    f"a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND a.stop_at < clock_timestamp() AND a.overdue = '' "
     "AND a.k8s_uid IS NOT NULL"
 )
 
@@ -377,7 +378,7 @@ def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, str]
     rows = connection.execute(
         text(
             "SELECT a.name, a.k8s_uid, j.cancel_requested FROM argosy.attempt a JOIN argosy.job j USING (uid) "
-            "WHERE a.cluster_id = :cluster AND a.state IN ('pending', 'running') AND (j.cancel_requested OR a.overdue <> '') "
+            f"WHERE a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND (j.cancel_requested OR a.overdue <> '') "
             "AND a.k8s_uid IS NOT NULL"
         ),
         {"cluster": cluster_id},

@@ -10,7 +10,7 @@ from argosy.errors import NotConfigured
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.store import launches
-from argosy.store.tables import Cluster
+from argosy.store.registered import Cluster
 
 _RENDERERS = 256
 """Launches whose frame is kept rendered, those that were claimed from last."""

@@ -40,7 +40,7 @@ from argosy.recovery.custody import Custody, Held
 from argosy.settings import Settings
 from argosy.store import claims, queue
 from argosy.store.database import transact
-from argosy.store.tables import Cluster
+from argosy.store.registered import Cluster
 from argosy.submit.breaker import DOWN, Breaker
 from argosy.submit.create import MARGIN, Claimed, Creator, Pass
 from argosy.submit.rendering import Renderers

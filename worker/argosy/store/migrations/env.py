@@ -3,7 +3,8 @@
 from alembic import context
 from sqlalchemy import text
 
-from argosy.store.tables import SCHEMA, metadata
+from argosy.store.registered import SCHEMA
+from argosy.store.tables import metadata
 
 connection = context.config.attributes["connection"]
 connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))

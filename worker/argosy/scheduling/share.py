@@ -1,0 +1,19 @@
+"""How jobs that several clusters may take are shared out among these. Pure."""
+
+from collections.abc import Sequence
+
+
+def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> int:
+    """How many of so many jobs a cluster takes so that all end up equally full; in whole numbers, which never leave a job to nobody.
+
+    Args:
+        jobs: At most as many as have room.
+        own: The cluster's slots and how many of them are taken.
+        others: The same of those that may take the jobs too.
+    """
+    slots = taken = 0
+    for capacity, active in sorted([own, *others], key=lambda cluster: cluster[1] / cluster[0]):
+        if slots and (jobs + taken) * capacity <= active * slots:
+            break
+        slots, taken = slots + capacity, taken + active
+    return max(-(-(jobs + taken) * own[0] // slots) - own[1], 0)

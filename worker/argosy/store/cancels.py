@@ -1,0 +1,139 @@
+"""A cancel as rows: a flag that the claim, the record and the tracker obey, because nobody but them knows whether a workflow exists at that
+moment (P5); only what is queued ends on the spot."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.states import ACTIVE, UNFINISHED
+from argosy.store import targets
+from argosy.store.conditions import DELAYED, READY, in_states, retry_due
+from argosy.store.targets import Target
+
+CANCELLED_EARLY = "cancelled before it was submitted"
+"""Why an attempt ended that never was on a cluster."""
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What a cancel came to, in jobs: ended on the spot, to be ended on their clusters, had ended before. And in `launches` that end before
+    they were cut into jobs."""
+
+    cancelled: int = 0
+    cancelling: int = 0
+    ended: int = 0
+    launches: int = 0
+
+    def __add__(self, other: "Cancelled") -> "Cancelled":
+        return Cancelled(
+            self.cancelled + other.cancelled,
+            self.cancelling + other.cancelling,
+            self.ended + other.ended,
+            self.launches + other.launches,
+        )
+
+
+def unended(connection: Connection, project: int) -> list[UUID]:
+    """The launches of a project of which something is to be cancelled, those that are not cut yet first."""
+    queued = "SELECT a.gid FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = :project AND {}"
+    rows = connection.execute(
+        text(
+            # Each part by an index of its own, which holds nothing that has ended.
+            "SELECT gid, 0 AS turn FROM argosy.launch WHERE project = :project AND state IN ('accepted', 'resolved') "
+            f"UNION SELECT gid, 1 FROM argosy.attempt WHERE project = :project AND {in_states(ACTIVE)} "
+            f"UNION SELECT gid, 1 FROM argosy.attempt a WHERE project = :project AND {retry_due('a')} "
+            f"UNION SELECT gid, 1 FROM ({queued.format(READY)} UNION ALL {queued.format(DELAYED)}) q ORDER BY turn"
+        ),
+        {"project": project},
+    )
+    return list(dict.fromkeys(row.gid for row in rows))
+
+
+def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = False) -> tuple[Cancelled, int | None]:
+    """Cancel what has not ended of a batch, waiting automatic retries included. Doing it again changes nothing.
+
+    Args:
+        connection: In the transaction of `targets.locked`.
+        target: A job or a launch.
+        first: The ordinal with which the batch begins; the launch itself ends with the first batch.
+        hide: Also leave it out of default lists.
+
+    Returns:
+        What it came to, and with which ordinal the next batch begins; None where there is none.
+    """
+    if target.ordinal is not None:
+        return _cancel_early(connection, target, hide), None
+    ended_launches = 0
+    if target.uid is None and first == 0:
+        ended_launches = end_launch(connection, target.gid, "cancelled", "cancelled before it was cut into jobs")
+        if hide:
+            connection.execute(text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid"), vars(target))
+    rows = targets.locked_jobs(connection, target, first, f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})")
+    unfinished = [row for row in rows if row.state not in {"error", "lost"}]
+    connection.execute(
+        text("UPDATE argosy.job SET cancel_requested = true WHERE uid = ANY (CAST(:uids AS uuid[]))"),
+        {"uids": [row.uid for row in unfinished]},
+    )
+    connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET retries_left = 0, "
+            "state = CASE WHEN c.here THEN 'cancelled' ELSE a.state END, "
+            "message = CASE WHEN c.here THEN :message ELSE a.message END, "
+            "finished_at = CASE WHEN c.here THEN clock_timestamp() ELSE a.finished_at END, "
+            "as_of = CASE WHEN c.here THEN clock_timestamp() ELSE a.as_of END "
+            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:here AS boolean[])) AS c (uid, number, here) "
+            "WHERE a.uid = c.uid AND a.number = c.number"
+        ),
+        {
+            "uids": [row.uid for row in rows],
+            "numbers": [row.number for row in rows],
+            "here": [row.here for row in rows],
+            "message": CANCELLED_EARLY,
+        },
+    )
+    if hide:
+        statement = text(f"UPDATE argosy.job j SET hidden = true WHERE {targets.in_batch(target)} AND NOT hidden")
+        connection.execute(statement, targets.parameters(target, first))
+    queued = sum(row.here for row in rows)
+    ended = targets.count(connection, target, first) - len(unfinished)
+    return Cancelled(queued, len(unfinished) - queued, ended, ended_launches), targets.following(
+        connection, target, first
+    )
+
+
+def _cancel_early(connection: Connection, target: Target, hide: bool) -> Cancelled:
+    noted = connection.execute(
+        text(
+            "INSERT INTO argosy.early_cancel (gid, ordinal) SELECT gid, :ordinal FROM argosy.launch "
+            "WHERE gid = :gid AND state IN ('accepted', 'resolved') ON CONFLICT DO NOTHING"
+        ),
+        vars(target),
+    ).rowcount
+    if hide:
+        statement = text("UPDATE argosy.early_cancel SET hidden = true WHERE gid = :gid AND ordinal = :ordinal")
+        connection.execute(statement, vars(target))
+    return Cancelled(cancelled=noted, ended=1 - noted)
+
+
+def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> int:
+    """A launch that is not cut, or not to its end, is cut no further; without a job its token goes at once.
+
+    Args:
+        connection: In a transaction.
+        gid: Which.
+        state: `cancelled` or `rejected`.
+        reason: For people.
+
+    Returns:
+        0 where it had ended or was cut to its end.
+    """
+    return connection.execute(
+        text(
+            "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+            "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "
+            "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
+            "WHERE gid = :gid AND state IN ('accepted', 'resolved')"
+        ),
+        {"gid": gid, "state": state, "reason": reason},
+    ).rowcount

@@ -1,0 +1,33 @@
+"""What a commit tells whoever listens (LISTEN, NOTIFY): a launch is there, a queue grew. What is missed is found by housekeeping."""
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+LAUNCHES = "argosy_launch"
+"""Channel whose payload is the gid of a launch that was accepted."""
+
+QUEUES = "argosy_queue"
+"""Channel whose payload is the id of a cluster whose queue grew."""
+
+
+class _Cursor(Protocol):
+    def execute(self, query: Any, params: Any = None, /) -> Any: ...
+
+
+def launch_accepted(cursor: _Cursor, gid: UUID) -> None:
+    """Say so when this commits."""
+    cursor.execute("SELECT pg_notify(%s, %s)", (LAUNCHES, str(gid)))
+
+
+def queue_grew(connection: Connection, cluster_id: int) -> None:
+    """Say so when this commits."""
+    connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUES, "id": str(cluster_id)})
+
+
+def queues_go_on(connection: Connection) -> None:
+    """Say of every cluster, when this commits, that there may be something to submit."""
+    connection.execute(
+        text("SELECT pg_notify(:channel, id::text) FROM argosy.cluster WHERE removed_at IS NULL"), {"channel": QUEUES}
+    )

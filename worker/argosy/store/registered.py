@@ -1,0 +1,208 @@
+"""The tables of what is registered, and the base of all, in the schema `argosy`, because the database is shared with the API server."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlmodel import Field, SQLModel
+
+from argosy.store import columns
+
+SCHEMA = "argosy"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    },
+)
+
+
+class Base(SQLModel):
+    """Base of the tables; their metadata is their own, so that the API server's models stay out of our migrations."""
+
+    metadata = metadata
+
+
+class Installation(Base, table=True):
+    """The one row that names this installation: the label on all its objects, so that two can share a cluster. `timeline` is that of the
+    database server which was seen last, `doubted_at` when another one was: what runs on the clusters is looked at anew since then."""
+
+    __tablename__ = "installation"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    timeline: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    doubted_at: datetime | None = columns.moment()
+
+
+class Cluster(Base, table=True):
+    """A registered JobCluster. Removed ones stay as rows without credentials, because finished attempts name them. `identity` and `epoch`
+    are those of the mark that the cluster itself bears (kube/marks.py); while it is held, nothing is created or ended there."""
+
+    __tablename__ = "cluster"
+    __table_args__ = (
+        Index("uq_cluster_name", "name", unique=True, postgresql_where=text("removed_at IS NULL")),
+        Index(
+            "uq_cluster_identity",
+            "identity",
+            unique=True,
+            postgresql_where=text("identity <> '' AND removed_at IS NULL"),
+        ),
+        Index(
+            "uq_cluster_default", "is_default", unique=True, postgresql_where=text("is_default AND removed_at IS NULL")
+        ),
+    )
+
+    id: int = columns.key()
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    organization: int | None = Field(default=None, sa_column=Column(BigInteger))
+    host: str | None = Field(default=None, sa_column=Column(Text))
+    port: int = columns.integer(443)
+    cert: str = columns.words()
+    token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    credential_version: int = columns.integer(1)
+    namespace: str = columns.words("argosy")
+    service_account: str | None = Field(default=None, sa_column=Column(Text))
+    is_default: bool = columns.flag(False)
+    finalizer: bool = columns.flag(True)
+    token_in_clear: bool = columns.flag(False)
+    labels: dict[str, str] = columns.mapping()
+    max_active: int = columns.integer(500)
+    project_max_active: int | None = Field(default=None)
+    pending_deadline: float | None = columns.maybe_seconds()
+    run_deadline: float | None = columns.maybe_seconds()
+    pace: bool = columns.flag(True)
+    pace_window: int | None = Field(default=None)
+    slowed_at: datetime | None = columns.moment()
+    open_until: datetime | None = columns.moment()
+    open_reason: str = columns.words()
+    open_tries: int = columns.integer(0)
+    virtual_time: float = columns.seconds(0)
+    paused_at: datetime | None = columns.moment()
+    paused_reason: str = columns.words()
+    identity: str = columns.words()
+    epoch: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    beat_at: datetime | None = columns.moment()
+    held_at: datetime | None = columns.moment()
+    held_reason: str = columns.words()
+    health: str = columns.words("unknown")
+    health_message: str = columns.words()
+    health_since: datetime = columns.now()
+    as_of: datetime | None = columns.moment()
+    kubernetes_version: str = columns.words()
+    argo_version: str = columns.words()
+    created_at: datetime = columns.now()
+    removed_at: datetime | None = columns.moment()
+
+
+class Stray(Base, table=True):
+    """A workflow of ours on a cluster that no row knows, for the row that may come later (store/strays.py)."""
+
+    __tablename__ = "stray"
+
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    k8s_uid: str = Field(sa_column=Column(Text, primary_key=True))
+    uid: UUID = Field(sa_column=Column(Uuid, nullable=False, index=True))
+    number: int
+    gid: UUID | None = Field(default=None, sa_column=Column(Uuid, index=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    noted_at: datetime = columns.now()
+
+
+class Algorithm(Base, table=True):
+    """A registered algorithm. Launches copy what they need, so it can change or go at any time."""
+
+    __tablename__ = "algorithm"
+    __table_args__ = (
+        UniqueConstraint("name"),
+        CheckConstraint("files_per_job >= 1", name="files_per_job"),
+        CheckConstraint("max_attempts >= 1", name="max_attempts"),
+    )
+
+    id: int = columns.key()
+    project: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    description: str = columns.words()
+    cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
+    cluster_ids: list[int] = Field(sa_column=Column(ARRAY(Integer), nullable=False, server_default="{}"))
+    cluster_labels: dict[str, str] = columns.mapping()
+    files_per_job: int
+    manifest: str = columns.words()
+    categories: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
+    parameters: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
+    max_attempts: int = columns.integer(1)
+    retry_backoff: float = columns.seconds(10)
+    pending_deadline: float | None = columns.maybe_seconds()
+    run_deadline: float | None = columns.maybe_seconds()
+    paused_at: datetime | None = columns.moment()
+    paused_reason: str = columns.words()
+    created_at: datetime = columns.now()
+
+
+class Project(Base, table=True):
+    """How a tenant is treated; one without a row has weight 1, no cap and is not paused."""
+
+    __tablename__ = "project"
+    __table_args__ = (
+        CheckConstraint("weight >= 0.001", name="weight"),
+        CheckConstraint("max_queued >= 0", name="max_queued"),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    weight: float = columns.seconds(1)
+    max_queued: int | None = Field(default=None)
+    paused_at: datetime | None = columns.moment()
+    paused_reason: str = columns.words()
+
+
+class ProjectLimit(Base, table=True):
+    """The most unfinished workflows of a project on a cluster, where that is not the cluster's own `project_max_active`."""
+
+    __tablename__ = "project_limit"
+    __table_args__ = (CheckConstraint("max_active >= 0", name="max_active"),)
+
+    project: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    max_active: int
+
+
+class Placement(Base, table=True):
+    """Which clusters may take a job: those that are listed, or those that carry the labels. One row for each distinct choice."""
+
+    __tablename__ = "placement"
+    __table_args__ = (UniqueConstraint("cluster_ids", "labels"),)
+
+    id: int = columns.key()
+    cluster_ids: list[int] = Field(sa_column=Column(ARRAY(Integer), nullable=False, server_default="{}"))
+    labels: dict[str, str] = columns.mapping()
+
+
+class Turn(Base, table=True):
+    """Whose turn it is on a cluster: the virtual time at which a user's last claimed job was paid for (see fair.py)."""
+
+    __tablename__ = "turn"
+
+    cluster_id: int = Field(foreign_key="argosy.cluster.id", primary_key=True)
+    project: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, primary_key=True, autoincrement=False))
+    tag: float = Field(sa_column=Column(Float, nullable=False))

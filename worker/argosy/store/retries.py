@@ -1,0 +1,273 @@
+"""A retry as rows: a new attempt beside the old one (P6), because somebody asked for it or the algorithm says so.
+
+A statement that waits for a lock goes on with the eyes of before it waited, so what is locked is read again by the next one: an automatic
+retry that committed meanwhile is a row that the first never sees. The tracker and the workers hold attempts when they come to `follow`,
+which therefore waits for nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from argosy.errors import Conflict, InvalidRequest
+from argosy.states import UNFINISHED, State
+from argosy.store import holds, notices, placements, requests, targets
+from argosy.store.conditions import in_states, retry_due
+from argosy.store.targets import Target
+
+_RETRIED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.CANCELLED})
+"""Ends that a retry of what failed goes for; `rejected` and `succeeded` only when everything is asked for."""
+
+_FOLLOWED = 1_000
+"""Automatic retries of one transaction that has others than its own to write."""
+
+_LONGEST_WAIT = 3600.0
+"""Seconds; the back-off doubles with each automatic retry up to this."""
+
+_PLACEABLE = (
+    f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+    "WHERE p.id = a.placement_id AND c.removed_at IS NULL)"
+)
+"""SQL: whether a registered cluster may take attempt `a`."""
+
+_HELD = holds.in_hold("a")
+"""SQL: whether a cluster is held that may have run a later attempt of `a`'s job, in what the database has lost."""
+
+_HOPELESS = (
+    "(j.cancel_requested OR EXISTS (SELECT FROM argosy.placement p WHERE p.id = a.placement_id AND p.cluster_ids <> '{}' "
+    "AND NOT EXISTS (SELECT FROM argosy.cluster c WHERE c.id = ANY (p.cluster_ids) AND c.removed_at IS NULL)))"
+)
+"""SQL: whether attempt `a` will never be followed: its job was cancelled, or all clusters that it names were removed. One that goes by
+labels waits, because a cluster may get them back."""
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+def retry(
+    connection: Connection, target: Target, failed_only: bool, sealed: bytes | None, first: int = 0
+) -> tuple[int, int | None]:
+    """Give what has ended of a batch a new attempt.
+
+    Args:
+        connection: In the transaction of `targets.locked`.
+        target: A job or a launch.
+        failed_only: Only what did not succeed and was not rejected; else whatever has ended.
+        sealed: The launch's token anew, sealed.
+        first: The ordinal with which the batch begins.
+
+    Returns:
+        How many jobs are queued again, and with which ordinal the next batch begins; None where there is none.
+
+    Raises:
+        Conflict: The launch has no jobs, its cluster was removed, or its unfinished jobs still use the present token.
+        InvalidRequest: The launch's token was wiped and is not given.
+        QueueFull: The project has too many queued jobs: with the first batch, if not all of the launch's fit.
+    """
+    _check_launch(connection, target)
+    wanted = in_states(_RETRIED if failed_only else _RETRIED | {State.REJECTED, State.SUCCEEDED}, "a")
+    rows = targets.locked_jobs(connection, target, first, wanted)
+    following = targets.following(connection, target, first)
+    if not rows:
+        return 0, following
+    clusters = _held_clusters(connection, rows[0].placement_id)
+    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, wanted)
+    _renew_token(connection, target, sealed)
+    new_attempts(connection, [row.uid for row in rows])
+    connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden"), {"gid": target.gid})
+    for cluster_id in clusters:
+        notices.queue_grew(connection, cluster_id)
+    return len(rows), following
+
+
+def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
+    """Those that may take the jobs of a launch, which share a placement; none is removed meanwhile."""
+    clusters = placements.held(connection, placement_id)
+    if clusters:
+        return clusters
+    names = connection.execute(
+        text(
+            "SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM argosy.placement p JOIN argosy.cluster c ON c.id = ANY (p.cluster_ids) "
+            "WHERE p.id = :placement"
+        ),
+        {"placement": placement_id},
+    ).scalar_one()
+    raise Conflict(
+        f"cluster {names or 'that they may run on'} was removed, and no other may take these jobs; launch the media anew"
+    )
+
+
+def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, wanted: str) -> None:
+    """Of so many jobs, or of all in the launch that are `wanted`, which are counted only where the project has a cap."""
+    capped = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
+    if connection.execute(capped, {"project": project}).one_or_none() is None:
+        return
+    if jobs is None:
+        statement = text(
+            "SELECT count(*) FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            f"WHERE j.gid = :gid AND {wanted}"
+        )
+        jobs = int(connection.execute(statement, vars(target)).scalar_one())
+    requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
+
+
+def lock_attempts(connection: Connection, uids: Sequence[UUID], numbers: Sequence[int]) -> None:
+    """Lock attempts in the order of their keys, before it is asked what they and their jobs are: a cancel and a retry hold them too."""
+    connection.execute(
+        text(
+            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+        ),
+        {"uids": list(uids), "numbers": list(numbers)},
+    )
+
+
+def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
+    """Automatic retry: give attempts that ended `error` or `lost` their next one, after the algorithm's back-off.
+
+    Called in the very transaction that writes such an end, with its jobs, so that a job that is tried again is never seen ended in between;
+    there are no more of them than that transaction has written. What is left (its job was locked, or no cluster could take it) is
+    housekeeping's. It waits for no job, and one whose next attempt cannot be written is tried again no more and hurts no other.
+
+    Args:
+        connection: In a transaction.
+        uids: Of these jobs; None for whichever are to be followed, some of them.
+
+    Returns:
+        How many were queued again or given up.
+    """
+    if uids is not None and not uids:
+        return 0
+    among = "" if uids is None else "AND j.uid = ANY (CAST(:uids AS uuid[]))"
+    found = connection.execute(
+        text(
+            "SELECT j.uid, a.placement_id FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            f"JOIN argosy.launch l ON l.gid = j.gid WHERE {retry_due('a')} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) {among} "
+            # The launch's key, so that it is not forgotten meanwhile.
+            "ORDER BY a.finished_at LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED FOR KEY SHARE OF l SKIP LOCKED"
+        ),
+        {"uids": uids and list(uids), "limit": _FOLLOWED if uids is None else len(uids)},
+    ).all()
+    for placement_id in sorted({row.placement_id for row in found}):
+        placements.held(connection, placement_id)
+    rows = connection.execute(
+        text(
+            f"SELECT a.uid, {_HOPELESS} AS hopeless FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+            f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {retry_due('a')} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) "
+            "ORDER BY a.uid FOR NO KEY UPDATE OF a SKIP LOCKED"
+        ),
+        {"uids": [row.uid for row in found]},
+    ).all()
+    _give_up(connection, [row.uid for row in rows if row.hopeless], "")
+    _follow_each(connection, [row.uid for row in rows if not row.hopeless])
+    return len(rows)
+
+
+def _follow_each(connection: Connection, uids: list[UUID]) -> None:
+    """All at once, and where the database does not take that, by halves down to the one that it does not take."""
+    if not uids:
+        return
+    try:
+        with connection.begin_nested():
+            new_attempts(connection, uids, manual=False)
+    except OperationalError:
+        raise
+    except DBAPIError as error:
+        if len(uids) > 1:
+            half = len(uids) // 2
+            _follow_each(connection, uids[:half])
+            _follow_each(connection, uids[half:])
+        else:
+            log.error("a job cannot be tried again by itself", uid=str(uids[0]), reason=str(error.orig))
+            _give_up(connection, uids, " (its next attempt could not be written; argosy retry may)")
+
+
+def _give_up(connection: Connection, uids: list[UUID], words: str) -> None:
+    if uids:
+        connection.execute(
+            text(
+                "UPDATE argosy.attempt a SET retries_left = 0, message = a.message || :words FROM argosy.job j "
+                "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt"
+            ),
+            {"uids": uids, "words": words},
+        )
+
+
+def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) -> None:
+    """The next attempt of each job. One that somebody asked for comes at once, and may be followed by as many automatic ones as the first;
+    those wait longer from one to the next."""
+    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT}
+    connection.execute(
+        text(
+            "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
+            "not_before, message, retries_left) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, a.algorithm_id, a.priority, "
+            f"a.placement_id, {placements.SOLE}, clock_timestamp() + make_interval(secs => CASE WHEN :manual THEN 0 ELSE "
+            # How many automatic ones there were since somebody last asked; without the bound the power overflows.
+            "least(l.retry_backoff * 2 ^ least(greatest(l.max_attempts - 1 - a.retries_left, 0), 12), :longest) END), "
+            "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
+            "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
+            "FROM unnest(CAST(:uids AS uuid[])) AS u (uid) JOIN argosy.job j ON j.uid = u.uid "
+            "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
+            "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id ORDER BY j.gid, j.ordinal"
+        ),
+        parameters,
+    )
+    connection.execute(
+        text(
+            "UPDATE argosy.attempt a SET retries_left = 0 FROM unnest(CAST(:uids AS uuid[])) AS u (uid), argosy.job j "
+            "WHERE j.uid = u.uid AND a.uid = u.uid AND a.number = j.attempt AND a.retries_left > 0"
+        ),
+        parameters,
+    )
+    connection.execute(
+        text(
+            "UPDATE argosy.job SET attempt = attempt + 1, cancel_requested = false, hidden = hidden AND NOT :manual "
+            "WHERE uid = ANY (CAST(:uids AS uuid[]))"
+        ),
+        parameters,
+    )
+
+
+def _check_launch(connection: Connection, target: Target) -> None:
+    row = connection.execute(
+        text(
+            "SELECT state, reason, request_digest = '' AS recovered, "
+            "EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
+        ),
+        {"gid": target.gid},
+    ).one()
+    if row.state in {"accepted", "resolved"}:
+        raise Conflict(f"launch {target.gid} is not cut into jobs yet; there is nothing to retry")
+    if row.recovered:
+        raise Conflict(f"launch {target.gid} was {row.reason}; to run its media again, launch them anew")
+    if not row.cut:
+        raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
+
+
+def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -> None:
+    row = connection.execute(
+        text("SELECT token_wiped, token_sealed FROM argosy.launch WHERE gid = :gid"), {"gid": target.gid}
+    ).one()
+    if sealed is None:
+        if row.token_wiped:
+            raise InvalidRequest(
+                "token: the launch's API token was wiped after its last job had ended; give it anew (--token-file)"
+            )
+        return
+    if row.token_sealed == sealed:
+        return  # of an earlier batch
+    in_use = connection.execute(
+        text(f"SELECT EXISTS (SELECT FROM argosy.attempt WHERE gid = :gid AND {in_states(UNFINISHED)})"),
+        {"gid": target.gid},
+    ).scalar_one()
+    if in_use:
+        raise Conflict("token: unfinished jobs of this launch use its present token; leave the token out, or wait")
+    connection.execute(
+        text("UPDATE argosy.launch SET token_sealed = :sealed, token_wiped = false WHERE gid = :gid"),
+        {"gid": target.gid, "sealed": sealed},
+    )
+    # A Secret with the former token goes first; its jobs wait for that.
+    connection.execute(text("UPDATE argosy.launch_secret SET deleting = true WHERE gid = :gid"), {"gid": target.gid})
