@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine
@@ -17,6 +18,10 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import POWERLESS, Cluster, access
 
 ROOT = Path(__file__).parents[1]
+
+# A machine that does something else as well makes no example wrong.
+hypothesis.settings.register_profile("argosy", deadline=None)
+hypothesis.settings.load_profile("argosy")
 
 _databases = count(1)
 

@@ -20,7 +20,7 @@ from argosy.kube.workflows import Workflows
 from argosy.labels import ANNOTATION_DIGEST, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.launch.expand import expand
 from argosy.settings import Settings
-from argosy.store import claims, queue
+from argosy.store import claims
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 from tests.cluster.clusters import Cluster, delete
@@ -41,13 +41,6 @@ spec:
         env:
           - {name: ARGOSY_SECONDS, value: "600"}
 """
-
-
-class Dies(Submitter):
-    """A worker that dies between create and record."""
-
-    def _record_batch(self, outcomes: list[queue.Outcome]) -> None:
-        return
 
 
 @pytest.fixture
@@ -209,14 +202,16 @@ async def test_a_workflow_that_somebody_terminates_ends_failed_with_argos_words(
 
 
 async def test_a_create_whose_answer_was_lost_is_adopted_and_not_doubled(
-    registered: Client, settings: Settings, there: Connection, engine: Engine
+    registered: Client, settings: Settings, there: Connection, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker died between the create and its record; nobody tracks; the next claim finds the name taken by its own."""
     impatient = settings.model_copy(update={"claim_lease": 4.0})
     direct = Direct(impatient)
     launched = registered.launch("long", project=1, user=7, media_ids=[1])
     await asyncio.to_thread(expand, direct.launching, launched.gid)
-    await Dies(engine, impatient, direct.clusters, identity(engine), "dies").run(1)
+    with monkeypatch.context() as dying:
+        dying.setattr("argosy.submit.run._record", lambda *_: None)
+        await Submitter(engine, impatient, direct.clusters, identity(engine), "dies").run(1)
     (before,) = await ours(engine, there)
     assert registered.list(gid=launched.gid)[0].status == "Submitting"
 

@@ -471,7 +471,7 @@ CHANGES = {
 }
 
 
-@examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     states=st.tuples(STATES, STATES),
     rows=st.lists(

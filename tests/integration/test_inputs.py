@@ -101,7 +101,7 @@ def test_every_public_method_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-@rules(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@rules(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_method_works_or_refuses_in_words_whatever_it_is_given(
     registered: Client, name: str, data: st.DataObject

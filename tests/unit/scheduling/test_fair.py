@@ -186,7 +186,7 @@ def test_a_tenant_that_had_everything_does_not_wait_for_that_when_another_comes(
     weights=st.lists(WEIGHTS, min_size=2, max_size=6), slots=st.integers(1, 20), ends=st.randoms(use_true_random=False)
 )
 @example([0.5, 0.5, 2.0], 3, Random(1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_slots_are_had_by_weight_even_where_shares_are_no_whole_numbers(
     weights: list[float], slots: int, ends: Random
 ) -> None:
