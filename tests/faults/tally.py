@@ -5,6 +5,7 @@ The last phase of a workflow is known even where it is gone: Argo writes it on a
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -170,7 +171,8 @@ def _attempts(client: Client, uid: UUID) -> Iterator[Attempt]:
         return
     yield Attempt(newest, True)
     for number in range(1, newest.attempt):
-        yield Attempt(client.get(uid, attempt=number), False)
+        with suppress(NotFound):  # of an attempt that the database has lost, and a later one was found of
+            yield Attempt(client.get(uid, attempt=number), False)
 
 
 def _judge(

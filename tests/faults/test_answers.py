@@ -1,4 +1,4 @@
-"""A cluster's answers that fail, come late, or are absurd: what is known stays as it is, and nobody else is hurt (design §5.4, §5.7)."""
+"""A cluster's answers that fail, come late, or are absurd: what is known stays as it is, and nobody else is hurt (P4, P7)."""
 
 import asyncio
 import datetime

@@ -1,4 +1,4 @@
-"""A cluster that pushes back or fails is left alone by all workers; one tenant's creates that it chokes on stop no other (design §5.7)."""
+"""A cluster that pushes back or fails is left alone by all workers; one tenant's creates that it chokes on stop no other (P7)."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A cancel is true at any moment: before, during and after submission, and while the cluster is away (design §5.5)."""
+"""A cancel is true at any moment: before, during and after submission, and while the cluster is away (P5)."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""At most one workflow per attempt, for ever, whatever becomes of a create and its answer (design §5.1)."""
+"""At most one workflow per attempt, for ever, whatever becomes of a create and its answer (P1)."""
 
 import asyncio
 import math

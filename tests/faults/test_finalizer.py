@@ -1,4 +1,4 @@
-"""The finalizer: no time-to-live and no tracker that is away can lose how a job ended, and nothing is held for ever (design §5.2)."""
+"""The finalizer: no time-to-live and no tracker that is away can lose how a job ended, and nothing is held for ever (P2)."""
 
 import asyncio
 import math

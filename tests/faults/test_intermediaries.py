@@ -1,4 +1,4 @@
-"""Who stands between argosy and the API server says things too: whatever it says, it proves nothing (design §5.1)."""
+"""Who stands between argosy and the API server says things too: whatever it says, it proves nothing (P1)."""
 
 import math
 from typing import Any

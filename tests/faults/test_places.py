@@ -1,4 +1,4 @@
-"""A cluster is what answers at its address, not its row: registered twice, moved, or another's (design §5.1)."""
+"""A cluster is what answers at its address, not its row: registered twice, moved, or another's (P1, F43)."""
 
 import asyncio
 from typing import Any

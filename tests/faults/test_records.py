@@ -1,4 +1,4 @@
-"""A record that comes late, or that the database did not take, takes nothing back and costs nothing (design §5.1)."""
+"""A record that comes late, or that the database did not take, takes nothing back and costs nothing (P1)."""
 
 import asyncio
 

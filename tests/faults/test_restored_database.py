@@ -1,4 +1,4 @@
-"""PostgreSQL comes back older than the world: from a dump, or as a replica that lost the last commits (design §5.1)."""
+"""PostgreSQL comes back older than the world: from a dump, or as a replica that lost the last commits (P11)."""
 
 import asyncio
 from pathlib import Path

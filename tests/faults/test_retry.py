@@ -1,4 +1,4 @@
-"""A retry is a new attempt; the old one, wherever it turns up again, changes nothing and does not run on (design §5.4, §5.6)."""
+"""A retry is a new attempt; the old one, wherever it turns up again, changes nothing and does not run on (P4, P6)."""
 
 import asyncio
 import math

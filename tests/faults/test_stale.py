@@ -1,4 +1,4 @@
-"""What the rows know may be old: nothing is ended, and nothing called current, because of it (design §5.4)."""
+"""What the rows know may be old: nothing is ended, and nothing called current, because of it (P4)."""
 
 import asyncio
 import math

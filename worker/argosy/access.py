@@ -1,7 +1,7 @@
 """From a cluster's row to a connection: the one place where `store` and `kube` meet.
 
 One connection per (cluster, credential version): a rotated credential takes effect with the next job, and nothing leaks a client per
-call (faults.md §2, row 24).
+call (F24).
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A uid is a version-1 UUID because the REST reference says so, but it is derived, not drawn: number i of a launch has the time
 `gid.time + 1 + i`, and node and clock sequence come from SHA-256(gid). So a redelivered message yields the same ids, a caller can
-answer with all ids before a worker has run, and two launches of one host at one moment cannot collide (design §6).
+answer with all ids before a worker has run, and two launches of one host at one moment cannot collide (P10).
 """
 
 from collections.abc import Iterator, Sequence

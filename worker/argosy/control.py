@@ -1,8 +1,8 @@
 """Cancel and retry, of a job or a group, at any time; pause and resume a cluster, a project or an algorithm.
 
-A cancel is true at any moment because it is nothing but a committed wish (design §5.5): what is queued ends with it, the rest shows
-`Cancelling` until the tracker has seen its workflow final. It asks no cluster, so it works while the cluster is away (faults.md §2,
-row 17). A retry adds attempts and leaves the old ones as they ended.
+A cancel is true at any moment because it is nothing but a committed wish (P5): what is queued ends with it, the rest shows `Cancelling`
+until the tracker has seen its workflow final. It asks no cluster, so it works while the cluster is away (F17). A retry adds attempts and
+leaves the old ones as they ended.
 """
 
 from contextlib import suppress

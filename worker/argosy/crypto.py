@@ -2,7 +2,7 @@
 
 Two kinds, because two sides write. Cluster credentials are written and read by argosy: a Fernet key ring, so that keys rotate without
 a stop (first key seals, all keys open). Launch tokens are written by API servers in any language: a libsodium sealed box, so that a
-caller needs the public key only and can open nothing, not even what it sealed itself (design §5.8).
+caller needs the public key only and can open nothing, not even what it sealed itself (P8).
 """
 
 from base64 import b64decode, b64encode

@@ -1,4 +1,4 @@
-"""Each answer of the Kubernetes API has one meaning (design §5)."""
+"""Each answer of the Kubernetes API has one meaning (A6)."""
 
 from typing import Any
 

@@ -2,11 +2,11 @@
 
 The HTTP code alone does not tell: 403 is a missing permission or an exceeded quota, 404 a missing object, namespace or CRD, 409 a
 taken name or a failed precondition. So the reason and details of the `Status` body decide, and what leaves this room is one of the
-classes below, never a library's exception. The rule behind them: *only an answer that proves it may be taken as proof* (design §5.1).
+classes below, never a library's exception. The rule behind them: *only an answer that proves it may be taken as proof* (P1).
 
 - A code without a `Status` is somebody's on the way: a load balancer answers 503 after the apiserver has committed, and a create that was
   believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`; what it hints at is for people.
-- A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (faults.md §2, rows 1, 2, 13, 15).
+- A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (F1, F2, F13 and F15).
 - Words that prove that the object can never be stored are a refusal, also under a 500: tried again, it would hold its slot for ever.
 
 The words of an answer are foreign: cleaned and capped here, and struck of the token that was sent, which who was asked may repeat. They are

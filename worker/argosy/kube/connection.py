@@ -1,7 +1,7 @@
 """The connection to one JobCluster: its credentials, its pool, its deadlines.
 
-One connection per (cluster, credential version), because a client per call leaks sessions, temp CA files and time (faults.md §2, row 24)
-and because a cluster that hangs must exhaust nobody's pool but its own (design §5.7). Configuration, authentication (a rotating
+One connection per (cluster, credential version), because a client per call leaks sessions, temp CA files and time (F24)
+and because a cluster that hangs must exhaust nobody's pool but its own (P7). Configuration, authentication (a rotating
 in-cluster token included), TLS and the session are the official client's; the calls go past its model layer, bytes in and bytes out.
 The CA stays in memory, TLS verification cannot be switched off, redirects and proxies from the environment are not followed.
 """
@@ -157,7 +157,7 @@ class Connection:
             path: Path from the server's root.
             query: Query parameters, `watch=1` among them.
             silence: Seconds without a byte after which the connection counts as dead: a half-open one never says so itself
-                (faults.md §2, row 8).
+                (F8).
 
         Raises:
             KubeError: Also from the iteration: `Unclear` when the stream broke or fell silent.

@@ -1,6 +1,6 @@
 """Our finalizers on one cluster, all at once: how many hold what has ended, and taking them off.
 
-The finalizer keeps a finished workflow until its end is recorded (design §5.2). Whoever gives a cluster up, or takes argosy off it, must be
+The finalizer keeps a finished workflow until its end is recorded (P2). Whoever gives a cluster up, or takes argosy off it, must be
 able to take them off without a tracker, or the objects, and with them their namespace, can never be removed.
 """
 

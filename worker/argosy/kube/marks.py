@@ -3,7 +3,7 @@
 A cluster's row is not the cluster: an address can lead elsewhere, the same namespace can be registered twice, and a database can be
 restored from a dump or cloned. The mark is what the cluster itself remembers. Its uid names this namespace of this cluster and no other;
 its holder is the database that looks after what argosy has here; its epoch grows as long as that database is at work, so that a database
-whose own epoch is smaller is known to be older than the world (design §5.1).
+whose own epoch is smaller is known to be older than the world (P11).
 """
 
 from dataclasses import dataclass

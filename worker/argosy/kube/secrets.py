@@ -1,4 +1,4 @@
-"""Secrets of one cluster: the one per launch that hands the user's API token to its pods (design §5.8)."""
+"""Secrets of one cluster: the one per launch that hands the user's API token to its pods (P8)."""
 
 from base64 import b64encode
 from collections.abc import Mapping

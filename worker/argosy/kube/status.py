@@ -1,7 +1,7 @@
 """What a workflow object says, read into plain values. Pure.
 
 The object was written by Argo, a tenant's containers and whoever may write on the cluster, so every field is doubted: wrong types, NUL
-bytes, absurd sizes. One that cannot be read hurts its own job only (faults.md §2, row 21).
+bytes, absurd sizes. One that cannot be read hurts its own job only (F21).
 """
 
 from dataclasses import dataclass, field

@@ -1,6 +1,6 @@
 """Workflows of one cluster: create, read, list, watch, terminate, release.
 
-Every change of an existing object names the uid that it means: names come free and are taken again, uids are not (faults.md §2, row 4).
+Every change of an existing object names the uid that it means: names come free and are taken again, uids are not (F4).
 Nothing is deleted here: how long an ended workflow stays is for its manifest or its cluster to say.
 """
 

@@ -3,7 +3,7 @@
 First everything that the jobs will need is frozen in the launch row (media, manifest, parameters, files_per_job), then the jobs are
 inserted in bulk under its row lock, some thousands a transaction. Whatever happens to the algorithm, the media or this process in
 between, a second try comes to the same jobs with the same ids. A launch that can't work ends `rejected`, with a reason that a person can
-act on (faults.md §2, rows 5 and 19).
+act on (F5 and F19).
 
 Nothing is done for a launch without a claim on it, committed before: a hanging API server once had one launch resolved by fourteen
 threads at once, twenty tries in three minutes. The claim counts the try and moves the next one ahead, so that a launch which kills its

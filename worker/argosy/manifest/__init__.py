@@ -1,6 +1,6 @@
 """A tenant's manifest: read it, say what is wrong with it, render one workflow of it. Pure.
 
-A manifest is data (design §5.9): nothing here evaluates its text, touches a network or a clock, or takes a value from anywhere but
+A manifest is data (P9): nothing here evaluates its text, touches a network or a clock, or takes a value from anywhere but
 its arguments, so the same launch renders the same bytes for ever.
 """
 

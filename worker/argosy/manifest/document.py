@@ -1,6 +1,6 @@
 """A tenant's manifest, from text to plain data that still knows its lines.
 
-A manifest is hostile until shown otherwise (faults.md §2, row 21): it is measured before it is built. Size, nesting and the
+A manifest is hostile until shown otherwise (F21): it is measured before it is built. Size, nesting and the
 nodes that aliases *would* expand to are limited while it is still a graph, so that a few hundred bytes of aliases cannot become
 gigabytes. What would be lost silently (a key written twice, a second document) is an error. Every later finding can name its
 line, because the document keeps the graph.

@@ -2,8 +2,8 @@
 
 What is the same for all jobs of a launch is parsed, rewritten and serialised once; a job's own parts are spliced between as whole
 JSON values, never into tenant text, so that no value can change the structure. The bytes are canonical (sorted keys): their
-digest is stored on the attempt and in an annotation, and tells our own object from a stranger of the same name (design §5.1). It
-leaves out `spec.shutdown`, because a cancelled attempt of unclear fate is created again with it (design §5.5).
+digest is stored on the attempt and in an annotation, for people: whose a workflow is, its name and labels tell (P1). It leaves out
+`spec.shutdown`, because a cancelled attempt of unclear fate is created again with it (P5).
 """
 
 import hashlib

@@ -4,7 +4,7 @@ A cluster belongs to one tracker at a time, by lease. Each takes its share, as m
 what it holds beyond that, because another one has started, it gives back. Leases are renewed by a task of their own that does nothing
 else, so that a slow list or a large flush cannot lose one; a tracker that was stopped and wakes up finds its epoch gone and writes
 nothing. The tracker also LISTENs for launches that an API server committed without knowing Redis. It is ready while everything that it
-holds shows signs of life: a watch that died silently looks like a cluster where nothing happens (faults.md §2, row 23).
+holds shows signs of life: a watch that died silently looks like a cluster where nothing happens (F23).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Wake-ups: Dramatiq messages that say "look in the database". Losing one loses nothing.
 
 Redis is not in our transactions, so it carries no state: every message names a row, and housekeeping sends again what was lost
-(faults.md §1). One message does carry something, a caller's launch request, and is under our promises from the moment that a worker
+(F25). One message does carry something, a caller's launch request, and is under our promises from the moment that a worker
 has committed it.
 
 The broker's settings are not Dramatiq's defaults, because those let the messages of a dead worker lie for half an hour on an idle system

@@ -1,7 +1,7 @@
 """The worker: Dramatiq actors, each a thin call of one stage. `argosy worker` runs `dramatiq argosy.processes.worker:setup`.
 
 Actors are idempotent and hold no state that matters: a message may come twice, late or never. What fails is left to the database, which
-knows what is unfinished, so actors are retried only a little: housekeeping sends the wake-up again (faults.md §1).
+knows what is unfinished, so actors are retried only a little: housekeeping sends the wake-up again (F25).
 """
 
 import os

@@ -1,7 +1,7 @@
 """How many unfinished workflows a cluster is given. Pure.
 
 Argo slows down when it is flooded: of 1,200 workflows created at once the first ended after 37 s, with 150 at a time after 6 s, and all
-of them equally late (design §5, measured). So a cluster has a window: it grows by a step while the controller takes up what it gets, and
+of them equally late (P7). So a cluster has a window: it grows by a step while the controller takes up what it gets, and
 is halved when the apiserver pushes back or workflows lie untouched.
 """
 

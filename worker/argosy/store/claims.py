@@ -5,7 +5,7 @@ found again. The cluster's row lock makes claims of one cluster take turns, whic
 number of workers (`submitting` counts), and lets the breaker and the window be shared.
 
 Its cost does not grow with the queue: the tenants that wait are found by skipping from one to the next in the queue's index, and only
-as many rows of each are read as are taken (design §5, fairness).
+as many rows of each are read as are taken (P7).
 """
 
 from collections import Counter, deque

@@ -1,7 +1,7 @@
 """Launch rows: accepted, resolved, expanded into jobs, or rejected.
 
 `insert` speaks DB-API, because it also runs inside the API server's own transaction on whatever connection that has (Django's,
-SQLAlchemy's, psycopg's): the launch and the caller's other rows are then committed together or not at all (design §6). Everything
+SQLAlchemy's, psycopg's): the launch and the caller's other rows are then committed together or not at all (P10). Everything
 else is argosy's own. A launch is a committed row before any wake-up exists.
 """
 

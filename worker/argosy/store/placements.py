@@ -1,7 +1,7 @@
 """Which clusters may take a job: those that an algorithm lists, or those that carry its labels.
 
 A row for each distinct choice, so that a queued job names one small number, and a cluster that is registered or labelled later serves
-jobs that wait already. Which of them takes a job is decided by the claim, and fixed for that attempt (design §5.1).
+jobs that wait already. Which of them takes a job is decided by the claim, and fixed for that attempt (P1).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """How creates ended, as rows.
 
 Every write by a claimer carries the epoch of its claim and is compare-and-set on the state: a worker that slept past its lease changes
-nothing (design §5.1, §5.3).
+nothing (P1, P3).
 
 A claim says until when a create sent under it may still arrive (`quiet_at`): the tracker keeps the name taken until then, because a
 create that finds it free would make a second workflow. Where every create that was sent is accounted for, that is at once.

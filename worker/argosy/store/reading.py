@@ -1,6 +1,6 @@
 """What readers see: jobs with their nodes, launches, the figures behind the gauges. Nothing here asks a cluster.
 
-Every read of a tenant is filtered by its project in SQL (faults.md §3, CVE-2024-53862).
+Every read of a tenant is filtered by its project in SQL (T10).
 """
 
 from collections.abc import Iterable, Sequence

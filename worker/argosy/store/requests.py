@@ -66,7 +66,7 @@ WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hou
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
 # files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once. A gid from before the retention
-# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (design §5.1). The window begins
+# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (P1). The window begins
 # an hour later than what is forgotten ends, because a gid may have been an hour ahead of its launch.
 
 

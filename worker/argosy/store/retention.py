@@ -1,6 +1,6 @@
 """Forgetting: launches that ended long ago, with their jobs, attempts and nodes, a small batch a transaction.
 
-A whole launch at a time, never a part of one that still runs. The rows are the tombstones of their workflows (design §5.1); they can go
+A whole launch at a time, never a part of one that still runs. The rows are the tombstones of their workflows (P1); they can go
 only because a gid from before the window is refused (`requests.insert`), and not before the launch's Secrets are surely gone.
 
 Asked twice, the second time under the launches' locks, which a retry and an automatic retry take first: else one that commits in between

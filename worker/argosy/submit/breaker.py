@@ -2,7 +2,7 @@
 
 An answer that asks to wait, or proves the cluster to be away, stops everybody at once. An answer that proves nothing does so only where
 several tenants' creates are unclear, or many in a row: one tenant's workflow that the cluster chokes on must not stop the others, its job
-backs off alone (design §5.7). Where the database is away nobody can be told; this pass ends all the same.
+backs off alone (P7). Where the database is away nobody can be told; this pass ends all the same.
 """
 
 from collections import Counter

@@ -177,7 +177,7 @@ class Creator:
             return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", DOWN)
 
     def _found(self, found: dict[str, Any], job: Claimed) -> queue.Outcome:
-        """Whose it is, the labels tell (design §5.1). Its digest need not be this one: settings and renderer may have changed since."""
+        """Whose it is, the labels tell (P1). Its digest need not be this one: settings and renderer may have changed since."""
         labels = found["metadata"].get("labels") or {}
         wanted = {
             LABEL_INSTALLATION: self._installation,

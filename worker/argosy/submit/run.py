@@ -1,7 +1,7 @@
 """Stage 2: queued jobs become workflows, once each.
 
-Claims run ahead and records run behind, so that the creators never wait for the database (design §3: the same work with a claim and a
-record around each create ran at two thirds of the speed). What keeps it to one workflow per attempt (design §5.1):
+Claims run ahead and records run behind, so that the creators never wait for the database (A7: the same work with a claim and a
+record around each create ran at two thirds of the speed). What keeps it to one workflow per attempt (P1):
 
 - the claim is committed before the create, and names it: f(uid, attempt), never a drawn name;
 - a creator checks the claim's deadline on the monotonic clock right before it sends, and its request ends before the lease does;
@@ -12,7 +12,7 @@ record around each create ran at two thirds of the speed). What keeps it to one 
 A cluster that asks to be left alone, or fails, is left alone by all workers; an unclear create backs off alone (breaker.py).
 
 A database that blinks ends no create under way: nothing new is claimed, and what was created is recorded when it is back, for as long as
-the claim lasts; after that the next claimer finds the taken name (faults.md §2, rows 5 and 19). A worker that is told to stop claims
+the claim lasts; after that the next claimer finds the taken name (F5 and F19). A worker that is told to stop claims
 nothing more, hands back what it has not sent, and records the rest within one request's time-out.
 """
 

@@ -1,14 +1,14 @@
 """Stage 3: what happens to workflows on one cluster becomes rows, and nothing else does.
 
 LIST, then WATCH from its version. The watch is doubted all the time: 70 s without a byte and it counts as dead, a version that is too old
-or ahead means a new list, and versions are never compared by size (faults.md §2, rows 8, 9, 10). Absence counts only after a complete
+or ahead means a new list, and versions are never compared by size (F8, F9 and F10). Absence counts only after a complete
 list, and only for workflows that were recorded before its first page was asked for: a page that fails, or a create that is recorded
-meanwhile, loses no job (row 12). Each transaction begins with the fence of the cluster's lease.
+meanwhile, loses no job (F12). Each transaction begins with the fence of the cluster's lease.
 
 What a sighting means is decided in verdicts.py; what must then be done on the cluster (terminate, take the finalizer off) is a debt
 (debts.py). A watch that broke is never taken up at its old version: the apiserver may have come back with an older etcd, to which that
-version lies in the future, and would be silent for as long (row 10). A task that ends, for whatever reason, ends the tracker of this
-cluster, and readiness fails until it runs again (row 23).
+version lies in the future, and would be silent for as long (F10). A task that ends, for whatever reason, ends the tracker of this
+cluster, and readiness fails until it runs again (F23).
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """What a sighting of a workflow means for its attempt: one pure function of the attempt's row and the object.
 
-Here are the rules that keep a job's state true (design §5.1, §5.4): whose a workflow is, its name and labels tell, whether the row knows it
+Here are the rules that keep a job's state true (P1, P4): whose a workflow is, its name and labels tell, whether the row knows it
 already or not; a recorded object alone speaks for its attempt; a deletion comes before the phase; only the newest attempt re-opens; what
 runs although it should not is ended. A database that was restored, or failed over and lost commits, has rows that are older than the
 world: what such a row does not know is adopted, and what has no row is nobody's to end.
