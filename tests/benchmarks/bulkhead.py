@@ -27,8 +27,8 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from argosy.store import database
 from tests.faults.processes import HELLO, Fleet
-from tests.integration.test_readme import exported
-from tests.stack import finished, until
+from tests.support.readme import exported
+from tests.support.stack import finished, until
 
 _CLUSTERS = 5
 _JOBS = 4

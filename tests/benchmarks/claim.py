@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, text
 
 from argosy.processes import garbage
 from tests.benchmarks.expand import installed
-from tests.integration.queues import claim, fill, finish, placement
+from tests.support.queues import claim, fill, finish, placement
 
 _BATCH = 64
 

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from argosy.client import Client
 from argosy.store import claims
 from tests.benchmarks.expand import installed
-from tests.integration.queues import claim, fill, finish, placement
+from tests.support.queues import claim, fill, finish, placement
 
 QUIET = 0
 _WEIGHTS = (0.5, 1.0, 2.0, 10.0)

@@ -23,8 +23,8 @@ from argosy.store import database
 from tests.benchmarks.bulkhead import times
 from tests.faults.processes import HELLO, Fleet
 from tests.integration.api_server import ApiServer, serving
-from tests.integration.test_readme import exported
-from tests.stack import finished, until
+from tests.support.readme import exported
+from tests.support.stack import finished, until
 
 _JOBS = 4
 _EVERY = 0.25

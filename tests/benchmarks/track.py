@@ -38,9 +38,9 @@ from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from tests.conftest import ROOT
 from tests.faults.processes import Fleet, Process
-from tests.integration.queues import placement
-from tests.integration.test_readme import exported
-from tests.stack import until
+from tests.support.queues import placement
+from tests.support.readme import exported
+from tests.support.stack import until
 
 MANIFEST = (ROOT / "manifests" / "hello.yaml").read_text()
 AT_ONCE = 32

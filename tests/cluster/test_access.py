@@ -14,7 +14,7 @@ from argosy.kube.workflows import Workflows
 from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow
-from tests.stack import until
+from tests.support.stack import until
 
 
 async def health_of(access: Access) -> answers.ClusterDown:

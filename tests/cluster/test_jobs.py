@@ -25,22 +25,8 @@ from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 from tests.cluster.clusters import Cluster, delete
 from tests.conftest import ROOT
-from tests.stack import Direct, finished, running, until
-
-LONG = """
-apiVersion: argoproj.io/v1alpha1
-kind: Workflow
-metadata: {generateName: long-}
-spec:
-  entrypoint: long
-  templates:
-    - name: long
-      container:
-        image: alpine:3.22
-        command: [sleep, "600"]
-        env:
-          - {name: ARGOSY_SECONDS, value: "600"}
-"""
+from tests.support.manifests import LONG
+from tests.support.stack import Direct, finished, running, until
 
 
 @pytest.fixture

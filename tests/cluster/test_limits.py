@@ -19,8 +19,8 @@ from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 from tests.cluster.clusters import Cluster, delete
 from tests.conftest import ROOT
-from tests.integration.queues import sql
-from tests.stack import FINAL, Direct, until
+from tests.support.queues import sql
+from tests.support.stack import FINAL, Direct, until
 
 ENDED = {"Succeeded", "Failed", "Error"}
 

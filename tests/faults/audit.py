@@ -34,7 +34,7 @@ from tests.faults.proxy import HOST, Proxy
 from tests.faults.tally import PHASES, Allowances, Tally, tally
 from tests.faults.witness import Witness
 from tests.integration.api_server import serving
-from tests.stack import until
+from tests.support.stack import until
 
 OUTSTANDING = 150
 """Unfinished jobs at a time, a quarter of all at most: Argo's controller shares two cores with everything else."""

@@ -32,7 +32,7 @@ from tests.cluster.clusters import Cluster, delete
 from tests.faults.processes import SHORT, World, opened
 from tests.faults.proxy import HOST, Proxy, Request
 from tests.faults.witness import Witness
-from tests.stack import Direct, until
+from tests.support.stack import Direct, until
 
 T = TypeVar("T")
 P = ParamSpec("P")

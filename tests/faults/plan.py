@@ -53,7 +53,7 @@ from tests.faults.proxy import (
 )
 from tests.faults.witness import Witness
 from tests.integration.api_server import ApiServer
-from tests.stack import until
+from tests.support.stack import until
 
 EVERYWHERE = "/apis/argoproj.io/v1alpha1/workflows"
 

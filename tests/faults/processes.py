@@ -40,8 +40,8 @@ from clusters.local.guard import Guard
 from clusters.local.recipe import free_ports
 from tests.conftest import ROOT
 from tests.faults.witness import Witness
-from tests.integration.test_readme import exported
-from tests.stack import finished, until
+from tests.support.readme import exported
+from tests.support.stack import finished, until
 
 
 def workflows(namespace: str) -> str:

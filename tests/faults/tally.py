@@ -15,7 +15,7 @@ from argosy.errors import NotFound
 from argosy.labels import workflow_name
 from argosy.shapes import JobShape
 from tests.faults.witness import Sighting
-from tests.stack import FINAL
+from tests.support.stack import FINAL
 
 PHASES = {"Succeeded": {"Succeeded"}, "Failed": {"Failed", "Cancelled"}, "Error": {"Error", "Cancelled"}}
 """What a job may say of a workflow that ended in a phase; `Deleted` too, of each."""

@@ -23,7 +23,8 @@ from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, container, workflow
 from tests.faults.conftest import Audited, become, expire, register, remove, rows, stepping, tracking
 from tests.faults.proxy import Action, Answer, Drop, Edit, Hold, HoldAnswer, Proxy, Request
-from tests.stack import finished, running, until
+from tests.support.seen import becomes
+from tests.support.stack import finished, running, until
 
 
 @asynccontextmanager
@@ -38,13 +39,6 @@ async def cut_off(proxy: Proxy, fault: Action | ServerCertificate | None) -> Asy
     await proxy.down()
     proxy.clear()
     await proxy.up()
-
-
-async def becomes(client: Client, health: str, words: str = "") -> None:
-    """Return when the cluster's health is this and its message says so in words."""
-    await until(
-        lambda: client.cluster("here"), lambda it: it.health == health and words in (it.health_message or ""), 60
-    )
 
 
 async def goes_on(

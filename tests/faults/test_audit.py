@@ -14,7 +14,7 @@ from tests.faults.audit import WRONG
 from tests.faults.conftest import Creates
 from tests.faults.plan import FAULTS
 from tests.faults.proxy import Answer, Proxy, status_body
-from tests.stack import finished, running
+from tests.support.stack import finished, running
 
 
 @pytest.mark.timeout(600)

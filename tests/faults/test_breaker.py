@@ -12,8 +12,8 @@ from argosy.scheduling import pace
 from argosy.settings import Settings
 from tests.faults.conftest import Steps, become, manifest, stepping
 from tests.faults.proxy import Action, Answer, Hold, HoldAnswer, Proxy, Request, status_body
-from tests.integration.queues import sql
-from tests.stack import until
+from tests.support.queues import sql
+from tests.support.stack import until
 
 
 @pytest.fixture

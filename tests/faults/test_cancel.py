@@ -12,8 +12,8 @@ from argosy.settings import Settings
 from tests.faults.conftest import TOKEN_ENV, Creates, manifest, ours, stepping
 from tests.faults.processes import World
 from tests.faults.proxy import Action, Drop, Lose, Proxy
-from tests.faults.test_create import shown
-from tests.stack import finished, running, until
+from tests.support.seen import shown
+from tests.support.stack import finished, running, until
 
 
 @pytest.mark.parametrize("name", sorted(name for name in NAMES if name.startswith("submit.")))

@@ -4,11 +4,9 @@ import asyncio
 import math
 from itertools import pairwise
 from typing import Any
-from uuid import UUID
 
 import orjson
 import pytest
-from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 
 from argosy import control
@@ -17,22 +15,12 @@ from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
 from argosy.launch.expand import expand
 from argosy.settings import Settings
-from argosy.shapes import JobShape
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import delete
 from tests.faults.conftest import Creates, become, gone, ours, remove, rows, stepping, tracking
 from tests.faults.proxy import CUTS, Answer, Cut, Drop, Hold, Proxy, status_body
-from tests.stack import finished, running, until
-
-
-async def shown(client: Client, gid: UUID, status: str) -> JobShape:
-    """The one job of a launch once it shows a status."""
-    (job,) = await until(lambda: client.list(gid=gid), lambda jobs: [job.status for job in jobs] == [status], 60)
-    return job
-
-
-def strangers() -> float:
-    return REGISTRY.get_sample_value("argosy_stranger_workflows_total", {"cluster": "here"}) or 0.0
+from tests.support.seen import shown, strangers, terminated
+from tests.support.stack import finished, running, until
 
 
 async def recreate(there: Connection, name: str) -> str:
@@ -49,13 +37,6 @@ async def recreate(there: Connection, name: str) -> str:
     created = await workflows.create(orjson.dumps(body))
     assert created["uid"] != found["metadata"]["uid"]
     return str(created["uid"])
-
-
-async def terminated(workflows: Workflows, name: str, k8s_uid: str) -> None:
-    """Return when Argo has ended an object that was told to."""
-
-    found = await become(lambda found: found.get("status", {}).get("phase") == "Failed", workflows.get, name)
-    assert (found["metadata"]["uid"], found["spec"]["shutdown"]) == (k8s_uid, "Terminate")
 
 
 @pytest.mark.parametrize("cut", CUTS)

@@ -3,7 +3,7 @@
 from argosy.client import Client
 from argosy.settings import Settings
 from tests.faults.conftest import manifest
-from tests.stack import finished, running, until
+from tests.support.stack import finished, running, until
 
 NEVER_PULLED = manifest(0) + "          - {name: ARGOSY_PULL, value: never}\n"
 

@@ -13,8 +13,8 @@ from argosy.kube.connection import Connection
 from argosy.settings import Settings
 from tests.faults.conftest import Creates, become, ours, stepping, tracking
 from tests.faults.proxy import Answer, Proxy, status_body
-from tests.faults.test_create import shown
-from tests.stack import finished, running, until
+from tests.support.seen import shown
+from tests.support.stack import finished, running, until
 
 JOBS = 5
 

@@ -15,8 +15,8 @@ from argosy.recovery.custody import Custody
 from argosy.store import holds, leases
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
-from tests.faults.test_holds import here
-from tests.integration.queues import sql
+from tests.support.held import here
+from tests.support.queues import sql
 
 __all__ = ["here"]
 

@@ -1,8 +1,7 @@
 """A held cluster: nothing runs a second time without a word, nobody else waits for it, and it is never without a way out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,25 +30,15 @@ from argosy.labels import (
     LABEL_USER,
     workflow_name,
 )
-from argosy.launch.expand import expand
 from argosy.recovery.custody import Held
 from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
 from argosy.store import launches
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
-from tests.faults.conftest import Steps, become, manifest, ours, register, stepping, tracking
-from tests.faults.test_places import fields
-from tests.faults.test_restored_database import dump, restore
-from tests.stack import finished, until
-
-
-@pytest.fixture
-def here(client: Client) -> Iterator[SimulatedConnection]:
-    """The cluster "here"."""
-    with SimulatedCluster(pod_seconds=0.05) as cluster:
-        register(client, access(cluster.connection))
-        yield cluster.connection
+from tests.faults.conftest import become, manifest, ours, stepping, tracking
+from tests.support.held import cut, dump, fields, lost, restore, run, strayed, unfinished, working
+from tests.support.stack import finished, until
 
 
 @pytest.fixture
@@ -65,39 +54,6 @@ def hostile(client: Client, here: SimulatedConnection) -> Iterator[Access]:
 def same_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers and database have the same clock, and no launch from right after a hold is taken for one from before."""
     monkeypatch.setattr(launches, "_SKEW", timedelta(0))
-
-
-@asynccontextmanager
-async def working(settings: Settings) -> AsyncIterator[Steps]:
-    async with stepping(settings) as steps, tracking(settings, steps):
-        yield steps
-
-
-async def cut(steps: Steps, gid: UUID) -> None:
-    with steps.engine.begin() as database:
-        database.execute(text("UPDATE argosy.launch SET next_try_at = clock_timestamp() - interval '1 second'"))
-    await asyncio.to_thread(expand, steps.launching, gid)
-
-
-async def run(client: Client, steps: Steps, gid: UUID, *statuses: str) -> None:
-    """Cut and submit until the jobs stand so."""
-    await cut(steps, gid)
-    for cluster in client.clusters():
-        with suppress(Held):
-            await steps.submitter.run(cluster.id)
-    await until(lambda: [job.status for job in client.list(gid=gid)], lambda found: found == list(statuses), 60)
-
-
-async def lost(client: Client, settings: Settings, engine: Engine) -> UUID:
-    """A launch whose two jobs run, and of which the restored database knows nothing; every cluster is held."""
-    await asyncio.to_thread(dump, engine)
-    gid = uuid1()
-    async with working(settings) as steps:
-        client.launch("long", project=1, user=7, media_ids=[1, 2], gid=gid)
-        await run(client, steps, gid, "Running", "Running")
-    await asyncio.to_thread(restore, engine)
-    client.database_restored()
-    return gid
 
 
 async def test_a_launch_that_was_not_cut_in_the_dump_is_not_cut_in_a_hold_and_is_asked_about(
@@ -181,16 +137,6 @@ async def test_a_launch_that_is_cancelled_after_its_lost_jobs_were_found_runs_on
         await become(lambda left: not any(map(unfinished, left)), ours, engine, there)
         await until(lambda: strayed(engine), lambda count: count == 0, 30)
     assert client.list(gid=gid) == []
-
-
-def unfinished(item: dict[str, Any]) -> bool:
-    return item.get("status", {}).get("phase") not in {"Succeeded", "Failed", "Error"}
-
-
-def strayed(engine: Engine) -> int:
-    with engine.begin() as database:
-        count: int = database.execute(text("SELECT count(*) FROM argosy.stray")).scalar_one()
-        return count
 
 
 async def test_nothing_is_tried_again_by_itself_while_a_cluster_is_held(

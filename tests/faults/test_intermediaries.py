@@ -19,8 +19,8 @@ from argosy.store import registry
 from tests.cluster.manifests import LABEL, container, workflow
 from tests.faults.conftest import Creates, ours, remove, stepping, tracking
 from tests.faults.proxy import HOST, Answer, Instead, Proxy, status_body
-from tests.faults.test_answers import becomes
-from tests.stack import finished, running, until
+from tests.support.seen import becomes
+from tests.support.stack import finished, running, until
 
 PLAIN = Answer(503, b"upstream connect error or disconnect/reset before headers", {"Content-Type": "text/plain"})
 FOREIGN: dict[str, Answer] = {

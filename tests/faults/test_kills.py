@@ -4,7 +4,7 @@ import pytest
 
 from argosy.failpoints import NAMES
 from tests.faults.processes import World
-from tests.stack import until
+from tests.support.stack import until
 
 JOBS = 5
 

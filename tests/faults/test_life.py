@@ -22,9 +22,9 @@ from tests.cluster.clusters import access
 from tests.faults.conftest import Creates, register
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HoldAnswer, Proxy
-from tests.faults.test_create import shown
-from tests.integration.test_readme import exported
-from tests.stack import Direct, finished, running, until
+from tests.support.readme import exported
+from tests.support.seen import shown
+from tests.support.stack import Direct, finished, running, until
 
 
 @asynccontextmanager

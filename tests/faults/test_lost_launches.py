@@ -21,10 +21,9 @@ from argosy.store import launches
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import Steps, become, manifest, ours, remove
-from tests.faults.test_holds import cut, here, lost, run, strayed, unfinished, working
-from tests.faults.test_restored_database import dump, restore
-from tests.integration.queues import sql
-from tests.stack import until
+from tests.support.held import cut, dump, here, lost, restore, run, strayed, unfinished, working
+from tests.support.queues import sql
+from tests.support.stack import until
 
 __all__ = ["here"]
 

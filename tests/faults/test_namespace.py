@@ -12,7 +12,7 @@ from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import register
 from tests.faults.processes import workflows
 from tests.faults.proxy import HOST, Proxy
-from tests.stack import running, until
+from tests.support.stack import running, until
 
 ENDING = "ending"
 PATH = f"/api/v1/namespaces/{ENDING}"

@@ -10,8 +10,8 @@ from argosy.settings import Settings
 from argosy.store import tracking as tracking_rows
 from tests.faults.conftest import Creates, Steps, stepping, tracking
 from tests.faults.proxy import Answer, Cut, Hold, Proxy
-from tests.integration.queues import sql
-from tests.stack import finished, until
+from tests.support.queues import sql
+from tests.support.stack import finished, until
 
 
 async def unclear(client: Client, steps: Steps) -> None:

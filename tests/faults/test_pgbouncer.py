@@ -12,7 +12,7 @@ from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store import database
 from tests.faults.pgbouncer import BINARY, pgbouncer
-from tests.stack import Direct
+from tests.support.stack import Direct
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="pgbouncer is not installed: apt-get install pgbouncer")
 

@@ -1,7 +1,6 @@
 """A cluster is what answers at its address, not its row: registered twice, moved, or another's (P1, F43)."""
 
 import asyncio
-from typing import Any
 
 import orjson
 import pytest
@@ -10,18 +9,14 @@ from sqlalchemy import Engine, text
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.errors import Conflict
-from argosy.kube.connection import Access, Connection
+from argosy.kube.connection import Connection
 from argosy.kube.marks import Marks
 from argosy.settings import Settings
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import become, register, stepping, tracking
-from tests.stack import finished, running, until
-
-
-def fields(at: Access, **others: Any) -> dict[str, Any]:
-    """What registers a place."""
-    return {"host": at.host, "port": at.port, "cert": at.ca, "token": at.token, "namespace": at.namespace} | others
+from tests.support.held import fields
+from tests.support.stack import finished, running, until
 
 
 async def test_the_same_place_is_not_registered_twice(client: Client, impatient: Settings) -> None:

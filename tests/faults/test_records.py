@@ -16,7 +16,7 @@ from argosy.submit import run
 from argosy.submit.run import Submitter
 from tests.faults.conftest import Creates, remove, rows, stepping, tracking
 from tests.faults.proxy import HoldAnswer, Proxy
-from tests.faults.test_create import shown
+from tests.support.seen import shown
 
 
 async def test_a_record_that_the_database_did_not_take_is_made_again_by_the_same_claim(

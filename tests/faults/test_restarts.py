@@ -19,7 +19,7 @@ from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults import servers
 from tests.faults.processes import SHORT, Process, World, opened
-from tests.stack import until
+from tests.support.stack import until
 
 JOBS = 60
 

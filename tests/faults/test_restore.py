@@ -13,7 +13,7 @@ from argosy.client import Client
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.processes import SHORT, Process, World, opened
-from tests.stack import until
+from tests.support.stack import until
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from argosy.client import Client
 from argosy.errors import InvalidRequest
@@ -14,28 +14,8 @@ from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import manifest
 from tests.faults.processes import SHORT, World, opened
-from tests.stack import finished, until
-
-TABLES = (
-    "installation", "cluster", "stray", "algorithm", "project", "project_limit", "placement", "turn", "launch", "job", "early_cancel",
-    "attempt", "node", "launch_secret", "lease",
-)  # fmt: skip
-"""In an order in which rows can be written."""
-
-
-def dump(engine: Engine) -> None:
-    """As `pg_dump --schema argosy` does: all tables as they are at one moment."""
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection, connection.begin():
-        connection.execute(text("CREATE SCHEMA dump"))
-        for table in TABLES:
-            connection.execute(text(f"CREATE TABLE dump.{table} AS TABLE argosy.{table}"))
-
-
-def restore(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {', '.join(f'argosy.{table}' for table in TABLES)}"))
-        for table in TABLES:
-            connection.execute(text(f"INSERT INTO argosy.{table} OVERRIDING SYSTEM VALUE TABLE dump.{table}"))
+from tests.support.held import dump, restore
+from tests.support.stack import finished, until
 
 
 def epoch(world: World) -> int:

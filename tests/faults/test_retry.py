@@ -15,8 +15,8 @@ from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import Creates, ours
 from tests.faults.proxy import Drop, Edit, Proxy, Request
-from tests.faults.test_create import shown, strangers, terminated
-from tests.stack import running, until
+from tests.support.seen import shown, strangers, terminated
+from tests.support.stack import running, until
 
 
 def blind(request: Request) -> Request:

@@ -9,7 +9,7 @@ import redis
 
 from argosy.settings import Settings
 from tests.faults.processes import Fleet
-from tests.integration.test_readme import exported
+from tests.support.readme import exported
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from argosy.kube.workflows import Workflows
 from argosy.settings import Settings
 from tests.faults.conftest import become
 from tests.faults.proxy import Answer, Proxy, Swallow, status_body
-from tests.stack import finished, running, until
+from tests.support.stack import finished, running, until
 
 
 async def test_a_job_that_began_in_time_is_not_ended_by_a_deadline_because_the_watch_was_deaf(

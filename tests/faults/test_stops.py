@@ -5,7 +5,7 @@ import pytest
 
 from argosy.labels import workflow_name
 from tests.faults.processes import Process, World
-from tests.stack import until
+from tests.support.stack import until
 
 TWO_STEPS = """
 apiVersion: argoproj.io/v1alpha1

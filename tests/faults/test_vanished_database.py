@@ -17,7 +17,7 @@ from argosy.errors import NotConfigured
 from argosy.settings import Settings
 from argosy.store import database
 from tests.faults import vanishing
-from tests.stack import until
+from tests.support.stack import until
 
 BOUND = 20
 """Seconds in which a connection must have been given up, a new one tried and refused."""

@@ -19,7 +19,7 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
 from tests.faults.conftest import become, expire, register, remove
 from tests.faults.proxy import Answer, Edit, Hold, Proxy, Swallow, status_body
-from tests.stack import finished, running, until
+from tests.support.stack import finished, running, until
 
 MERGE = "application/merge-patch+json"
 

@@ -9,9 +9,9 @@ from argosy.client import Client
 from argosy.errors import Conflict, Fenced, InvalidRequest, NotFound
 from argosy.states import State
 from argosy.store import abandoning, leases, queue, retries, secrets, tracking
-from tests.integration.queues import claim, clusters, fill, placement, sql
 from tests.integration.races import meanwhile
-from tests.integration.test_control import created, end, record
+from tests.support.jobs import created, end, record
+from tests.support.queues import claim, clusters, fill, placement, sql
 
 GONE, OTHER = 1, 2
 

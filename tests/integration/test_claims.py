@@ -15,9 +15,9 @@ from argosy.client import Client
 from argosy.scheduling import pace
 from argosy.scheduling.share import part
 from argosy.store import claims, pacing, queue, retention
-from tests.integration.queues import claim, clusters, fill, finish, placement, render, sql
-from tests.integration.test_control import record
-from tests.integration.test_launch import CA, HELLO
+from tests.support.jobs import record
+from tests.support.launching import CA, HELLO
+from tests.support.queues import claim, clusters, fill, finish, placement, render, sql
 
 ACTIVE = "state IN ('submitting', 'pending', 'running')"
 

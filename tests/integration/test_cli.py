@@ -38,7 +38,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import AlgorithmShape, ClusterShape, JobShape, LaunchShape, NodeShape
 from tests.conftest import ROOT
-from tests.stack import running, until
+from tests.support.stack import running, until
 
 _, PEM = issue()
 SECRET = "eyJ-token-that-must-never-come-out"

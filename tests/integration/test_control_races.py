@@ -18,7 +18,7 @@ from argosy.shapes import CancelShape
 from argosy.states import State
 from argosy.store import cancels, claims, registry, retries, targets, tracking
 from tests.integration.races import meanwhile
-from tests.integration.test_control import claim, created, launched, record, registered, run, stage, statuses
+from tests.support.jobs import claim, created, launched, record, registered, run, stage, statuses
 
 __all__ = ["registered", "stage"]
 

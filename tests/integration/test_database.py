@@ -14,7 +14,7 @@ from argosy.errors import NotConfigured
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store import database
-from tests.stack import Direct, until
+from tests.support.stack import Direct, until
 
 SECRET = "a-password-that-must-not-come-out"
 

@@ -13,8 +13,7 @@ import orjson
 import pytest
 
 from tests.conftest import ROOT
-
-ARGOSY = [sys.executable, "-m", "argosy.cli"]
+from tests.support.commands import ARGOSY
 
 
 def leftovers(directory: Path) -> list[str]:

@@ -18,8 +18,8 @@ from argosy.failpoints import failpoint
 from argosy.processes.housekeeping import Housekeeping
 from argosy.settings import Settings
 from argosy.store import secrets
-from tests.integration.queues import clusters
-from tests.stack import Direct, until
+from tests.support.queues import clusters
+from tests.support.stack import Direct, until
 
 
 async def test_two_who_reach_a_cluster_at_once_share_one_connection(

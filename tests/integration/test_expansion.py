@@ -16,9 +16,9 @@ from argosy.launch.expander import Expander
 from argosy.store import launches, retention, retries, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.integration.queues import claim, finish, sql
-from tests.integration.test_launch import CA, api, outcome, registered, stage
-from tests.stack import until
+from tests.support.launching import CA, api, outcome, registered, stage
+from tests.support.queues import claim, finish, sql
+from tests.support.stack import until
 
 __all__ = ["api", "registered", "stage"]
 

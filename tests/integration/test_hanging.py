@@ -22,11 +22,11 @@ from argosy.settings import Settings
 from argosy.store import launches
 from tests.faults.processes import Process
 from tests.integration.api_server import ApiServer
-from tests.integration.queues import sql
-from tests.integration.test_launch import CA, HELLO, api, stage
-from tests.integration.test_messages import request, send
-from tests.integration.test_readme import exported
-from tests.stack import until
+from tests.support.launching import CA, HELLO, api, stage
+from tests.support.messages import request, send
+from tests.support.queues import sql
+from tests.support.readme import exported
+from tests.support.stack import until
 
 __all__ = ["api", "stage"]
 

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from argosy.client import Client
 from argosy.store import claims, launches, pacing, projects, reading, registry, retention, secrets, tracking
 from argosy.store.reading import Filter
-from tests.integration.queues import claim, clusters, fill, sql
+from tests.support.queues import claim, clusters, fill, sql
 
 ASKED: dict[str, Callable[[Connection], Any]] = {
     "a claim": lambda connection: claim(connection, limit=64),

@@ -1,6 +1,5 @@
 """Stage 1 on a real PostgreSQL: what a launch freezes, and how one that can't work ends."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from uuid import uuid1
@@ -11,43 +10,14 @@ from sqlalchemy import Engine, text
 
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.demo.simulator.certificate import issue
 from argosy.errors import Conflict, InvalidRequest
 from argosy.launch.expand import Launching, expand
-from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import JobShape, LaunchRequest, Parameter
 from argosy.store import requests
-from tests.conftest import ROOT
-from tests.integration.api_server import ApiServer, serving
+from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-
-_, CA = issue()
-HELLO = (ROOT / "manifests" / "hello.yaml").read_text()
-
-
-@pytest.fixture
-def api() -> Iterator[ApiServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def stage(engine: Engine, settings: Settings, api: ApiServer) -> Launching:
-    configured = settings.model_copy(update={"rest_url": api.url, "media_page": 4})
-    return Launching(engine, configured, RestMediaSource(configured))
-
-
-@pytest.fixture
-def registered(client: Client) -> Client:
-    client.add_cluster(name="c", host="127.0.0.1", cert=CA, token="t", default=True)
-    client.register_algorithm(name="hello", project=1, user=7, manifest=HELLO, files_per_job=3)
-    return client
-
-
-def outcome(client: Client, gid: object) -> tuple[str, str]:
-    (launch,) = (launch for launch in client.launches() if launch.gid == gid)
-    return launch.state, launch.reason
+from tests.support.launching import HELLO, outcome
 
 
 def jobs(client: Client) -> list[JobShape]:

@@ -18,9 +18,9 @@ from argosy.shapes import LaunchRequest
 from argosy.store import launches
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.integration.queues import sql
-from tests.integration.test_launch import api, outcome, registered, stage
-from tests.stack import until
+from tests.support.launching import api, outcome, registered, stage
+from tests.support.queues import sql
+from tests.support.stack import until
 
 __all__ = ["api", "registered", "stage"]
 

@@ -9,7 +9,7 @@ from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.settings import Settings
 from tests.conftest import ROOT
-from tests.stack import finished, running
+from tests.support.stack import finished, running
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.store import reading
 from tests.integration.launching import cut
-from tests.integration.test_launch import CA, HELLO
+from tests.support.launching import CA, HELLO
 
 MEDIA = 40
 

@@ -18,28 +18,15 @@ from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from tests.conftest import ROOT
-from tests.integration.test_demo import ARGOSY
-from tests.stack import finished, until
+from tests.support.commands import ARGOSY
+from tests.support.readme import exported
+from tests.support.stack import finished, until
 
 README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
-def exported(settings: Settings, **others: str) -> dict[str, str]:
-    """The environment of an argosy process with these settings."""
-    keys = [key.get_secret_value() for key in settings.keys]
-    assert settings.token_private_key is not None
-    return {
-        "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
-        "ARGOSY_KEYS": ",".join(keys),
-        "ARGOSY_TOKEN_PRIVATE_KEY": settings.token_private_key.get_secret_value(),
-        "ARGOSY_TOKEN_PUBLIC_KEY": str(settings.token_public_key),
-        "ARGOSY_METRICS_HOST": "127.0.0.1",
-        "ARGOSY_RELEASE_AFTER": str(settings.release_after),
-    } | others
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from argosy.errors import InvalidRequest
 from argosy.launch.expand import Launching
 from argosy.states import State
 from argosy.store import retention, retries
-from tests.integration.queues import sql
 from tests.integration.races import meanwhile, with_old_eyes
-from tests.integration.test_control import claim, launched, record, registered, run, stage, statuses
+from tests.support.jobs import claim, launched, record, registered, run, stage, statuses
+from tests.support.queues import sql
 
 __all__ = ["registered", "stage"]
 

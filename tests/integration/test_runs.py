@@ -11,7 +11,7 @@ from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import database
 from argosy.submit.run import Submitter
-from tests.integration.queues import clusters
+from tests.support.queues import clusters
 
 
 def alarms() -> float:

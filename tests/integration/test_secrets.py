@@ -24,11 +24,11 @@ from argosy.store import queue, retries, secrets, strays, tracking
 from argosy.store.installation import identity
 from argosy.store.registered import Cluster
 from argosy.submit.run import Submitter
-from tests.cluster.test_jobs import LONG
-from tests.integration.queues import clusters, sql
 from tests.integration.races import with_old_eyes
-from tests.integration.test_control import claim, created, end, launched, record, registered, run, stage, statuses
-from tests.stack import Direct
+from tests.support.jobs import claim, created, end, launched, record, registered, run, stage, statuses
+from tests.support.manifests import LONG
+from tests.support.queues import clusters, sql
+from tests.support.stack import Direct
 
 __all__ = ["registered", "stage"]
 

@@ -11,7 +11,7 @@ from argosy.processes.tracker import Tracker
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from clusters.local.certificates import issue_server_certificate
-from tests.stack import Direct, until
+from tests.support.stack import Direct, until
 
 
 def spread(engine: Engine) -> list[int]:

@@ -17,8 +17,8 @@ from argosy.shapes import ProjectSpec
 from argosy.store import launches, projects
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.integration.queues import claim, clusters, fill, finish, sql
-from tests.integration.test_launch import HELLO, api, outcome, stage
+from tests.support.launching import HELLO, api, outcome, stage
+from tests.support.queues import claim, clusters, fill, finish, sql
 
 __all__ = ["api", "stage"]
 

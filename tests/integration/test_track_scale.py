@@ -19,7 +19,7 @@ from argosy.settings import Settings
 from argosy.track import follow
 from tests.cluster.clusters import access
 from tests.faults.conftest import Steps, register, stepping, tracking
-from tests.stack import until
+from tests.support.stack import until
 
 Nodes = dict[str, dict[str, Any]]
 

@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
 from argosy.track.debts import Debts
-from tests.stack import until
+from tests.support.stack import until
 
 
 def owed() -> float | None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.client import Client
 from argosy.store import claims
-from tests.integration.test_launch import CA, HELLO
+from tests.support.launching import CA, HELLO
 
 _FILL = """
 WITH launch AS (

@@ -1,0 +1,5 @@
+"""The command as it is installed."""
+
+import sys
+
+ARGOSY = [sys.executable, "-m", "argosy.cli"]
