@@ -1,0 +1,73 @@
+"""`argosy algorithm`, `argosy lint`."""
+
+import re
+from pathlib import Path
+
+from argosy.client import Client
+from argosy.shapes import AlgorithmShape, ClusterShape
+from tests.support.cli import HELLO, PEM, SECRET, Run, error
+
+
+def test_an_algorithm_is_registered_changed_and_removed(argosy: Run, client: Client, cluster: ClusterShape) -> None:
+    args = (
+        f"algorithm register {HELLO} --name hi --project 1 --user 7 --files-per-job 3 --cluster north --description says "
+        "--category a --category b --param x=1=2 --param y="
+    )
+    assert argosy(*args.split()).exit_code == 0
+    made = client.algorithm("hi")
+    assert (made.cluster, made.description, made.categories) == (cluster.id, "says", ["a", "b"])
+    assert [(parameter.name, parameter.value) for parameter in made.parameters] == [("x", "1=2"), ("y", "")]
+    assert "not unique" in error(argosy(*args.split()), 1)
+    assert argosy(*["algorithm", "update", "hi", "--files-per-job", "9", "--default-cluster"]).exit_code == 0
+    assert client.algorithm("hi") == made.model_copy(update={"files_per_job": 9, "cluster": None})
+    assert argosy("algorithm", "remove", "hi").exit_code == 0
+    assert argosy("algorithm", "list", "-o", "name").stdout == ""
+
+
+def test_a_manifest_with_an_error_is_refused_with_its_place(argosy: Run, client: Client) -> None:
+    args = "algorithm register - --name hi --project 1 --user 7 --files-per-job 3"
+    line = error(argosy(*args.split(), input="apiVersion: argoproj.io/v1alpha1\nkind: [\n"), 1)
+    assert re.match(r"manifest: line \d+, column \d+: ", line)
+    assert client.algorithms() == []
+
+
+def test_lint_prints_a_line_for_each_finding(argosy: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(Path(HELLO).read_text().replace("      container:", "      hostile: 1\n      container:"))
+    bare = {"ARGOSY_DATABASE_URL": "nothing"}  # no database is asked
+    result = argosy("algorithm", "lint", str(bad), env=bare)
+    assert result.exit_code == 1
+    found = result.stdout.splitlines()
+    assert found
+    for line in found:
+        assert re.match(re.escape(str(bad)) + r":\d+:\d+: .+", line)
+    place = 1 + Path(bad).read_text().splitlines().index("      hostile: 1")
+    assert f"{bad}:{place}:7: " in found[0]
+    assert result.stderr == ""
+    piped = argosy("algorithm", "lint", "-", input=bad.read_text(), env=bare)
+    assert piped.stdout == result.stdout.replace(str(bad), "<stdin>")
+
+
+def test_lint_says_nothing_of_a_good_manifest(argosy: Run, cluster: ClusterShape) -> None:
+    for more in ([], ["--cluster", "north"]):
+        result = argosy("algorithm", "lint", HELLO, *more)
+        assert (result.exit_code, result.output) == (0, "")
+
+
+def test_an_algorithm_names_a_cluster_several_or_labels_and_each_takes_the_others_place(
+    argosy: Run, algorithm: AlgorithmShape, client: Client
+) -> None:
+    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET, labels={"gpu": "a100"})
+
+    def chosen() -> tuple[int | None, list[int], dict[str, str]]:
+        found = client.algorithm("hello")
+        return found.cluster, found.clusters, found.cluster_labels
+
+    assert argosy("algorithm", "update", "hello", "--cluster", "north", "--cluster", "south").exit_code == 0
+    assert chosen() == (None, [client.cluster("north").id, client.cluster("south").id], {})
+    assert "north,south" in argosy("algorithm", "list").stdout
+    assert argosy("algorithm", "update", "hello", "--cluster-label", "gpu=a100").exit_code == 0
+    assert chosen() == (None, [], {"gpu": "a100"})
+    assert argosy("algorithm", "update", "hello", "--default-cluster").exit_code == 0
+    assert chosen() == (None, [], {})
+    assert argosy("algorithm", "update", "hello", "--cluster", "north", "--cluster-label", "a=b").exit_code == 2

@@ -1,0 +1,151 @@
+"""`argosy cluster`."""
+
+import re
+from pathlib import Path
+from uuid import uuid1
+
+import orjson
+import yaml
+from sqlalchemy import Engine
+from sqlalchemy import text as sql
+
+from argosy.client import Client
+from argosy.demo.simulator import SimulatedCluster
+from argosy.shapes import ClusterShape, LaunchShape
+from tests.support.cli import PEM, SECRET, Run, add, error, free_port, system_ca, token_of
+
+
+def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Client, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(PEM)
+    token = tmp_path / "token"
+    token.write_text(SECRET)
+    where = ["--host", "192.0.2.1", "--ca-file", str(ca)]
+    one, two, three = ([*where, "--namespace", namespace] for namespace in ("one", "two", "three"))
+    assert argosy("cluster", "add", "file", *one, "--token-file", str(token)).exit_code == 0
+    assert argosy("cluster", "add", "pipe", *two, "--token-file", "-", input=SECRET + "\n").exit_code == 0
+    assert argosy("cluster", "add", "variable", *three, env={"ARGOSY_CLUSTER_TOKEN": SECRET}).exit_code == 0
+    for name in ("file", "pipe", "variable"):
+        assert token_of(client, name) == SECRET
+        for output in ("table", "wide", "json", "yaml", "name"):
+            assert argosy("cluster", "get", name, "-o", output).exit_code == 0  # `argosy` looks for the token itself
+    assert argosy("cluster", "list", "-o", "name").stdout == "file\npipe\nvariable\n"
+
+
+def test_a_cluster_is_added_with_every_option(argosy: Run, client: Client, tmp_path: Path, token_file: str) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(PEM)
+    args = (
+        f"cluster add south --host 192.0.2.2 --port 6443 --ca-file {ca} --token-file {token_file} --namespace jobs "
+        "--organization 5 --service-account runner --default --no-finalizer --token-in-clear --max-active 9"
+    )
+    assert argosy(*args.split()).exit_code == 0
+    added = client.cluster("south")
+    assert (added.host, added.port, added.cert, added.namespace) == ("192.0.2.2", 6443, PEM, "jobs")
+    assert (added.organization, added.service_account, added.max_active) == (5, "runner", 9)
+    assert (added.default, added.finalizer, added.token_in_clear) == (True, False, True)
+
+
+def test_the_cluster_that_argosy_runs_in_needs_no_credentials(argosy: Run, client: Client, token_file: str) -> None:
+    assert argosy("cluster", "add", "here", "--in-cluster").exit_code == 0
+    assert client.cluster("here").host is None
+    error(argosy("cluster", "add", "there", "--in-cluster", "--token-file", token_file), 2)
+
+
+def test_update_changes_what_is_given_and_leaves_the_rest(argosy: Run, client: Client, cluster: ClusterShape) -> None:
+    args = "cluster update north --max-active 3 --no-finalizer --token-in-clear"
+    # The variable is for `add`; here it must not replace a token unasked.
+    assert argosy(*args.split(), env={"ARGOSY_CLUSTER_TOKEN": "other"}).exit_code == 0
+    now = client.cluster("north")
+    assert now == cluster.model_copy(
+        update={"max_active": 3, "finalizer": False, "token_in_clear": True, "health_since": now.health_since}
+    )
+    assert token_of(client, "north") == SECRET
+    assert "enter it anew" in error(argosy("cluster", "update", "north", "--host", "192.0.2.9"), 2)
+
+
+def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    assert "unfinished jobs" in error(argosy("cluster", "remove", "north"), 1)
+    with SimulatedCluster() as simulated:
+        add(client, simulated.connection)
+        assert "0 workflows released" in argosy("cluster", "release", "simulated").stderr
+        assert argosy("cluster", "remove", "simulated").exit_code == 0
+    assert [found.name for found in client.clusters()] == ["north"]
+
+
+def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, client: Client) -> None:
+    client.add_cluster(name="gone", host="127.0.0.1", port=free_port(), cert=system_ca(), token=SECRET, default=True)
+    assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
+    told = argosy("cluster", "remove", "gone", "--abandon").stderr
+    assert ("is removed" in told, "it was the default" in told) == (True, True)
+    assert client.clusters() == []
+
+
+def test_a_cluster_that_is_held_is_abandoned_only_with_a_word_about_what_it_perhaps_ran(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
+    client.update_algorithm("hello", cluster=client.cluster("south").id)
+    client.launch("hello", project=1, user=7, media_ids=[1])
+    client.database_restored()
+    told = error(argosy("cluster", "remove", "north", "--abandon"), 2)
+    assert "--waiting: cluster 'north' is held" in told
+    assert "--abandon" in error(argosy("cluster", "remove", "north", "--waiting", "run"), 2)
+    assert argosy("cluster", "remove", "north", "--abandon", "--waiting", "run").exit_code == 0
+
+
+def test_a_list_of_nothing_says_where_to_look(argosy: Run, client: Client) -> None:
+    gid = str(uuid1())
+    assert f"argosy get {gid}" in argosy("list", "--gid", gid).stderr
+
+
+def test_a_cluster_that_is_gone_with_jobs_on_it_is_abandoned_and_its_jobs_are_counted(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
+    client.update_algorithm("hello", cluster=client.cluster("south").id)
+    assert "--abandon" in error(argosy("cluster", "remove", "north"), 1)
+    told = argosy("cluster", "remove", "north", "--abandon").stderr
+    assert "4 jobs that had not ended are Lost or Cancelled" in told
+    assert {job.status for job in client.list(gid=launch.gid)} == {"Cancelled"}
+
+
+def test_check_tells_what_a_good_cluster_has(argosy: Run, client: Client) -> None:
+    with SimulatedCluster() as simulated:
+        add(client, simulated.connection)
+        result = argosy("cluster", "check", "simulated")
+    assert result.exit_code == 0
+    told = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert (told["health"], told["crd"], told["permissions"]) == ("ok", "installed", "all granted")
+    assert told["kubernetes"].startswith("v1.")
+
+
+def test_check_of_a_cluster_that_is_away_says_so_and_fails(argosy: Run, client: Client) -> None:
+    client.add_cluster(name="away", host="127.0.0.1", port=free_port(), cert=system_ca(), token=SECRET)
+    result = argosy("cluster", "check", "away")
+    assert result.exit_code == 1
+    assert re.search(r"^health +unreachable$", result.stdout, re.MULTILINE)
+    assert orjson.loads(argosy("cluster", "check", "away", "-o", "json").stdout)["health"] == "unreachable"
+
+
+def test_limits_and_deadlines_of_a_cluster_are_changed_without_connecting_anew(
+    argosy: Run, cluster: ClusterShape, engine: Engine
+) -> None:
+    def version() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(sql("SELECT credential_version FROM argosy.cluster")).scalar_one())
+
+    before = version()
+    changed = argosy(
+        *("cluster", "update", "north", "--max-active", "300", "--project-max-active", "100"),
+        *("--pending-deadline", "1800", "--run-deadline", "86400", "--no-pace", "--label", "gpu=a100"),
+    )
+    assert changed.exit_code == 0
+    shown = yaml.safe_load(argosy("cluster", "get", "north", "-o", "yaml").stdout)
+    wanted = {"max_active": 300, "project_max_active": 100, "pending_deadline": 1800.0, "run_deadline": 86400.0}
+    assert wanted.items() <= shown.items()
+    assert (shown["pace"], shown["labels"]) == (False, {"gpu": "a100"})
+    assert version() == before
+    argosy("cluster", "update", "north", "--no-project-max-active", "--no-deadlines")
+    shown = yaml.safe_load(argosy("cluster", "get", "north", "-o", "yaml").stdout)
+    assert (shown["project_max_active"], shown["pending_deadline"], shown["run_deadline"]) == (None, None, None)

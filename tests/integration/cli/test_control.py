@@ -1,0 +1,30 @@
+"""`argosy cancel`, `delete`, `retry`."""
+
+from uuid import uuid1
+
+from argosy.client import Client
+from argosy.shapes import AlgorithmShape, LaunchShape
+from tests.support.cli import Run, error
+
+
+def test_cancel_delete_and_retry_say_what_they_came_to(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    gid, uid = str(launch.gid), str(client.list(gid=launch.gid)[0].uid)
+    assert "cancelled" in argosy("cancel", uid).stderr
+    assert "had ended before" in argosy("cancel", uid).stderr
+    assert "say which" in error(argosy("cancel"), 2)
+    assert "1 job queued again" in argosy("retry", uid).stderr
+    assert "nothing to retry" in argosy("retry", gid).stderr
+    assert "is no job and no launch" in error(argosy("cancel", str(uuid1())), 1)
+    assert argosy("delete", gid).exit_code == 0
+    assert argosy("list", "-o", "name").stdout == ""
+    assert uid in argosy("list", "--deleted", "-o", "name").stdout
+    assert "Cancelled" in argosy("get", gid).stdout
+    assert argosy("get", uid, "--attempt", "1", "-o", "json").exit_code == 0
+
+
+def test_a_cancel_of_a_launch_that_is_not_cut_yet_says_that_it_was_cancelled(
+    argosy: Run, client: Client, algorithm: AlgorithmShape
+) -> None:
+    gid = str(client.launch("hello", project=1, user=7, media_ids=[1]).gid)
+    assert "1 launch cancelled before it was cut into jobs" in argosy("cancel", gid).stderr
+    assert "nothing to cancel" in argosy("cancel", gid).stderr

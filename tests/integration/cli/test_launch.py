@@ -1,0 +1,93 @@
+"""`argosy launch`."""
+
+import re
+from pathlib import Path
+from uuid import uuid1
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+from sqlalchemy import text as sql
+
+from argosy.cli import arguments, text
+from argosy.cli.boundary import UsageError
+from argosy.client import Client
+from argosy.launch.expand import Launching, expand
+from argosy.launch.media import RestMediaSource
+from argosy.settings import Settings
+from argosy.shapes import AlgorithmShape, ClusterShape, LaunchShape
+from tests.support.cli import SECRET, Run
+
+
+def test_launch_prints_the_gid_and_into_how_many_jobs_it_was_cut(argosy: Run, launch: LaunchShape) -> None:
+    result = argosy(*f"launch hello --project 1 --user 7 --media 1-10 --gid {launch.gid}".split())
+    assert result.exit_code == 0
+    assert result.stdout == f"{launch.gid}\n"
+    assert "there already" in result.stderr
+    assert "expanded into 4 jobs" in result.stderr
+
+
+def test_launch_says_plainly_that_nobody_has_worked_on_it_yet(
+    argosy: Run, client: Client, algorithm: AlgorithmShape
+) -> None:
+    result = argosy(
+        *["launch", "hello", "--project", "1", "--user", "7", "--media", "1,2,5-9", "--param", "t=0.5", "--wait", "0"]
+    )
+    assert result.exit_code == 0
+    assert "not yet cut into jobs" in result.stderr
+    assert "argosy worker" in result.stderr
+    (found,) = client.launches()
+    assert result.stdout == f"{found.gid}\n"
+    assert found.state == "accepted"
+
+
+def test_a_rejected_launch_fails_with_its_reason(
+    argosy: Run, client: Client, engine: Engine, settings: Settings, cluster: ClusterShape
+) -> None:
+    gid = uuid1()
+    args = f"launch nothing --project 1 --user 7 --media 1 --gid {gid} --wait 0".split()
+    assert argosy(*args).exit_code == 0
+    expand(Launching(engine, settings, RestMediaSource(settings)), gid)
+    for more in ([], ["--watch"]):
+        result = argosy(*args, *more)
+        assert result.exit_code == 1
+        assert f"launch {gid} was rejected: unknown algorithm 'nothing'" in result.stderr.splitlines()[-1]
+    shown = argosy("get", str(gid))
+    assert re.search(r"^state +rejected$", shown.stdout, re.MULTILINE)
+    assert "unknown algorithm" in shown.stdout
+
+
+def test_media_and_token_come_from_files(
+    argosy: Run, client: Client, engine: Engine, algorithm: AlgorithmShape, tmp_path: Path, token_file: str
+) -> None:
+    ids = tmp_path / "ids"
+    ids.write_text("3, 1\n7-9\n\n2\n")
+    args = f"launch hello --project 1 --user 7 --media-file {ids} --token-file {token_file} --wait 0".split()
+    gid = argosy(*args).stdout.strip()
+    with engine.connect() as connection:
+        row = connection.execute(
+            sql("SELECT media_ids, token_sealed FROM argosy.launch WHERE gid = :gid"), {"gid": gid}
+        )
+        media, sealed = row.one()
+    assert media == [3, 1, 7, 8, 9, 2]
+    assert SECRET.encode() not in bytes(sealed)
+
+
+@given(st.lists(st.integers(0, 10_000) | st.integers(0, 2**63 - 1), min_size=1, max_size=40))
+def test_media_ranges_are_read_as_they_are_written(media: list[int]) -> None:
+    assert arguments.media(text.ranges(media)) == media
+    assert arguments.media(" ,".join(map(str, media))) == media
+
+
+@given(st.integers(0, 1000), st.integers(0, 50), st.integers(0, 1000))
+def test_a_run_of_media_is_written_as_one_range(start: int, more: int, other: int) -> None:
+    run = range(start, start + more + 2)
+    assert text.ranges(run) == f"{start}-{start + more + 1}"
+    assert arguments.media(f"{other},{start}-{start + more + 1}") == [other, *run]
+
+
+@pytest.mark.parametrize("bad", ["", " , ", "a", "1-", "-1", "1--2", "5-2", "1;2", "٣", "1-99999999999", "1" * 5000])
+def test_what_is_no_media_id_is_refused(bad: str) -> None:
+    with pytest.raises(UsageError, match="--media"):
+        arguments.media(bad)

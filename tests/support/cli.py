@@ -1,0 +1,129 @@
+"""The `argosy` command as tests run it."""
+
+import asyncio
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from typer.testing import Result
+
+from argosy.client import Client
+from argosy.demo.simulator import SimulatedConnection
+from argosy.demo.simulator.certificate import issue
+from argosy.settings import Settings
+from tests.conftest import ROOT
+
+_, PEM = issue()
+SECRET = "eyJ-token-that-must-never-come-out"
+HELLO = str(ROOT / "manifests" / "hello.yaml")
+
+Run = Callable[..., Result]
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """The environment in which a process has these settings."""
+    assert settings.token_private_key is not None
+    assert settings.token_public_key is not None
+    return {
+        "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
+        "ARGOSY_REDIS_URL": settings.redis_url.get_secret_value(),
+        "ARGOSY_KEYS": ",".join(key.get_secret_value() for key in settings.keys),
+        "ARGOSY_TOKEN_PRIVATE_KEY": settings.token_private_key.get_secret_value(),
+        "ARGOSY_TOKEN_PUBLIC_KEY": settings.token_public_key,
+        "ARGOSY_METRICS_HOST": settings.metrics_host,
+    }
+
+
+def error(result: Result, code: int) -> str:
+    """The one line on standard error of a command that ended with this code."""
+    assert result.exit_code == code, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("argosy: error: ")
+    return line.removeprefix("argosy: error: ")
+
+
+def executable() -> str:
+    """Where the command is installed."""
+    return str(Path(sys.executable).parent / "argosy")
+
+
+@contextmanager
+def started(*args: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the command; killed with all its children at the end."""
+    process = subprocess.Popen(
+        [executable(), *args],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+async def command_output(args: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit code, standard output and error of a command."""
+    process = await asyncio.create_subprocess_exec(
+        executable(), *args.split(), env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+def printed(what: Any) -> list[str]:
+    """What a terminal shows, in lines."""
+    console = Console(file=io.StringIO(), width=200)
+    console.print(what)
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+
+
+def add(client: Client, connection: SimulatedConnection) -> None:
+    """Register a simulated cluster."""
+    client.add_cluster(
+        name="simulated",
+        host=connection.host,
+        port=connection.port,
+        cert=connection.ca,
+        token=connection.token,
+        namespace=connection.namespace,
+        default=True,
+    )
+
+
+def token_of(client: Client, name: str) -> str:
+    """The token that a cluster is registered with."""
+    from sqlmodel import Session
+
+    from argosy.access import access_of
+    from argosy.store import registry
+
+    with Session(client.engine) as session:
+        return access_of(registry.cluster(session, name), client.settings).token
+
+
+def system_ca() -> str:
+    """A CA that is none of ours."""
+    import ssl
+
+    return Path(str(ssl.get_default_verify_paths().cafile)).read_text()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
