@@ -570,13 +570,13 @@ def _flushed(connection: Connection, statement: str) -> int:
 def test_the_gauges_say_how_each_cluster_stands(client: Client, engine: Engine) -> None:
     clusters(client, "c", max_active=300, pace=True)
     with engine.begin() as connection:
-        assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST, 0, False, False, False)]
+        assert pacing.standing(connection) == [pacing.Gauges("c", pace.FIRST, 0, False, False, False)]
         pacing.failed(connection, 1, "it fails", probe=False)
-        assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST // 2, 0, True, False, False)]
+        assert pacing.standing(connection) == [pacing.Gauges("c", pace.FIRST // 2, 0, True, False, False)]
         connection.execute(
             text("UPDATE argosy.cluster SET open_until = clock_timestamp(), paused_at = clock_timestamp()")
         )
-        assert pacing.standing(connection) == [pacing.Standing("c", pace.FIRST // 2, 0, False, True, False)]
+        assert pacing.standing(connection) == [pacing.Gauges("c", pace.FIRST // 2, 0, False, True, False)]
 
 
 def test_workers_that_see_a_cluster_fail_at_once_open_its_breaker_once_and_each_failed_probe_for_longer(

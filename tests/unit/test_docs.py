@@ -66,3 +66,13 @@ def test_each_promise_and_fault_names_tests_that_are_there(name: str, section: s
 def test_every_path_in_the_documentation_is_there(document: Path) -> None:
     paths = re.findall(r"`([\w./-]+(?:\.(?:py|json|yaml|toml)|/))`", document.read_text())
     assert [path for path in paths if not any((base / path).exists() for base in (ROOT, ROOT / "worker/argosy"))] == []
+
+
+@pytest.mark.parametrize("document", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_every_name_that_is_said_to_be_in_a_module_is_there(document: Path) -> None:
+    found = re.findall(r"`([\w.]+)` in\s+`([\w./-]+\.py)`", document.read_text())
+    paths = {
+        path: next(base / path for base in (ROOT / "worker/argosy", ROOT) if (base / path).exists())
+        for _, path in found
+    }
+    assert [(n, path) for n, path in found if n.split(".")[-1] not in paths[path].read_text()] == []

@@ -30,17 +30,17 @@ def surviving(loop: str, waits: str, **context: object) -> Iterator[None]:
     try:
         yield
     except* (OperationalError, psycopg.OperationalError) as group:
-        log.warning(f"database away, {waits}", reason=words(group), **context)
+        log.warning(f"database away, {waits}", reason=reason_of(group), **context)
     except* RedisError as group:
-        log.warning(f"Redis away, {waits}", reason=words(group), **context)
+        log.warning(f"Redis away, {waits}", reason=reason_of(group), **context)
     except* ArgosyError as group:
-        log.warning(waits, reason=words(group), **context)
+        log.warning(waits, reason=reason_of(group), **context)
     except* Exception:
         LOOP_ERRORS.labels(loop).inc()
         log.exception(f"defect, {waits}", loop=loop, **context)
 
 
-def words(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """What an exception says, without the statement that SQLAlchemy adds; of a group the first."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

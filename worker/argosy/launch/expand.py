@@ -89,7 +89,7 @@ def expand(stage: Launching, gid: UUID) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Step:
     """What one turn at a launch came to: clusters with new jobs, and the claim that goes on, None where it is over."""
 
     claim: launches.Claim | None = None
@@ -106,7 +106,7 @@ def take(stage: Launching, gid: UUID) -> launches.Claim | None:
     return claim
 
 
-def advance(stage: Launching, claim: launches.Claim) -> Turn:
+def advance(stage: Launching, claim: launches.Claim) -> Step:
     """The next step of a claimed launch: freeze what it runs with, or make some of its jobs."""
     try:
         return _freeze(stage, claim) if claim.state == "accepted" else _cut(stage, claim)
@@ -120,10 +120,10 @@ def advance(stage: Launching, claim: launches.Claim) -> Turn:
             launches.wait(connection, claim, str(error), _HOLD)
     except ArgosyError as error:
         _reject(stage, claim, str(error))
-    return Turn()
+    return Step()
 
 
-def _freeze(stage: Launching, claim: launches.Claim) -> Turn:
+def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     with stage.engine.begin() as connection:
         request = launches.get(connection, claim.gid)
     frozen = _resolve(stage, request)
@@ -133,20 +133,20 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Turn:
             requests.check_room(requests.OwnCursor(connection), request.project, request.gid, jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
-    return Turn(resolved)
+    return Step(resolved)
 
 
-def _cut(stage: Launching, claim: launches.Claim) -> Turn:
+def _cut(stage: Launching, claim: launches.Claim) -> Step:
     with stage.engine.begin() as connection:
         cut = launches.cut(connection, claim, _BATCH, stage.settings.claim_lease)
         failpoint("launch.expanding")
     if cut is None:
-        return Turn()
+        return Step()
     failpoint("launch.expanded")
     if cut.last:
         LAUNCHES.labels("expanded").inc()
         log.info("launch expanded", gid=str(claim.gid), clusters=cut.clusters)
-    return Turn(None if cut.last else replace(claim, tries=0, reason=""), cut.clusters)
+    return Step(None if cut.last else replace(claim, tries=0, reason=""), cut.clusters)
 
 
 def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:

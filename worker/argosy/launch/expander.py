@@ -9,7 +9,7 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.launch.expand import Launching, advance, postpone, take
 from argosy.launch.lanes import Lane
-from argosy.loops import surviving, words
+from argosy.loops import reason_of, surviving
 from argosy.metrics import LOOP_ERRORS
 from argosy.store import launches
 
@@ -78,7 +78,7 @@ class Expander:
             self._hold(claim)
             going = self._advance(claim)
         except OperationalError as error:
-            log.warning("database away, launch waits", gid=str(gid), reason=words(error))
+            log.warning("database away, launch waits", gid=str(gid), reason=reason_of(error))
         finally:
             if going is None:
                 self._forget(gid)

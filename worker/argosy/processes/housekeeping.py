@@ -174,5 +174,5 @@ def _secrets_due(connection: Connection) -> list[secrets.Debt]:
     return secrets.due(connection)
 
 
-def _figures(connection: Connection) -> tuple[dict[str, int], dict[str, tuple[int, float]], list[pacing.Standing]]:
+def _figures(connection: Connection) -> tuple[dict[str, int], dict[str, tuple[int, float]], list[pacing.Gauges]]:
     return reading.jobs_by_state(connection), reading.queues(connection), pacing.standing(connection)

@@ -65,7 +65,7 @@ class Claims:
     probe: bool = False
 
 
-class Lane(NamedTuple):
+class Waiters(NamedTuple):
     """What shares the first four columns of the queue's index: jobs of one user and one algorithm, with one choice of clusters."""
 
     placement: int
@@ -266,7 +266,7 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
         return []
     connection.execute(_DUE, {"cluster": cluster_id})
     waits = connection.execute(_LANES, {"cluster": cluster_id}).one()
-    lanes = [Lane._make(lane) for lane in _rows(waits.lanes)]
+    lanes = [Waiters._make(lane) for lane in _rows(waits.lanes)]
     choices = set(waits.choices or ())
     shared = _shared(
         connection, cluster_id, cluster, sum(active.values()), choices & {lane.placement for lane in lanes}
@@ -313,7 +313,7 @@ def _rows(columns: str) -> Iterator[tuple[Any, ...]]:
 
 def _stand(
     tenants: dict[int, fair.Tenant],
-    lanes: Iterable[Lane],
+    lanes: Iterable[Waiters],
     active: dict[tuple[int, int], int],
     turns: Iterable[tuple[int, int, float]],
 ) -> None:
@@ -334,7 +334,7 @@ def _stand(
 
 def _heads(
     connection: Connection,
-    lanes: Sequence[Lane],
+    lanes: Sequence[Waiters],
     choices: set[int],
     counts: Counter[tuple[int, int]],
     taken: list[UUID],

@@ -7,17 +7,17 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
 
-def now() -> Any:
+def made_at() -> Any:
     """When the row came to be."""
     return Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()))
 
 
-def moment() -> Any:
+def time() -> Any:
     """A time, or none yet."""
     return Field(default=None, sa_column=Column(DateTime(timezone=True)))
 
 
-def words(default: str = "") -> Any:
+def string(default: str = "") -> Any:
     """Text."""
     return Field(default=default, sa_column=Column(Text, nullable=False, server_default=default))
 

@@ -109,14 +109,14 @@ _MINE = "gid = :gid AND claim_epoch = :epoch"
 
 
 @dataclass(frozen=True)
-class Standing:
+class Progress:
     """A launch that may be worked on: whose it is, and whether its media must be asked for."""
 
     project: int
     asks: bool
 
 
-def standing(connection: Connection, gid: UUID) -> Standing | None:
+def standing(connection: Connection, gid: UUID) -> Progress | None:
     """A launch as a worker finds it before it claims it; None where there is nothing to do for it now.
 
     Raises:
@@ -131,7 +131,7 @@ def standing(connection: Connection, gid: UUID) -> Standing | None:
     ).one_or_none()
     if row is None:
         raise NotFound(f"launch {gid} is not in the database")
-    return Standing(row.project, row.asks) if row.due else None
+    return Progress(row.project, row.asks) if row.due else None
 
 
 def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim | None:

@@ -128,7 +128,7 @@ def adapt(connection: Connection, cluster_id: int) -> int | None:
 
 
 @dataclass(frozen=True)
-class Standing:
+class Gauges:
     """How a cluster stands: the unfinished workflows that it is given and has, whether its breaker is open, it is paused, it is held."""
 
     name: str
@@ -139,7 +139,7 @@ class Standing:
     held: bool
 
 
-def standing(connection: Connection) -> list[Standing]:
+def standing(connection: Connection) -> list[Gauges]:
     """All registered clusters, for the gauges."""
     rows = connection.execute(
         text(
@@ -149,7 +149,7 @@ def standing(connection: Connection) -> list[Standing]:
             f"AND {in_states(ACTIVE, 'a')} WHERE c.removed_at IS NULL GROUP BY c.id"
         )
     )
-    return [Standing(**row._mapping) for row in rows]
+    return [Gauges(**row._mapping) for row in rows]
 
 
 def _resize(connection: Connection, cluster_id: int, window: int, slowed: bool) -> None:

@@ -181,7 +181,7 @@ def end(connection: Connection, outcomes: Sequence[Ended]) -> None:
     )
 
 
-class Claimed(Protocol):
+class ClaimKey(Protocol):
     """What names one claim."""
 
     @property
@@ -197,7 +197,7 @@ class Claimed(Protocol):
         """The claim's."""
 
 
-def keys(rows: Sequence[Claimed]) -> dict[str, list[object]]:
+def keys(rows: Sequence[ClaimKey]) -> dict[str, list[object]]:
     """Claims as parameters `uids`, `numbers` and `epochs`."""
     return {
         "uids": [row.uid for row in rows],

@@ -51,7 +51,7 @@ class Installation(Base, table=True):
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
     timeline: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
-    doubted_at: datetime | None = columns.moment()
+    doubted_at: datetime | None = columns.time()
 
 
 class Cluster(Base, table=True):
@@ -77,10 +77,10 @@ class Cluster(Base, table=True):
     organization: int | None = Field(default=None, sa_column=Column(BigInteger))
     host: str | None = Field(default=None, sa_column=Column(Text))
     port: int = columns.integer(443)
-    cert: str = columns.words()
+    cert: str = columns.string()
     token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     credential_version: int = columns.integer(1)
-    namespace: str = columns.words("argosy")
+    namespace: str = columns.string("argosy")
     service_account: str | None = Field(default=None, sa_column=Column(Text))
     is_default: bool = columns.flag(False)
     finalizer: bool = columns.flag(True)
@@ -92,26 +92,26 @@ class Cluster(Base, table=True):
     run_deadline: float | None = columns.maybe_seconds()
     pace: bool = columns.flag(True)
     pace_window: int | None = Field(default=None)
-    slowed_at: datetime | None = columns.moment()
-    open_until: datetime | None = columns.moment()
-    open_reason: str = columns.words()
+    slowed_at: datetime | None = columns.time()
+    open_until: datetime | None = columns.time()
+    open_reason: str = columns.string()
     open_tries: int = columns.integer(0)
     virtual_time: float = columns.seconds(0)
-    paused_at: datetime | None = columns.moment()
-    paused_reason: str = columns.words()
-    identity: str = columns.words()
+    paused_at: datetime | None = columns.time()
+    paused_reason: str = columns.string()
+    identity: str = columns.string()
     epoch: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
-    beat_at: datetime | None = columns.moment()
-    held_at: datetime | None = columns.moment()
-    held_reason: str = columns.words()
-    health: str = columns.words("unknown")
-    health_message: str = columns.words()
-    health_since: datetime = columns.now()
-    as_of: datetime | None = columns.moment()
-    kubernetes_version: str = columns.words()
-    argo_version: str = columns.words()
-    created_at: datetime = columns.now()
-    removed_at: datetime | None = columns.moment()
+    beat_at: datetime | None = columns.time()
+    held_at: datetime | None = columns.time()
+    held_reason: str = columns.string()
+    health: str = columns.string("unknown")
+    health_message: str = columns.string()
+    health_since: datetime = columns.made_at()
+    as_of: datetime | None = columns.time()
+    kubernetes_version: str = columns.string()
+    argo_version: str = columns.string()
+    created_at: datetime = columns.made_at()
+    removed_at: datetime | None = columns.time()
 
 
 class Stray(Base, table=True):
@@ -125,7 +125,7 @@ class Stray(Base, table=True):
     number: int
     gid: UUID | None = Field(default=None, sa_column=Column(Uuid, index=True))
     name: str = Field(sa_column=Column(Text, nullable=False))
-    noted_at: datetime = columns.now()
+    noted_at: datetime = columns.made_at()
 
 
 class Algorithm(Base, table=True):
@@ -142,21 +142,21 @@ class Algorithm(Base, table=True):
     project: int = Field(sa_column=Column(BigInteger, nullable=False, index=True))
     name: str = Field(sa_column=Column(Text, nullable=False))
     user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
-    description: str = columns.words()
+    description: str = columns.string()
     cluster_id: int | None = Field(default=None, foreign_key="argosy.cluster.id")
     cluster_ids: list[int] = Field(sa_column=Column(ARRAY(Integer), nullable=False, server_default="{}"))
     cluster_labels: dict[str, str] = columns.mapping()
     files_per_job: int
-    manifest: str = columns.words()
+    manifest: str = columns.string()
     categories: list[str] = Field(sa_column=Column(ARRAY(Text), nullable=False, server_default="{}"))
     parameters: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
     max_attempts: int = columns.integer(1)
     retry_backoff: float = columns.seconds(10)
     pending_deadline: float | None = columns.maybe_seconds()
     run_deadline: float | None = columns.maybe_seconds()
-    paused_at: datetime | None = columns.moment()
-    paused_reason: str = columns.words()
-    created_at: datetime = columns.now()
+    paused_at: datetime | None = columns.time()
+    paused_reason: str = columns.string()
+    created_at: datetime = columns.made_at()
 
 
 class Project(Base, table=True):
@@ -171,8 +171,8 @@ class Project(Base, table=True):
     id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     weight: float = columns.seconds(1)
     max_queued: int | None = Field(default=None)
-    paused_at: datetime | None = columns.moment()
-    paused_reason: str = columns.words()
+    paused_at: datetime | None = columns.time()
+    paused_reason: str = columns.string()
 
 
 class ProjectLimit(Base, table=True):

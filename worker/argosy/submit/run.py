@@ -33,7 +33,7 @@ from argosy.errors import ArgosyError, NotConfigured, NotFound
 from argosy.failpoints import failpoint
 from argosy.kube import answers
 from argosy.kube.connection import Connection
-from argosy.loops import surviving, words
+from argosy.loops import reason_of, surviving
 from argosy.manifest import Rendered, Renderer
 from argosy.metrics import QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.recovery.custody import Custody, Held
@@ -97,7 +97,7 @@ class Submitter:
             try:
                 await self.run(cluster_id)
             except* NotFound as group:
-                log.info("nothing submitted", reason=words(group))
+                log.info("nothing submitted", reason=reason_of(group))
 
     async def run(self, cluster_id: int) -> None:
         """Submit what is queued on a cluster until its queue or its slots are used up.

@@ -16,7 +16,7 @@ from argosy.demo.simulator.nodes import FINAL, Node, Tree
 from argosy.demo.simulator.operate import Operation
 from argosy.demo.simulator.pods import Play
 from argosy.demo.simulator.statuses import WORKFLOWS, Object, StatusError
-from argosy.demo.simulator.store import Change, Store, now
+from argosy.demo.simulator.store import Revision, Store, now
 from argosy.demo.simulator.templates import InvalidSpec, NotSimulated
 
 POD_SECONDS = 0.2
@@ -68,7 +68,7 @@ class Controller:
         self._due[uid] = None
         self._wake.set()
 
-    def _see(self, change: Change) -> None:
+    def _see(self, change: Revision) -> None:
         if change.resource is not WORKFLOWS:
             return
         metadata = change.object["metadata"]

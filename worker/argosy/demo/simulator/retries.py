@@ -13,7 +13,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Decision:
     """What comes after a try.
 
     Args:
@@ -27,7 +27,7 @@ class Verdict:
     wait: float = 0.0
 
 
-def after(tries: list[Node], strategy: Json, shutdown: str, seconds_since_last: float) -> Verdict:
+def after(tries: list[Node], strategy: Json, shutdown: str, seconds_since_last: float) -> Decision:
     """What comes after the last of these tries.
 
     Args:
@@ -39,18 +39,18 @@ def after(tries: list[Node], strategy: Json, shutdown: str, seconds_since_last: 
     last = tries[-1]
     phase = last["phase"]
     if phase not in FAILED:
-        return Verdict("Succeeded")
+        return Decision("Succeeded")
     if shutdown:
-        return Verdict(phase, f"Stopped with strategy '{shutdown}'")
+        return Decision(phase, f"Stopped with strategy '{shutdown}'")
     limit = None if strategy.get("limit") is None else int(strategy["limit"])
     backoff = _backoff(strategy.get("backoff") or {}, len(tries))
     if backoff > seconds_since_last and limit is not None and len(tries) <= limit:
-        return Verdict(None, f"Backoff for {_words(backoff)}", backoff - seconds_since_last)
+        return Decision(None, f"Backoff for {_words(backoff)}", backoff - seconds_since_last)
     if phase not in _RETRIED_PHASES[strategy.get("retryPolicy") or "OnFailure"]:
-        return Verdict(phase, last.get("message", ""))
+        return Decision(phase, last.get("message", ""))
     if limit is not None and len(tries) > limit:
-        return Verdict(phase, "No more retries left")
-    return Verdict(None, "" if backoff else None)
+        return Decision(phase, "No more retries left")
+    return Decision(None, "" if backoff else None)
 
 
 def scope_of(last: Node | None) -> dict[str, str]:
