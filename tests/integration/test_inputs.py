@@ -172,8 +172,8 @@ def test_what_no_row_can_be_found_by_is_refused_by_name(
         ({"token": "abc\n"}, "token: holds a line end"),
         ({"token": "abc\x07"}, "token: holds a line end"),
         ({"token": "abcé"}, "token: holds a line end"),
-        ({"cert": "no"}, "cert: no PEM certificate"),
-        ({"cert": "nö"}, "cert: no PEM certificate"),
+        ({"cert": "no"}, "cert: not a PEM certificate"),
+        ({"cert": "nö"}, "cert: not a PEM certificate"),
         (
             {"cert": f"-----BEGIN RSA PRIVATE KEY-----\n-----END RSA PRIVATE KEY-----\n{PEM}"},
             "cert: holds a private key",

@@ -246,7 +246,7 @@ def _check_cluster(session: Session, spec: ClusterSpec, own: int | None) -> None
         try:
             ssl.create_default_context(cadata=spec.cert)
         except (ssl.SSLError, ValueError) as error:
-            raise InvalidRequest(f"cert: no PEM certificate ({error})") from error
+            raise InvalidRequest(f"cert: not a PEM certificate ({error})") from error
 
 
 def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:

@@ -73,7 +73,7 @@ PHASE_STATE: dict[str, State] = {
     "Failed": State.FAILED,
     "Error": State.ERROR,
 }
-"""Argo's `status.phase` of a workflow to the state it means; the controller has not looked yet where it is empty."""
+"""Argo's `status.phase` of a workflow to the state it means; an empty phase means that Argo has not processed it yet."""
 
 
 def observed(phase: str, ended: State | None) -> State | None:

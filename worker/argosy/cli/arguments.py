@@ -35,7 +35,7 @@ def media(text: str, option: str = "--media") -> list[int]:
     for part in filter(None, _SEPARATOR.split(text)):
         run = _RUN.fullmatch(part) if part.isascii() and len(part) <= 39 else None
         if run is None:
-            raise UsageError(f"{option}: {part[:40]!r} is no media id and no range; write 1,2,5-9")
+            raise UsageError(f"{option}: {part[:40]!r} is neither a media id nor a range; write 1,2,5-9")
         first, last = int(run[1]), int(run[2] or run[1])
         if last < first:
             raise UsageError(f"{option}: the range {part!r} ends before it begins")

@@ -216,9 +216,8 @@ class Connection:
         return aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout)
 
     async def _explain(self, error: answers.Denied, verb: str, resource: str) -> answers.KubeError:
-        """A 403 is the cluster's only where the token lacks the permission; else an admission rule refuses this object. Where the
-        words are the authorizer's and it has thought better of it meanwhile, its rules were not loaded yet: an apiserver that has just
-        started answers so."""
+        """A 403 is the cluster's only where the token lacks the permission; else an admission rule refuses this object. If the words are
+        the authorizer's and the review now allows it, RBAC had not loaded yet: an apiserver that has just started answers so."""
         if resource == "selfsubjectaccessreviews":
             return answers.ClusterDown(answers.Health.FORBIDDEN, str(error))
         if await self.allowed(verb, _GROUPS.get(resource, ""), resource):

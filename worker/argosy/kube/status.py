@@ -168,7 +168,7 @@ def _text(value: object) -> str:
 
 
 def _plain(value: object) -> str:
-    """A scalar as text. What is nested is none: it may be as deep as JSON goes, which `str` is not."""
+    """A scalar as text. Nested values become '': they may be too deep for `str`."""
     if isinstance(value, str):
         return value
     return "" if value is None or isinstance(value, dict | list) else str(value)

@@ -8,6 +8,6 @@ import gc
 
 
 def collect_rarely() -> None:
-    """Call it when a process has imported what it needs: that is never looked at again."""
+    """Call it after imports: objects that were loaded so far are never scanned again."""
     gc.freeze()
     gc.set_threshold(50_000)

@@ -2,7 +2,7 @@
 longer needed, records past their retention, the gauges.
 
 Runs in the tracker, under a lease, a round every few seconds. It moves no job through the state machine: it only makes sure that the
-stage whose work lies around is woken, the submitter for a claim that ran out too, which resolves it by the same-name rule (F25:
+stage with unfinished work is woken, the submitter for a claim that ran out too, which resolves it by the same-name rule (F25:
 between commit and enqueue a crash leaves a job that nobody runs). Each chore stands alone: one that fails holds up no other, and a
 cluster that hangs holds up only what is owed on it.
 """

@@ -124,7 +124,7 @@ class Tracker:
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
-        """Renew or take the leases of this tracker's share of the clusters, and give back what is over it, or what it cannot work with for
+        """Renew or take the leases of this tracker's share of the clusters, and release those beyond it, or that it cannot work with for
         now: (epoch, credential version) of those that it holds. Who cannot work with one does not count among those that share, so that
         another may take it."""
         seconds = self._settings.tracker_lease

@@ -7,10 +7,10 @@ is halved when the apiserver pushes back or workflows lie untouched.
 
 FIRST = 40
 """The window of a cluster that was never measured: on two cores its first workflow ends about as early as a single one would (1.6 s with
-30 at a time, after 5 s with 100), and twice as many at a time are all that Argo can use there."""
+30 at a time, after 5 s with 100), and beyond twice as many Argo gains nothing."""
 
 LEAST = 20
-"""More than the unclear creates after which the breaker opens (breaker.py): those of one tenant must not fill it."""
+"""Larger than the number of unclear creates that opens the breaker (submit/breaker.py), so that one tenant's cannot fill the window."""
 
 STEP = 25
 """What a full window grows by, each time that it is looked at."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 
 def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> int:
-    """How many of so many jobs a cluster takes so that all end up equally full; in whole numbers, which never leave a job to nobody.
+    """How many jobs a cluster takes when others could take them too, so that all end up equally full.
+    Rounded up, so that every job is taken.
 
     Args:
         jobs: At most as many as have room.

@@ -66,7 +66,7 @@ class Claims:
 
 
 class Waiters(NamedTuple):
-    """What shares the first four columns of the queue's index: jobs of one user and one algorithm, with one choice of clusters."""
+    """The queued jobs of one user, algorithm and placement: they share the first four columns of the queue's index."""
 
     placement: int
     project: int
@@ -101,7 +101,7 @@ _NOT_PAUSED = (
     "{0}.project <> ALL (ARRAY(SELECT id FROM argosy.project WHERE paused_at IS NOT NULL)) "
     "AND {0}.algorithm_id <> ALL (ARRAY(SELECT id FROM argosy.algorithm WHERE paused_at IS NOT NULL))"
 )
-"""SQL, of whatever has these columns. No join: the planner takes next to no project for one that is not paused."""
+"""SQL, for rows that have these columns. No join: with one the planner underestimates how many projects are not paused."""
 
 # Claims that ran out: their worker died, was stopped, or left the create unresolved. They hold a slot already.
 _STALE = text(
@@ -317,7 +317,7 @@ def _stand(
     active: dict[tuple[int, int], int],
     turns: Iterable[tuple[int, int, float]],
 ) -> None:
-    """Write how tenants stand: who of them waits, what they have, and what they have paid."""
+    """Fill in each tenant's waiting users, unfinished jobs and virtual time."""
     for lane in lanes:
         tenants[lane.project].users[lane.user] = fair.User()
     for (project, user), count in active.items():

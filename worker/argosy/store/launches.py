@@ -293,6 +293,38 @@ class Cut:
     last: bool
 
 
+_NEXT_MEDIA = (
+    "SELECT gid, project, user_id, files_per_job, algorithm_id, placement_id, priority, max_attempts, jobs, expanded_jobs, "
+    "created_at, media_ids[expanded_jobs * files_per_job + 1 : "
+    "CAST(least((expanded_jobs + :most) * CAST(files_per_job AS bigint), cardinality(media_ids)) AS int)] AS media_ids "
+    f"FROM argosy.launch WHERE {_MINE} AND state = 'resolved' FOR NO KEY UPDATE"
+)
+"""The launch with the media of its next batch, locked."""
+
+_EARLY = (
+    "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
+    "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal AND c.ordinal >= :first AND c.ordinal < :end"
+)
+"""Jobs that were cancelled before they had a row."""
+
+_FIRST_ATTEMPTS = (
+    "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
+    "retries_left, state, message, finished_at) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
+    f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
+    "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
+    "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
+    "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
+)
+"""The first attempts of a batch."""
+
+_CUT = (
+    "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), reason = '', tries = 0, "
+    "state = CASE WHEN :last THEN 'expanded' ELSE state END, claim_worker = CASE WHEN :last THEN NULL ELSE claim_worker END, "
+    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
+)
+"""How far the launch is cut now."""
+
+
 def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | None:
     """The next jobs of a resolved launch and their first attempts, in bulk, under the launch's row lock; after the last it is expanded.
     Jobs that were cancelled before they had a row begin as cancelled ones.
@@ -310,15 +342,8 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
         NotFound: No registered cluster may take its jobs any more.
         HeldUp: One of them is held, since after it was launched.
     """
-    launch = connection.execute(
-        text(
-            "SELECT gid, project, user_id, files_per_job, algorithm_id, placement_id, priority, max_attempts, jobs, expanded_jobs, "
-            "created_at, media_ids[expanded_jobs * files_per_job + 1 : "
-            "CAST(least((expanded_jobs + :most) * CAST(files_per_job AS bigint), cardinality(media_ids)) AS int)] AS media_ids "
-            f"FROM argosy.launch WHERE {_MINE} AND state = 'resolved' FOR NO KEY UPDATE"
-        ),
-        {"gid": claim.gid, "epoch": claim.epoch, "most": most},
-    ).one_or_none()
+    asked = {"gid": claim.gid, "epoch": claim.epoch, "most": most}
+    launch = connection.execute(text(_NEXT_MEDIA), asked).one_or_none()
     if launch is None:
         return None
     clusters = _clusters(connection, launch.placement_id)
@@ -342,36 +367,13 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
         "last": last,
         "lease": lease,
     }
-    connection.execute(
-        text(
-            "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
-            "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal AND c.ordinal >= :first AND c.ordinal < :end"
-        ),
-        parameters,
-    )
-    connection.execute(
-        text(
-            "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
-            "retries_left, state, message, finished_at) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
-            f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
-            "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
-            "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
-            "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
-        ),
-        parameters,
-    )
+    connection.execute(text(_EARLY), parameters)
+    connection.execute(text(_FIRST_ATTEMPTS), parameters)
     strays.claim(connection, claim.gid, first, end, clusters)
     connection.execute(
         text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end"), parameters
     )
-    connection.execute(
-        text(
-            "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), reason = '', tries = 0, "
-            "state = CASE WHEN :last THEN 'expanded' ELSE state END, claim_worker = CASE WHEN :last THEN NULL ELSE claim_worker END, "
-            "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
-        ),
-        parameters,
-    )
+    connection.execute(text(_CUT), parameters)
     return Cut(clusters, last)
 
 

@@ -25,14 +25,14 @@ _OPEN = (5.0, 15.0)
 """Seconds for which a cluster that failed is left alone: at first, and at most; in between they double."""
 
 _SETTLE = 10.0
-"""Seconds between two halvings: what was decided before the last one says nothing new."""
+"""Seconds between two halvings: signals that come within this time count once."""
 
 
 def wait(connection: Connection, cluster_id: int, reason: str, seconds: float) -> None:
     """Leave a cluster alone for the seconds that it asked for, and halve its window."""
     connection.execute(
         text(
-            # What it asked for holds for all, whoever is told something shorter meanwhile; a probe's time ends with its answer.
+            # The longest wait that it asked for wins; a probe's time ends with its answer.
             "UPDATE argosy.cluster SET open_reason = :reason, open_until = greatest(CASE WHEN open_tries = 0 THEN open_until END, "
             "clock_timestamp() + make_interval(secs => :seconds)) WHERE id = :cluster"
         ),

@@ -50,7 +50,7 @@ def locked(connection: Connection, key: UUID, project: int | None) -> Target:
     found = _target(connection, key, project)
     if found is None or not _lock_launch(connection, found):
         of = "" if project is None else f" of project {project}"
-        raise NotFound(f"{key} is no job and no launch{of}; see: argosy list")
+        raise NotFound(f"{key} is not the id of a job or a launch{of}; see: argosy list")
     # The launch may have been expanded between the look and the lock.
     return _target(connection, key, project) or found
 

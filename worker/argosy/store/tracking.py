@@ -279,7 +279,7 @@ def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
 def unclear(connection: Connection, cluster_id: int) -> list[UnclearCreate]:
     """Unclear creates on a cluster that a pause keeps the workers from resolving, and of which none can arrive any more.
 
-    Only where workflows carry the finalizer: without it one that is not there may have been, and been removed.
+    Only where workflows carry the finalizer: without it a missing workflow may have existed and been deleted.
     """
     rows = connection.execute(
         text(

@@ -17,7 +17,7 @@ from argosy.store import pacing
 from argosy.store.database import transact
 
 DOWN = 5.0
-"""Seconds that a job waits which its cluster refuses while an earlier create is unclear, or which was claimed when it failed."""
+"""Seconds of delay for a job that the cluster refused, or that was in hand when the cluster failed."""
 
 _FAILING_TENANTS = 3
 """Tenants whose creates were unclear since the last clear answer, from which on the cluster is taken for failed."""

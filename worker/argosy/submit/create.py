@@ -40,7 +40,7 @@ MARGIN = 1.0
 """Seconds that a request ends before its lease does."""
 
 _LONGEST_AGAIN = 15.0
-"""Seconds between two tries of an unclear create at most; from one on they double."""
+"""Seconds between two tries of an unclear create at most; the first waits 1 s, and each next one twice as long."""
 
 _TRIES = 10
 """Unclear tries after which a refusal is believed: an apiserver gives a request up after a minute, ten tries take longer."""

@@ -53,8 +53,8 @@ _GATHER = 0.05
 apiserver, a few rows a transaction cost creates."""
 
 _TRAVEL = 6
-"""Request time-outs after its lease in which a create may still arrive; with the default that is the minute after which an apiserver
-gives a request up by itself."""
+"""How long after its lease a create that was sent may still arrive, in request time-outs. With the default this is the minute after which
+an apiserver gives a request up."""
 
 log = structlog.stdlib.get_logger(__name__)
 

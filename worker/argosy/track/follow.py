@@ -33,7 +33,7 @@ from argosy.track.upkeep import Upkeep
 from argosy.track.write import Writer
 
 _LISTED = 10_000
-"""Nodes that a list may leave in memory before they are written, however large the cluster."""
+"""During a list, nodes are written after this many."""
 
 _BACK_OFF = (1.0, 15.0)
 """Seconds between two tries to reach a cluster: first and longest."""

@@ -58,7 +58,7 @@ class Upkeep:
         self._kept = 0.0
 
     async def keep(self) -> None:
-        """Every two seconds: note the contact, resize the window, find what is to be ended, and whose name need not be taken any longer.
+        """Every two seconds: note the contact, resize the window, find what is to be ended, and which finalizers can come off.
 
         Raises:
             Resumed: The cluster is held, or not any more, or another database server answers.

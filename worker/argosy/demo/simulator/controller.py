@@ -20,7 +20,7 @@ from argosy.demo.simulator.store import Revision, Store, now
 from argosy.demo.simulator.templates import InvalidSpec, NotSimulated
 
 POD_SECONDS = 0.2
-"""That a pod runs which does not say: long enough for people to see it."""
+"""Seconds that a pod runs by default: long enough for people to see it."""
 
 _LABEL_PHASE = "workflows.argoproj.io/phase"
 _LABEL_COMPLETED = "workflows.argoproj.io/completed"
@@ -35,7 +35,7 @@ class Controller:
 
     Args:
         store: The objects.
-        pod_seconds: That a pod runs which does not say.
+        pod_seconds: How long a pod runs by default.
     """
 
     def __init__(self, store: Store, pod_seconds: float = POD_SECONDS) -> None:

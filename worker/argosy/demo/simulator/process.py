@@ -51,7 +51,7 @@ class SimulatedCluster:
     """A simulated JobCluster while the `with` block runs; `connection` says how to reach it.
 
     Args:
-        pod_seconds: That a pod runs which does not say.
+        pod_seconds: How long a pod runs by default.
         powerless_token: A token that is known and may do nothing; None for none.
         namespace: Where workflows run.
     """
