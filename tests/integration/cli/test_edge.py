@@ -37,6 +37,8 @@ def test_the_command_tells_its_version() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
+        ("", "no command is given; see: argosy --help"),
+        ("cluster", "no command is given; see: argosy cluster --help"),
         ("frob", "No such command 'frob'"),
         ("launch", "Missing argument 'ALGORITHM'; see: argosy launch --help"),
         ("launch a --project 1 --user 2 --media 9-1", "the range '9-1' ends before it begins"),

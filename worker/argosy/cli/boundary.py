@@ -62,7 +62,7 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""
-        return plain(error.format_message()).rstrip(". ") + hint
+        return (plain(error.format_message()).rstrip(". ") or "no command is given") + hint
     if isinstance(error, ArgosyError):
         return plain(str(error))
     return _of_database(error)

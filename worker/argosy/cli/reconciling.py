@@ -41,7 +41,10 @@ argosy db reconcile --apply --gone lost --waiting run --unknown adopt"""
 
 
 def restored() -> None:
-    """Say that the database was restored from a dump: nothing runs, ends or is called lost until it is known how jobs stand."""
+    """Say that the database was restored from a dump: all clusters are held.
+
+    Nothing new runs, ends or is called lost there until: argosy db reconcile --apply.
+    """
     with client(remind=False) as opened:
         names = opened.database_restored()
     output.note(
