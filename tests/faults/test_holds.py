@@ -33,12 +33,14 @@ from argosy.labels import (
 from argosy.recovery.custody import Held
 from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
-from argosy.store import launches
+from argosy.store import requests
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import become, manifest, ours, stepping, tracking
-from tests.support.held import cut, dump, fields, lost, restore, run, strayed, unfinished, working
+from tests.support.held import cut, dump, fields, here, lost, restore, run, strayed, unfinished, working
 from tests.support.stack import finished, until
+
+__all__ = ["here"]
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def hostile(client: Client, here: SimulatedConnection) -> Iterator[Access]:
 @pytest.fixture
 def same_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers and database have the same clock, and no launch from right after a hold is taken for one from before."""
-    monkeypatch.setattr(launches, "_SKEW", timedelta(0))
+    monkeypatch.setattr(requests, "SKEW", timedelta(0))
 
 
 async def test_a_launch_that_was_not_cut_in_the_dump_is_not_cut_in_a_hold_and_is_asked_about(

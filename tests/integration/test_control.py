@@ -13,8 +13,10 @@ from argosy.settings import Settings
 from argosy.shapes import CancelShape
 from argosy.states import State
 from argosy.store import cancels, queue, retries, secrets, targets, tracking
-from tests.support.jobs import claim, created, end, launched, record, run, statuses
+from tests.support.jobs import claim, created, end, launched, record, registered, run, stage, statuses
 from tests.support.launching import HELLO
+
+__all__ = ["registered", "stage"]
 
 
 def test_a_queued_job_is_cancelled_on_the_spot_and_its_record_stays(

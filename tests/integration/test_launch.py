@@ -17,7 +17,9 @@ from argosy.shapes import JobShape, LaunchRequest, Parameter
 from argosy.store import requests
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.support.launching import HELLO, outcome
+from tests.support.launching import HELLO, api, outcome, registered, stage
+
+__all__ = ["api", "registered", "stage"]
 
 
 def jobs(client: Client) -> list[JobShape]:

@@ -14,8 +14,10 @@ from argosy.errors import NotConfigured
 from argosy.processes.wakeups import LAUNCH, QUEUES, Broker, broker
 from argosy.processes.worker import Boot, declare
 from argosy.settings import Settings
-from tests.support.messages import push, request, send
+from tests.support.messages import pool, push, request, send
 from tests.support.stack import until
+
+__all__ = ["pool"]
 
 
 def dead(pool: Broker, queue: str = LAUNCH) -> set[str]:
