@@ -294,7 +294,7 @@ async def test_a_workflow_created_with_shutdown_ends_failed_without_a_pod(workfl
 async def test_a_running_workflow_that_is_deleted_is_held_by_the_finalizer_and_goes_on(
     workflows: Workflows, admin: Connection, mine: str
 ) -> None:
-    metadata = await workflows.create(workflow(mine, container(seconds=2), finalizers=[FINALIZER]))
+    metadata = await workflows.create(workflow(mine, container(seconds=10), finalizers=[FINALIZER]))
     await running(workflows, mine)
 
     await delete(admin, mine, metadata["uid"])
