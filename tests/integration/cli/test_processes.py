@@ -10,7 +10,8 @@ from sqlalchemy import text as sql
 
 from argosy.client import Client
 from argosy.settings import Settings
-from tests.support.cli import PEM, Run, command_output, error, free_port, started, variables
+from tests.support.cli import PEM, Run, command_output, error, free_port, started
+from tests.support.readme import exported
 from tests.support.stack import until
 
 
@@ -30,7 +31,7 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
     ready: Client, settings: Settings, valkey: str, tmp_path: Path
 ) -> None:
     ports = {name: str(free_port()) for name in ("worker", "tracker")}
-    environment = variables(settings) | {
+    environment = exported(settings, ARGOSY_REDIS_URL=settings.redis_url.get_secret_value()) | {
         "ARGOSY_REDIS_URL": valkey,
         "ARGOSY_METRICS_DIRECTORY": str(tmp_path / "metrics"),
     }
