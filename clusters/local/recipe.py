@@ -10,13 +10,13 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import trustme
 
 from clusters.local.build import Binaries
-from clusters.local.certificates import issue_server_certificate, key_pem, new_key
 from clusters.local.component import Component
 from clusters.local.guard import Guard
 
@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 USERS = ("admin", "controller-manager", "argo", "player")
 ARGO_HEALTH_PORT = 6060
+FIRST_PORT, PORTS = 10_000, 22_000
 PROBE_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
 
@@ -49,12 +50,17 @@ def hold_argo_health_port() -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago, all different."""
-    sockets = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports of 127.0.0.1 that were free a moment ago, all different.
+
+    They lie below those that the kernel gives to outgoing connections, so that a server that is stopped for a while finds its own
+    again.
+    """
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            ports.add(port)
+    return list(ports)
 
 
 class Recipe:
@@ -75,18 +81,19 @@ class Recipe:
         self.port, etcd_port, self._peer_port = free_ports(3)
         self.etcd_url = f"http://{HOST}:{etcd_port}"
         self.tokens = {user: secrets.token_urlsafe(32) for user in USERS}
-        certificate = issue_server_certificate()
-        self.authority = certificate.authority
-        self._write("ca.crt", certificate.authority)
-        self._write("server.crt", certificate.certificate)
-        self._write("server.key", certificate.key)
-        self._write("sa.key", key_pem(new_key()))
+        authority = trustme.CA()
+        server = authority.issue_cert(HOST, "localhost")
+        self.authority = authority.cert_pem.bytes().decode()
+        self._write("ca.crt", self.authority)
+        self._write("server.crt", server.cert_chain_pems[0].bytes().decode())
+        self._write("server.key", server.private_key_pem.bytes().decode())
+        self._write("sa.key", trustme.CA().private_key_pem.bytes().decode())
         self._write("tokens.csv", "".join(f"{self.tokens[u]},{u},{u},system:masters\n" for u in USERS))
         for user in USERS:
             self._write(f"{user}.token", self.tokens[user])
             self._write(f"{user}.kubeconfig", self._kubeconfig_text(user))
         (directory / "logs").mkdir()
-        self.tls = ssl.create_default_context(cadata=certificate.authority)
+        self.tls = ssl.create_default_context(cadata=self.authority)
         self.admin = self._client(self.tokens["admin"])
 
     def kubeconfig(self, user: str) -> Path:

@@ -14,12 +14,12 @@ from typing import Any
 from argosy import crypto
 from argosy.client import Client
 from argosy.demo import embedded
-from argosy.demo.simulator.certificate import issue
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.store import database
 from tests.conftest import ROOT
+from tests.support.certificates import PEM
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def installed() -> Iterator[tuple[Client, Settings]]:
         )
         database.upgrade(settings)
         with closing(Client(settings)) as client:
-            client.add_cluster(name="nowhere", host="127.0.0.1", port=1, cert=issue()[1], token="-", default=True)
+            client.add_cluster(name="nowhere", host="127.0.0.1", port=1, cert=PEM, token="-", default=True)
             manifest = (ROOT / "manifests" / "hello.yaml").read_text()
             client.register_algorithm(name="hello", project=1, user=1, manifest=manifest, files_per_job=1)
             yield client, settings

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from argosy.demo.simulator import certificate
 from argosy.kube import answers
 from argosy.kube.answers import Health
 from argosy.kube.check import check
@@ -14,6 +13,7 @@ from argosy.kube.workflows import Workflows
 from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow
+from tests.support.certificates import PEM
 from tests.support.stack import until
 
 
@@ -31,9 +31,7 @@ async def test_a_token_that_is_not_accepted_is_unauthorized(cluster: Cluster) ->
 
 
 async def test_a_certificate_of_another_authority_is_a_certificate_error(cluster: Cluster) -> None:
-    _, other_authority = certificate.issue()
-
-    error = await health_of(replace(cluster.access("wrong-ca"), ca=other_authority))
+    error = await health_of(replace(cluster.access("wrong-ca"), ca=PEM))
 
     assert error.health == Health.CERTIFICATE
 

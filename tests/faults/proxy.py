@@ -12,17 +12,15 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode
 
 import aiohttp
 import orjson
+import trustme
 from yarl import URL
-
-from clusters.local.certificates import ServerCertificate, issue_server_certificate
 
 HOST = "127.0.0.1"
 
@@ -223,11 +221,12 @@ class Proxy:
     def __init__(self, host: str, port: int, ca: str) -> None:
         self._upstream = f"https://{host}:{port}"
         self._trusted = ssl.create_default_context(cadata=ca)
-        self._certificate = issue_server_certificate()
+        self._authority = trustme.CA()
+        self._certificate = self.issue()
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._rules: list[Rule] = []
-        self.ca = self._certificate.authority
+        self.ca = self._authority.cert_pem.bytes().decode()
         self.port = 0
         self.exchanges: list[Exchange] = []
         self.faults: Counter[str] = Counter()
@@ -248,13 +247,18 @@ class Proxy:
         await self.down()
         await self._session.close()
 
-    async def up(self, certificate: ServerCertificate | None = None) -> None:
+    def issue(self, not_after: datetime | None = None) -> trustme.LeafCert:
+        """A certificate for this proxy, by the authority that its callers trust."""
+        return self._authority.issue_cert(HOST, "localhost", not_after=not_after)
+
+    async def up(self, certificate: trustme.LeafCert | None = None) -> None:
         """Listen, on the same port as before.
 
         Args:
             certificate: What to show instead of the own one.
         """
-        context = _context(certificate or self._certificate)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        (certificate or self._certificate).configure_cert(context)
         self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=context, backlog=512)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -457,14 +461,3 @@ async def _pump(upstream: aiohttp.ClientResponse, writer: asyncio.StreamWriter, 
             await _write(writer, b"%x\r\n%b\r\n" % (len(chunk), chunk))
     if silent is not None and silent.is_set():
         await asyncio.get_running_loop().create_future()  # whoever is half-open does not even say that he goes
-
-
-def _context(certificate: ServerCertificate) -> ssl.SSLContext:
-    """Python's ssl reads keys from files only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with TemporaryDirectory(prefix="argosy-proxy-") as directory:
-        pem = Path(directory) / "server.pem"
-        pem.touch(mode=0o600)
-        pem.write_text(certificate.key + certificate.certificate)
-        context.load_cert_chain(pem)
-    return context

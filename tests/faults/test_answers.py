@@ -1,14 +1,15 @@
 """A cluster's answers that fail, come late, or are absurd: what is known stays as it is, and nobody else is hurt (P4, P7)."""
 
 import asyncio
-import datetime
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+import trustme
 from sqlalchemy import Engine
 
 from argosy.client import Client
@@ -16,8 +17,6 @@ from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
 from argosy.labels import FINALIZER, workflow_name
 from argosy.settings import Settings
-from clusters.local import certificates
-from clusters.local.certificates import ServerCertificate
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, container, workflow
@@ -28,13 +27,13 @@ from tests.support.stack import finished, running, until
 
 
 @asynccontextmanager
-async def cut_off(proxy: Proxy, fault: Action | ServerCertificate | None) -> AsyncIterator[None]:
+async def cut_off(proxy: Proxy, fault: Action | trustme.LeafCert | None) -> AsyncIterator[None]:
     """Every request meets the fault until the end of the block; None means that no connection is made at all."""
     await proxy.down()
     if isinstance(fault, Action):
         proxy.on(fault, times=math.inf)
     if fault is not None:
-        await proxy.up(fault if isinstance(fault, ServerCertificate) else None)
+        await proxy.up(fault if isinstance(fault, trustme.LeafCert) else None)
     yield
     await proxy.down()
     proxy.clear()
@@ -45,7 +44,7 @@ async def goes_on(
     client: Client,
     settings: Settings,
     proxy: Proxy,
-    fault: Action | ServerCertificate | None,
+    fault: Action | trustme.LeafCert | None,
     health: str,
     words: str,
 ) -> None:
@@ -135,9 +134,7 @@ async def test_a_cluster_without_the_crd_is_argo_missing_and_fails_no_job(
 async def test_a_cluster_whose_certificate_ran_out_is_certificate_and_fails_no_job(
     proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(certificates, "VALIDITY", datetime.timedelta(minutes=-30))
-    expired = certificates.issue_server_certificate()
-    proxied.update_cluster("here", cert=proxy.ca + expired.authority)
+    expired = proxy.issue(not_after=datetime.now(UTC) - timedelta(minutes=30))
     await goes_on(proxied, impatient, proxy, expired, "certificate", "expired")
 
 

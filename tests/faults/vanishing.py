@@ -4,15 +4,14 @@ Whoever talks to it when it vanishes gets no answer and no error, as when a mach
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
-
-_numbers = count(os.getpid() % 200)
+from ipaddress import IPv4Address
 
 _FORWARD = """
 import asyncio, sys
@@ -43,10 +42,11 @@ def unable() -> str:
     """Why no namespace can be made here; empty where one can."""
     if shutil.which("ip") is None:
         return "needs iproute2"
-    tried = subprocess.run(["ip", "netns", "add", "argosy-try"], capture_output=True, text=True)
+    name = f"argosy-try-{os.getpid()}"
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
     if tried.returncode:
         return f"needs the right to make network namespaces: {tried.stderr.strip()}"
-    _ip("netns del argosy-try")
+    _ip(f"netns del {name}")
     return ""
 
 
@@ -70,9 +70,10 @@ class Host:
 @contextmanager
 def host(socket: str) -> Iterator[Host]:
     """A host whose port 5432 leads to a unix socket of this machine."""
-    number = next(_numbers) % 250
-    name, near, far = f"argosy-{os.getpid()}-{number}", f"agy{number}a", f"agy{number}b"
-    here, there = f"10.213.{number}.1", f"10.213.{number}.2"
+    number = secrets.randbelow(2**14)  # of a network of four addresses; other tests run beside this one
+    name, near, far = f"argosy-{number}", f"agy{number}a", f"agy{number}b"
+    network = f"10.213.{number // 64}.{number % 64 * 4}"
+    here, there = (str(IPv4Address(network) + each) for each in (1, 2))
     _ip(f"netns add {name}")
     try:
         _ip(f"link add {near} type veth peer name {far} netns {name}")

@@ -15,8 +15,9 @@ from argosy.client import Client
 from argosy.scheduling import pace
 from argosy.scheduling.share import part
 from argosy.store import claims, pacing, queue, retention
+from tests.support.certificates import PEM
 from tests.support.jobs import record
-from tests.support.launching import CA, HELLO
+from tests.support.launching import HELLO
 from tests.support.queues import claim, clusters, fill, finish, placement, render, sql
 
 ACTIVE = "state IN ('submitting', 'pending', 'running')"
@@ -401,7 +402,7 @@ def test_a_cluster_that_is_labelled_or_registered_later_serves_what_waits(client
     assert claim(engine, 1).jobs == []
     client.update_cluster("one", labels={"gpu": "yes", "zone": "a"}, max_active=2)
     assert len(claim(engine, 1).jobs) == 2
-    client.add_cluster(name="new", host="127.0.0.1", port=99, cert=CA, token="t", labels={"gpu": "yes"}, pace=False)
+    client.add_cluster(name="new", host="127.0.0.1", port=99, cert=PEM, token="t", labels={"gpu": "yes"}, pace=False)
     sql(engine, "UPDATE argosy.cluster SET health = 'ok'")
     with engine.connect() as connection:
         assert claims.clusters_with_work(connection) == [2]

@@ -16,7 +16,8 @@ from argosy.launch.expander import Expander
 from argosy.store import launches, retention, retries, secrets, strays
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.support.launching import CA, api, outcome, registered, stage
+from tests.support.certificates import PEM
+from tests.support.launching import api, outcome, registered, stage
 from tests.support.queues import claim, finish, sql
 from tests.support.stack import until
 
@@ -183,7 +184,7 @@ def test_a_launch_whose_cluster_is_removed_while_its_media_are_asked_for_is_reje
 
 
 def test_a_launch_goes_on_with_the_clusters_that_are_left(registered: Client, stage: Launching, api: ApiServer) -> None:
-    registered.add_cluster(name="d", host="127.0.0.1", port=99, cert=CA, token="t")
+    registered.add_cluster(name="d", host="127.0.0.1", port=99, cert=PEM, token="t")
     registered.update_algorithm("hello", clusters=[1, 2])
     claimed = take(stage, registered.launch("hello", project=1, user=7, media_ids=range(9)).gid)
     assert claimed is not None
@@ -235,7 +236,7 @@ def test_what_an_abandoned_cluster_had_run_of_a_launch_that_is_cut_later_is_lost
     one_each: Client, stage: Launching, engine: Engine
 ) -> None:
     """Found by the audit: its workflows had been seen, and were forgotten with it."""
-    other = one_each.add_cluster(name="other", host="127.0.0.1", port=1, cert=CA, token="t").id
+    other = one_each.add_cluster(name="other", host="127.0.0.1", port=1, cert=PEM, token="t").id
     one_each.update_algorithm("hello", clusters=[1, other], max_attempts=2)
     half_cut(one_each, stage)
     one_each.update_algorithm("hello", clusters=[1], max_attempts=2)

@@ -22,7 +22,8 @@ from argosy.settings import Settings
 from argosy.store import launches
 from tests.faults.processes import Process
 from tests.integration.api_server import ApiServer
-from tests.support.launching import CA, HELLO, api, stage
+from tests.support.certificates import PEM
+from tests.support.launching import HELLO, api, stage
 from tests.support.messages import request, send
 from tests.support.queues import sql
 from tests.support.readme import exported
@@ -36,7 +37,7 @@ TENANTS = 9
 @pytest.fixture
 def registered(client: Client) -> Client:
     """An algorithm for each tenant, on a cluster that refuses connections."""
-    client.add_cluster(name="c", host="127.0.0.1", port=1, cert=CA, token="t", default=True)
+    client.add_cluster(name="c", host="127.0.0.1", port=1, cert=PEM, token="t", default=True)
     for project in range(1, TENANTS + 1):
         client.register_algorithm(name=f"of-{project}", project=project, user=7, manifest=HELLO, files_per_job=1)
     return client

@@ -16,14 +16,13 @@ from sqlalchemy import Engine, text
 from sqlmodel import Session
 
 from argosy.client import Client
-from argosy.demo.simulator.certificate import issue
 from argosy.errors import ArgosyError, InvalidRequest
 from argosy.settings import Settings
 from argosy.shapes import LaunchRequest
 from argosy.store.requests import digest
 from tests.conftest import ROOT
+from tests.support.certificates import PEM
 
-KEY, PEM = issue()
 HELLO = (ROOT / "manifests" / "hello.yaml").read_text()
 UID = str(uuid4())
 

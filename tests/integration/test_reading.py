@@ -13,7 +13,8 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.store import reading
 from tests.integration.launching import cut
-from tests.support.launching import CA, HELLO
+from tests.support.certificates import PEM
+from tests.support.launching import HELLO
 
 MEDIA = 40
 
@@ -25,7 +26,7 @@ def stage(engine: Engine, settings: Settings) -> Launching:
 
 @pytest.fixture
 def registered(client: Client) -> Client:
-    client.add_cluster(name="c", host="127.0.0.1", cert=CA, token="t", default=True)
+    client.add_cluster(name="c", host="127.0.0.1", cert=PEM, token="t", default=True)
     for project, files_per_job in ((1, 1), (2, 2), (3, 7)):
         client.register_algorithm(
             name=f"of-{project}", project=project, user=7, manifest=HELLO, files_per_job=files_per_job

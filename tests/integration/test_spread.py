@@ -10,7 +10,7 @@ from argosy.client import Client
 from argosy.processes.tracker import Tracker
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
-from clusters.local.certificates import issue_server_certificate
+from tests.support.certificates import PEM
 from tests.support.stack import Direct, until
 
 
@@ -52,10 +52,9 @@ async def test_each_of_several_trackers_holds_its_share_of_the_clusters_and_the_
     client: Client, settings: Settings, engine: Engine
 ) -> None:
     quick = settings.model_copy(update={"tracker_lease": 2.0})
-    authority = issue_server_certificate().authority
     for number in range(5):
         client.add_cluster(
-            name=f"c{number}", host="127.0.0.1", port=9 + number, cert=authority, token="t", default=number == 0
+            name=f"c{number}", host="127.0.0.1", port=9 + number, cert=PEM, token="t", default=number == 0
         )
     wakeups = Direct(quick)
     trackers: list[asyncio.Task[None]] = []

@@ -4,7 +4,6 @@ import asyncio
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +16,8 @@ from typer.testing import Result
 
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedConnection
-from argosy.demo.simulator.certificate import issue
 from tests.conftest import ROOT
 
-_, PEM = issue()
 SECRET = "eyJ-token-that-must-never-come-out"
 HELLO = str(ROOT / "manifests" / "hello.yaml")
 
@@ -105,10 +102,3 @@ def system_ca() -> str:
     import ssl
 
     return Path(str(ssl.get_default_verify_paths().cafile)).read_text()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,8 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import claims, queue, tracking
-from tests.support.launching import CA, HELLO
+from tests.support.certificates import PEM
+from tests.support.launching import HELLO
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def stage(engine: Engine, settings: Settings) -> Launching:
 
 @pytest.fixture
 def registered(client: Client) -> Client:
-    client.add_cluster(name="c", host="127.0.0.1", cert=CA, token="t", default=True)
+    client.add_cluster(name="c", host="127.0.0.1", cert=PEM, token="t", default=True)
     client.register_algorithm(name="hello", project=1, user=7, manifest=HELLO, files_per_job=1)
     client.register_algorithm(
         name="stubborn", project=1, user=7, manifest=HELLO, files_per_job=1, max_attempts=3, retry_backoff=7

@@ -6,15 +6,12 @@ import pytest
 from sqlalchemy import Engine
 
 from argosy.client import Client
-from argosy.demo.simulator.certificate import issue
 from argosy.launch.expand import Launching
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from tests.conftest import ROOT
 from tests.integration.api_server import ApiServer, serving
-
-_, CA = issue()
-
+from tests.support.certificates import PEM
 
 HELLO = (ROOT / "manifests" / "hello.yaml").read_text()
 
@@ -33,7 +30,7 @@ def stage(engine: Engine, settings: Settings, api: ApiServer) -> Launching:
 
 @pytest.fixture
 def registered(client: Client) -> Client:
-    client.add_cluster(name="c", host="127.0.0.1", cert=CA, token="t", default=True)
+    client.add_cluster(name="c", host="127.0.0.1", cert=PEM, token="t", default=True)
     client.register_algorithm(name="hello", project=1, user=7, manifest=HELLO, files_per_job=3)
     return client
 

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.client import Client
 from argosy.store import claims
-from tests.support.launching import CA, HELLO
+from tests.support.certificates import PEM
+from tests.support.launching import HELLO
 
 _FILL = """
 WITH launch AS (
@@ -65,7 +66,7 @@ def clusters(client: Client, *names: str, **fields: Any) -> None:
     """Register healthy clusters that nobody asks, and for each, in their order, a placement that leaves no choice."""
     for name in names:
         port = len(client.clusters()) + 1  # one place each, at which nobody listens
-        client.add_cluster(name=name, host="127.0.0.1", port=port, cert=CA, token="t", **({"pace": False} | fields))
+        client.add_cluster(name=name, host="127.0.0.1", port=port, cert=PEM, token="t", **({"pace": False} | fields))
     with client.engine.begin() as connection:
         connection.execute(text("UPDATE argosy.cluster SET health = 'ok'"))
         for (cluster_id,) in connection.execute(text("SELECT id FROM argosy.cluster ORDER BY id")).all():

@@ -16,7 +16,8 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes import AlgorithmShape, ClusterShape, LaunchShape
 from tests.conftest import ROOT
-from tests.support.cli import HELLO, PEM, SECRET, Run, add
+from tests.support.certificates import PEM
+from tests.support.cli import HELLO, SECRET, Run, add
 from tests.support.readme import exported
 
 

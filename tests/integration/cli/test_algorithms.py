@@ -5,7 +5,8 @@ from pathlib import Path
 
 from argosy.client import Client
 from argosy.shapes import AlgorithmShape, ClusterShape
-from tests.support.cli import HELLO, PEM, SECRET, Run, error
+from tests.support.certificates import PEM
+from tests.support.cli import HELLO, SECRET, Run, error
 
 
 def test_an_algorithm_is_registered_changed_and_removed(argosy: Run, client: Client, cluster: ClusterShape) -> None:

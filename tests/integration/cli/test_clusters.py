@@ -12,7 +12,9 @@ from sqlalchemy import text as sql
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.shapes import ClusterShape, LaunchShape
-from tests.support.cli import PEM, SECRET, Run, add, error, free_port, system_ca, token_of
+from clusters.local.recipe import free_ports
+from tests.support.certificates import PEM
+from tests.support.cli import SECRET, Run, add, error, system_ca, token_of
 
 
 def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Client, tmp_path: Path) -> None:
@@ -74,7 +76,9 @@ def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client,
 
 
 def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, client: Client) -> None:
-    client.add_cluster(name="gone", host="127.0.0.1", port=free_port(), cert=system_ca(), token=SECRET, default=True)
+    client.add_cluster(
+        name="gone", host="127.0.0.1", port=free_ports(1)[0], cert=system_ca(), token=SECRET, default=True
+    )
     assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
     told = argosy("cluster", "remove", "gone", "--abandon").stderr
     assert ("is removed" in told, "it was the default" in told) == (True, True)
@@ -121,7 +125,7 @@ def test_check_tells_what_a_good_cluster_has(argosy: Run, client: Client) -> Non
 
 
 def test_check_of_a_cluster_that_is_away_says_so_and_fails(argosy: Run, client: Client) -> None:
-    client.add_cluster(name="away", host="127.0.0.1", port=free_port(), cert=system_ca(), token=SECRET)
+    client.add_cluster(name="away", host="127.0.0.1", port=free_ports(1)[0], cert=system_ca(), token=SECRET)
     result = argosy("cluster", "check", "away")
     assert result.exit_code == 1
     assert re.search(r"^health +unreachable$", result.stdout, re.MULTILINE)

@@ -10,7 +10,9 @@ from sqlalchemy import text as sql
 
 from argosy.client import Client
 from argosy.settings import Settings
-from tests.support.cli import PEM, Run, command_output, error, free_port, started
+from clusters.local.recipe import free_ports
+from tests.support.certificates import PEM
+from tests.support.cli import Run, command_output, error, started
 from tests.support.readme import exported
 from tests.support.stack import until
 
@@ -30,7 +32,7 @@ def test_keys_are_shell_lines_that_make_a_working_installation(argosy: Run) -> N
 async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
     ready: Client, settings: Settings, valkey: str, tmp_path: Path
 ) -> None:
-    ports = {name: str(free_port()) for name in ("worker", "tracker")}
+    ports = {name: str(free_ports(1)[0]) for name in ("worker", "tracker")}
     environment = exported(settings, ARGOSY_REDIS_URL=settings.redis_url.get_secret_value()) | {
         "ARGOSY_REDIS_URL": valkey,
         "ARGOSY_METRICS_DIRECTORY": str(tmp_path / "metrics"),

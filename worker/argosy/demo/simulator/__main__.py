@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import orjson
+import trustme
 import uvicorn
 from starlette.types import ASGIApp
 
-from argosy.demo.simulator import certificate
 from argosy.demo.simulator.api import Api, Tokens
 from argosy.demo.simulator.controller import POD_SECONDS, Controller
 from argosy.demo.simulator.process import SimulatedConnection
@@ -55,14 +55,16 @@ def _options() -> argparse.Namespace:
 
 
 async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
-    context, ca = certificate.issue()
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(_HOST, "localhost").configure_cert(context)
     store = Store(options.namespace)
     tokens = Tokens(options.token, secrets.token_urlsafe(16), options.powerless_token)
     connection = SimulatedConnection(
         kind="simulated",
         host=_HOST,
         port=listener.getsockname()[1],
-        ca=ca,
+        ca=authority.cert_pem.bytes().decode(),
         token=tokens.argosy,
         namespace=options.namespace,
         admin_token=tokens.admin,
