@@ -3,7 +3,7 @@
 Argo's controller only ever reads a pod's status, so a process that writes believable statuses makes it walk steps, dag,
 withItems, retryStrategy and failures for real, with no container runtime and no image. Nobody answers pods/exec here, so
 Argo's own way of ending a pod does not arrive: the player ends the pods of a workflow that is over itself. How a pod behaves
-meanwhile is in behaviour.py.
+meanwhile is in `argosy/demo/wishes.py`, its statuses in behaviour.py.
 """
 
 import argparse
@@ -23,13 +23,12 @@ from clusters.local.behaviour import (
     Json,
     annotations,
     deadline,
-    exit_code,
     finished,
     outputs,
-    pulled,
+    retry,
     running,
-    seconds,
     waiting,
+    wishes,
 )
 
 WORKFLOW = "workflows.argoproj.io/workflow"
@@ -127,7 +126,7 @@ class Player:
             play.task.cancel()
 
     async def _play(self, pod: Json, end: asyncio.Event) -> None:
-        if not pulled(pod):
+        if not wishes(pod).pulled():
             await self._patch(pod, waiting(pod))
             await end.wait()
         started = pod["status"].get("startTime")  # set by a player before this one
@@ -142,7 +141,8 @@ class Player:
 
     async def _run(self, pod: Json, started: str, end: asyncio.Event) -> Json:
         """Wait for the pod's end, whatever ends it, and return its last status."""
-        allowed = min(seconds(pod), deadline(pod))
+        seconds = wishes(pod).seconds(0)
+        allowed = min(seconds, deadline(pod))
         age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(started)
         left = allowed - age.total_seconds() if allowed else 0
         if not end.is_set() and left > 0:
@@ -150,9 +150,9 @@ class Player:
                 await asyncio.wait_for(end.wait(), left)
         if end.is_set():
             return finished(pod, started, _now(), TERMINATED)
-        if allowed < seconds(pod):
+        if allowed < seconds:
             return finished(pod, started, _now(), TERMINATED, "DeadlineExceeded", PAST_DEADLINE)
-        code = exit_code(pod)
+        code = wishes(pod).exit_code(retry(pod))
         if code == 0:
             await self._report_outputs(pod)
         return finished(pod, started, _now(), code)
