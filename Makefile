@@ -1,6 +1,7 @@
 # Everything a person runs. Each target makes its own .venv from the committed lock; nothing else need be prepared.
 PYTHON ?= python3
 BIN := .venv/bin
+WORLDS ?= 4 # a world is a database, a Valkey and a control plane (1.5 GB) of its own; its tests wait more than they compute
 
 .PHONY: demo test check cluster lock format clean
 
@@ -9,7 +10,7 @@ demo: .venv/ready ## run the main job here, on a simulated cluster
 
 test: .venv/ready ## the whole test suite, on the simulator and on a real control plane
 	$(BIN)/python -m clusters.local build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORLDS) --dist worksteal
 
 check: .venv/ready ## format, lint, types, import order
 	$(BIN)/ruff format --check .

@@ -24,14 +24,15 @@ _UNFINISHED = (
 )
 
 
+# Launches not cut that only this cluster may take.
+_LAUNCHES = text(
+    f"SELECT l.gid FROM {placements.ONLY_HERE} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved'"
+)
+
+
 def launches(connection: Connection, cluster_id: int) -> list[UUID]:
     """Those that are not cut to their end, and whose jobs no other cluster may take."""
-    rows = connection.execute(
-        text(
-            f"SELECT l.gid FROM {placements.ONLY_HERE} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved'"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_LAUNCHES, {"cluster": cluster_id})
     return list(rows.scalars())
 
 
@@ -52,6 +53,24 @@ def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, 
     return [(row.uid, row.number) for row in rows], uncut
 
 
+# Some of what has not ended there.
+_UNFINISHED_BATCH = text(f"SELECT * FROM ({_UNFINISHED}) u LIMIT :limit")
+
+# What waits for this cluster alone has nowhere to go.
+_UNPLACED = text(
+    "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
+    "state = CASE WHEN a.state = 'queued' OR j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
+    "message = CASE WHEN a.state = 'queued' THEN 'its cluster was abandoned, and no other may take it' "
+    "ELSE :why END, "
+    "retries_left = CASE WHEN a.placement_id IN (SELECT id FROM here) THEN 0 ELSE a.retries_left END, "
+    "finished_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL "
+    "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+    "WHERE a.uid = c.uid AND a.number = c.number AND j.uid = a.uid AND (a.state = 'queued' "
+    f"AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')}) "
+    "RETURNING a.uid"
+)
+
+
 def end(connection: Connection, cluster_id: int) -> int:
     """End some of what is unfinished: on the cluster as `lost`, or `cancelled` where that was asked for; as `cancelled` what waits for it
     and may go nowhere else. What was lost and may run elsewhere is tried again there, if its algorithm says so.
@@ -59,27 +78,13 @@ def end(connection: Connection, cluster_id: int) -> int:
     Returns:
         How many; 0 where nothing is left.
     """
-    rows = connection.execute(
-        text(f"SELECT * FROM ({_UNFINISHED}) u LIMIT :limit"), {"cluster": cluster_id, "limit": _BATCH}
-    ).all()
+    rows = connection.execute(_UNFINISHED_BATCH, {"cluster": cluster_id, "limit": _BATCH}).all()
     if not rows:
         return 0
     uids, numbers = [row.uid for row in rows], [row.number for row in rows]
     retries.lock_attempts(connection, uids, numbers)
     ended = connection.execute(
-        text(
-            "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
-            "state = CASE WHEN a.state = 'queued' OR j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
-            "message = CASE WHEN a.state = 'queued' THEN 'its cluster was abandoned, and no other may take it' "
-            "ELSE :why END, "
-            "retries_left = CASE WHEN a.placement_id IN (SELECT id FROM here) THEN 0 ELSE a.retries_left END, "
-            "finished_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL "
-            "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-            "WHERE a.uid = c.uid AND a.number = c.number AND j.uid = a.uid AND (a.state = 'queued' "
-            f"AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')}) "
-            "RETURNING a.uid"
-        ),
-        {"cluster": cluster_id, "uids": uids, "numbers": numbers, "why": ABANDONED},
+        _UNPLACED, {"cluster": cluster_id, "uids": uids, "numbers": numbers, "why": ABANDONED}
     ).scalars()
     retries.follow(connection, list(ended))
     return len(rows)

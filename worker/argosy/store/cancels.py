@@ -50,6 +50,24 @@ def unended(connection: Connection, project: int) -> list[UUID]:
     return list(dict.fromkeys(row.gid for row in rows))
 
 
+# Not shown any more.
+_HIDE_LAUNCH = text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid")
+
+# Jobs that are to end.
+_REQUEST = text("UPDATE argosy.job SET cancel_requested = true WHERE uid = ANY (CAST(:uids AS uuid[]))")
+
+# What is on no cluster ends here and now; the rest ends there first.
+_CANCEL = text(
+    "UPDATE argosy.attempt a SET retries_left = 0, "
+    "state = CASE WHEN c.here THEN 'cancelled' ELSE a.state END, "
+    "message = CASE WHEN c.here THEN :message ELSE a.message END, "
+    "finished_at = CASE WHEN c.here THEN clock_timestamp() ELSE a.finished_at END, "
+    "as_of = CASE WHEN c.here THEN clock_timestamp() ELSE a.as_of END "
+    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:here AS boolean[])) AS c (uid, number, here) "
+    "WHERE a.uid = c.uid AND a.number = c.number"
+)
+
+
 def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = False) -> tuple[Cancelled, int | None]:
     """Cancel what has not ended of a batch, waiting automatic retries included. Doing it again changes nothing.
 
@@ -68,23 +86,12 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     if target.uid is None and first == 0:
         ended_launches = end_launch(connection, target.gid, "cancelled", "cancelled before it was cut into jobs")
         if hide:
-            connection.execute(text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid"), vars(target))
+            connection.execute(_HIDE_LAUNCH, vars(target))
     rows = targets.locked_jobs(connection, target, first, f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})")
     unfinished = [row for row in rows if row.state not in {"error", "lost"}]
+    connection.execute(_REQUEST, {"uids": [row.uid for row in unfinished]})
     connection.execute(
-        text("UPDATE argosy.job SET cancel_requested = true WHERE uid = ANY (CAST(:uids AS uuid[]))"),
-        {"uids": [row.uid for row in unfinished]},
-    )
-    connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET retries_left = 0, "
-            "state = CASE WHEN c.here THEN 'cancelled' ELSE a.state END, "
-            "message = CASE WHEN c.here THEN :message ELSE a.message END, "
-            "finished_at = CASE WHEN c.here THEN clock_timestamp() ELSE a.finished_at END, "
-            "as_of = CASE WHEN c.here THEN clock_timestamp() ELSE a.as_of END "
-            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:here AS boolean[])) AS c (uid, number, here) "
-            "WHERE a.uid = c.uid AND a.number = c.number"
-        ),
+        _CANCEL,
         {
             "uids": [row.uid for row in rows],
             "numbers": [row.number for row in rows],
@@ -102,18 +109,34 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     )
 
 
+# A job of a launch that is not cut will be cancelled when it is.
+_EARLY = text(
+    "INSERT INTO argosy.early_cancel (gid, ordinal) SELECT gid, :ordinal FROM argosy.launch "
+    "WHERE gid = :gid AND state IN ('accepted', 'resolved') ON CONFLICT DO NOTHING"
+)
+
+# A job that is not cut will not be shown.
+_HIDE_EARLY = text("UPDATE argosy.early_cancel SET hidden = true WHERE gid = :gid AND ordinal = :ordinal")
+
+
 def _cancel_early(connection: Connection, target: Target, hide: bool) -> Cancelled:
     noted = connection.execute(
-        text(
-            "INSERT INTO argosy.early_cancel (gid, ordinal) SELECT gid, :ordinal FROM argosy.launch "
-            "WHERE gid = :gid AND state IN ('accepted', 'resolved') ON CONFLICT DO NOTHING"
-        ),
+        _EARLY,
         vars(target),
     ).rowcount
     if hide:
-        statement = text("UPDATE argosy.early_cancel SET hidden = true WHERE gid = :gid AND ordinal = :ordinal")
+        statement = _HIDE_EARLY
         connection.execute(statement, vars(target))
     return Cancelled(cancelled=noted, ended=1 - noted)
+
+
+# A launch that was not cut whole ends; nobody cuts it any more.
+_END_LAUNCH = text(
+    "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+    "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "
+    "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
+    "WHERE gid = :gid AND state IN ('accepted', 'resolved')"
+)
 
 
 def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> int:
@@ -128,12 +151,4 @@ def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> in
     Returns:
         0 where it had ended or was cut to its end.
     """
-    return connection.execute(
-        text(
-            "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
-            "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "
-            "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
-            "WHERE gid = :gid AND state IN ('accepted', 'resolved')"
-        ),
-        {"gid": gid, "state": state, "reason": reason},
-    ).rowcount
+    return connection.execute(_END_LAUNCH, {"gid": gid, "state": state, "reason": reason}).rowcount

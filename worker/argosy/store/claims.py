@@ -372,20 +372,22 @@ def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[i
         connection.execute(_PAID, {"cluster": cluster_id, "paid": rows.json(tags), "now": now})
 
 
+# Clusters that may be asked and have queued jobs, or claims that ran out.
+_WITH_WORK = text(
+    f"SELECT c.id FROM argosy.cluster c WHERE {pacing.OPEN} "
+    "AND (EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'submitting' "
+    "AND a.lease_until < clock_timestamp()) OR (EXISTS (SELECT FROM argosy.placement p JOIN LATERAL ("
+    # In the order of an index, or the planner reads the table until it comes to a queued row: at its end.
+    f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {READY} ORDER BY project LIMIT 1) UNION ALL "
+    f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} AND not_before < clock_timestamp() "
+    "ORDER BY not_before LIMIT 1)"
+    f") a ON true WHERE {placements.FITS}) AND {pacing.CAPACITY} > ("
+    "SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
+    f"AND {in_states(ACTIVE, 'a')})))"
+)
+
+
 def clusters_with_work(connection: Connection) -> list[int]:
     """Clusters where something may be claimed now: a free slot and a queued job, or a claim that ran out."""
-    rows = connection.execute(
-        text(
-            f"SELECT c.id FROM argosy.cluster c WHERE {pacing.OPEN} "
-            "AND (EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'submitting' "
-            "AND a.lease_until < clock_timestamp()) OR (EXISTS (SELECT FROM argosy.placement p JOIN LATERAL ("
-            # In the order of an index, or the planner reads the table until it comes to a queued row: at its end.
-            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {READY} ORDER BY project LIMIT 1) UNION ALL "
-            f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} AND not_before < clock_timestamp() "
-            "ORDER BY not_before LIMIT 1)"
-            f") a ON true WHERE {placements.FITS}) AND {pacing.CAPACITY} > ("
-            "SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
-            f"AND {in_states(ACTIVE, 'a')})))"
-        )
-    )
+    rows = connection.execute(_WITH_WORK)
     return [row.id for row in rows]

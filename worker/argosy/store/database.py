@@ -182,6 +182,13 @@ def _sorted(context: ExceptionContext) -> DBAPIError | None:
     return wanted(error.statement, error.params, original, connection_invalidated=context.is_disconnect)
 
 
+# One migration at a time.
+_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
+
+# Where the schema is.
+_REVISION = text("SELECT version_num FROM argosy.alembic_version")
+
+
 def upgrade(settings: Settings, revision: str = "head") -> str:
     """Bring the schema to a revision. Safe to run from several processes at once: they take turns.
 
@@ -196,10 +203,10 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     migrator = create_engine(_url(settings), connect_args=_CONNECTION)
     try:
         with migrator.begin() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))"))
+            connection.execute(_ALONE)
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-            return str(connection.execute(text("SELECT version_num FROM argosy.alembic_version")).scalar_one())
+            return str(connection.execute(_REVISION).scalar_one())
     except OperationalError as error:
         raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
     finally:

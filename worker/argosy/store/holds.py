@@ -50,74 +50,91 @@ class Marked:
     health: str
 
 
+# Which server and database this is.
+_DATABASE = text(
+    "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || oid AS name FROM pg_database "
+    "WHERE datname = current_database()"
+)
+
+
 def database(connection: Connection) -> str:
     """Which database this is: a copy of it, in another server or under another name, is another one; a replica that takes over is not."""
-    row = connection.execute(
-        text(
-            "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || oid AS name FROM pg_database "
-            "WHERE datname = current_database()"
-        )
-    ).one()
+    row = connection.execute(_DATABASE).one()
     return str(row.name)
+
+
+# Which start and timeline of the server this is.
+_SERVER = text("SELECT pg_postmaster_start_time()::text || '/' || (pg_control_checkpoint()).timeline_id::text AS name")
 
 
 def server(connection: Connection) -> str:
     """Which server answers, and since when: another one after a fail-over, and after a restart too."""
-    row = connection.execute(
-        text("SELECT pg_postmaster_start_time()::text || '/' || (pg_control_checkpoint()).timeline_id::text AS name")
-    ).one()
+    row = connection.execute(_SERVER).one()
     return str(row.name)
+
+
+# What the mark of a cluster says and should say.
+_MARKED = text(
+    "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
+    "concat_ws(': ', health, nullif(health_message, '')) AS health, "
+    "CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
+    f"EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND {in_states(ACTIVE, 'a')}) "
+    "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
+)
 
 
 def marked(connection: Connection, cluster_id: int) -> Marked | None:
     """A registered cluster's side of its mark."""
-    row = connection.execute(
-        text(
-            "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
-            "concat_ws(': ', health, nullif(health_message, '')) AS health, "
-            "CASE WHEN held_at IS NULL THEN '' ELSE held_reason END AS held, "
-            f"EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND {in_states(ACTIVE, 'a')}) "
-            "AS unfinished FROM argosy.cluster c WHERE id = :cluster AND removed_at IS NULL"
-        ),
-        {"cluster": cluster_id},
-    ).one_or_none()
+    row = connection.execute(_MARKED, {"cluster": cluster_id}).one_or_none()
     return None if row is None else Marked(**row._mapping)
+
+
+# What should be on the cluster.
+_RECORDED = text(
+    f"SELECT name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND {in_states(ON_CLUSTER)} "
+    "AND k8s_uid IS NOT NULL LIMIT 10"
+)
 
 
 def recorded(connection: Connection, cluster_id: int) -> Sequence[tuple[str, str]]:
     """(name, k8s uid) of a few unfinished workflows that a cluster must have, if it is the one that its row means."""
-    rows = connection.execute(
-        text(
-            f"SELECT name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND {in_states(ON_CLUSTER)} "
-            "AND k8s_uid IS NOT NULL LIMIT 10"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_RECORDED, {"cluster": cluster_id})
     return [(row.name, row.k8s_uid) for row in rows]
+
+
+# Another entry of the same cluster.
+_TWIN = text(
+    "SELECT name FROM argosy.cluster WHERE identity = :identity AND id IS DISTINCT FROM CAST(:cluster AS int) "
+    "AND removed_at IS NULL ORDER BY id LIMIT 1"
+)
 
 
 def twin(connection: Connection, cluster_id: int | None, identity: str) -> str | None:
     """The name of another registered cluster that has this mark."""
-    name = connection.execute(
-        text(
-            "SELECT name FROM argosy.cluster WHERE identity = :identity AND id IS DISTINCT FROM CAST(:cluster AS int) "
-            "AND removed_at IS NULL ORDER BY id LIMIT 1"
-        ),
-        {"identity": identity, "cluster": cluster_id},
-    ).scalar_one_or_none()
+    name = connection.execute(_TWIN, {"identity": identity, "cluster": cluster_id}).scalar_one_or_none()
     return None if name is None else str(name)
+
+
+# Another entry of the same address and namespace.
+_NEIGHBOUR = text(
+    "SELECT name FROM argosy.cluster WHERE host IS NOT DISTINCT FROM CAST(:host AS text) AND port = :port "
+    "AND namespace = :namespace AND id IS DISTINCT FROM CAST(:cluster AS int) AND removed_at IS NULL ORDER BY id LIMIT 1"
+)
 
 
 def neighbour(connection: Connection, cluster_id: int | None, address: tuple[str | None, int, str]) -> str | None:
     """The name of another registered cluster with the same host, port and namespace."""
     name = connection.execute(
-        text(
-            "SELECT name FROM argosy.cluster WHERE host IS NOT DISTINCT FROM CAST(:host AS text) AND port = :port "
-            "AND namespace = :namespace AND id IS DISTINCT FROM CAST(:cluster AS int) AND removed_at IS NULL ORDER BY id LIMIT 1"
-        ),
-        {"host": address[0], "port": address[1], "namespace": address[2], "cluster": cluster_id},
+        _NEIGHBOUR, {"host": address[0], "port": address[1], "namespace": address[2], "cluster": cluster_id}
     ).scalar_one_or_none()
     return None if name is None else str(name)
+
+
+# The mark that is about to be written to the cluster.
+_INTEND = text(
+    "UPDATE argosy.cluster SET identity = :identity, epoch = :epoch, beat_at = clock_timestamp() "
+    "WHERE id = :cluster AND credential_version = :version RETURNING beat_at"
+)
 
 
 def intend(connection: Connection, cluster_id: int, identity: str, epoch: int, version: int) -> datetime | None:
@@ -127,19 +144,27 @@ def intend(connection: Connection, cluster_id: int, identity: str, epoch: int, v
         The time; None where the cluster has another address or other credentials by now, of which nothing was asked.
     """
     at: datetime | None = connection.execute(
-        text(
-            "UPDATE argosy.cluster SET identity = :identity, epoch = :epoch, beat_at = clock_timestamp() "
-            "WHERE id = :cluster AND credential_version = :version RETURNING beat_at"
-        ),
-        {"cluster": cluster_id, "identity": identity, "epoch": epoch, "version": version},
+        _INTEND, {"cluster": cluster_id, "identity": identity, "epoch": epoch, "version": version}
     ).scalar_one_or_none()
     return at
 
 
+# The database's clock.
+_NOW = text("SELECT clock_timestamp()")
+
+
 def now(connection: Connection) -> datetime:
     """The database's clock."""
-    moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    moment: datetime = connection.execute(_NOW).scalar_one()
     return moment
+
+
+# Only the first reason is kept.
+_HOLD = text(
+    "UPDATE argosy.cluster SET held_at = coalesce(held_at, clock_timestamp()), held_reason = :reason "
+    "WHERE (held_at IS NULL OR held_reason = :doubted AND :reason <> :doubted) AND removed_at IS NULL "
+    "AND (CAST(:cluster AS int) IS NULL OR id = :cluster) AND (CAST(:epoch AS bigint) IS NULL OR epoch = :epoch) RETURNING name"
+)
 
 
 def hold(connection: Connection, cluster_id: int | None, reason: str, epoch: int | None = None) -> Sequence[str]:
@@ -154,38 +179,41 @@ def hold(connection: Connection, cluster_id: int | None, reason: str, epoch: int
     Returns:
         The names of those that are held for this reason now, and were not.
     """
-    rows = connection.execute(
-        text(
-            "UPDATE argosy.cluster SET held_at = coalesce(held_at, clock_timestamp()), held_reason = :reason "
-            "WHERE (held_at IS NULL OR held_reason = :doubted AND :reason <> :doubted) AND removed_at IS NULL "
-            "AND (CAST(:cluster AS int) IS NULL OR id = :cluster) AND (CAST(:epoch AS bigint) IS NULL OR epoch = :epoch) RETURNING name"
-        ),
-        {"cluster": cluster_id, "reason": reason, "doubted": DOUBTED, "epoch": epoch},
-    )
+    rows = connection.execute(_HOLD, {"cluster": cluster_id, "reason": reason, "doubted": DOUBTED, "epoch": epoch})
     return [row.name for row in rows]
+
+
+# Commits may be lost.
+_DOUBT = text("UPDATE argosy.installation SET doubted_at = clock_timestamp()")
 
 
 def doubt(connection: Connection) -> None:
     """Hold all clusters until each was looked at. The database has lost commits, perhaps, and who wrote them may still be creating: what
     was queued by now, and has a choice of clusters, waits until that is over (store/claims.py)."""
-    connection.execute(text("UPDATE argosy.installation SET doubted_at = clock_timestamp()"))
+    connection.execute(_DOUBT)
     hold(connection, None, DOUBTED)
+
+
+# The timeline that was seen last, and that of now.
+_TIMELINE = text("SELECT timeline, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM argosy.installation")
+
+# The first one to see it.
+_NEW_TIMELINE = text("UPDATE argosy.installation SET timeline = :timeline WHERE timeline = :known RETURNING :known = 0")
 
 
 def check_server(connection: Connection) -> None:
     """Doubt everything if a server answers that has taken another one's place since somebody last asked. Each that does begins a new
     timeline, the first eight digits of its WAL file's name."""
-    known, now = connection.execute(
-        text("SELECT timeline, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM argosy.installation")
-    ).one()
+    known, now = connection.execute(_TIMELINE).one()
     if known == (timeline := int(now, 16)):
         return
-    first = connection.execute(
-        text("UPDATE argosy.installation SET timeline = :timeline WHERE timeline = :known RETURNING :known = 0"),
-        {"timeline": timeline, "known": known},
-    ).scalar_one_or_none()
+    first = connection.execute(_NEW_TIMELINE, {"timeline": timeline, "known": known}).scalar_one_or_none()
     if first is False:
         doubt(connection)
+
+
+# Only the hold that was decided about.
+_RESUME = text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster AND epoch >= :epoch")
 
 
 def resume(connection: Connection, cluster_id: int, epoch: int) -> bool:
@@ -194,15 +222,16 @@ def resume(connection: Connection, cluster_id: int, epoch: int) -> bool:
     Returns:
         False where its row does not know this epoch, as after one more restore.
     """
-    resumed = connection.execute(
-        text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster AND epoch >= :epoch"),
-        {"cluster": cluster_id, "epoch": epoch},
-    )
+    resumed = connection.execute(_RESUME, {"cluster": cluster_id, "epoch": epoch})
     notices.queue_grew(connection, cluster_id)
     return resumed.rowcount > 0
 
 
+# All held clusters.
+_HELD_NOW = text(f"SELECT name, held_reason FROM argosy.cluster WHERE {HELD} ORDER BY name")
+
+
 def held(connection: Connection) -> dict[str, str]:
     """Why clusters are held, by their names."""
-    rows = connection.execute(text(f"SELECT name, held_reason FROM argosy.cluster WHERE {HELD} ORDER BY name"))
+    rows = connection.execute(_HELD_NOW)
     return {row.name: row.held_reason for row in rows}

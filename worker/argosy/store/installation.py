@@ -5,6 +5,9 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from argosy.errors import NotConfigured
 
+# One row.
+_IDENTITY = text("SELECT id FROM argosy.installation")
+
 
 def identity(engine: Engine) -> str:
     """The installation's id, a label on all its objects.
@@ -14,7 +17,7 @@ def identity(engine: Engine) -> str:
     """
     try:
         with engine.connect() as connection:
-            return str(connection.execute(text("SELECT id FROM argosy.installation")).scalar_one())
+            return str(connection.execute(_IDENTITY).scalar_one())
     except ProgrammingError as error:
         raise NotConfigured("the database has no argosy schema yet; run: argosy db upgrade") from error
     except OperationalError as error:

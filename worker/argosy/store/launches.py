@@ -65,27 +65,29 @@ class Frame:
     token_sealed: bytes | None
 
 
+# What a launch asked for.
+_GET = text(
+    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job "
+    "FROM argosy.launch WHERE gid = :gid"
+)
+
+
 def get(connection: Connection, gid: UUID) -> Request:
     """A launch as it was asked for."""
-    row = connection.execute(
-        text(
-            "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job "
-            "FROM argosy.launch WHERE gid = :gid"
-        ),
-        {"gid": gid},
-    ).one()
+    row = connection.execute(_GET, {"gid": gid}).one()
     return Request(**row._mapping)
+
+
+# What all jobs of a launch share.
+_FRAME = text(
+    "SELECT gid, project, user_id, algorithm_id, algorithm_name, manifest, parameters, token_sealed "
+    "FROM argosy.launch WHERE gid = :gid"
+)
 
 
 def frame(connection: Connection, gid: UUID) -> Frame:
     """What rendering needs of an expanded launch."""
-    row = connection.execute(
-        text(
-            "SELECT gid, project, user_id, algorithm_id, algorithm_name, manifest, parameters, token_sealed "
-            "FROM argosy.launch WHERE gid = :gid"
-        ),
-        {"gid": gid},
-    ).one()
+    row = connection.execute(_FRAME, {"gid": gid}).one()
     return Frame(**row._mapping)
 
 
@@ -116,22 +118,32 @@ class Progress:
     asks: bool
 
 
+# Where a launch is on its way to be cut.
+_STANDING = text(
+    "SELECT project, state = 'accepted' AND media_ids IS NULL AS asks, "
+    "state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AS due FROM argosy.launch WHERE gid = :gid"
+)
+
+
 def standing(connection: Connection, gid: UUID) -> Progress | None:
     """A launch as a worker finds it before it claims it; None where there is nothing to do for it now.
 
     Raises:
         NotFound: It is not in the database.
     """
-    row = connection.execute(
-        text(
-            "SELECT project, state = 'accepted' AND media_ids IS NULL AS asks, "
-            "state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AS due FROM argosy.launch WHERE gid = :gid"
-        ),
-        {"gid": gid},
-    ).one_or_none()
+    row = connection.execute(_STANDING, {"gid": gid}).one_or_none()
     if row is None:
         raise NotFound(f"launch {gid} is not in the database")
     return Progress(row.project, row.asks) if row.due else None
+
+
+# Whoever has the newest epoch works on it.
+_CLAIM = text(
+    "UPDATE argosy.launch SET claim_worker = :worker, claim_epoch = claim_epoch + 1, tries = tries + 1, "
+    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch "
+    "WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() "
+    "FOR NO KEY UPDATE SKIP LOCKED) RETURNING gid, claim_epoch AS epoch, project, state, tries, reason"
+)
 
 
 def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim | None:
@@ -146,15 +158,7 @@ def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim
     Returns:
         None where there is nothing to do, or somebody is at it, or its time to be tried again has not come.
     """
-    row = connection.execute(
-        text(
-            "UPDATE argosy.launch SET claim_worker = :worker, claim_epoch = claim_epoch + 1, tries = tries + 1, "
-            "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch "
-            "WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() "
-            "FOR NO KEY UPDATE SKIP LOCKED) RETURNING gid, claim_epoch AS epoch, project, state, tries, reason"
-        ),
-        {"gid": gid, "worker": worker, "lease": lease},
-    ).one_or_none()
+    row = connection.execute(_CLAIM, {"gid": gid, "worker": worker, "lease": lease}).one_or_none()
     return None if row is None else Claim(**row._mapping)
 
 
@@ -184,6 +188,15 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
     )
 
 
+# What the launch runs with is decided, once.
+_FREEZE = text(
+    "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
+    "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
+    "media_ids = CAST(:media_ids AS bigint[]), jobs = :jobs, max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
+    f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {_MINE} AND state = 'accepted'"
+)
+
+
 def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None:
     """accepted → resolved.
 
@@ -196,12 +209,7 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
     placement = placements.put(connection, frozen.cluster_ids, frozen.cluster_labels)
     _clusters(connection, placement)
     done = connection.execute(
-        text(
-            "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
-            "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-            "media_ids = CAST(:media_ids AS bigint[]), jobs = :jobs, max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
-            f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {_MINE} AND state = 'accepted'"
-        ),
+        _FREEZE,
         vars(frozen)
         | {
             "gid": claim.gid,
@@ -227,45 +235,47 @@ def _clusters(connection: Connection, placement: int) -> list[int]:
     return found
 
 
+# It can never be cut.
+_REJECT = text(
+    "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+    "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
+    f"WHERE {_MINE} AND state IN ('accepted', 'resolved')"
+)
+
+
 def reject(connection: Connection, claim: Claim, reason: str) -> bool:
     """End a launch. The token is of no more use and goes, unless jobs that were cut already need it.
 
     Returns:
         False where it was cancelled, or its claim is somebody else's now.
     """
-    return bool(
-        connection.execute(
-            text(
-                "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
-                "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
-                f"WHERE {_MINE} AND state IN ('accepted', 'resolved')"
-            ),
-            {"gid": claim.gid, "epoch": claim.epoch, "reason": reason},
-        ).rowcount
-    )
+    return bool(connection.execute(_REJECT, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason}).rowcount)
+
+
+# It waits for longer each time.
+_POSTPONE = text(
+    "UPDATE argosy.launch SET reason = :reason, claim_worker = NULL, "
+    f"next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE {_MINE} AND state IN ('accepted', 'resolved')"
+)
 
 
 def postpone(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
     """Leave a launch for later, with the reason in sight."""
-    connection.execute(
-        text(
-            "UPDATE argosy.launch SET reason = :reason, claim_worker = NULL, "
-            f"next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE {_MINE} AND state IN ('accepted', 'resolved')"
-        ),
-        {"gid": claim.gid, "epoch": claim.epoch, "reason": reason, "seconds": seconds},
-    )
+    connection.execute(_POSTPONE, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason, "seconds": seconds})
 
 
 class HeldUp(ArgosyError):
     """A launch from before a cluster was held is not cut: it may have been, and have run there, in what the database has lost."""
 
 
+# What went wrong before is over.
+_FRESH = text(f"UPDATE argosy.launch SET tries = 0 WHERE {_MINE}")
+
+
 def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
     """As `postpone`, for as long as it takes: no try is counted."""
     postpone(connection, claim, reason, seconds)
-    connection.execute(
-        text(f"UPDATE argosy.launch SET tries = 0 WHERE {_MINE}"), {"gid": claim.gid, "epoch": claim.epoch}
-    )
+    connection.execute(_FRESH, {"gid": claim.gid, "epoch": claim.epoch})
 
 
 def known_since(gid: UUID, created_at: datetime) -> datetime:
@@ -273,14 +283,15 @@ def known_since(gid: UUID, created_at: datetime) -> datetime:
     return min(created_at, made(gid) - requests.SKEW)
 
 
+# A cluster of its placement that is held.
+_HELD = text(
+    f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+    f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :since ORDER BY c.id LIMIT 1"
+)
+
+
 def _check_holds(connection: Connection, placement: int, since: datetime) -> None:
-    name = connection.execute(
-        text(
-            f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
-            f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :since ORDER BY c.id LIMIT 1"
-        ),
-        {"placement": placement, "since": since},
-    ).scalar_one_or_none()
+    name = connection.execute(_HELD, {"placement": placement, "since": since}).scalar_one_or_none()
     if name is not None:
         raise HeldUp(f"waits until it is known how the jobs of cluster {name} stand: argosy db reconcile")
 
@@ -323,6 +334,10 @@ _CUT = (
     "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
 )
 """How far the launch is cut now."""
+
+
+# Cancels of jobs that are cut now.
+_FORGET_EARLY = text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end")
 
 
 def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | None:
@@ -370,11 +385,17 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
     connection.execute(text(_EARLY), parameters)
     connection.execute(text(_FIRST_ATTEMPTS), parameters)
     strays.claim(connection, claim.gid, first, end, clusters)
-    connection.execute(
-        text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end"), parameters
-    )
+    connection.execute(_FORGET_EARLY, parameters)
     connection.execute(text(_CUT), parameters)
     return Cut(clusters, last)
+
+
+# Launches whose time has come; woken ones again only when that went nowhere.
+_DUE = text(
+    "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch "
+    "WHERE state IN ('accepted', 'resolved') AND greatest(next_try_at, woken_at) < clock_timestamp() - make_interval(secs => :age) "
+    "ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
+)
 
 
 def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUID]:
@@ -387,12 +408,5 @@ def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUI
         older_than: Seconds that a launch may wait for its own wake-up.
         limit: The most to return.
     """
-    rows = connection.execute(
-        text(
-            "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch "
-            "WHERE state IN ('accepted', 'resolved') AND greatest(next_try_at, woken_at) < clock_timestamp() - make_interval(secs => :age) "
-            "ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
-        ),
-        {"age": older_than, "limit": limit},
-    )
+    rows = connection.execute(_DUE, {"age": older_than, "limit": limit})
     return [row.gid for row in rows]

@@ -17,13 +17,38 @@ def of_cluster(cluster_id: int) -> str:
     return f"cluster/{cluster_id}"
 
 
+# Whoever holds it is not in mid-transaction.
+_LOCK = text("SELECT 1 FROM argosy.lease WHERE name = :name FOR UPDATE")
+
+# Whatever its holder writes from now on is refused.
+_REVOKE = text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '', epoch = epoch + 1 WHERE name = :name")
+
+
 def revoke(connection: Connection, name: str) -> None:
     """End a lease whoever holds it: waits for transactions of the holder that are open, and every later one finds itself fenced."""
-    connection.execute(text("SELECT 1 FROM argosy.lease WHERE name = :name FOR UPDATE"), {"name": name})
-    connection.execute(
-        text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '', epoch = epoch + 1 WHERE name = :name"),
-        {"name": name},
-    )
+    connection.execute(_LOCK, {"name": name})
+    connection.execute(_REVOKE, {"name": name})
+
+
+# Still ours.
+_RENEW = text(
+    "UPDATE argosy.lease SET until = clock_timestamp() + make_interval(secs => :seconds) "
+    "WHERE name = :name AND holder = :holder RETURNING epoch"
+)
+
+# The row must be there before it can be locked.
+_MAKE = text(
+    "INSERT INTO argosy.lease (name, holder, epoch, until) VALUES (:name, '', 0, clock_timestamp()) ON CONFLICT DO NOTHING"
+)
+
+# Free to take, and nobody else is taking it.
+_EXPIRED = text("SELECT 1 FROM argosy.lease WHERE name = :name AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED")
+
+# A new holder is a new epoch.
+_TAKE = text(
+    "UPDATE argosy.lease SET holder = :holder, epoch = epoch + 1, "
+    "until = clock_timestamp() + make_interval(secs => :seconds) WHERE name = :name RETURNING epoch"
+)
 
 
 def acquire(connection: Connection, name: str, holder: str, seconds: float) -> int | None:
@@ -39,43 +64,30 @@ def acquire(connection: Connection, name: str, holder: str, seconds: float) -> i
         The epoch, or None while another holds it.
     """
     parameters = {"name": name, "holder": holder, "seconds": seconds}
-    renewed = connection.execute(
-        text(
-            "UPDATE argosy.lease SET until = clock_timestamp() + make_interval(secs => :seconds) "
-            "WHERE name = :name AND holder = :holder RETURNING epoch"
-        ),
-        parameters,
-    ).scalar_one_or_none()
+    renewed = connection.execute(_RENEW, parameters).scalar_one_or_none()
     if renewed is not None:
         return int(renewed)
-    connection.execute(
-        text(
-            "INSERT INTO argosy.lease (name, holder, epoch, until) VALUES (:name, '', 0, clock_timestamp()) ON CONFLICT DO NOTHING"
-        ),
-        parameters,
-    )
-    free = connection.execute(
-        text("SELECT 1 FROM argosy.lease WHERE name = :name AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED"),
-        parameters,
-    ).one_or_none()
+    connection.execute(_MAKE, parameters)
+    free = connection.execute(_EXPIRED, parameters).one_or_none()
     if free is None:
         return None
-    epoch = connection.execute(
-        text(
-            "UPDATE argosy.lease SET holder = :holder, epoch = epoch + 1, "
-            "until = clock_timestamp() + make_interval(secs => :seconds) WHERE name = :name RETURNING epoch"
-        ),
-        parameters,
-    ).scalar_one()
+    epoch = connection.execute(_TAKE, parameters).scalar_one()
     return int(epoch)
+
+
+# Free at once.
+_RELEASE = text(
+    "UPDATE argosy.lease SET until = clock_timestamp(), holder = '' WHERE name = :name AND holder = :holder"
+)
 
 
 def release(connection: Connection, name: str, holder: str) -> None:
     """Give a lease back, so that another need not wait for its end."""
-    connection.execute(
-        text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '' WHERE name = :name AND holder = :holder"),
-        {"name": name, "holder": holder},
-    )
+    connection.execute(_RELEASE, {"name": name, "holder": holder})
+
+
+# Members that are long gone.
+_GONE = text("DELETE FROM argosy.lease WHERE name LIKE :group AND until < clock_timestamp() - interval '1 hour'")
 
 
 def present(connection: Connection, group: str, holder: str, seconds: float, counted: bool = True) -> int:
@@ -96,12 +108,13 @@ def present(connection: Connection, group: str, holder: str, seconds: float, cou
     else:
         release(connection, f"{group}/{holder}", holder)
     values = {"group": f"{group}/%"}
-    connection.execute(
-        text("DELETE FROM argosy.lease WHERE name LIKE :group AND until < clock_timestamp() - interval '1 hour'"),
-        values,
-    )
+    connection.execute(_GONE, values)
     query = "SELECT count(*) FROM argosy.lease WHERE name LIKE :group AND until > clock_timestamp()"
     return int(connection.execute(text(query), values).scalar_one()) + (not counted)
+
+
+# The epoch cannot change before this transaction ends.
+_FENCE = text("SELECT 1 FROM argosy.lease WHERE name = :name AND epoch = :epoch AND holder <> '' FOR KEY SHARE")
 
 
 def fence(connection: Connection, name: str, epoch: int) -> None:
@@ -110,9 +123,6 @@ def fence(connection: Connection, name: str, epoch: int) -> None:
     Raises:
         Fenced: The lease has another holder by now.
     """
-    held = connection.execute(
-        text("SELECT 1 FROM argosy.lease WHERE name = :name AND epoch = :epoch AND holder <> '' FOR KEY SHARE"),
-        {"name": name, "epoch": epoch},
-    ).one_or_none()
+    held = connection.execute(_FENCE, {"name": name, "epoch": epoch}).one_or_none()
     if held is None:
         raise Fenced(f"the lease {name!r} of epoch {epoch} was taken over; this process stops working on it")

@@ -21,13 +21,19 @@ def launch_accepted(cursor: _Cursor, gid: UUID) -> None:
     cursor.execute("SELECT pg_notify(%s, %s)", (LAUNCHES, str(gid)))
 
 
+# One queue.
+_ONE = text("SELECT pg_notify(:channel, :id)")
+
+
 def queue_grew(connection: Connection, cluster_id: int) -> None:
     """Say so when this commits."""
-    connection.execute(text("SELECT pg_notify(:channel, :id)"), {"channel": QUEUES, "id": str(cluster_id)})
+    connection.execute(_ONE, {"channel": QUEUES, "id": str(cluster_id)})
+
+
+# Every cluster's queue.
+_ALL = text("SELECT pg_notify(:channel, id::text) FROM argosy.cluster WHERE removed_at IS NULL")
 
 
 def queues_go_on(connection: Connection) -> None:
     """Say of every cluster, when this commits, that there may be something to submit."""
-    connection.execute(
-        text("SELECT pg_notify(:channel, id::text) FROM argosy.cluster WHERE removed_at IS NULL"), {"channel": QUEUES}
-    )
+    connection.execute(_ALL, {"channel": QUEUES})

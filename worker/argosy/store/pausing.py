@@ -9,13 +9,14 @@ from argosy.store import notices
 Pausable = Literal["cluster", "project", "algorithm"]
 
 
+# A project that has nothing of its own yet.
+_PROJECT = text("INSERT INTO argosy.project (id) VALUES (:key) ON CONFLICT DO NOTHING")
+
+
 def pause(connection: Connection, table: Pausable, key: int, reason: str) -> None:
     """Claim nothing more of this; a later reason takes the place of an earlier one."""
     if table == "project":
-        connection.execute(
-            text("INSERT INTO argosy.project (id) VALUES (:key) ON CONFLICT DO NOTHING"),
-            {"key": key},
-        )
+        connection.execute(_PROJECT, {"key": key})
     connection.execute(
         text(
             f"UPDATE argosy.{table} SET paused_at = coalesce(paused_at, clock_timestamp()), "

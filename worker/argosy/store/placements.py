@@ -22,6 +22,17 @@ ONLY_HERE = (
 """SQL: the placements that let cluster `:cluster` take a job and no other registered one."""
 
 
+# A set of clusters and labels has one row.
+_PUT = text(
+    "INSERT INTO argosy.placement (cluster_ids, labels) VALUES (CAST(:ids AS int[]), CAST(:labels AS jsonb)) ON CONFLICT DO NOTHING"
+)
+
+# It was there, or somebody else was first.
+_FIND = text(
+    "SELECT id FROM argosy.placement WHERE cluster_ids = CAST(:ids AS int[]) AND labels = CAST(:labels AS jsonb)"
+)
+
+
 def put(connection: Connection, cluster_ids: Sequence[int], labels: dict[str, str]) -> int:
     """The id of a choice.
 
@@ -31,40 +42,32 @@ def put(connection: Connection, cluster_ids: Sequence[int], labels: dict[str, st
         labels: What they must carry.
     """
     parameters = {"ids": sorted(set(cluster_ids)), "labels": orjson.dumps(labels).decode()}
-    connection.execute(
-        text(
-            "INSERT INTO argosy.placement (cluster_ids, labels) VALUES (CAST(:ids AS int[]), CAST(:labels AS jsonb)) ON CONFLICT DO NOTHING"
-        ),
-        parameters,
-    )
-    found = connection.execute(
-        text(
-            "SELECT id FROM argosy.placement WHERE cluster_ids = CAST(:ids AS int[]) AND labels = CAST(:labels AS jsonb)"
-        ),
-        parameters,
-    )
+    connection.execute(_PUT, parameters)
+    found = connection.execute(_FIND, parameters)
     return int(found.scalar_one())
+
+
+# Clusters that may take what waits at these.
+_CLUSTERS = text(
+    f"SELECT DISTINCT c.id FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
+    "WHERE p.id = ANY (:placements) AND c.removed_at IS NULL ORDER BY c.id"
+)
 
 
 def clusters(connection: Connection, placements: Sequence[int]) -> list[int]:
     """The registered clusters that may take jobs of these placements."""
-    rows = connection.execute(
-        text(
-            f"SELECT DISTINCT c.id FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
-            "WHERE p.id = ANY (:placements) AND c.removed_at IS NULL ORDER BY c.id"
-        ),
-        {"placements": list(placements)},
-    )
+    rows = connection.execute(_CLUSTERS, {"placements": list(placements)})
     return [row.id for row in rows]
+
+
+# Held clusters that may take what waits there.
+_HELD = text(
+    f"SELECT c.id FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
+    "WHERE p.id = :placement AND c.removed_at IS NULL ORDER BY c.id FOR KEY SHARE OF c"
+)
 
 
 def held(connection: Connection, placement: int) -> list[int]:
     """As `clusters`, of one placement; and none of them is removed before the transaction ends, for a removal locks its row first."""
-    rows = connection.execute(
-        text(
-            f"SELECT c.id FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
-            "WHERE p.id = :placement AND c.removed_at IS NULL ORDER BY c.id FOR KEY SHARE OF c"
-        ),
-        {"placement": placement},
-    )
+    rows = connection.execute(_HELD, {"placement": placement})
     return [row.id for row in rows]

@@ -19,37 +19,44 @@ _COUNTED = " UNION ALL ".join(
 """SQL: unfinished workflows and queued jobs of projects; each part by an index of its own, which holds nothing that has ended."""
 
 
+# Its share, and how much may wait.
+_PUT = text("UPDATE argosy.project SET weight = :weight, max_queued = :max_queued WHERE id = :id")
+
+
 def put(connection: Connection, project: int, spec: ProjectSpec) -> None:
     """Write a project's weight and cap."""
     connection.execute(
-        text("UPDATE argosy.project SET weight = :weight, max_queued = :max_queued WHERE id = :id"),
+        _PUT,
         spec.model_dump() | {"id": project},
     )
+
+
+# As the cluster's others.
+_NO_LIMIT = text("DELETE FROM argosy.project_limit WHERE project = :project AND cluster_id = :cluster")
+
+# Its own bound on one cluster.
+_LIMIT = text(
+    "INSERT INTO argosy.project_limit (project, cluster_id, max_active) VALUES (:project, :cluster, :max_active) "
+    "ON CONFLICT (project, cluster_id) DO UPDATE SET max_active = excluded.max_active"
+)
 
 
 def limit(connection: Connection, project: int, cluster_id: int, max_active: int | None) -> None:
     """Write, or take away, a project's bound on one cluster."""
     parameters = {"project": project, "cluster": cluster_id, "max_active": max_active}
     if max_active is None:
-        connection.execute(
-            text("DELETE FROM argosy.project_limit WHERE project = :project AND cluster_id = :cluster"), parameters
-        )
+        connection.execute(_NO_LIMIT, parameters)
     else:
-        connection.execute(
-            text(
-                "INSERT INTO argosy.project_limit (project, cluster_id, max_active) VALUES (:project, :cluster, :max_active) "
-                "ON CONFLICT (project, cluster_id) DO UPDATE SET max_active = excluded.max_active"
-            ),
-            parameters,
-        )
+        connection.execute(_LIMIT, parameters)
+
+
+# The row is there, and ours until the end of the transaction.
+_LOCK = text("INSERT INTO argosy.project (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET id = excluded.id")
 
 
 def locked(connection: Connection, project: int) -> ProjectShape:
     """A project whose row nobody else changes until the transaction ends, so that of two who each change a field neither is undone."""
-    connection.execute(
-        text("INSERT INTO argosy.project (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET id = excluded.id"),
-        {"id": project},
-    )
+    connection.execute(_LOCK, {"id": project})
     return get(connection, project)
 
 
@@ -58,29 +65,32 @@ def get(connection: Connection, project: int) -> ProjectShape:
     return _read(connection, [project])[0]
 
 
+# Whoever ever had a setting or a job.
+_ALL = text(
+    "SELECT id FROM argosy.project UNION SELECT project FROM argosy.project_limit UNION "
+    f"SELECT project FROM ({_COUNTED.format(which='true')}) n ORDER BY 1"
+)
+
+
 def all_(connection: Connection) -> Sequence[ProjectShape]:
     """Those that something was set for or that have unfinished or queued jobs, by id."""
-    rows = connection.execute(
-        text(
-            "SELECT id FROM argosy.project UNION SELECT project FROM argosy.project_limit UNION "
-            f"SELECT project FROM ({_COUNTED.format(which='true')}) n ORDER BY 1"
-        )
-    )
+    rows = connection.execute(_ALL)
     return _read(connection, [row.id for row in rows])
 
 
+# The settings of projects, or what holds without.
+_READ = text(
+    "SELECT i.id, coalesce(p.weight, 1) AS weight, p.max_queued, p.paused_at, coalesce(p.paused_reason, '') AS paused_reason, "
+    "(SELECT coalesce(jsonb_object_agg(c.name, m.max_active), '{}') FROM argosy.project_limit m "
+    "JOIN argosy.cluster c ON c.id = m.cluster_id WHERE m.project = i.id) AS max_active, "
+    "coalesce(n.active, 0) AS active, coalesce(n.queued, 0) AS queued "
+    "FROM unnest(CAST(:ids AS bigint[])) AS i (id) LEFT JOIN argosy.project p ON p.id = i.id "
+    "LEFT JOIN (SELECT project, sum(active)::bigint AS active, sum(queued)::bigint AS queued "
+    f"FROM ({_COUNTED.format(which='project = ANY (CAST(:ids AS bigint[]))')}) c GROUP BY project) n "
+    "ON n.project = i.id ORDER BY i.id"
+)
+
+
 def _read(connection: Connection, ids: list[int]) -> list[ProjectShape]:
-    rows = connection.execute(
-        text(
-            "SELECT i.id, coalesce(p.weight, 1) AS weight, p.max_queued, p.paused_at, coalesce(p.paused_reason, '') AS paused_reason, "
-            "(SELECT coalesce(jsonb_object_agg(c.name, m.max_active), '{}') FROM argosy.project_limit m "
-            "JOIN argosy.cluster c ON c.id = m.cluster_id WHERE m.project = i.id) AS max_active, "
-            "coalesce(n.active, 0) AS active, coalesce(n.queued, 0) AS queued "
-            "FROM unnest(CAST(:ids AS bigint[])) AS i (id) LEFT JOIN argosy.project p ON p.id = i.id "
-            "LEFT JOIN (SELECT project, sum(active)::bigint AS active, sum(queued)::bigint AS queued "
-            f"FROM ({_COUNTED.format(which='project = ANY (CAST(:ids AS bigint[]))')}) c GROUP BY project) n "
-            "ON n.project = i.id ORDER BY i.id"
-        ),
-        {"ids": ids},
-    )
+    rows = connection.execute(_READ, {"ids": ids})
     return [ProjectShape(**row._mapping) for row in rows]

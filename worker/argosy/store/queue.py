@@ -71,6 +71,13 @@ class Ended(Key):
 Outcome = Created | Returned | Unresolved | Ended
 
 
+# Attempts in the order of their keys, so that nobody waits in a circle.
+_LOCK = text(
+    "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+    "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+)
+
+
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """Write how creates ended. What the tracker or a later claimer has written meanwhile stays.
 
@@ -78,10 +85,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     deadlocking.
     """
     connection.execute(
-        text(
-            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
-        ),
+        _LOCK,
         keys(outcomes),
     )
     _record_created(connection, [outcome for outcome in outcomes if isinstance(outcome, Created)])
@@ -90,6 +94,28 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     if ended := [outcome for outcome in outcomes if isinstance(outcome, Ended)]:
         end(connection, ended)
         retries.follow(connection, [outcome.uid for outcome in ended])
+
+
+# A claim whose workflow came to be; only the newest epoch may say so.
+_CREATED = text(
+    "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
+    "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
+    # What was adopted may have gone on, or ended, while its row did not know of it, and no event says so again.
+    "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END, unread = c.answered > 1 "
+    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
+    "CAST(:digests AS text[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
+    "AS c (uid, number, epoch, name, digest, k8s_uid, answered) "
+    "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
+    "AND a.k8s_uid IS NULL"
+)
+
+# No create of it can arrive any more.
+_SETTLED = text(
+    "UPDATE argosy.attempt a SET quiet_at = NULL FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), "
+    "CAST(:epochs AS int[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
+    "AS c (uid, number, epoch, k8s_uid, answered) WHERE a.uid = c.uid "
+    "AND a.number = c.number AND a.claim_epoch = c.epoch AND a.k8s_uid = c.k8s_uid AND a.tries <= c.answered"
+)
 
 
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:
@@ -101,32 +127,30 @@ def _record_created(connection: Connection, outcomes: list[Created]) -> None:
         "k8s_uids": [outcome.k8s_uid for outcome in outcomes],
         "answered": [outcome.answered for outcome in outcomes],
     }
-    updated = connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
-            "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
-            # What was adopted may have gone on, or ended, while its row did not know of it, and no event says so again.
-            "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END, unread = c.answered > 1 "
-            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
-            "CAST(:digests AS text[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
-            "AS c (uid, number, epoch, name, digest, k8s_uid, answered) "
-            "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
-            "AND a.k8s_uid IS NULL"
-        ),
-        parameters,
-    )
+    updated = connection.execute(_CREATED, parameters)
     if updated.rowcount == len(outcomes):
         return
     # Where the tracker was first, this answer is all that the record still has to say.
-    connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET quiet_at = NULL FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), "
-            "CAST(:epochs AS int[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
-            "AS c (uid, number, epoch, k8s_uid, answered) WHERE a.uid = c.uid "
-            "AND a.number = c.number AND a.claim_epoch = c.epoch AND a.k8s_uid = c.k8s_uid AND a.tries <= c.answered"
-        ),
-        parameters,
-    )
+    connection.execute(_SETTLED, parameters)
+
+
+# Back to the queue, or still unclear; later.
+_DELAY = text(
+    "UPDATE argosy.attempt a SET as_of = clock_timestamp(), "
+    "state = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled' ELSE :state END, "
+    f"message = CASE WHEN :state = 'queued' AND j.cancel_requested THEN '{CANCELLED_EARLY}' ELSE c.reason END, "
+    "finished_at = CASE WHEN :state = 'queued' AND j.cancel_requested THEN clock_timestamp() END, "
+    "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
+    "tries = CASE WHEN :state = 'submitting' THEN a.tries ELSE 0 END, "
+    "quiet_at = CASE WHEN :state = 'submitting' THEN a.quiet_at END, "
+    # Where there is a choice of clusters it is made anew; an unclear create stays where it is.
+    "cluster_id = CASE WHEN :state = 'submitting' OR cardinality(p.cluster_ids) = 1 THEN a.cluster_id END, "
+    "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
+    "FROM argosy.job j, argosy.placement p, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), "
+    "CAST(:reasons AS text[]), CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "
+    "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
+    "AND a.k8s_uid IS NULL AND j.uid = a.uid AND p.id = a.placement_id"
+)
 
 
 def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], state: str) -> None:
@@ -134,22 +158,7 @@ def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], st
     if not outcomes:
         return
     connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET as_of = clock_timestamp(), "
-            "state = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled' ELSE :state END, "
-            f"message = CASE WHEN :state = 'queued' AND j.cancel_requested THEN '{CANCELLED_EARLY}' ELSE c.reason END, "
-            "finished_at = CASE WHEN :state = 'queued' AND j.cancel_requested THEN clock_timestamp() END, "
-            "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
-            "tries = CASE WHEN :state = 'submitting' THEN a.tries ELSE 0 END, "
-            "quiet_at = CASE WHEN :state = 'submitting' THEN a.quiet_at END, "
-            # Where there is a choice of clusters it is made anew; an unclear create stays where it is.
-            "cluster_id = CASE WHEN :state = 'submitting' OR cardinality(p.cluster_ids) = 1 THEN a.cluster_id END, "
-            "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
-            "FROM argosy.job j, argosy.placement p, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), "
-            "CAST(:reasons AS text[]), CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "
-            "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
-            "AND a.k8s_uid IS NULL AND j.uid = a.uid AND p.id = a.placement_id"
-        ),
+        _DELAY,
         keys(outcomes)
         | {
             "state": state,
@@ -159,20 +168,24 @@ def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], st
     )
 
 
+# Ended without a workflow; `cancelled` where that was asked for.
+_END = text(
+    "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE c.state END, "
+    "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL, "
+    # An earlier create of it may have arrived all the same.
+    "unread = a.tries > 1 "
+    "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:states AS text[]), "
+    "CAST(:reasons AS text[])) AS c (uid, number, epoch, state, reason) WHERE a.uid = c.uid AND a.number = c.number "
+    "AND a.claim_epoch = c.epoch AND a.state IN ('queued', 'submitting') AND a.k8s_uid IS NULL AND j.uid = a.uid"
+)
+
+
 def end(connection: Connection, outcomes: Sequence[Ended]) -> None:
     """End attempts that never got a workflow; those whose job is to be cancelled end as `cancelled`."""
     if not outcomes:
         return
     connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE c.state END, "
-            "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL, "
-            # An earlier create of it may have arrived all the same.
-            "unread = a.tries > 1 "
-            "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:states AS text[]), "
-            "CAST(:reasons AS text[])) AS c (uid, number, epoch, state, reason) WHERE a.uid = c.uid AND a.number = c.number "
-            "AND a.claim_epoch = c.epoch AND a.state IN ('queued', 'submitting') AND a.k8s_uid IS NULL AND j.uid = a.uid"
-        ),
+        _END,
         keys(outcomes)
         | {
             "states": [outcome.state for outcome in outcomes],

@@ -137,14 +137,15 @@ def job(connection: Connection, where: Filter) -> JobShape:
     raise NotFound(f"{which} does not exist; see: argosy list")
 
 
+# All nodes of some attempts.
+_NODES = text(
+    "SELECT n.* FROM argosy.node n JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+    "ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
+)
+
+
 def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
-    rows = connection.execute(
-        text(
-            "SELECT n.* FROM argosy.node n JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-            "ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
-        ),
-        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
-    )
+    rows = connection.execute(_NODES, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]})
     found: dict[UUID, list[NodeShape]] = {}
     for row in rows:
         found.setdefault(row.uid, []).append(
@@ -194,17 +195,18 @@ def launches(
     ]
 
 
+# How many jobs of each launch are in each state.
+_COUNTS = text(
+    # Launch by launch, or the planner reads all jobs that there ever were.
+    "SELECT l.gid, c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) CROSS JOIN LATERAL ("
+    "SELECT a.state, j.cancel_requested, count(*) AS jobs FROM argosy.job j "
+    "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
+    "GROUP BY a.state, j.cancel_requested) c"
+)
+
+
 def _counts(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
-    rows = connection.execute(
-        text(
-            # Launch by launch, or the planner reads all jobs that there ever were.
-            "SELECT l.gid, c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) CROSS JOIN LATERAL ("
-            "SELECT a.state, j.cancel_requested, count(*) AS jobs FROM argosy.job j "
-            "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
-            "GROUP BY a.state, j.cancel_requested) c"
-        ),
-        {"gids": list(gids)},
-    )
+    rows = connection.execute(_COUNTS, {"gids": list(gids)})
     found: dict[UUID, dict[str, int]] = {}
     for row in rows:
         status = rest_status(State(row.state), row.cancel_requested)
@@ -227,26 +229,27 @@ class Early:
     created_at: datetime
 
 
+# Launches in which jobs will be, newest first.
+_EARLY_LAUNCHES = text(
+    "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
+    "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
+)
+
+# A job that was cancelled before it was cut.
+_EARLY_CANCEL = text("SELECT EXISTS (SELECT FROM argosy.early_cancel WHERE gid = :gid AND ordinal = :ordinal)")
+
+
 def early(connection: Connection, uid: UUID) -> Early | None:
     """A job that exists only as a derived uid.
 
     Number i has the time `gid.time + 1 + i`, and a gid's time is at most an hour ahead of its launch, so few launches come into question.
     """
-    rows = connection.execute(
-        text(
-            "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
-            "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
-        ),
-        {"made": made(uid)},
-    )
+    rows = connection.execute(_EARLY_LAUNCHES, {"made": made(uid)})
     for row in rows:
         number = ordinal(row.gid, uid)
         if number is None:
             continue
-        cancelled = connection.execute(
-            text("SELECT EXISTS (SELECT FROM argosy.early_cancel WHERE gid = :gid AND ordinal = :ordinal)"),
-            {"gid": row.gid, "ordinal": number},
-        ).scalar_one()
+        cancelled = connection.execute(_EARLY_CANCEL, {"gid": row.gid, "ordinal": number}).scalar_one()
         final = row.state in ENDED_EARLY
         status = row.state.capitalize() if final else "Cancelled" if cancelled else "Queued"
         fields = {
@@ -280,15 +283,16 @@ def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
     )
 
 
+# Workflows whose end is recorded.
+_RECORDED = text(
+    "SELECT count(*) FROM argosy.attempt WHERE k8s_uid = ANY (:k8s_uids) AND finished_at IS NOT NULL "
+    "AND as_of < clock_timestamp() - make_interval(secs => :seconds)"
+)
+
+
 def recorded(connection: Connection, k8s_uids: Sequence[str], seconds: float) -> int:
     """How many of these workflows' ends were recorded at least so many seconds ago."""
-    count = connection.execute(
-        text(
-            "SELECT count(*) FROM argosy.attempt WHERE k8s_uid = ANY (:k8s_uids) AND finished_at IS NOT NULL "
-            "AND as_of < clock_timestamp() - make_interval(secs => :seconds)"
-        ),
-        {"k8s_uids": list(k8s_uids), "seconds": seconds},
-    ).scalar_one()
+    count = connection.execute(_RECORDED, {"k8s_uids": list(k8s_uids), "seconds": seconds}).scalar_one()
     return int(count)
 
 

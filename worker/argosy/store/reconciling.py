@@ -82,14 +82,18 @@ class Moved:
     k8s_uid: str
 
 
+# The attempt is where its workflow was found.
+_MOVE = text(
+    "UPDATE argosy.attempt SET cluster_id = :cluster_id, name = :name, k8s_uid = :k8s_uid, state = 'pending', lease_until = NULL, "
+    "unread = true, submitted_at = coalesce(submitted_at, clock_timestamp()) WHERE uid = :uid AND number = :number "
+    f"AND {in_states(UNFINISHED)} RETURNING gid"
+)
+
+
 def move(connection: Connection, moved: Moved) -> None:
     """Have an attempt be where its workflow is, to be read there."""
     gid = connection.execute(
-        text(
-            "UPDATE argosy.attempt SET cluster_id = :cluster_id, name = :name, k8s_uid = :k8s_uid, state = 'pending', lease_until = NULL, "
-            "unread = true, submitted_at = coalesce(submitted_at, clock_timestamp()) WHERE uid = :uid AND number = :number "
-            f"AND {in_states(UNFINISHED)} RETURNING gid"
-        ),
+        _MOVE,
         vars(moved),
     ).scalar_one_or_none()
     if gid is not None:
@@ -97,61 +101,68 @@ def move(connection: Connection, moved: Moved) -> None:
         connection.execute(text(_SECURED), {"gid": gid, "cluster_id": moved.cluster_id})
 
 
+# What may be on a cluster that is held.
+_UNFINISHED = text(
+    "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.attempt a "
+    "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
+    f"WHERE a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')} UNION ALL "
+    "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.cluster c "
+    f"JOIN argosy.placement p ON {placements.FITS} JOIN argosy.attempt a ON a.placement_id = p.id "
+    "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
+    f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {retry_due('a')})"
+)
+
+
 def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
     """What a held cluster must have, or may have run and finished."""
-    rows = connection.execute(
-        text(
-            "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.attempt a "
-            "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            f"WHERE a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')} UNION ALL "
-            "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.cluster c "
-            f"JOIN argosy.placement p ON {placements.FITS} JOIN argosy.attempt a ON a.placement_id = p.id "
-            "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            f"WHERE c.id = :cluster AND (a.state = 'queued' AND a.queued_at < c.held_at OR {retry_due('a')})"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_UNFINISHED, {"cluster": cluster_id})
     return [Row(**row._mapping) for row in rows]
+
+
+# Launches that may have been cut in what the database lost.
+_UNCUT = text(
+    "SELECT l.gid, l.expanded_jobs, l.created_at, c.held_at FROM argosy.cluster c JOIN argosy.launch l "
+    "ON l.state IN ('accepted', 'resolved') LEFT JOIN argosy.placement p ON p.id = l.placement_id "
+    f"WHERE c.id = :cluster AND (p.id IS NULL OR {placements.FITS}) "
+    "ORDER BY l.gid"
+)
 
 
 def uncut(connection: Connection, cluster_id: int) -> dict[UUID, int]:
     """Launches from before the hold that are not cut to their end, and how many of their jobs are: the others may have run."""
-    rows = connection.execute(
-        text(
-            "SELECT l.gid, l.expanded_jobs, l.created_at, c.held_at FROM argosy.cluster c JOIN argosy.launch l "
-            "ON l.state IN ('accepted', 'resolved') LEFT JOIN argosy.placement p ON p.id = l.placement_id "
-            f"WHERE c.id = :cluster AND (p.id IS NULL OR {placements.FITS}) "
-            "ORDER BY l.gid"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_UNCUT, {"cluster": cluster_id})
     return {row.gid: row.expanded_jobs for row in rows if launches.known_since(row.gid, row.created_at) < row.held_at}
+
+
+# Those of which there is a row.
+_KNOWN = text(
+    "SELECT a.uid, a.number FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+    "ON a.uid = k.uid AND a.number = k.number"
+)
 
 
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
     """Those of the attempts that have a row."""
-    rows = connection.execute(
-        text(
-            "SELECT a.uid, a.number FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-            "ON a.uid = k.uid AND a.number = k.number"
-        ),
-        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
-    )
+    rows = connection.execute(_KNOWN, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]})
     return {(row.uid, row.number) for row in rows}
+
+
+# Those that this installation may have made.
+_PLAUSIBLE = text(
+    "SELECT x.uid, x.number FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
+    "CAST(:projects AS bigint[]), CAST(:clusters AS int[])) AS x (uid, number, gid, project, cluster) "
+    "LEFT JOIN argosy.launch l ON l.gid = x.gid LEFT JOIN argosy.job j ON j.uid = x.uid "
+    "WHERE x.number BETWEEN 1 AND coalesce(j.attempt, 0) + :retries AND (j.uid IS NULL OR j.gid = x.gid) "
+    "AND (l.gid IS NULL OR l.project = x.project AND EXISTS (SELECT FROM argosy.placement p "
+    f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = l.placement_id AND c.id = x.cluster))"
+)
 
 
 def plausible(connection: Connection, lost: Sequence[Lost]) -> set[tuple[UUID, int]]:
     """Those that may be what they say: what the database knows of their launch and job does not speak against it. A cluster that lies must
     not put words into other tenants' jobs."""
     rows = connection.execute(
-        text(
-            "SELECT x.uid, x.number FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
-            "CAST(:projects AS bigint[]), CAST(:clusters AS int[])) AS x (uid, number, gid, project, cluster) "
-            "LEFT JOIN argosy.launch l ON l.gid = x.gid LEFT JOIN argosy.job j ON j.uid = x.uid "
-            "WHERE x.number BETWEEN 1 AND coalesce(j.attempt, 0) + :retries AND (j.uid IS NULL OR j.gid = x.gid) "
-            "AND (l.gid IS NULL OR l.project = x.project AND EXISTS (SELECT FROM argosy.placement p "
-            f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = l.placement_id AND c.id = x.cluster))"
-        ),
+        _PLAUSIBLE,
         {
             "uids": [it.uid for it in lost],
             "numbers": [it.number for it in lost],
@@ -211,16 +222,21 @@ def batches(keys: Sequence[tuple[UUID, int]]) -> Iterable[Sequence[tuple[UUID, i
     return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
 
 
+# Jobs whose end nobody saw.
+_AGAIN = text(
+    "SELECT j.uid FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+    "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.state = 'lost' ORDER BY j.uid FOR UPDATE OF j, a"
+)
+
+
 def again(connection: Connection, uids: Sequence[UUID]) -> None:
     """Give jobs that were ended here a new attempt; one that was to be cancelled stays so."""
-    rows = connection.execute(
-        text(
-            "SELECT j.uid FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.state = 'lost' ORDER BY j.uid FOR UPDATE OF j, a"
-        ),
-        {"uids": list(uids)},
-    )
+    rows = connection.execute(_AGAIN, {"uids": list(uids)})
     retries.new_attempts(connection, [row.uid for row in rows])
+
+
+# How far a launch is cut.
+_LAUNCH = text("SELECT state, expanded_jobs FROM argosy.launch WHERE gid = :gid FOR UPDATE")
 
 
 def adopt(connection: Connection, gid: UUID, lost: Sequence[Lost]) -> int:
@@ -232,9 +248,7 @@ def adopt(connection: Connection, gid: UUID, lost: Sequence[Lost]) -> int:
     Returns:
         How many attempts were written.
     """
-    launch = connection.execute(
-        text("SELECT state, expanded_jobs FROM argosy.launch WHERE gid = :gid FOR UPDATE"), {"gid": gid}
-    ).one_or_none()
+    launch = connection.execute(_LAUNCH, {"gid": gid}).one_or_none()
     cut = math.inf if launch is None or launch.state == "expanded" else launch.expanded_jobs
     count = 0
     for workflow in lost:

@@ -73,11 +73,15 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
     return [cluster(session, cluster_id) for cluster_id in named]
 
 
+# Slots taken on each cluster.
+_ACTIVE = text(
+    f"SELECT cluster_id, count(*) AS active FROM argosy.attempt WHERE {in_states(ACTIVE)} GROUP BY cluster_id"
+)
+
+
 def active(session: Session) -> dict[int, int]:
     """Unfinished workflows, by cluster."""
-    rows = session.connection().execute(
-        text(f"SELECT cluster_id, count(*) AS active FROM argosy.attempt WHERE {in_states(ACTIVE)} GROUP BY cluster_id")
-    )
+    rows = session.connection().execute(_ACTIVE)
     return {row.cluster_id: row.active for row in rows}
 
 
@@ -108,6 +112,10 @@ def locked(session: Session, key: str | int) -> Cluster:
     return cluster(session, key)
 
 
+# Nobody claims for it now.
+_LOCK = text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE")
+
+
 def removable(session: Session, key: str | int, abandoned: bool = False) -> Cluster:
     """A cluster that nothing needs any more, its row locked.
 
@@ -121,7 +129,7 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     """
     found = locked(session, key)
     # Against its key, too: whoever places a job there holds that.
-    session.connection().execute(text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE"), {"id": found.id})
+    session.connection().execute(_LOCK, {"id": found.id})
     if not abandoned and (jobs := unfinished(session, found.id)):
         raise Conflict(
             f"cluster {found.name!r} has {jobs} unfinished job{'s' * (jobs != 1)}; cancel them or wait, then remove it; "
@@ -144,6 +152,13 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     return found
 
 
+# Its row stays, for the history; its secrets go.
+_REMOVE = text(
+    "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', is_default = false, "
+    "credential_version = credential_version + 1 WHERE id = :id"
+)
+
+
 def remove_cluster(session: Session, key: str | int, abandoned: bool = False) -> Cluster:
     """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`.
 
@@ -154,13 +169,7 @@ def remove_cluster(session: Session, key: str | int, abandoned: bool = False) ->
     found = removable(session, key, abandoned)
     for table in ("launch_secret", "project_limit", "turn"):
         session.connection().execute(text(f"DELETE FROM argosy.{table} WHERE cluster_id = :id"), {"id": found.id})
-    session.connection().execute(
-        text(
-            "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', is_default = false, "
-            "credential_version = credential_version + 1 WHERE id = :id"
-        ),
-        {"id": found.id},
-    )
+    session.connection().execute(_REMOVE, {"id": found.id})
     return found
 
 

@@ -30,6 +30,27 @@ _ENDED = (
 """SQL: whether launch `l` may be forgotten."""
 
 
+# Launches that may go.
+_OLD = text(
+    f"SELECT l.gid FROM argosy.launch l WHERE {_ENDED} ORDER BY l.created_at LIMIT :limit FOR UPDATE SKIP LOCKED"
+)
+
+# Asked again under their locks.
+_STILL = text(f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}")
+
+# Some jobs; their attempts and nodes go with them.
+_DELETE_JOBS = text(
+    "DELETE FROM argosy.job WHERE uid IN (SELECT uid FROM argosy.job WHERE gid = ANY (CAST(:gids AS uuid[])) "
+    "LIMIT :limit)"
+)
+
+# Those without jobs.
+_DELETE_LAUNCHES = text(
+    "DELETE FROM argosy.launch l WHERE gid = ANY (CAST(:gids AS uuid[])) "
+    "AND NOT EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid)"
+)
+
+
 def forget(connection: Connection, days: int) -> int:
     """Remove a batch of what ended more than so many days ago.
 
@@ -37,36 +58,24 @@ def forget(connection: Connection, days: int) -> int:
         How many jobs and launches were removed; 0 where nothing is left to remove.
     """
     strays.forget_abandoned(connection, days)
-    found = text(
-        f"SELECT l.gid FROM argosy.launch l WHERE {_ENDED} ORDER BY l.created_at LIMIT :limit FOR UPDATE SKIP LOCKED"
-    )
+    found = _OLD
     locked: list[UUID] = list(connection.execute(found, {"days": days, "limit": _LAUNCHES}).scalars())
     if not locked:
         return 0
-    again = text(f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}")
+    again = _STILL
     gids = list(connection.execute(again, {"days": days, "gids": locked}).scalars())
-    jobs = connection.execute(
-        text(
-            "DELETE FROM argosy.job WHERE uid IN (SELECT uid FROM argosy.job WHERE gid = ANY (CAST(:gids AS uuid[])) "
-            "LIMIT :limit)"
-        ),
-        {"gids": gids, "limit": _JOBS},
-    ).rowcount
-    launches = connection.execute(
-        text(
-            "DELETE FROM argosy.launch l WHERE gid = ANY (CAST(:gids AS uuid[])) "
-            "AND NOT EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid)"
-        ),
-        {"gids": gids},
-    ).rowcount
+    jobs = connection.execute(_DELETE_JOBS, {"gids": gids, "limit": _JOBS}).rowcount
+    launches = connection.execute(_DELETE_LAUNCHES, {"gids": gids}).rowcount
     return jobs + launches
+
+
+# Turns that decide nothing any more.
+_TURNS = text(
+    "DELETE FROM argosy.turn t USING argosy.cluster c WHERE c.id = t.cluster_id "
+    "AND t.tag < c.virtual_time - 1 / (SELECT least(min(weight), 1) FROM argosy.project)"
+)
 
 
 def forget_turns(connection: Connection) -> int:
     """Drop what tenants have paid so long ago that they would start at the present anyway (`fair.earliest`); how many there were."""
-    return connection.execute(
-        text(
-            "DELETE FROM argosy.turn t USING argosy.cluster c WHERE c.id = t.cluster_id "
-            "AND t.tag < c.virtual_time - 1 / (SELECT least(min(weight), 1) FROM argosy.project)"
-        )
-    ).rowcount
+    return connection.execute(_TURNS).rowcount

@@ -47,6 +47,10 @@ labels waits, because a cluster may get them back."""
 log = structlog.stdlib.get_logger(__name__)
 
 
+# Shown again.
+_SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden")
+
+
 def retry(
     connection: Connection, target: Target, failed_only: bool, sealed: bytes | None, first: int = 0
 ) -> tuple[int, int | None]:
@@ -77,10 +81,17 @@ def retry(
     _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, wanted)
     _renew_token(connection, target, sealed)
     new_attempts(connection, [row.uid for row in rows])
-    connection.execute(text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden"), {"gid": target.gid})
+    connection.execute(_SHOW, {"gid": target.gid})
     for cluster_id in clusters:
         notices.queue_grew(connection, cluster_id)
     return len(rows), following
+
+
+# Held clusters that some of the jobs may have run on.
+_HELD_CLUSTERS = text(
+    "SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM argosy.placement p JOIN argosy.cluster c ON c.id = ANY (p.cluster_ids) "
+    "WHERE p.id = :placement"
+)
 
 
 def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
@@ -88,21 +99,19 @@ def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
     clusters = placements.held(connection, placement_id)
     if clusters:
         return clusters
-    names = connection.execute(
-        text(
-            "SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM argosy.placement p JOIN argosy.cluster c ON c.id = ANY (p.cluster_ids) "
-            "WHERE p.id = :placement"
-        ),
-        {"placement": placement_id},
-    ).scalar_one()
+    names = connection.execute(_HELD_CLUSTERS, {"placement": placement_id}).scalar_one()
     raise Conflict(
         f"cluster {names or 'that they may run on'} was removed, and no other may take these jobs; launch the media anew"
     )
 
 
+# Whether the project has a bound.
+_BOUNDED = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
+
+
 def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, wanted: str) -> None:
     """Of so many jobs, or of all in the launch that are `wanted`, which are counted only where the project has a cap."""
-    capped = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
+    capped = _BOUNDED
     if connection.execute(capped, {"project": project}).one_or_none() is None:
         return
     if jobs is None:
@@ -114,15 +123,24 @@ def _check_room(connection: Connection, target: Target, project: int, jobs: int 
     requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
 
 
+# Attempts in the order of their keys, so that nobody waits in a circle.
+_LOCK = text(
+    "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
+    "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+)
+
+
 def lock_attempts(connection: Connection, uids: Sequence[UUID], numbers: Sequence[int]) -> None:
     """Lock attempts in the order of their keys, before it is asked what they and their jobs are: a cancel and a retry hold them too."""
-    connection.execute(
-        text(
-            "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-            "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
-        ),
-        {"uids": list(uids), "numbers": list(numbers)},
-    )
+    connection.execute(_LOCK, {"uids": list(uids), "numbers": list(numbers)})
+
+
+# Jobs whose newest attempt failed and that have retries left.
+_NEXT = text(
+    f"SELECT a.uid, {_HOPELESS} AS hopeless FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+    f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {retry_due('a')} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) "
+    "ORDER BY a.uid FOR NO KEY UPDATE OF a SKIP LOCKED"
+)
 
 
 def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
@@ -153,14 +171,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
     ).all()
     for placement_id in sorted({row.placement_id for row in found}):
         placements.held(connection, placement_id)
-    rows = connection.execute(
-        text(
-            f"SELECT a.uid, {_HOPELESS} AS hopeless FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            f"WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND {retry_due('a')} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) "
-            "ORDER BY a.uid FOR NO KEY UPDATE OF a SKIP LOCKED"
-        ),
-        {"uids": [row.uid for row in found]},
-    ).all()
+    rows = connection.execute(_NEXT, {"uids": [row.uid for row in found]}).all()
     _give_up(connection, [row.uid for row in rows if row.hopeless], "")
     _follow_each(connection, [row.uid for row in rows if not row.hopeless])
     return len(rows)
@@ -185,60 +196,63 @@ def _follow_each(connection: Connection, uids: list[UUID]) -> None:
             _give_up(connection, uids, " (its next attempt could not be written; argosy retry may)")
 
 
+# No retry can help.
+_GIVE_UP = text(
+    "UPDATE argosy.attempt a SET retries_left = 0, message = a.message || :words FROM argosy.job j "
+    "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt"
+)
+
+
 def _give_up(connection: Connection, uids: list[UUID], words: str) -> None:
     if uids:
-        connection.execute(
-            text(
-                "UPDATE argosy.attempt a SET retries_left = 0, message = a.message || :words FROM argosy.job j "
-                "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt"
-            ),
-            {"uids": uids, "words": words},
-        )
+        connection.execute(_GIVE_UP, {"uids": uids, "words": words})
+
+
+# As the one before, under the next number.
+_NEW_ATTEMPT = text(
+    "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
+    "not_before, message, retries_left) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, a.algorithm_id, a.priority, "
+    f"a.placement_id, {placements.SOLE}, clock_timestamp() + make_interval(secs => CASE WHEN :manual THEN 0 ELSE "
+    # How many automatic ones there were since somebody last asked; without the bound the power overflows.
+    "least(l.retry_backoff * 2 ^ least(greatest(l.max_attempts - 1 - a.retries_left, 0), 12), :longest) END), "
+    "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
+    "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
+    "FROM unnest(CAST(:uids AS uuid[])) AS u (uid) JOIN argosy.job j ON j.uid = u.uid "
+    "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
+    "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id ORDER BY j.gid, j.ordinal"
+)
+
+# The one before is not tried again.
+_SPENT = text(
+    "UPDATE argosy.attempt a SET retries_left = 0 FROM unnest(CAST(:uids AS uuid[])) AS u (uid), argosy.job j "
+    "WHERE j.uid = u.uid AND a.uid = u.uid AND a.number = j.attempt AND a.retries_left > 0"
+)
+
+# The job is its newest attempt, and a retry undoes a cancel.
+_NEWEST = text(
+    "UPDATE argosy.job SET attempt = attempt + 1, cancel_requested = false, hidden = hidden AND NOT :manual "
+    "WHERE uid = ANY (CAST(:uids AS uuid[]))"
+)
 
 
 def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) -> None:
     """The next attempt of each job. One that somebody asked for comes at once, and may be followed by as many automatic ones as the first;
     those wait longer from one to the next."""
     parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT}
-    connection.execute(
-        text(
-            "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
-            "not_before, message, retries_left) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, a.algorithm_id, a.priority, "
-            f"a.placement_id, {placements.SOLE}, clock_timestamp() + make_interval(secs => CASE WHEN :manual THEN 0 ELSE "
-            # How many automatic ones there were since somebody last asked; without the bound the power overflows.
-            "least(l.retry_backoff * 2 ^ least(greatest(l.max_attempts - 1 - a.retries_left, 0), 12), :longest) END), "
-            "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
-            "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
-            "FROM unnest(CAST(:uids AS uuid[])) AS u (uid) JOIN argosy.job j ON j.uid = u.uid "
-            "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
-            "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id ORDER BY j.gid, j.ordinal"
-        ),
-        parameters,
-    )
-    connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET retries_left = 0 FROM unnest(CAST(:uids AS uuid[])) AS u (uid), argosy.job j "
-            "WHERE j.uid = u.uid AND a.uid = u.uid AND a.number = j.attempt AND a.retries_left > 0"
-        ),
-        parameters,
-    )
-    connection.execute(
-        text(
-            "UPDATE argosy.job SET attempt = attempt + 1, cancel_requested = false, hidden = hidden AND NOT :manual "
-            "WHERE uid = ANY (CAST(:uids AS uuid[]))"
-        ),
-        parameters,
-    )
+    connection.execute(_NEW_ATTEMPT, parameters)
+    connection.execute(_SPENT, parameters)
+    connection.execute(_NEWEST, parameters)
+
+
+# What a launch allows.
+_STATE = text(
+    "SELECT state, reason, request_digest = '' AS recovered, "
+    "EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
+)
 
 
 def _check_launch(connection: Connection, target: Target) -> None:
-    row = connection.execute(
-        text(
-            "SELECT state, reason, request_digest = '' AS recovered, "
-            "EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
-        ),
-        {"gid": target.gid},
-    ).one()
+    row = connection.execute(_STATE, {"gid": target.gid}).one()
     if row.state in {"accepted", "resolved"}:
         raise Conflict(f"launch {target.gid} is not cut into jobs yet; there is nothing to retry")
     if row.recovered:
@@ -247,10 +261,21 @@ def _check_launch(connection: Connection, target: Target) -> None:
         raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
 
 
+# What the launch has.
+_TOKEN = text("SELECT token_wiped, token_sealed FROM argosy.launch WHERE gid = :gid")
+
+# Whether jobs run with it now.
+_IN_USE = text(f"SELECT EXISTS (SELECT FROM argosy.attempt WHERE gid = :gid AND {in_states(UNFINISHED)})")
+
+# The token that its jobs get from now on.
+_RENEW = text("UPDATE argosy.launch SET token_sealed = :sealed, token_wiped = false WHERE gid = :gid")
+
+# Secrets with the old token go.
+_RENEW_SECRETS = text("UPDATE argosy.launch_secret SET deleting = true WHERE gid = :gid")
+
+
 def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -> None:
-    row = connection.execute(
-        text("SELECT token_wiped, token_sealed FROM argosy.launch WHERE gid = :gid"), {"gid": target.gid}
-    ).one()
+    row = connection.execute(_TOKEN, {"gid": target.gid}).one()
     if sealed is None:
         if row.token_wiped:
             raise InvalidRequest(
@@ -259,15 +284,9 @@ def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -
         return
     if row.token_sealed == sealed:
         return  # of an earlier batch
-    in_use = connection.execute(
-        text(f"SELECT EXISTS (SELECT FROM argosy.attempt WHERE gid = :gid AND {in_states(UNFINISHED)})"),
-        {"gid": target.gid},
-    ).scalar_one()
+    in_use = connection.execute(_IN_USE, {"gid": target.gid}).scalar_one()
     if in_use:
         raise Conflict("token: unfinished jobs of this launch use its present token; leave the token out, or wait")
-    connection.execute(
-        text("UPDATE argosy.launch SET token_sealed = :sealed, token_wiped = false WHERE gid = :gid"),
-        {"gid": target.gid, "sealed": sealed},
-    )
+    connection.execute(_RENEW, {"gid": target.gid, "sealed": sealed})
     # A Secret with the former token goes first; its jobs wait for that.
-    connection.execute(text("UPDATE argosy.launch_secret SET deleting = true WHERE gid = :gid"), {"gid": target.gid})
+    connection.execute(_RENEW_SECRETS, {"gid": target.gid})

@@ -43,6 +43,16 @@ class Debt:
     cluster_id: int
 
 
+# Said before it is made, so that it is removed whatever happens.
+_INTEND = text("INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster) ON CONFLICT DO NOTHING")
+
+# Whether it may be made.
+_INTENT = text(
+    "SELECT s.deleting, l.token_sealed, c.removed_at FROM argosy.launch_secret s JOIN argosy.launch l USING (gid) "
+    "JOIN argosy.cluster c ON c.id = s.cluster_id WHERE s.gid = :gid AND s.cluster_id = :cluster FOR UPDATE OF s"
+)
+
+
 def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
     """Commit that a launch's Secret is about to be made on a cluster.
 
@@ -53,17 +63,8 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
         Conflict: The Secret is being deleted right now, try again later; or the cluster was removed.
     """
     with engine.begin() as connection:
-        connection.execute(
-            text("INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster) ON CONFLICT DO NOTHING"),
-            {"gid": gid, "cluster": cluster_id},
-        )
-        row = connection.execute(
-            text(
-                "SELECT s.deleting, l.token_sealed, c.removed_at FROM argosy.launch_secret s JOIN argosy.launch l USING (gid) "
-                "JOIN argosy.cluster c ON c.id = s.cluster_id WHERE s.gid = :gid AND s.cluster_id = :cluster FOR UPDATE OF s"
-            ),
-            {"gid": gid, "cluster": cluster_id},
-        ).one_or_none()
+        connection.execute(_INTEND, {"gid": gid, "cluster": cluster_id})
+        row = connection.execute(_INTENT, {"gid": gid, "cluster": cluster_id}).one_or_none()
         # Where it is gone, its deletion was settled between the two statements.
         if row is None or row.deleting:
             raise Conflict(f"the Secret of launch {gid} is being deleted; it is made again when that is done")
@@ -73,12 +74,25 @@ def intend(engine: Engine, gid: UUID, cluster_id: int) -> bytes | None:
         return token
 
 
+# Clusters on which there may be Secrets that nobody noted.
+_LOOK = text(f"SELECT id FROM argosy.cluster WHERE health = 'ok' AND removed_at IS NULL AND NOT ({holds.HELD})")
+
+
 def look(connection: Connection) -> list[int]:
     """The clusters on which Secrets may be looked for: those that are followed, so that what they have is known to be ours."""
-    rows = connection.execute(
-        text(f"SELECT id FROM argosy.cluster WHERE health = 'ok' AND removed_at IS NULL AND NOT ({holds.HELD})")
-    )
+    rows = connection.execute(_LOOK)
     return list(rows.scalars())
+
+
+# The cluster stays until this transaction ends.
+_REGISTERED = text("SELECT id FROM argosy.cluster WHERE id = :cluster AND removed_at IS NULL FOR SHARE")
+
+# Those of launches that we know.
+_NOTE = text(
+    "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT l.gid, :cluster FROM argosy.launch l "
+    "WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
+    "ON CONFLICT DO NOTHING"
+)
 
 
 def found(connection: Connection, cluster_id: int, gids: Collection[UUID]) -> int:
@@ -90,17 +104,25 @@ def found(connection: Connection, cluster_id: int, gids: Collection[UUID]) -> in
     Returns:
         How many.
     """
-    there = text("SELECT id FROM argosy.cluster WHERE id = :cluster AND removed_at IS NULL FOR SHARE")
+    there = _REGISTERED
     if connection.execute(there, {"cluster": cluster_id}).one_or_none() is None:
         return 0
-    return connection.execute(
-        text(
-            "INSERT INTO argosy.launch_secret (gid, cluster_id) SELECT l.gid, :cluster FROM argosy.launch l "
-            "WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
-            "ON CONFLICT DO NOTHING"
-        ),
-        {"cluster": cluster_id, "gids": list(gids)},
-    ).rowcount
+    return connection.execute(_NOTE, {"cluster": cluster_id, "gids": list(gids)}).rowcount
+
+
+# Secrets of launches without work, on clusters that can be asked.
+_DUE = text(
+    "SELECT d.* FROM argosy.cluster c CROSS JOIN LATERAL (SELECT gid, cluster_id FROM argosy.launch_secret o "
+    f"WHERE o.cluster_id = c.id AND {_NEEDLESS} ORDER BY random() LIMIT :limit FOR UPDATE SKIP LOCKED) d "
+    "WHERE c.removed_at IS NULL"
+)
+
+# Nobody makes them again meanwhile.
+_DELETING = text(
+    "UPDATE argosy.launch_secret o SET deleting = true FROM unnest(CAST(:gids AS uuid[]), CAST(:clusters AS int[])) "
+    f"AS d (gid, cluster_id) WHERE o.gid = d.gid AND o.cluster_id = d.cluster_id AND {_NEEDLESS} "
+    "RETURNING o.gid, o.cluster_id"
+)
 
 
 def due(connection: Connection, limit: int = 100) -> list[Debt]:
@@ -109,40 +131,40 @@ def due(connection: Connection, limit: int = 100) -> list[Debt]:
     Asked twice, the second time under the rows' locks, for which `intend` waits: else a job that is claimed in between would be told to go
     ahead and find its Secret gone. So many of each cluster, in no order: one that cannot be deleted keeps no other waiting.
     """
-    rows = connection.execute(
-        text(
-            "SELECT d.* FROM argosy.cluster c CROSS JOIN LATERAL (SELECT gid, cluster_id FROM argosy.launch_secret o "
-            f"WHERE o.cluster_id = c.id AND {_NEEDLESS} ORDER BY random() LIMIT :limit FOR UPDATE SKIP LOCKED) d "
-            "WHERE c.removed_at IS NULL"
-        ),
-        {"limit": limit},
-    ).all()
+    rows = connection.execute(_DUE, {"limit": limit}).all()
     marked = connection.execute(
-        text(
-            "UPDATE argosy.launch_secret o SET deleting = true FROM unnest(CAST(:gids AS uuid[]), CAST(:clusters AS int[])) "
-            f"AS d (gid, cluster_id) WHERE o.gid = d.gid AND o.cluster_id = d.cluster_id AND {_NEEDLESS} "
-            "RETURNING o.gid, o.cluster_id"
-        ),
-        {"gids": [row.gid for row in rows], "clusters": [row.cluster_id for row in rows]},
+        _DELETING, {"gids": [row.gid for row in rows], "clusters": [row.cluster_id for row in rows]}
     )
     return [Debt(**row._mapping) for row in marked]
 
 
+# Nobody needed it again.
+_STILL_DUE = text("SELECT FROM argosy.launch_secret WHERE gid = :gid AND cluster_id = :cluster AND deleting")
+
+
 def still_due(connection: Connection, debt: Debt) -> bool:
     """Whether a Secret that was read just now is one that nobody needs: one that is made anew is another object."""
-    found = connection.execute(
-        text("SELECT FROM argosy.launch_secret WHERE gid = :gid AND cluster_id = :cluster AND deleting"),
-        {"gid": debt.gid, "cluster": debt.cluster_id},
-    )
+    found = connection.execute(_STILL_DUE, {"gid": debt.gid, "cluster": debt.cluster_id})
     return found.one_or_none() is not None
+
+
+# It is gone.
+_SETTLE = text("DELETE FROM argosy.launch_secret WHERE gid = :gid AND cluster_id = :cluster AND deleting")
 
 
 def settle(connection: Connection, debt: Debt) -> None:
     """The Secret is surely gone."""
-    connection.execute(
-        text("DELETE FROM argosy.launch_secret WHERE gid = :gid AND cluster_id = :cluster AND deleting"),
-        {"gid": debt.gid, "cluster": debt.cluster_id},
-    )
+    connection.execute(_SETTLE, {"gid": debt.gid, "cluster": debt.cluster_id})
+
+
+# Launches that need their token no more.
+_WIPEABLE = text(f"SELECT gid FROM argosy.launch o WHERE {_ENDED} LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED")
+
+# Asked again under their locks.
+_WIPE = text(
+    "UPDATE argosy.launch o SET token_sealed = NULL, token_wiped = true "
+    f"WHERE gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}"
+)
 
 
 def wipe_tokens(connection: Connection, limit: int = 100) -> int:
@@ -154,14 +176,5 @@ def wipe_tokens(connection: Connection, limit: int = 100) -> int:
     Returns:
         How many.
     """
-    gids = connection.execute(
-        text(f"SELECT gid FROM argosy.launch o WHERE {_ENDED} LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"),
-        {"limit": limit},
-    ).scalars()
-    return connection.execute(
-        text(
-            "UPDATE argosy.launch o SET token_sealed = NULL, token_wiped = true "
-            f"WHERE gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}"
-        ),
-        {"gids": list(gids)},
-    ).rowcount
+    gids = connection.execute(_WIPEABLE, {"limit": limit}).scalars()
+    return connection.execute(_WIPE, {"gids": list(gids)}).rowcount

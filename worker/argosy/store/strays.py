@@ -31,15 +31,19 @@ class Stray:
     name: str
 
 
+# Seen and not known.
+_NOTE = text(
+    "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT :cluster, s.* FROM unnest("
+    "CAST(:k8s_uids AS text[]), CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
+    "CAST(:names AS text[])) AS s ON CONFLICT DO NOTHING"
+)
+
+
 def note(connection: Connection, cluster_id: int, strays: Sequence[Stray]) -> None:
     """Write down what is on a cluster."""
     if strays:
         connection.execute(
-            text(
-                "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT :cluster, s.* FROM unnest("
-                "CAST(:k8s_uids AS text[]), CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
-                "CAST(:names AS text[])) AS s ON CONFLICT DO NOTHING"
-            ),
+            _NOTE,
             {
                 "cluster": cluster_id,
                 "k8s_uids": [stray.k8s_uid for stray in strays],
@@ -51,41 +55,57 @@ def note(connection: Connection, cluster_id: int, strays: Sequence[Stray]) -> No
         )
 
 
+# They are gone, or were known after all.
+_FORGET = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid = ANY (:k8s_uids)")
+
+
 def forget(connection: Connection, cluster_id: int, k8s_uids: Sequence[str]) -> None:
     """What is gone, or has a row by now."""
     if k8s_uids:
-        connection.execute(
-            text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid = ANY (:k8s_uids)"),
-            {"cluster": cluster_id, "k8s_uids": list(k8s_uids)},
-        )
+        connection.execute(_FORGET, {"cluster": cluster_id, "k8s_uids": list(k8s_uids)})
+
+
+# What a complete list did not show is gone.
+_KEEP = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid <> ALL (:k8s_uids)")
 
 
 def keep(connection: Connection, cluster_id: int, k8s_uids: Collection[str]) -> None:
     """Forget what a complete list of a cluster does not have any more, or what is no stray in it."""
-    connection.execute(
-        text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid <> ALL (:k8s_uids)"),
-        {"cluster": cluster_id, "k8s_uids": list(k8s_uids)},
-    )
+    connection.execute(_KEEP, {"cluster": cluster_id, "k8s_uids": list(k8s_uids)})
+
+
+# All of one cluster.
+_COUNT = text("SELECT count(*) FROM argosy.stray WHERE cluster_id = :cluster")
 
 
 def count(connection: Connection, cluster_id: int) -> int:
     """How many are on a cluster."""
-    found = connection.execute(
-        text("SELECT count(*) FROM argosy.stray WHERE cluster_id = :cluster"), {"cluster": cluster_id}
-    )
+    found = connection.execute(_COUNT, {"cluster": cluster_id})
     return int(found.scalar_one())
+
+
+# One that was noted since the cluster is held.
+_SINCE_HOLD = text(
+    "SELECT EXISTS (SELECT FROM argosy.stray s JOIN argosy.cluster c ON c.id = s.cluster_id "
+    "WHERE c.id = :cluster AND s.noted_at >= c.held_at)"
+)
 
 
 def since_hold(connection: Connection, cluster_id: int) -> bool:
     """Whether any was found on a held cluster since it is held: its row may have been lost. Who had been there before was no news."""
-    found = connection.execute(
-        text(
-            "SELECT EXISTS (SELECT FROM argosy.stray s JOIN argosy.cluster c ON c.id = s.cluster_id "
-            "WHERE c.id = :cluster AND s.noted_at >= c.held_at)"
-        ),
-        {"cluster": cluster_id},
-    )
+    found = connection.execute(_SINCE_HOLD, {"cluster": cluster_id})
     return bool(found.scalar_one())
+
+
+_ENDED_EARLY = "l.state IN ('cancelled', 'rejected')"
+
+# The launches that we know, and how far they are cut.
+_LAUNCHES = text(
+    f"SELECT gid, expanded_jobs FROM argosy.launch l WHERE gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED_EARLY}"
+)
+
+# The newest attempt of each job.
+_NEWEST = text("SELECT uid, attempt FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
 
 def unwanted(connection: Connection, workflows: Collection[tuple[UUID, int, UUID | None]]) -> set[tuple[UUID, int]]:
@@ -94,17 +114,9 @@ def unwanted(connection: Connection, workflows: Collection[tuple[UUID, int, UUID
     if not workflows:
         return set()
     gids = {gid for uid, _, gid in workflows if gid is not None and ordinal(gid, uid) is not None}
-    launches = connection.execute(
-        text(
-            f"SELECT gid, expanded_jobs FROM argosy.launch l WHERE gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED_EARLY}"
-        ),
-        {"gids": list(gids)},
-    )
+    launches = connection.execute(_LAUNCHES, {"gids": list(gids)})
     cut: dict[UUID, int] = {row.gid: row.expanded_jobs for row in launches}
-    jobs = connection.execute(
-        text("SELECT uid, attempt FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))"),
-        {"uids": [uid for uid, _, _ in workflows]},
-    )
+    jobs = connection.execute(_NEWEST, {"uids": [uid for uid, _, _ in workflows]})
     newest: dict[UUID, int] = {row.uid: row.attempt for row in jobs}
     return {
         (uid, number)
@@ -114,20 +126,28 @@ def unwanted(connection: Connection, workflows: Collection[tuple[UUID, int, UUID
     }
 
 
+# Those of jobs that are to be cancelled.
+_TO_END = text(
+    "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s LEFT JOIN argosy.job j ON j.uid = s.uid "
+    f"LEFT JOIN argosy.launch l ON l.gid = s.gid AND {_ENDED_EARLY} WHERE s.cluster_id = :cluster "
+    "AND (j.attempt > s.number OR j.uid IS NULL AND l.gid IS NOT NULL) ORDER BY random() LIMIT 100"
+)
+
+
 def to_end(connection: Connection, cluster_id: int) -> list[Stray]:
     """Some strays on a cluster that are not wanted any more, since they were found."""
-    rows = connection.execute(
-        text(
-            "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s LEFT JOIN argosy.job j ON j.uid = s.uid "
-            f"LEFT JOIN argosy.launch l ON l.gid = s.gid AND {_ENDED_EARLY} WHERE s.cluster_id = :cluster "
-            "AND (j.attempt > s.number OR j.uid IS NULL AND l.gid IS NOT NULL) ORDER BY random() LIMIT 100"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_TO_END, {"cluster": cluster_id})
     return [Stray(**row._mapping) for row in rows]
 
 
-_ENDED_EARLY = "l.state IN ('cancelled', 'rejected')"
+# One stray a job, and each once.
+_CLAIM = text(
+    "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid, c.removed_at IS NOT NULL AS removed "
+    "FROM argosy.job j JOIN argosy.stray s ON s.uid = j.uid JOIN argosy.cluster c ON c.id = s.cluster_id "
+    "WHERE j.gid = :gid AND j.ordinal >= :first AND j.ordinal < :end AND s.cluster_id = ANY (:clusters) "
+    "AND s.number BETWEEN 1 AND :latest ORDER BY s.uid, removed, s.number DESC, s.noted_at) AS newest "
+    "WHERE s.cluster_id = newest.cluster_id AND s.k8s_uid = newest.k8s_uid RETURNING s.*, newest.removed"
+)
 
 
 def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Sequence[int]) -> None:
@@ -142,13 +162,7 @@ def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Seq
         clusters: Those that may take them; what others have is not theirs.
     """
     rows = connection.execute(
-        text(
-            "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid, c.removed_at IS NOT NULL AS removed "
-            "FROM argosy.job j JOIN argosy.stray s ON s.uid = j.uid JOIN argosy.cluster c ON c.id = s.cluster_id "
-            "WHERE j.gid = :gid AND j.ordinal >= :first AND j.ordinal < :end AND s.cluster_id = ANY (:clusters) "
-            "AND s.number BETWEEN 1 AND :latest ORDER BY s.uid, removed, s.number DESC, s.noted_at) AS newest "
-            "WHERE s.cluster_id = newest.cluster_id AND s.k8s_uid = newest.k8s_uid RETURNING s.*, newest.removed"
-        ),
+        _CLAIM,
         {
             "gid": gid,
             "first": first,
@@ -162,29 +176,31 @@ def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Seq
             connection.execute(text(statement), {**row._mapping, "gid": gid, "why": ABANDONED})
 
 
+# Removed clusters of which there are strays.
+_ABANDONED = text(
+    "SELECT c.id FROM argosy.cluster c WHERE c.removed_at IS NOT NULL AND EXISTS (SELECT FROM argosy.stray s "
+    "WHERE s.cluster_id = c.id) AND EXISTS (SELECT FROM argosy.launch l JOIN argosy.launch o ON o.project = l.project "
+    f"JOIN argosy.placement p ON p.id = o.placement_id AND {placements.FITS} WHERE l.gid = :gid)"
+)
+
+
 def _abandoned(connection: Connection, gid: UUID) -> Sequence[int]:
     """Abandoned clusters whose word counts for a launch: those that launches of its project may have used. It need not be one of them: who
     abandons a cluster takes it from its algorithms first."""
-    rows = connection.execute(
-        text(
-            "SELECT c.id FROM argosy.cluster c WHERE c.removed_at IS NOT NULL AND EXISTS (SELECT FROM argosy.stray s "
-            "WHERE s.cluster_id = c.id) AND EXISTS (SELECT FROM argosy.launch l JOIN argosy.launch o ON o.project = l.project "
-            f"JOIN argosy.placement p ON p.id = o.placement_id AND {placements.FITS} WHERE l.gid = :gid)"
-        ),
-        {"gid": gid},
-    )
+    rows = connection.execute(_ABANDONED, {"gid": gid})
     return rows.scalars().all()
+
+
+# They will never be listed again.
+_FORGET_ABANDONED = text(
+    "DELETE FROM argosy.stray s USING argosy.cluster c WHERE c.id = s.cluster_id AND c.removed_at IS NOT NULL "
+    "AND s.noted_at < now() - make_interval(days => :days)"
+)
 
 
 def forget_abandoned(connection: Connection, days: int) -> None:
     """Forget what abandoned clusters had before the retention window: no launch from then can be repeated."""
-    connection.execute(
-        text(
-            "DELETE FROM argosy.stray s USING argosy.cluster c WHERE c.id = s.cluster_id AND c.removed_at IS NOT NULL "
-            "AND s.noted_at < now() - make_interval(days => :days)"
-        ),
-        {"days": days},
-    )
+    connection.execute(_FORGET_ABANDONED, {"days": days})
 
 
 _NUMBERED = "UPDATE argosy.job SET attempt = :number WHERE uid = :uid"

@@ -34,6 +34,10 @@ class Target:
     ordinal: int | None = None
 
 
+# Longer than any other transaction of ours lasts.
+_PATIENCE = text("SET LOCAL lock_timeout = '60s'")
+
+
 def locked(connection: Connection, key: UUID, project: int | None) -> Target:
     """Find what a caller means and lock its launch's row until the transaction ends.
 
@@ -46,7 +50,7 @@ def locked(connection: Connection, key: UUID, project: int | None) -> Target:
         NotFound: There is no such job or launch.
     """
     # Whoever else goes through the launch holds the lock for a batch at a time, and a cancel is worth waiting for.
-    connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+    connection.execute(_PATIENCE)
     found = _target(connection, key, project)
     if found is None or not _lock_launch(connection, found):
         of = "" if project is None else f" of project {project}"
@@ -55,16 +59,17 @@ def locked(connection: Connection, key: UUID, project: int | None) -> Target:
     return _target(connection, key, project) or found
 
 
+# Jobs and launches share one space of ids.
+_TARGET = text(
+    "SELECT gid, uid FROM (SELECT gid, uid, project FROM argosy.job WHERE uid = :key "
+    "UNION ALL SELECT gid, NULL, project FROM argosy.launch WHERE gid = :key) t "
+    "WHERE project = coalesce(:project, project) ORDER BY uid NULLS LAST LIMIT 1"
+)
+
+
 def _target(connection: Connection, key: UUID, project: int | None) -> Target | None:
     """A job comes first: a launch may have been given any gid, also one that is the uid of somebody else's job."""
-    row = connection.execute(
-        text(
-            "SELECT gid, uid FROM (SELECT gid, uid, project FROM argosy.job WHERE uid = :key "
-            "UNION ALL SELECT gid, NULL, project FROM argosy.launch WHERE gid = :key) t "
-            "WHERE project = coalesce(:project, project) ORDER BY uid NULLS LAST LIMIT 1"
-        ),
-        {"key": key, "project": project},
-    ).one_or_none()
+    row = connection.execute(_TARGET, {"key": key, "project": project}).one_or_none()
     if row is not None:
         return Target(row.gid, row.uid)
     early = reading.early(connection, key)
@@ -73,9 +78,17 @@ def _target(connection: Connection, key: UUID, project: int | None) -> Target | 
     return Target(early.gid, key, early.ordinal)
 
 
+# Nobody cuts it now.
+_LOCK_LAUNCH = text("SELECT 1 FROM argosy.launch WHERE gid = :gid FOR NO KEY UPDATE")
+
+
 def _lock_launch(connection: Connection, found: Target) -> bool:
-    statement = text("SELECT 1 FROM argosy.launch WHERE gid = :gid FOR NO KEY UPDATE")
+    statement = _LOCK_LAUNCH
     return connection.execute(statement, {"gid": found.gid}).one_or_none() is not None
+
+
+# In the order of their keys, so that nobody waits in a circle.
+_LOCK_JOBS = text("SELECT FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[])) ORDER BY uid FOR NO KEY UPDATE")
 
 
 def locked_jobs(connection: Connection, target: Target, first: int, wanted: str) -> Sequence[Row[Any]]:
@@ -91,10 +104,7 @@ def locked_jobs(connection: Connection, target: Target, first: int, wanted: str)
         parameters(target, first),
     ).scalars()
     uids = {"uids": sorted(found)}
-    connection.execute(
-        text("SELECT FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[])) ORDER BY uid FOR NO KEY UPDATE"),
-        uids,
-    )
+    connection.execute(_LOCK_JOBS, uids)
     return connection.execute(
         text(
             "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id, "
@@ -112,11 +122,15 @@ def count(connection: Connection, target: Target, first: int) -> int:
     return int(connection.execute(statement, parameters(target, first)).scalar_one())
 
 
+# The last batch that was cut.
+_FOLLOWING = text("SELECT max(ordinal) FROM argosy.job WHERE gid = :gid")
+
+
 def following(connection: Connection, target: Target, first: int) -> int | None:
     """The ordinal with which the next batch begins."""
     if target.uid is not None:
         return None
-    statement = text("SELECT max(ordinal) FROM argosy.job WHERE gid = :gid")
+    statement = _FOLLOWING
     last: int | None = connection.execute(statement, vars(target)).scalar_one()
     return first + BATCH if last is not None and last >= first + BATCH else None
 

@@ -109,6 +109,27 @@ class Workflow:
 _KEYS = "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number)"
 _MATCH = "a.uid = k.uid AND a.number = k.number"
 
+_LATE = (
+    f"a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND a.stop_at < clock_timestamp() AND a.overdue = '' "
+    "AND a.k8s_uid IS NOT NULL"
+)
+
+_AT_ONCE = 100
+"""Workflows that are read in one round."""
+
+
+# What somebody else has is left to him.
+_LOCK = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED")
+
+# Asked after the lock: it sees what others committed until then.
+_KNOWN = text(
+    "SELECT a.uid, a.number, a.cluster_id, a.state, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
+    "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
+    "a.began_at IS NOT NULL AS began, a.overdue, coalesce(a.cluster_id = :cluster OR EXISTS (SELECT FROM argosy.placement p "
+    f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = a.placement_id AND c.id = :cluster), false) AS fits "
+    f"FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
+)
+
 
 def known(
     connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_id: int
@@ -119,19 +140,10 @@ def known(
         Those that this transaction has locked now, and the keys of those that somebody else has.
     """
     parameters = {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]}
-    locked = connection.execute(
-        text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED"),
-        parameters,
-    )
+    locked = connection.execute(_LOCK, parameters)
     ours = {(row.uid, row.number) for row in locked}
     rows = connection.execute(
-        text(
-            "SELECT a.uid, a.number, a.cluster_id, a.state, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
-            "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
-            "a.began_at IS NOT NULL AS began, a.overdue, coalesce(a.cluster_id = :cluster OR EXISTS (SELECT FROM argosy.placement p "
-            f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = a.placement_id AND c.id = :cluster), false) AS fits "
-            f"FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
-        ),
+        _KNOWN,
         parameters | {"cluster": cluster_id},
     ).all()
     found = {(row.uid, row.number): row for row in rows}
@@ -141,28 +153,32 @@ def known(
     )
 
 
+# The first start, and the first end, are kept.
+_CHANGE = text(
+    "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
+    "cluster_id = c.cluster_id, name = c.name, not_before = NULL, "
+    "started_at = coalesce(c.started_at, a.started_at), "
+    "finished_at = CASE WHEN c.final THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
+    "stop_at = CASE WHEN c.began AND a.began_at IS NULL "
+    "THEN clock_timestamp() + make_interval(secs => a.run_deadline) ELSE a.stop_at END, "
+    "began_at = CASE WHEN c.began THEN coalesce(a.began_at, clock_timestamp()) ELSE a.began_at END, "
+    "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, "
+    "as_of = clock_timestamp() - make_interval(secs => c.ago) "
+    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]), CAST(:k8s_uids AS text[]), "
+    "CAST(:messages AS text[]), CAST(:progress AS text[]), CAST(:started AS timestamptz[]), "
+    "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[]), CAST(:began AS boolean[]), CAST(:clusters AS int[]), "
+    "CAST(:names AS text[]), CAST(:ago AS float8[])) AS c (uid, number, state, k8s_uid, message, progress, started_at, "
+    "finished_at, final, began, cluster_id, name, ago) "
+    "WHERE a.uid = c.uid AND a.number = c.number"
+)
+
+
 def change(connection: Connection, changes: Sequence[Change]) -> None:
     """Write attempts that `known` has locked in this transaction."""
     if not changes:
         return
     connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
-            "cluster_id = c.cluster_id, name = c.name, not_before = NULL, "
-            "started_at = coalesce(c.started_at, a.started_at), "
-            "finished_at = CASE WHEN c.final THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
-            "stop_at = CASE WHEN c.began AND a.began_at IS NULL "
-            "THEN clock_timestamp() + make_interval(secs => a.run_deadline) ELSE a.stop_at END, "
-            "began_at = CASE WHEN c.began THEN coalesce(a.began_at, clock_timestamp()) ELSE a.began_at END, "
-            "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, "
-            "as_of = clock_timestamp() - make_interval(secs => c.ago) "
-            "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]), CAST(:k8s_uids AS text[]), "
-            "CAST(:messages AS text[]), CAST(:progress AS text[]), CAST(:started AS timestamptz[]), "
-            "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[]), CAST(:began AS boolean[]), CAST(:clusters AS int[]), "
-            "CAST(:names AS text[]), CAST(:ago AS float8[])) AS c (uid, number, state, k8s_uid, message, progress, started_at, "
-            "finished_at, final, began, cluster_id, name, ago) "
-            "WHERE a.uid = c.uid AND a.number = c.number"
-        ),
+        _CHANGE,
         {
             "uids": [row.uid for row in changes],
             "numbers": [row.number for row in changes],
@@ -182,38 +198,48 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
     retries.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
+# A node that says nothing new is not written.
+_WRITE_NODES = text(
+    "INSERT INTO argosy.node AS n (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, "
+    # One JSON text instead of an array a column: psycopg takes six times as long for those.
+    "finished_at) SELECT * FROM json_to_recordset(CAST(:nodes AS json)) AS c (uid uuid, number int, node_id text, task text, "
+    "type text, phase text, message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz) "
+    "ON CONFLICT (uid, attempt, node_id) DO UPDATE SET task = excluded.task, type = excluded.type, "
+    "phase = excluded.phase, message = excluded.message, children = excluded.children, "
+    "exit_code = excluded.exit_code, started_at = excluded.started_at, finished_at = excluded.finished_at "
+    "WHERE (n.task, n.type, n.phase, n.message, n.children, n.exit_code, n.started_at, n.finished_at) IS DISTINCT FROM "
+    "(excluded.task, excluded.type, excluded.phase, excluded.message, excluded.children, excluded.exit_code, "
+    "excluded.started_at, excluded.finished_at)"
+)
+
+
 def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
     """Insert or update nodes, in the order of their keys; rows that are the same already are not written."""
     if not nodes:
         return
     ordered = sorted(nodes, key=lambda node: (node.uid.int, node.number, node.node_id))
-    connection.execute(
-        text(
-            "INSERT INTO argosy.node AS n (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, "
-            # One JSON text instead of an array a column: psycopg takes six times as long for those.
-            "finished_at) SELECT * FROM json_to_recordset(CAST(:nodes AS json)) AS c (uid uuid, number int, node_id text, task text, "
-            "type text, phase text, message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz) "
-            "ON CONFLICT (uid, attempt, node_id) DO UPDATE SET task = excluded.task, type = excluded.type, "
-            "phase = excluded.phase, message = excluded.message, children = excluded.children, "
-            "exit_code = excluded.exit_code, started_at = excluded.started_at, finished_at = excluded.finished_at "
-            "WHERE (n.task, n.type, n.phase, n.message, n.children, n.exit_code, n.started_at, n.finished_at) IS DISTINCT FROM "
-            "(excluded.task, excluded.type, excluded.phase, excluded.message, excluded.children, excluded.exit_code, "
-            "excluded.started_at, excluded.finished_at)"
-        ),
-        {"nodes": orjson.dumps(ordered).decode()},
-    )
+    connection.execute(_WRITE_NODES, {"nodes": orjson.dumps(ordered).decode()})
+
+
+# What should be on the cluster.
+_EXPECTED = text(
+    "SELECT uid, number, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster "
+    f"AND {in_states(ON_CLUSTER)} AND k8s_uid IS NOT NULL"
+)
 
 
 def expected(connection: Connection, cluster_id: int) -> list[Expected]:
     """The workflows that a list begun after this must show, or they are gone."""
-    rows = connection.execute(
-        text(
-            "SELECT uid, number, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster "
-            f"AND {in_states(ON_CLUSTER)} AND k8s_uid IS NOT NULL"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_EXPECTED, {"cluster": cluster_id})
     return [Expected(**row._mapping) for row in rows]
+
+
+# As a claim sets them.
+_DEADLINES = text(
+    "UPDATE argosy.attempt a SET run_deadline = least(l.run_deadline, c.run_deadline), "
+    "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
+    f"FROM {_KEYS}, argosy.launch l, argosy.cluster c WHERE {_MATCH} AND l.gid = a.gid AND c.id = :cluster"
+)
 
 
 def deadlines(connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_id: int) -> None:
@@ -221,13 +247,19 @@ def deadlines(connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_
     if not keys:
         return
     connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET run_deadline = least(l.run_deadline, c.run_deadline), "
-            "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
-            f"FROM {_KEYS}, argosy.launch l, argosy.cluster c WHERE {_MATCH} AND l.gid = a.gid AND c.id = :cluster"
-        ),
-        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys], "cluster": cluster_id},
+        _DEADLINES, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys], "cluster": cluster_id}
     )
+
+
+# Only where the same workflow is still recorded.
+_ABSENT = text(
+    "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
+    "message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
+    "finished_at = clock_timestamp(), as_of = clock_timestamp() FROM argosy.job j, "
+    "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:k8s_uids AS text[])) AS c (uid, number, k8s_uid) "
+    "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
+    f"AND {in_states(ON_CLUSTER, 'a')}"
+)
 
 
 def absent(connection: Connection, missing: Iterable[Expected]) -> int:
@@ -242,38 +274,43 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     uids, numbers = [row.uid for row in rows], [row.number for row in rows]
     retries.lock_attempts(connection, uids, numbers)
     count = connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
-            "message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
-            "finished_at = clock_timestamp(), as_of = clock_timestamp() FROM argosy.job j, "
-            "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:k8s_uids AS text[])) AS c (uid, number, k8s_uid) "
-            "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
-            f"AND {in_states(ON_CLUSTER, 'a')}"
-        ),
-        {"uids": uids, "numbers": numbers, "k8s_uids": [row.k8s_uid for row in rows]},
+        _ABSENT, {"uids": uids, "numbers": numbers, "k8s_uids": [row.k8s_uid for row in rows]}
     ).rowcount
     retries.follow(connection, uids)
     return count
 
 
+# Other ones each time.
+_UNREAD = text(
+    "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
+)
+
+
 def unread(connection: Connection, cluster_id: int) -> list[Workflow]:
     """Some of the workflows on a cluster that are to be read once, because their row may not know what happened to them: what was adopted,
     or ended although an earlier create of it may have arrived. Other ones each time: one that cannot be read holds up none."""
-    rows = connection.execute(
-        text(
-            "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
-        ),
-        {"cluster": cluster_id, "most": _AT_ONCE},
-    )
+    rows = connection.execute(_UNREAD, {"cluster": cluster_id, "most": _AT_ONCE})
     return [Workflow(**row._mapping) for row in rows]
+
+
+# Nothing is left to ask.
+_READ = text(f"UPDATE argosy.attempt a SET unread = false FROM {_KEYS} WHERE {_MATCH}")
 
 
 def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
     """They were read, and what that came to is written."""
-    connection.execute(
-        text(f"UPDATE argosy.attempt a SET unread = false FROM {_KEYS} WHERE {_MATCH}"),
-        {"uids": [row.uid for row in workflows], "numbers": [row.number for row in workflows]},
-    )
+    connection.execute(_READ, {"uids": [row.uid for row in workflows], "numbers": [row.number for row in workflows]})
+
+
+# Claims that ran out and that a pause keeps the workers from.
+_UNCLEAR = text(
+    "SELECT a.uid, a.number, a.claim_epoch AS epoch, a.name FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+    "JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = a.project "
+    "LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id WHERE a.cluster_id = :cluster AND a.state = 'submitting' "
+    "AND a.k8s_uid IS NULL AND a.lease_until < clock_timestamp() AND a.quiet_at < clock_timestamp() AND c.finalizer "
+    "AND (c.paused_at IS NOT NULL OR (p.paused_at IS NOT NULL OR g.paused_at IS NOT NULL) AND NOT j.cancel_requested) "
+    "ORDER BY a.seq LIMIT 100"
+)
 
 
 def unclear(connection: Connection, cluster_id: int) -> list[UnclearCreate]:
@@ -281,63 +318,69 @@ def unclear(connection: Connection, cluster_id: int) -> list[UnclearCreate]:
 
     Only where workflows carry the finalizer: without it a missing workflow may have existed and been deleted.
     """
-    rows = connection.execute(
-        text(
-            "SELECT a.uid, a.number, a.claim_epoch AS epoch, a.name FROM argosy.attempt a JOIN argosy.job j USING (uid) "
-            "JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = a.project "
-            "LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id WHERE a.cluster_id = :cluster AND a.state = 'submitting' "
-            "AND a.k8s_uid IS NULL AND a.lease_until < clock_timestamp() AND a.quiet_at < clock_timestamp() AND c.finalizer "
-            "AND (c.paused_at IS NOT NULL OR (p.paused_at IS NOT NULL OR g.paused_at IS NOT NULL) AND NOT j.cancel_requested) "
-            "ORDER BY a.seq LIMIT 100"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_UNCLEAR, {"cluster": cluster_id})
     return [UnclearCreate(**row._mapping) for row in rows]
+
+
+# No create of them is under way.
+_QUIET = text(
+    "SELECT a.uid, a.number FROM argosy.attempt a "
+    "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+    "ON a.uid = k.uid AND a.number = k.number WHERE a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()"
+)
 
 
 def quiet(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
     """Those of the attempts of which no create can arrive any more."""
-    rows = connection.execute(
-        text(
-            "SELECT a.uid, a.number FROM argosy.attempt a "
-            "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-            "ON a.uid = k.uid AND a.number = k.number WHERE a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()"
-        ),
-        {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]},
-    )
+    rows = connection.execute(_QUIET, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]})
     return {(row.uid, row.number) for row in rows}
+
+
+# Since when it is so moves only with a change.
+_HEALTH = text(
+    "UPDATE argosy.cluster SET health_since = CASE WHEN health = :health THEN health_since ELSE clock_timestamp() END, "
+    "health = :health, health_message = :message WHERE id = :cluster"
+)
 
 
 def health(connection: Connection, cluster_id: int, state: str, message: str) -> None:
     """A cluster's health; `health_since` moves only when the state changes."""
-    connection.execute(
-        text(
-            "UPDATE argosy.cluster SET health_since = CASE WHEN health = :health THEN health_since ELSE clock_timestamp() END, "
-            "health = :health, health_message = :message WHERE id = :cluster"
-        ),
-        {"cluster": cluster_id, "health": state, "message": message[:2000]},
-    )
+    connection.execute(_HEALTH, {"cluster": cluster_id, "health": state, "message": message[:2000]})
+
+
+# It answered.
+_CONTACT = text(
+    "UPDATE argosy.cluster SET as_of = clock_timestamp() - make_interval(secs => :ago), "
+    "health_since = CASE WHEN health = 'ok' THEN health_since ELSE clock_timestamp() END, health = 'ok', "
+    "health_message = '' WHERE id = :cluster"
+)
 
 
 def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None:
     """Until when the cluster's jobs are known to be as they are recorded."""
-    connection.execute(
-        text(
-            "UPDATE argosy.cluster SET as_of = clock_timestamp() - make_interval(secs => :ago), "
-            "health_since = CASE WHEN health = 'ok' THEN health_since ELSE clock_timestamp() END, health = 'ok', "
-            "health_message = '' WHERE id = :cluster"
-        ),
-        {"cluster": cluster_id, "ago": seconds_ago},
-    )
+    connection.execute(_CONTACT, {"cluster": cluster_id, "ago": seconds_ago})
+
+
+# Other ones each time.
+_LATE_ONES = text(
+    f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"
+)
 
 
 def late(connection: Connection, cluster_id: int) -> list[Workflow]:
     """Workflows on a cluster whose deadline has passed, as far as the rows know: they are to be read before anything is ended."""
-    rows = connection.execute(
-        text(f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"),
-        {"cluster": cluster_id, "most": _AT_ONCE},
-    )
+    rows = connection.execute(_LATE_ONES, {"cluster": cluster_id, "most": _AT_ONCE})
     return [Workflow(**row._mapping) for row in rows]
+
+
+# With what a pod of it waits for.
+_OVERDUE = text(
+    "UPDATE argosy.attempt a SET as_of = clock_timestamp(), overdue = CASE WHEN a.began_at IS NULL THEN "
+    "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
+    "|| coalesce((SELECT ': ' || n.message FROM argosy.node n WHERE n.uid = a.uid AND n.attempt = a.number "
+    "AND n.phase = 'Pending' AND n.message <> '' ORDER BY n.node_id LIMIT 1), '') "
+    f"FROM {_KEYS} WHERE {_MATCH} AND {_LATE}"
+)
 
 
 def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -> int:
@@ -352,35 +395,20 @@ def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -
         How many.
     """
     return connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET as_of = clock_timestamp(), overdue = CASE WHEN a.began_at IS NULL THEN "
-            "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
-            "|| coalesce((SELECT ': ' || n.message FROM argosy.node n WHERE n.uid = a.uid AND n.attempt = a.number "
-            "AND n.phase = 'Pending' AND n.message <> '' ORDER BY n.node_id LIMIT 1), '') "
-            f"FROM {_KEYS} WHERE {_MATCH} AND {_LATE}"
-        ),
-        {"cluster": cluster_id, "uids": [row.uid for row in read], "numbers": [row.number for row in read]},
+        _OVERDUE, {"cluster": cluster_id, "uids": [row.uid for row in read], "numbers": [row.number for row in read]}
     ).rowcount
 
 
-_LATE = (
-    f"a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND a.stop_at < clock_timestamp() AND a.overdue = '' "
+# Workflows that are to end.
+_ENDING = text(
+    "SELECT a.name, a.k8s_uid, j.cancel_requested FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+    f"WHERE a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND (j.cancel_requested OR a.overdue <> '') "
     "AND a.k8s_uid IS NOT NULL"
 )
-
-_AT_ONCE = 100
-"""Workflows that are read in one round."""
 
 
 def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, str]]:
     """(name, k8s uid, `cancelled` where its job is to be) of the workflows on a cluster that have not ended and are to, because of that
     or because a deadline has passed."""
-    rows = connection.execute(
-        text(
-            "SELECT a.name, a.k8s_uid, j.cancel_requested FROM argosy.attempt a JOIN argosy.job j USING (uid) "
-            f"WHERE a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND (j.cancel_requested OR a.overdue <> '') "
-            "AND a.k8s_uid IS NOT NULL"
-        ),
-        {"cluster": cluster_id},
-    )
+    rows = connection.execute(_ENDING, {"cluster": cluster_id})
     return [(row.name, row.k8s_uid, "cancelled" if row.cancel_requested else "") for row in rows]
