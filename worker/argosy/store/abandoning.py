@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.states import ACTIVE
-from argosy.store import placements, reconciling, retries
+from argosy.store import placements, reconciling, retries, rows
 from argosy.store.conditions import DELAYED, READY, in_states, retry_due
 from argosy.store.strays import ABANDONED
 
@@ -64,8 +64,8 @@ _UNPLACED = text(
     "ELSE :why END, "
     "retries_left = CASE WHEN a.placement_id IN (SELECT id FROM here) THEN 0 ELSE a.retries_left END, "
     "finished_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL "
-    "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-    "WHERE a.uid = c.uid AND a.number = c.number AND j.uid = a.uid AND (a.state = 'queued' "
+    "FROM argosy.job j, " + rows.KEYS + " "
+    "WHERE a.uid = k.uid AND a.number = k.number AND j.uid = a.uid AND (a.state = 'queued' "
     f"AND a.placement_id IN (SELECT id FROM here) OR a.cluster_id = :cluster AND {in_states(ACTIVE, 'a')}) "
     "RETURNING a.uid"
 )
@@ -78,13 +78,11 @@ def end(connection: Connection, cluster_id: int) -> int:
     Returns:
         How many; 0 where nothing is left.
     """
-    rows = connection.execute(_UNFINISHED_BATCH, {"cluster": cluster_id, "limit": _BATCH}).all()
-    if not rows:
+    found = connection.execute(_UNFINISHED_BATCH, {"cluster": cluster_id, "limit": _BATCH}).all()
+    if not found:
         return 0
-    uids, numbers = [row.uid for row in rows], [row.number for row in rows]
-    retries.lock_attempts(connection, uids, numbers)
-    ended = connection.execute(
-        _UNPLACED, {"cluster": cluster_id, "uids": uids, "numbers": numbers, "why": ABANDONED}
-    ).scalars()
+    keys = rows.keys((row.uid, row.number) for row in found)
+    retries.lock_attempts(connection, keys)
+    ended = connection.execute(_UNPLACED, {"cluster": cluster_id, "keys": keys, "why": ABANDONED}).scalars()
     retries.follow(connection, list(ended))
-    return len(rows)
+    return len(found)

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.states import ACTIVE, UNFINISHED
-from argosy.store import targets
+from argosy.store import rows, targets
 from argosy.store.conditions import DELAYED, READY, in_states, retry_due
 from argosy.store.targets import Target
 
@@ -63,7 +63,7 @@ _CANCEL = text(
     "message = CASE WHEN c.here THEN :message ELSE a.message END, "
     "finished_at = CASE WHEN c.here THEN clock_timestamp() ELSE a.finished_at END, "
     "as_of = CASE WHEN c.here THEN clock_timestamp() ELSE a.as_of END "
-    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:here AS boolean[])) AS c (uid, number, here) "
+    "FROM json_to_recordset(CAST(:rows AS json)) AS c (uid uuid, number int, here boolean) "
     "WHERE a.uid = c.uid AND a.number = c.number"
 )
 
@@ -87,22 +87,15 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
         ended_launches = end_launch(connection, target.gid, "cancelled", "cancelled before it was cut into jobs")
         if hide:
             connection.execute(_HIDE_LAUNCH, vars(target))
-    rows = targets.locked_jobs(connection, target, first, f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})")
-    unfinished = [row for row in rows if row.state not in {"error", "lost"}]
+    found = targets.locked_jobs(connection, target, first, f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})")
+    unfinished = [row for row in found if row.state not in {"error", "lost"}]
     connection.execute(_REQUEST, {"uids": [row.uid for row in unfinished]})
-    connection.execute(
-        _CANCEL,
-        {
-            "uids": [row.uid for row in rows],
-            "numbers": [row.number for row in rows],
-            "here": [row.here for row in rows],
-            "message": CANCELLED_EARLY,
-        },
-    )
+    cancelled = rows.recordset([row._asdict() for row in found])
+    connection.execute(_CANCEL, {"rows": cancelled, "message": CANCELLED_EARLY})
     if hide:
         statement = text(f"UPDATE argosy.job j SET hidden = true WHERE {targets.in_batch(target)} AND NOT hidden")
         connection.execute(statement, targets.parameters(target, first))
-    queued = sum(row.here for row in rows)
+    queued = sum(row.here for row in found)
     ended = targets.count(connection, target, first) - len(unfinished)
     return Cancelled(queued, len(unfinished) - queued, ended, ended_launches), targets.following(
         connection, target, first

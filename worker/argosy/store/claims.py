@@ -247,7 +247,7 @@ def claim(
             for w, r in zip(claimed, renderings, strict=True)
         ]
         parameters = {"cluster": cluster_id, "worker": worker, "lease": lease, "travel": travel}
-        connection.execute(_CLAIM, parameters | {"claims": rows.json(claims)})
+        connection.execute(_CLAIM, parameters | {"claims": rows.recordset(claims)})
         if cluster.failing:
             pacing.probing(connection, cluster_id, lease)
     return Claims(claimed, len(waiting) - len(claimed), cluster.failing)
@@ -343,7 +343,7 @@ def _heads(
     """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether another cluster may take
     them too, as may those of the placements `choices`."""
     asked = [lane._asdict() | {"count": count} for lane in lanes if (count := counts.get((lane.project, lane.user)))]
-    found_rows = connection.execute(_HEADS, {"lanes": rows.json(asked), "taken": taken, "quiet": quiet})
+    found_rows = connection.execute(_HEADS, {"lanes": rows.recordset(asked), "taken": taken, "quiet": quiet})
     found: dict[tuple[int, int], deque[tuple[bool, Waiting]]] = {}
     for user, placement, *columns in found_rows:
         job = Waiting(*columns)
@@ -369,7 +369,7 @@ def _shared(connection: Connection, cluster_id: int, cluster: Row[Any], active: 
 def _pay(connection: Connection, cluster_id: int, now: float, paid: dict[tuple[int, int], float]) -> None:
     if paid:
         tags = [{"project": project, "user_id": user, "tag": tag} for (project, user), tag in paid.items()]
-        connection.execute(_PAID, {"cluster": cluster_id, "paid": rows.json(tags), "now": now})
+        connection.execute(_PAID, {"cluster": cluster_id, "paid": rows.recordset(tags), "now": now})
 
 
 # Clusters that may be asked and have queued jobs, or claims that ran out.

@@ -180,11 +180,11 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
     connection.execute(
         text(
             f"UPDATE argosy.launch SET {change} WHERE gid IN (SELECT l.gid FROM argosy.launch l "
-            "JOIN unnest(CAST(:gids AS uuid[]), CAST(:epochs AS int[])) AS c (gid, epoch) "
+            "JOIN json_to_recordset(CAST(:claims AS json)) AS c (gid uuid, epoch int) "
             "ON l.gid = c.gid AND l.claim_epoch = c.epoch WHERE l.state IN ('accepted', 'resolved') AND l.claim_worker IS NOT NULL "
             "ORDER BY l.gid FOR NO KEY UPDATE OF l SKIP LOCKED)"
         ),
-        {"gids": [claim.gid for claim in claims], "epochs": [claim.epoch for claim in claims]} | parameters,
+        {"claims": rows.recordset(claims)} | parameters,
     )
 
 

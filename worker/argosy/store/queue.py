@@ -9,12 +9,11 @@ create that finds it free would make a second workflow. Where every create that 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import retries
+from argosy.store import retries, rows
 from argosy.store.cancels import CANCELLED_EARLY
 
 
@@ -71,23 +70,13 @@ class Ended(Key):
 Outcome = Created | Returned | Unresolved | Ended
 
 
-# Attempts in the order of their keys, so that nobody waits in a circle.
-_LOCK = text(
-    "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-    "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
-)
-
-
 def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """Write how creates ended. What the tracker or a later claimer has written meanwhile stays.
 
     The rows are locked in the order of their keys first, as the tracker and a cancel do, so that they wait for each other instead of
     deadlocking.
     """
-    connection.execute(
-        _LOCK,
-        keys(outcomes),
-    )
+    retries.lock_attempts(connection, rows.recordset(outcomes))
     _record_created(connection, [outcome for outcome in outcomes if isinstance(outcome, Created)])
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Returned)], "queued")
     _delay(connection, [outcome for outcome in outcomes if isinstance(outcome, Unresolved)], "submitting")
@@ -102,18 +91,16 @@ _CREATED = text(
     "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
     # What was adopted may have gone on, or ended, while its row did not know of it, and no event says so again.
     "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END, unread = c.answered > 1 "
-    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:names AS text[]), "
-    "CAST(:digests AS text[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
-    "AS c (uid, number, epoch, name, digest, k8s_uid, answered) "
+    "FROM json_to_recordset(CAST(:rows AS json)) "
+    "AS c (uid uuid, number int, epoch int, name text, digest text, k8s_uid text, answered int) "
     "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
     "AND a.k8s_uid IS NULL"
 )
 
 # No create of it can arrive any more.
 _SETTLED = text(
-    "UPDATE argosy.attempt a SET quiet_at = NULL FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), "
-    "CAST(:epochs AS int[]), CAST(:k8s_uids AS text[]), CAST(:answered AS int[])) "
-    "AS c (uid, number, epoch, k8s_uid, answered) WHERE a.uid = c.uid "
+    "UPDATE argosy.attempt a SET quiet_at = NULL FROM json_to_recordset(CAST(:rows AS json)) "
+    "AS c (uid uuid, number int, epoch int, k8s_uid text, answered int) WHERE a.uid = c.uid "
     "AND a.number = c.number AND a.claim_epoch = c.epoch AND a.k8s_uid = c.k8s_uid AND a.tries <= c.answered"
 )
 
@@ -121,12 +108,7 @@ _SETTLED = text(
 def _record_created(connection: Connection, outcomes: list[Created]) -> None:
     if not outcomes:
         return
-    parameters = keys(outcomes) | {
-        "names": [outcome.name for outcome in outcomes],
-        "digests": [outcome.digest for outcome in outcomes],
-        "k8s_uids": [outcome.k8s_uid for outcome in outcomes],
-        "answered": [outcome.answered for outcome in outcomes],
-    }
+    parameters = {"rows": rows.recordset(outcomes)}
     updated = connection.execute(_CREATED, parameters)
     if updated.rowcount == len(outcomes):
         return
@@ -146,8 +128,8 @@ _DELAY = text(
     # Where there is a choice of clusters it is made anew; an unclear create stays where it is.
     "cluster_id = CASE WHEN :state = 'submitting' OR cardinality(p.cluster_ids) = 1 THEN a.cluster_id END, "
     "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
-    "FROM argosy.job j, argosy.placement p, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), "
-    "CAST(:reasons AS text[]), CAST(:seconds AS float8[])) AS c (uid, number, epoch, reason, seconds) "
+    "FROM argosy.job j, argosy.placement p, json_to_recordset(CAST(:rows AS json)) "
+    "AS c (uid uuid, number int, epoch int, reason text, seconds float8) "
     "WHERE a.uid = c.uid AND a.number = c.number AND a.claim_epoch = c.epoch AND a.state = 'submitting' "
     "AND a.k8s_uid IS NULL AND j.uid = a.uid AND p.id = a.placement_id"
 )
@@ -157,15 +139,7 @@ def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], st
     """Back to the queue, or left `submitting`. A job that was cancelled meanwhile and surely has no workflow ends here."""
     if not outcomes:
         return
-    connection.execute(
-        _DELAY,
-        keys(outcomes)
-        | {
-            "state": state,
-            "reasons": [outcome.reason for outcome in outcomes],
-            "seconds": [outcome.seconds for outcome in outcomes],
-        },
-    )
+    connection.execute(_DELAY, {"rows": rows.recordset(outcomes), "state": state})
 
 
 # Ended without a workflow; `cancelled` where that was asked for.
@@ -174,8 +148,8 @@ _END = text(
     "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL, "
     # An earlier create of it may have arrived all the same.
     "unread = a.tries > 1 "
-    "FROM argosy.job j, unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:epochs AS int[]), CAST(:states AS text[]), "
-    "CAST(:reasons AS text[])) AS c (uid, number, epoch, state, reason) WHERE a.uid = c.uid AND a.number = c.number "
+    "FROM argosy.job j, json_to_recordset(CAST(:rows AS json)) AS c (uid uuid, number int, epoch int, state text, reason text) "
+    "WHERE a.uid = c.uid AND a.number = c.number "
     "AND a.claim_epoch = c.epoch AND a.state IN ('queued', 'submitting') AND a.k8s_uid IS NULL AND j.uid = a.uid"
 )
 
@@ -184,36 +158,4 @@ def end(connection: Connection, outcomes: Sequence[Ended]) -> None:
     """End attempts that never got a workflow; those whose job is to be cancelled end as `cancelled`."""
     if not outcomes:
         return
-    connection.execute(
-        _END,
-        keys(outcomes)
-        | {
-            "states": [outcome.state for outcome in outcomes],
-            "reasons": [outcome.reason for outcome in outcomes],
-        },
-    )
-
-
-class ClaimKey(Protocol):
-    """What names one claim."""
-
-    @property
-    def uid(self) -> UUID:
-        """The job's."""
-
-    @property
-    def number(self) -> int:
-        """The attempt's."""
-
-    @property
-    def epoch(self) -> int:
-        """The claim's."""
-
-
-def keys(rows: Sequence[ClaimKey]) -> dict[str, list[object]]:
-    """Claims as parameters `uids`, `numbers` and `epochs`."""
-    return {
-        "uids": [row.uid for row in rows],
-        "numbers": [row.number for row in rows],
-        "epochs": [row.epoch for row in rows],
-    }
+    connection.execute(_END, {"rows": rows.recordset(outcomes)})

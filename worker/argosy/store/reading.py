@@ -14,6 +14,7 @@ from argosy.batches import made, ordinal
 from argosy.errors import NotFound
 from argosy.shapes import JobShape, LaunchShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, ON_CLUSTER, State, rest_status
+from argosy.store import rows
 from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.placements import FITS
 
@@ -139,15 +140,13 @@ def job(connection: Connection, where: Filter) -> JobShape:
 
 # All nodes of some attempts.
 _NODES = text(
-    "SELECT n.* FROM argosy.node n JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-    "ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
+    f"SELECT n.* FROM argosy.node n JOIN {rows.KEYS} ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
 )
 
 
 def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
-    rows = connection.execute(_NODES, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]})
     found: dict[UUID, list[NodeShape]] = {}
-    for row in rows:
+    for row in connection.execute(_NODES, {"keys": rows.keys(keys)}):
         found.setdefault(row.uid, []).append(
             NodeShape(
                 id=row.node_id,

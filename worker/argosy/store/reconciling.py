@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.batches import ordinal
 from argosy.states import ACTIVE, UNFINISHED
-from argosy.store import cancels, launches, placements, retries, strays, tracking
+from argosy.store import cancels, launches, placements, retries, rows, strays, tracking
 from argosy.store.conditions import in_states, retry_due
 from argosy.store.strays import Stray
 
@@ -135,76 +135,56 @@ def uncut(connection: Connection, cluster_id: int) -> dict[UUID, int]:
 
 
 # Those of which there is a row.
-_KNOWN = text(
-    "SELECT a.uid, a.number FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
-    "ON a.uid = k.uid AND a.number = k.number"
-)
+_KNOWN = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {rows.KEYS} ON a.uid = k.uid AND a.number = k.number")
 
 
 def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
     """Those of the attempts that have a row."""
-    rows = connection.execute(_KNOWN, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]})
-    return {(row.uid, row.number) for row in rows}
+    found = connection.execute(_KNOWN, {"keys": rows.keys(keys)})
+    return {(row.uid, row.number) for row in found}
 
 
 # Those that this installation may have made.
 _PLAUSIBLE = text(
-    "SELECT x.uid, x.number FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
-    "CAST(:projects AS bigint[]), CAST(:clusters AS int[])) AS x (uid, number, gid, project, cluster) "
+    "SELECT x.uid, x.number FROM json_to_recordset(CAST(:lost AS json)) "
+    "AS x (uid uuid, number int, gid uuid, project bigint, cluster_id int) "
     "LEFT JOIN argosy.launch l ON l.gid = x.gid LEFT JOIN argosy.job j ON j.uid = x.uid "
     "WHERE x.number BETWEEN 1 AND coalesce(j.attempt, 0) + :retries AND (j.uid IS NULL OR j.gid = x.gid) "
     "AND (l.gid IS NULL OR l.project = x.project AND EXISTS (SELECT FROM argosy.placement p "
-    f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = l.placement_id AND c.id = x.cluster))"
+    f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = l.placement_id AND c.id = x.cluster_id))"
 )
 
 
 def plausible(connection: Connection, lost: Sequence[Lost]) -> set[tuple[UUID, int]]:
     """Those that may be what they say: what the database knows of their launch and job does not speak against it. A cluster that lies must
     not put words into other tenants' jobs."""
-    rows = connection.execute(
-        _PLAUSIBLE,
-        {
-            "uids": [it.uid for it in lost],
-            "numbers": [it.number for it in lost],
-            "gids": [it.gid for it in lost],
-            "projects": [it.project for it in lost],
-            "clusters": [it.cluster_id for it in lost],
-            "retries": strays.LATEST,
-        },
-    )
-    return {(row.uid, row.number) for row in rows}
+    found = connection.execute(_PLAUSIBLE, {"lost": rows.recordset(lost), "retries": strays.LATEST})
+    return {(row.uid, row.number) for row in found}
 
 
-def end(connection: Connection, keys: Sequence[tuple[UUID, int]], why: str) -> int:
+# None is tried again by itself.
+_NO_RETRY = text(
+    f"UPDATE argosy.attempt a SET retries_left = 0 FROM {rows.KEYS} WHERE a.uid = k.uid AND a.number = k.number AND {retry_due('a')}"
+)
+
+# What has not ended ends.
+_END = text(
+    "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, message = :why, "
+    "retries_left = 0, lease_until = NULL, finished_at = clock_timestamp(), as_of = clock_timestamp() "
+    f"FROM argosy.job j, {rows.KEYS} WHERE a.uid = k.uid AND a.number = k.number AND j.uid = a.uid AND {in_states(UNFINISHED, 'a')}"
+)
+
+
+def end(connection: Connection, attempts: Sequence[tuple[UUID, int]], why: str) -> int:
     """End attempts of which nobody knows whether they ran: `lost`, or `cancelled` where that was asked for. None is tried again by itself.
 
     Returns:
         How many.
     """
-    parameters = {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys], "why": why}
-    matching = "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number)"
-    connection.execute(
-        text(
-            f"SELECT FROM argosy.attempt a JOIN {matching} ON a.uid = k.uid AND a.number = k.number "
-            "ORDER BY a.uid, a.number FOR UPDATE OF a"
-        ),
-        parameters,
-    )
-    connection.execute(
-        text(
-            f"UPDATE argosy.attempt a SET retries_left = 0 FROM {matching} WHERE a.uid = k.uid AND a.number = k.number AND {retry_due('a')}"
-        ),
-        parameters,
-    )
-    return connection.execute(
-        text(
-            "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, message = :why, "
-            "retries_left = 0, lease_until = NULL, finished_at = clock_timestamp(), as_of = clock_timestamp() "
-            f"FROM argosy.job j, {matching} WHERE a.uid = k.uid AND a.number = k.number AND j.uid = a.uid "
-            f"AND {in_states(UNFINISHED, 'a')}"
-        ),
-        parameters,
-    ).rowcount
+    keys = rows.keys(attempts)
+    retries.lock_attempts(connection, keys)
+    connection.execute(_NO_RETRY, {"keys": keys})
+    return connection.execute(_END, {"keys": keys, "why": why}).rowcount
 
 
 def end_waiting(engine: Engine, jobs: Sequence[tuple[UUID, int]], launches: Sequence[UUID]) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.errors import Conflict, InvalidRequest
 from argosy.states import UNFINISHED, State
-from argosy.store import holds, notices, placements, requests, targets
+from argosy.store import holds, notices, placements, requests, rows, targets
 from argosy.store.conditions import in_states, retry_due
 from argosy.store.targets import Target
 
@@ -125,14 +125,18 @@ def _check_room(connection: Connection, target: Target, project: int, jobs: int 
 
 # Attempts in the order of their keys, so that nobody waits in a circle.
 _LOCK = text(
-    "SELECT FROM argosy.attempt a JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS c (uid, number) "
-    "ON a.uid = c.uid AND a.number = c.number ORDER BY a.uid, a.number FOR UPDATE OF a"
+    f"SELECT FROM argosy.attempt a JOIN {rows.KEYS} ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
 )
 
 
-def lock_attempts(connection: Connection, uids: Sequence[UUID], numbers: Sequence[int]) -> None:
-    """Lock attempts in the order of their keys, before it is asked what they and their jobs are: a cancel and a retry hold them too."""
-    connection.execute(_LOCK, {"uids": list(uids), "numbers": list(numbers)})
+def lock_attempts(connection: Connection, keys: str) -> None:
+    """Lock attempts in the order of their keys, before it is asked what they and their jobs are: a cancel and a retry hold them too.
+
+    Args:
+        connection: In a transaction.
+        keys: Of `rows.keys`.
+    """
+    connection.execute(_LOCK, {"keys": keys})
 
 
 # Jobs whose newest attempt failed and that have retries left.

@@ -1,8 +1,26 @@
-"""Values as PostgreSQL reads them from text: what is large is sent as it is stored, and not item by item."""
+"""How values reach PostgreSQL: a list of ids as one array, rows as one JSON text.
 
-from collections.abc import Sequence
+Drivers take far longer for an array a column than PostgreSQL for the rest; a statement takes rows apart with `json_to_recordset`, which
+names their columns and types.
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
 
 import orjson
+
+KEYS = "json_to_recordset(CAST(:keys AS json)) AS k (uid uuid, number int)"
+"""SQL: attempts, by job and number. Its parameter is a recordset of anything that has a `uid` and a `number`."""
+
+
+def recordset(items: Sequence[object]) -> str:
+    """Dataclasses or mappings, for `json_to_recordset`, which takes the columns that it names."""
+    return orjson.dumps(items).decode()
+
+
+def keys(attempts: Iterable[tuple[UUID, int]]) -> str:
+    """The parameter of `KEYS`."""
+    return recordset([{"uid": uid, "number": number} for uid, number in attempts])
 
 
 def array(ids: Sequence[int] | None) -> str | None:

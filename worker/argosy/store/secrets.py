@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.errors import Conflict
 from argosy.states import UNFINISHED
-from argosy.store import holds
+from argosy.store import holds, rows
 from argosy.store.conditions import in_states, retry_due
 
 _UNFINISHED = f"a.finished_at IS NULL AND {in_states(UNFINISHED, 'a')}"
@@ -119,8 +119,8 @@ _DUE = text(
 
 # Nobody makes them again meanwhile.
 _DELETING = text(
-    "UPDATE argosy.launch_secret o SET deleting = true FROM unnest(CAST(:gids AS uuid[]), CAST(:clusters AS int[])) "
-    f"AS d (gid, cluster_id) WHERE o.gid = d.gid AND o.cluster_id = d.cluster_id AND {_NEEDLESS} "
+    "UPDATE argosy.launch_secret o SET deleting = true FROM json_to_recordset(CAST(:secrets AS json)) "
+    f"AS d (gid uuid, cluster_id int) WHERE o.gid = d.gid AND o.cluster_id = d.cluster_id AND {_NEEDLESS} "
     "RETURNING o.gid, o.cluster_id"
 )
 
@@ -131,10 +131,8 @@ def due(connection: Connection, limit: int = 100) -> list[Debt]:
     Asked twice, the second time under the rows' locks, for which `intend` waits: else a job that is claimed in between would be told to go
     ahead and find its Secret gone. So many of each cluster, in no order: one that cannot be deleted keeps no other waiting.
     """
-    rows = connection.execute(_DUE, {"limit": limit}).all()
-    marked = connection.execute(
-        _DELETING, {"gids": [row.gid for row in rows], "clusters": [row.cluster_id for row in rows]}
-    )
+    needless = [row._asdict() for row in connection.execute(_DUE, {"limit": limit})]
+    marked = connection.execute(_DELETING, {"secrets": rows.recordset(needless)})
     return [Debt(**row._mapping) for row in marked]
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.batches import ordinal
-from argosy.store import placements
+from argosy.store import placements, rows
 
 LATEST = 100
 """Attempts of one job that a database may have lost: no cluster's word makes a number that no later attempt can follow."""
@@ -33,26 +33,15 @@ class Stray:
 
 # Seen and not known.
 _NOTE = text(
-    "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT :cluster, s.* FROM unnest("
-    "CAST(:k8s_uids AS text[]), CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:gids AS uuid[]), "
-    "CAST(:names AS text[])) AS s ON CONFLICT DO NOTHING"
+    "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT :cluster, s.* FROM "
+    "json_to_recordset(CAST(:strays AS json)) AS s (k8s_uid text, uid uuid, number int, gid uuid, name text) ON CONFLICT DO NOTHING"
 )
 
 
 def note(connection: Connection, cluster_id: int, strays: Sequence[Stray]) -> None:
     """Write down what is on a cluster."""
     if strays:
-        connection.execute(
-            _NOTE,
-            {
-                "cluster": cluster_id,
-                "k8s_uids": [stray.k8s_uid for stray in strays],
-                "uids": [stray.uid for stray in strays],
-                "numbers": [stray.number for stray in strays],
-                "gids": [stray.gid for stray in strays],
-                "names": [stray.name for stray in strays],
-            },
-        )
+        connection.execute(_NOTE, {"cluster": cluster_id, "strays": rows.recordset(strays)})
 
 
 # They are gone, or were known after all.

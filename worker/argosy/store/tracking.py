@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Connection, text
 
 from argosy.states import FINAL, ON_CLUSTER, State
-from argosy.store import placements, retries
+from argosy.store import placements, retries, rows
 from argosy.store.conditions import in_states
 
 _FOLLOWED = {State.ERROR, State.LOST}
@@ -106,7 +105,6 @@ class Workflow:
     k8s_uid: str | None
 
 
-_KEYS = "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number)"
 _MATCH = "a.uid = k.uid AND a.number = k.number"
 
 _LATE = (
@@ -119,7 +117,7 @@ _AT_ONCE = 100
 
 
 # What somebody else has is left to him.
-_LOCK = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED")
+_LOCK = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {rows.KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED")
 
 # Asked after the lock: it sees what others committed until then.
 _KNOWN = text(
@@ -127,7 +125,7 @@ _KNOWN = text(
     "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
     "a.began_at IS NOT NULL AS began, a.overdue, coalesce(a.cluster_id = :cluster OR EXISTS (SELECT FROM argosy.placement p "
     f"JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = a.placement_id AND c.id = :cluster), false) AS fits "
-    f"FROM argosy.attempt a JOIN {_KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
+    f"FROM argosy.attempt a JOIN {rows.KEYS} ON {_MATCH} JOIN argosy.job j ON j.uid = a.uid"
 )
 
 
@@ -139,14 +137,10 @@ def known(
     Returns:
         Those that this transaction has locked now, and the keys of those that somebody else has.
     """
-    parameters = {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]}
+    parameters = {"keys": rows.keys(keys)}
     locked = connection.execute(_LOCK, parameters)
     ours = {(row.uid, row.number) for row in locked}
-    rows = connection.execute(
-        _KNOWN,
-        parameters | {"cluster": cluster_id},
-    ).all()
-    found = {(row.uid, row.number): row for row in rows}
+    found = {(row.uid, row.number): row for row in connection.execute(_KNOWN, parameters | {"cluster": cluster_id})}
     return (
         {key: Known(**{**row._mapping, "state": State(row.state)}) for key, row in found.items() if key in ours},
         found.keys() - ours,
@@ -158,17 +152,14 @@ _CHANGE = text(
     "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
     "cluster_id = c.cluster_id, name = c.name, not_before = NULL, "
     "started_at = coalesce(c.started_at, a.started_at), "
-    "finished_at = CASE WHEN c.final THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
+    f"finished_at = CASE WHEN {in_states(FINAL, 'c')} THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
     "stop_at = CASE WHEN c.began AND a.began_at IS NULL "
     "THEN clock_timestamp() + make_interval(secs => a.run_deadline) ELSE a.stop_at END, "
     "began_at = CASE WHEN c.began THEN coalesce(a.began_at, clock_timestamp()) ELSE a.began_at END, "
     "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, "
     "as_of = clock_timestamp() - make_interval(secs => c.ago) "
-    "FROM unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:states AS text[]), CAST(:k8s_uids AS text[]), "
-    "CAST(:messages AS text[]), CAST(:progress AS text[]), CAST(:started AS timestamptz[]), "
-    "CAST(:finished AS timestamptz[]), CAST(:finals AS boolean[]), CAST(:began AS boolean[]), CAST(:clusters AS int[]), "
-    "CAST(:names AS text[]), CAST(:ago AS float8[])) AS c (uid, number, state, k8s_uid, message, progress, started_at, "
-    "finished_at, final, began, cluster_id, name, ago) "
+    "FROM json_to_recordset(CAST(:changes AS json)) AS c (uid uuid, number int, state text, k8s_uid text, message text, progress text, "
+    "started_at timestamptz, finished_at timestamptz, began boolean, cluster_id int, name text, ago float8) "
     "WHERE a.uid = c.uid AND a.number = c.number"
 )
 
@@ -177,24 +168,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
     """Write attempts that `known` has locked in this transaction."""
     if not changes:
         return
-    connection.execute(
-        _CHANGE,
-        {
-            "uids": [row.uid for row in changes],
-            "numbers": [row.number for row in changes],
-            "states": [str(row.state) for row in changes],
-            "k8s_uids": [row.k8s_uid for row in changes],
-            "messages": [row.message for row in changes],
-            "progress": [row.progress for row in changes],
-            "started": [row.started_at for row in changes],
-            "finished": [row.finished_at for row in changes],
-            "finals": [row.state in FINAL for row in changes],
-            "began": [row.began for row in changes],
-            "clusters": [row.cluster_id for row in changes],
-            "names": [row.name for row in changes],
-            "ago": [row.ago for row in changes],
-        },
-    )
+    connection.execute(_CHANGE, {"changes": rows.recordset(changes)})
     retries.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
@@ -218,7 +192,7 @@ def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
     if not nodes:
         return
     ordered = sorted(nodes, key=lambda node: (node.uid.int, node.number, node.node_id))
-    connection.execute(_WRITE_NODES, {"nodes": orjson.dumps(ordered).decode()})
+    connection.execute(_WRITE_NODES, {"nodes": rows.recordset(ordered)})
 
 
 # What should be on the cluster.
@@ -238,7 +212,7 @@ def expected(connection: Connection, cluster_id: int) -> list[Expected]:
 _DEADLINES = text(
     "UPDATE argosy.attempt a SET run_deadline = least(l.run_deadline, c.run_deadline), "
     "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
-    f"FROM {_KEYS}, argosy.launch l, argosy.cluster c WHERE {_MATCH} AND l.gid = a.gid AND c.id = :cluster"
+    f"FROM {rows.KEYS}, argosy.launch l, argosy.cluster c WHERE {_MATCH} AND l.gid = a.gid AND c.id = :cluster"
 )
 
 
@@ -246,9 +220,7 @@ def deadlines(connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_
     """Give attempts that were adopted without a claim the deadlines that a claim would have."""
     if not keys:
         return
-    connection.execute(
-        _DEADLINES, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys], "cluster": cluster_id}
-    )
+    connection.execute(_DEADLINES, {"keys": rows.keys(keys), "cluster": cluster_id})
 
 
 # Only where the same workflow is still recorded.
@@ -256,7 +228,7 @@ _ABSENT = text(
     "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
     "message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
     "finished_at = clock_timestamp(), as_of = clock_timestamp() FROM argosy.job j, "
-    "unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[]), CAST(:k8s_uids AS text[])) AS c (uid, number, k8s_uid) "
+    "json_to_recordset(CAST(:missing AS json)) AS c (uid uuid, number int, k8s_uid text) "
     "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
     f"AND {in_states(ON_CLUSTER, 'a')}"
 )
@@ -268,15 +240,13 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> int:
     Returns:
         How many.
     """
-    rows = list(missing)
-    if not rows:
+    gone = list(missing)
+    if not gone:
         return 0
-    uids, numbers = [row.uid for row in rows], [row.number for row in rows]
-    retries.lock_attempts(connection, uids, numbers)
-    count = connection.execute(
-        _ABSENT, {"uids": uids, "numbers": numbers, "k8s_uids": [row.k8s_uid for row in rows]}
-    ).rowcount
-    retries.follow(connection, uids)
+    parameters = rows.recordset(gone)
+    retries.lock_attempts(connection, parameters)
+    count = connection.execute(_ABSENT, {"missing": parameters}).rowcount
+    retries.follow(connection, [each.uid for each in gone])
     return count
 
 
@@ -294,12 +264,12 @@ def unread(connection: Connection, cluster_id: int) -> list[Workflow]:
 
 
 # Nothing is left to ask.
-_READ = text(f"UPDATE argosy.attempt a SET unread = false FROM {_KEYS} WHERE {_MATCH}")
+_READ = text(f"UPDATE argosy.attempt a SET unread = false FROM {rows.KEYS} WHERE {_MATCH}")
 
 
 def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
     """They were read, and what that came to is written."""
-    connection.execute(_READ, {"uids": [row.uid for row in workflows], "numbers": [row.number for row in workflows]})
+    connection.execute(_READ, {"keys": rows.recordset(workflows)})
 
 
 # Claims that ran out and that a pause keeps the workers from.
@@ -324,16 +294,15 @@ def unclear(connection: Connection, cluster_id: int) -> list[UnclearCreate]:
 
 # No create of them is under way.
 _QUIET = text(
-    "SELECT a.uid, a.number FROM argosy.attempt a "
-    "JOIN unnest(CAST(:uids AS uuid[]), CAST(:numbers AS int[])) AS k (uid, number) "
+    f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {rows.KEYS} "
     "ON a.uid = k.uid AND a.number = k.number WHERE a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()"
 )
 
 
 def quiet(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
     """Those of the attempts of which no create can arrive any more."""
-    rows = connection.execute(_QUIET, {"uids": [uid for uid, _ in keys], "numbers": [number for _, number in keys]})
-    return {(row.uid, row.number) for row in rows}
+    found = connection.execute(_QUIET, {"keys": rows.keys(keys)})
+    return {(row.uid, row.number) for row in found}
 
 
 # Since when it is so moves only with a change.
@@ -379,7 +348,7 @@ _OVERDUE = text(
     "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
     "|| coalesce((SELECT ': ' || n.message FROM argosy.node n WHERE n.uid = a.uid AND n.attempt = a.number "
     "AND n.phase = 'Pending' AND n.message <> '' ORDER BY n.node_id LIMIT 1), '') "
-    f"FROM {_KEYS} WHERE {_MATCH} AND {_LATE}"
+    f"FROM {rows.KEYS} WHERE {_MATCH} AND {_LATE}"
 )
 
 
@@ -394,9 +363,7 @@ def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -
     Returns:
         How many.
     """
-    return connection.execute(
-        _OVERDUE, {"cluster": cluster_id, "uids": [row.uid for row in read], "numbers": [row.number for row in read]}
-    ).rowcount
+    return connection.execute(_OVERDUE, {"cluster": cluster_id, "keys": rows.recordset(read)}).rowcount
 
 
 # Workflows that are to end.
