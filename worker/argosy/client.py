@@ -15,7 +15,7 @@ from pydantic import SkipValidation
 from sqlmodel import Session
 
 from argosy import clusters, control, registering
-from argosy.batches import JobUids, count, distinct
+from argosy.batches import JobUids
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.inputs import checked, validated
 from argosy.kube.check import Report
@@ -141,9 +141,7 @@ class Client:
             },
         )
         written = accept(self.engine, self.settings, request, connection)
-        uids = None
-        if request.media_ids is not None and written.files_per_job is not None:
-            uids = JobUids(request.gid, count(len(distinct(request.media_ids)), written.files_per_job))
+        uids = None if written.jobs is None else JobUids(request.gid, written.jobs)
         return Launched(request.gid, uids, written.new, written.state, written.position)
 
     @checked

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, PublicKey, SealedBox
+from pydantic import SecretStr
 
 from argosy.errors import NotConfigured, SealBroken
 
@@ -65,14 +66,19 @@ def seal_token(token: str, public_key: str) -> bytes:
         ) from error
 
 
-def open_token(sealed: bytes, private_key: str) -> str:
-    """Open a launch token.
+def open_token(sealed: bytes | None, private_key: SecretStr | None) -> str:
+    """A launch's token; empty where it has none.
 
     Raises:
+        NotConfigured: There is no key.
         SealBroken: It was sealed to another key.
     """
+    if sealed is None:
+        return ""
+    if private_key is None:
+        raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not set: launch tokens cannot be opened")
     try:
-        return bytes(SealedBox(PrivateKey(b64decode(private_key))).decrypt(sealed)).decode()
+        return bytes(SealedBox(PrivateKey(b64decode(private_key.get_secret_value()))).decrypt(sealed)).decode()
     except (ValueError, CryptoError) as error:
         raise SealBroken(f"ARGOSY_TOKEN_PRIVATE_KEY does not open this launch's token ({error})") from error
 

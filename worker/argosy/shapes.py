@@ -25,6 +25,8 @@ from pydantic import (
     model_validator,
 )
 
+from argosy.batches import distinct
+
 _BIGINT = 1 << 63
 _DEEPEST = 32
 
@@ -136,8 +138,9 @@ class Parameter(In):
 class LaunchRequest(In):
     """A launch, as the Dramatiq message on queue `launch` carries it (version 1).
 
-    `media_ids` or `media_query`, or neither for all media of the project. `token_sealed` is the user's API token in a libsodium sealed
-    box to the workers' public key, base64. `priority` orders a user's own jobs, higher first; it takes nothing from other tenants.
+    `media_ids` or `media_query`, or neither for all media of the project; a medium that is named twice is one. `token_sealed` is the
+    user's API token in a libsodium sealed box to the workers' public key, base64. `priority` orders a user's own jobs, higher first; it
+    takes nothing from other tenants.
     """
 
     version: Literal[1] = 1
@@ -159,6 +162,11 @@ class LaunchRequest(In):
         if gid.version != 1:
             raise ValueError("must be a version-1 UUID")
         return gid
+
+    @field_validator("media_ids")
+    @classmethod
+    def _distinct(cls, media_ids: list[int] | None) -> list[int] | None:
+        return media_ids and distinct(media_ids)
 
     @field_validator("token_sealed")
     @classmethod

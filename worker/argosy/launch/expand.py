@@ -129,8 +129,7 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
         if request.media_ids is None or request.files_per_job is None:
-            jobs = count(len(frozen.media_ids), frozen.files_per_job)
-            requests.check_room(requests.OwnCursor(connection), request.project, request.gid, jobs)
+            requests.check_room(requests.OwnCursor(connection), request.project, request.gid, frozen.jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
     return Step(resolved)
@@ -172,7 +171,8 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
         manifest=algorithm.manifest,
         parameters=parameters,
         files_per_job=files_per_job,
-        media_ids=media_ids,
+        media_ids=None if media_ids == request.media_ids else media_ids,
+        jobs=count(len(media_ids), files_per_job),
         max_attempts=algorithm.max_attempts,
         retry_backoff=algorithm.retry_backoff,
         pending_deadline=algorithm.pending_deadline,
@@ -197,12 +197,8 @@ def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameter
 
 def _media(stage: Launching, request: launches.Request) -> list[int]:
     if request.media_ids is not None:
-        return distinct(request.media_ids)
-    token = ""
-    if request.token_sealed is not None:
-        if stage.settings.token_private_key is None:
-            raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not set: the launch's token cannot be opened")
-        token = crypto.open_token(request.token_sealed, stage.settings.token_private_key.get_secret_value())
+        return request.media_ids
+    token = crypto.open_token(request.token_sealed, stage.settings.token_private_key)
     return distinct(stage.media.resolve(request.project, request.media_query or "", token))
 
 

@@ -128,10 +128,14 @@ class _Uses:
     def broken_calls(self) -> Iterator[ManifestError]:
         """Calls that pass something else to a parameter that others pass the token to."""
         for call in self._calls:
+            if call.target is None:
+                continue
             passed = self._passed(call)
-            for name in sorted(self.received.get(call.target, ()) if call.target is not None else ()):
-                value = passed[name] if name in passed else self._defaults.get((call.target or (), name), passed)
-                if value is not passed and not self.is_token(value, call.caller):
+            for name in sorted(self.received.get(call.target, ())):
+                if name not in passed and (call.target, name) not in self._defaults:
+                    continue
+                value = passed[name] if name in passed else self._defaults[call.target, name]
+                if not self.is_token(value, call.caller):
                     place = call.arguments[name][0] if call.arguments and name in call.arguments else call.path
                     yield self._document.error(
                         place,

@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, text
 
-from argosy.batches import JobUids, batches, count, made
+from argosy.batches import JobUids, batches, made
 from argosy.errors import ArgosyError, NotFound
 from argosy.store import holds, placements, requests, rows, strays
 
@@ -36,7 +36,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a launch runs with, whatever happens to its algorithm afterwards."""
+    """What a launch runs with, whatever happens to its algorithm afterwards. `media_ids` is None where the launch has them already."""
 
     algorithm_id: int
     cluster_ids: list[int]
@@ -44,7 +44,8 @@ class Frozen:
     manifest: str
     parameters: list[tuple[str, str]]
     files_per_job: int
-    media_ids: list[int]
+    media_ids: list[int] | None
+    jobs: int
     max_attempts: int
     retry_backoff: float
     pending_deadline: float | None
@@ -192,7 +193,8 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
 _FREEZE = text(
     "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
     "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-    "media_ids = CAST(:media_ids AS bigint[]), jobs = :jobs, max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
+    "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), jobs = :jobs, "
+    "max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
     f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {_MINE} AND state = 'accepted'"
 )
 
@@ -216,7 +218,6 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
             "epoch": claim.epoch,
             "parameters": rows.json(frozen.parameters),
             "media_ids": rows.array(frozen.media_ids),
-            "jobs": count(len(frozen.media_ids), frozen.files_per_job),
             "placement": placement,
         },
     ).rowcount

@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import Connection, CursorResult
 
-from argosy.batches import JobUids, count, distinct, made, ordinal
+from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, QueueFull
 from argosy.shapes import LaunchRequest
 from argosy.store import notices, rows
@@ -95,11 +95,11 @@ def _sha256(fields: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A launch row: whether it is `new`, its files_per_job, None where its algorithm is not registered, its state, and how many jobs of
-    its project wait before it."""
+    """A launch row: whether it is `new`, how many jobs it will have, None where that is not known yet (a query, or an algorithm that is
+    not registered), its state, and how many jobs of its project wait before it."""
 
     new: bool
-    files_per_job: int | None
+    jobs: int | None
     state: str
     position: int
 
@@ -160,12 +160,10 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     """
     cursor.execute(_ALGORITHM, (request.project, request.algorithm_name, str(request.gid)))
     files_per_job, known = cursor.fetchone()
-    jobs = 0
-    if request.media_ids is not None and files_per_job is not None:
-        jobs = count(len(distinct(request.media_ids)), files_per_job)
+    jobs = _jobs(request, files_per_job)
     if not known:
         _check_gid(cursor, request.gid)
-        check_room(cursor, request.project, request.gid, max(jobs, 1))
+        check_room(cursor, request.project, request.gid, jobs or 1)
     fingerprint = digest(request)
     cursor.execute(
         _INSERT,
@@ -183,7 +181,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             b64decode(request.token_sealed) if request.token_sealed else None,
             request.priority,
             files_per_job,
-            jobs,
+            jobs or 0,
             made(request.gid).timestamp(),
             retention_days,
         ),
@@ -191,7 +189,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     row = cursor.fetchone()
     if row is not None:
         notices.launch_accepted(cursor, request.gid)
-        return Written(True, row[0], "accepted", _queued(cursor, request.project, request.gid, _FAR))
+        return Written(True, _jobs(request, row[0]), "accepted", _queued(cursor, request.project, request.gid, _FAR))
     cursor.execute("SELECT request_digest, files_per_job, state FROM argosy.launch WHERE gid = %s", (str(request.gid),))
     row = cursor.fetchone()
     if row is None:
@@ -203,7 +201,15 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
     cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
     own = int(cursor.fetchone()[0])
-    return Written(False, row[1], row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
+    return Written(
+        False, _jobs(request, row[1]), row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0)
+    )
+
+
+def _jobs(request: LaunchRequest, files_per_job: int | None) -> int | None:
+    if request.media_ids is None or files_per_job is None:
+        return None
+    return count(len(request.media_ids), files_per_job)
 
 
 _NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NODE} = %s"

@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Engine
 
 from argosy.access import Reached
+from argosy.crypto import open_token
 from argosy.errors import ArgosyError, Conflict, SealBroken
 from argosy.failpoints import failpoint
 from argosy.kube import answers
@@ -34,7 +35,6 @@ from argosy.recovery.custody import Custody
 from argosy.settings import Settings
 from argosy.store import claims, queue, secrets
 from argosy.submit.breaker import DOWN, Breaker
-from argosy.submit.rendering import opened
 
 MARGIN = 1.0
 """Seconds that a request ends before its lease does."""
@@ -207,7 +207,7 @@ class Creator:
                 LABEL_GID: str(gid),
                 LABEL_MANAGED_BY: MANAGED_BY,
             }
-            data = {SECRET_KEY: opened(self._settings, sealed)}
+            data = {SECRET_KEY: open_token(sealed, self._settings.token_private_key)}
             await Secrets(run.reached.connection).ensure(job.renderer.secret_name, labels, data)
             run.secrets_made[gid] = batch
 

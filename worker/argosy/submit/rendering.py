@@ -6,7 +6,6 @@ from uuid import UUID
 from sqlalchemy import Connection as Database
 
 from argosy import crypto
-from argosy.errors import NotConfigured
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.store import launches
@@ -74,20 +73,8 @@ class Renderers:
                 tus_url=self._settings.tus_url,
                 service_account=cluster.service_account,
                 finalizer=cluster.finalizer,
-                token=opened(self._settings, frame.token_sealed) if cluster.token_in_clear else None,
+                token=crypto.open_token(frame.token_sealed, self._settings.token_private_key)
+                if cluster.token_in_clear
+                else None,
             )
         )
-
-
-def opened(settings: Settings, sealed: bytes | None) -> str:
-    """A launch's API token; empty where it has none.
-
-    Raises:
-        NotConfigured: There is no key.
-        SealBroken: The key does not open it.
-    """
-    if sealed is None:
-        return ""
-    if settings.token_private_key is None:
-        raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not set: launch tokens cannot be opened")
-    return crypto.open_token(sealed, settings.token_private_key.get_secret_value())

@@ -58,6 +58,14 @@ an apiserver gives a request up."""
 
 log = structlog.stdlib.get_logger(__name__)
 
+_LABELS: dict[type[queue.Outcome], str] = {
+    queue.Created: "created",
+    queue.Returned: "returned",
+    queue.Unresolved: "unresolved",
+    queue.Ended: "ended",
+}
+"""How a create ended, as metrics name it."""
+
 
 class Submitter:
     """Submits the queues of clusters; one per process and event loop.
@@ -226,7 +234,7 @@ class Submitter:
         async for job in _until_none(run.claimed):
             with SUBMIT_SECONDS.labels(run.name).time():
                 outcome = await creator.create(job)
-            SUBMITTED.labels(run.name, type(outcome).__name__.lower()).inc()
+            SUBMITTED.labels(run.name, _LABELS[type(outcome)]).inc()
             await run.outcomes.put(outcome)
             await self._judge(run, job, outcome)
 
