@@ -27,7 +27,7 @@ from argosy.errors import Conflict, InvalidRequest, NotFound
 from argosy.failpoints import NAMES
 from argosy.labels import LABEL_INSTALLATION
 from argosy.processes.wakeups import WakeUps, broker
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from clusters.local.player import METADATA_ONLY

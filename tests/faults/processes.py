@@ -33,7 +33,7 @@ from argosy.client import Client
 from argosy.labels import LABEL_GID, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.processes.wakeups import LAUNCH, broker
 from argosy.settings import Settings
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from argosy.store.installation import identity
 from clusters.local.cluster import NAMESPACE, LocalCluster
 from clusters.local.guard import Guard

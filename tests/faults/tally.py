@@ -13,7 +13,7 @@ from uuid import UUID
 from argosy.client import Client
 from argosy.errors import NotFound
 from argosy.labels import workflow_name
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from tests.faults.witness import Sighting
 from tests.support.stack import FINAL
 

@@ -17,7 +17,7 @@ from argosy.kube.secrets import Secrets
 from argosy.labels import LABEL_INSTALLATION, workflow_name
 from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
-from argosy.store import launches
+from argosy.store import cutting
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import Steps, become, manifest, ours, remove
@@ -31,16 +31,16 @@ __all__ = ["here"]
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many batches, of a job each, are cut before launches are held up: one."""
-    left, real = [1], launches.cut
+    left, real = [1], cutting.cut
 
-    def cutting(connection: Any, claim: Any, most: int, lease: float) -> Any:
+    def up_to_one(connection: Any, claim: Any, most: int, lease: float) -> Any:
         if not left[0]:
-            raise launches.HeldUp("not now")
+            raise cutting.HeldUp("not now")
         left[0] -= 1
         return real(connection, claim, most, lease)
 
     monkeypatch.setattr(argosy.launch.expand, "_BATCH", 1)
-    monkeypatch.setattr(launches, "cut", cutting)
+    monkeypatch.setattr(cutting, "cut", up_to_one)
     return left
 
 

@@ -9,7 +9,7 @@ import pytest
 from argosy.client import Client
 from argosy.errors import NotFound
 from argosy.labels import workflow_name
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from tests.faults.tally import Allowances, tally
 from tests.faults.witness import Sighting
 

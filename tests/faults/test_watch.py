@@ -14,7 +14,7 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Object, Workflows
 from argosy.settings import Settings
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
 from tests.faults.conftest import become, expire, register, remove

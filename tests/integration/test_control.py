@@ -10,7 +10,7 @@ from argosy.client import Client
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
-from argosy.shapes import CancelShape
+from argosy.shapes.shown import CancelShape
 from argosy.states import State
 from argosy.store import cancels, queue, retries, secrets, targets, tracking
 from tests.support.jobs import claim, created, end, launched, record, registered, run, stage, statuses

@@ -14,7 +14,7 @@ from sqlmodel import Session
 from argosy.client import Client
 from argosy.errors import Conflict
 from argosy.launch.expand import Launching
-from argosy.shapes import CancelShape
+from argosy.shapes.shown import CancelShape
 from argosy.states import State
 from argosy.store import cancels, claims, registry, retries, targets, tracking
 from tests.integration.races import meanwhile

@@ -13,7 +13,8 @@ from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest
 from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
-from argosy.shapes import JobShape, LaunchRequest, Parameter
+from argosy.shapes.given import LaunchRequest, Parameter
+from argosy.shapes.shown import JobShape
 from argosy.store import requests
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come

@@ -14,7 +14,7 @@ from argosy.launch.expand import Launching, expand
 from argosy.launch.expander import Expander
 from argosy.launch.media import PAGING, RestMediaSource
 from argosy.metrics import LOOP_ERRORS
-from argosy.shapes import LaunchRequest
+from argosy.shapes.given import LaunchRequest
 from argosy.store import launches
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come

@@ -13,8 +13,8 @@ from argosy.client import Client, Launched
 from argosy.errors import InvalidRequest, NotFound, QueueFull
 from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
-from argosy.shapes import ProjectSpec
-from argosy.store import launches, projects
+from argosy.shapes.given import ProjectSpec
+from argosy.store import cutting, projects
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
 from tests.support.launching import HELLO, api, outcome, stage
@@ -204,7 +204,7 @@ def test_a_launch_by_query_counts_in_full_from_when_its_media_are_known(
     api.media = [1, 2, 3]
     one, two = (launch(registered, 0, media_ids=None, media_query=f"x={n}").gid for n in range(2))
     with monkeypatch.context() as dies:
-        dies.setattr(launches, "cut", lambda *args: None)
+        dies.setattr(cutting, "cut", lambda *args: None)
         expand(stage, one)
     assert expand(stage, two) == []
     assert outcome(registered, two)[0] == "rejected"

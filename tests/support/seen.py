@@ -6,7 +6,7 @@ from prometheus_client import REGISTRY
 
 from argosy.client import Client
 from argosy.kube.workflows import Workflows
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from tests.faults.conftest import become
 from tests.support.stack import until
 

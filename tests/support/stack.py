@@ -14,7 +14,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.processes.tracker import Tracker
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
-from argosy.shapes import JobShape
+from argosy.shapes.shown import JobShape
 from argosy.store import database
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter

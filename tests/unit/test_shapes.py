@@ -5,14 +5,7 @@ from typing import Any, get_type_hints
 import pytest
 from pydantic import BaseModel
 
-from argosy.shapes import (
-    AlgorithmFields,
-    AlgorithmSpec,
-    ClusterFields,
-    ClusterSpec,
-    ProjectFields,
-    ProjectSpec,
-)
+from argosy.shapes.given import AlgorithmFields, AlgorithmSpec, ClusterFields, ClusterSpec, ProjectFields, ProjectSpec
 
 
 @pytest.mark.parametrize(

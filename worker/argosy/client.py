@@ -8,43 +8,20 @@ asked for because it asks the cluster.
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, Unpack
+from typing import Any
 from uuid import UUID, uuid1
 
 from pydantic import SkipValidation
-from sqlmodel import Session
 
-from argosy import clusters, control, registering
+from argosy import control
+from argosy.administration import Administration
 from argosy.batches import JobUids
-from argosy.errors import InvalidRequest, ManifestError
+from argosy.errors import InvalidRequest
 from argosy.inputs import checked, validated
-from argosy.kube.check import Report
 from argosy.launch.accept import accept, seal
-from argosy.recovery import reconcile
-from argosy.recovery.reconcile import Decisions, Findings
-from argosy.settings import Settings
-from argosy.settings import load as load_settings
-from argosy.shapes import (
-    AlgorithmFields,
-    AlgorithmShape,
-    CancelShape,
-    ClusterFields,
-    ClusterShape,
-    Id,
-    JobShape,
-    Key,
-    LaunchRequest,
-    LaunchShape,
-    MediaId,
-    Number,
-    ProjectFields,
-    ProjectShape,
-    ProjectSpec,
-    Text,
-    Token,
-)
-from argosy.store import database, holds, projects, reading, registry
-from argosy.store.reconciling import Waiting
+from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
+from argosy.shapes.shown import CancelShape, JobShape, LaunchShape
+from argosy.store import reading
 
 
 @dataclass(frozen=True)
@@ -63,26 +40,12 @@ class Launched:
     position: int
 
 
-class Client:
+class Client(Administration):
     """The job half of the platform.
 
     Args:
         settings: Of this process; default: from the environment (`ARGOSY_…`).
     """
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or load_settings()
-        self.engine = database.engine(self.settings)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the pool; leaving the client's `with` block does it too."""
-        self.engine.dispose()
 
     @checked
     def launch(
@@ -218,43 +181,6 @@ class Client:
         control.resume(self.engine, cluster, project, algorithm)
 
     @checked
-    def set_project(self, project: Id, **fields: Unpack[ProjectFields]) -> ProjectShape:
-        """Change how a project is treated; the fields are `ProjectSpec`'s.
-
-        Raises:
-            InvalidRequest: A field cannot be used.
-        """
-        with self.engine.begin() as connection:
-            now = projects.locked(connection, project).model_dump(include=set(ProjectSpec.model_fields))
-            projects.put(connection, project, validated(ProjectSpec, now | fields))
-            return projects.get(connection, project)
-
-    @checked
-    def limit_project(self, project: Id, cluster: Key, max_active: Number | None) -> ProjectShape:
-        """Bound a project's unfinished workflows on one cluster; None takes the bound away. It holds from the next claim on.
-
-        Raises:
-            NotFound: There is no such cluster.
-            InvalidRequest: The bound is negative.
-        """
-        with Session(self.engine) as session:
-            projects.limit(session.connection(), project, registry.cluster(session, cluster).id, max_active)
-            session.commit()
-        return self.project(project)
-
-    @checked
-    def project(self, project: Id) -> ProjectShape:
-        """How a project is treated, and what it has; one that nobody has set anything for has weight 1 and no limits."""
-        with self.engine.connect() as connection:
-            return projects.get(connection, project)
-
-    @checked
-    def projects(self) -> Sequence[ProjectShape]:
-        """The projects that something was set for, or that have unfinished or queued jobs."""
-        with self.engine.connect() as connection:
-            return projects.all_(connection)
-
-    @checked
     def launches(
         self, *, project: Id | None = None, gid: UUID | None = None, limit: Number = 100, hidden: bool = False
     ) -> list[LaunchShape]:
@@ -304,119 +230,6 @@ class Client:
         where = reading.Filter(uid=uid, project=project, attempt=attempt, hidden=True)
         with self.engine.connect() as connection:
             return reading.job(connection, where)
-
-    @checked
-    def register_algorithm(self, **fields: Unpack[AlgorithmFields]) -> AlgorithmShape:
-        """Register an algorithm; the fields are `AlgorithmSpec`'s.
-
-        Raises:
-            InvalidRequest: A required field is missing or cannot be used.
-            ManifestError: The manifest has an error; it says where.
-            Conflict: The name is not unique.
-            NotFound: The cluster is not registered.
-        """
-        return registering.register_algorithm(self.engine, fields)
-
-    @checked
-    def update_algorithm(self, key: Key, **fields: Unpack[AlgorithmFields]) -> AlgorithmShape:
-        """Change fields of an algorithm; launches that exist keep what they were launched with. Raises as `register_algorithm`."""
-        return registering.update_algorithm(self.engine, key, fields)
-
-    @checked
-    def remove_algorithm(self, key: Key) -> None:
-        """Remove an algorithm; its launches go on."""
-        registering.remove_algorithm(self.engine, key)
-
-    @checked
-    def algorithms(self, *, project: Id | None = None) -> Sequence[AlgorithmShape]:
-        """Registered algorithms, by name."""
-        return registering.algorithms(self.engine, project)
-
-    @checked
-    def algorithm(self, key: Key) -> AlgorithmShape:
-        """One algorithm by name or id.
-
-        Raises:
-            NotFound: There is none.
-        """
-        return registering.algorithm(self.engine, key)
-
-    @checked
-    def lint(self, text: str, *, cluster: Key | None = None) -> Sequence[ManifestError]:
-        """Everything that is wrong with a manifest, in the order of its lines.
-
-        Args:
-            text: The manifest.
-            cluster: Judge it by this cluster's policy.
-        """
-        return registering.lint(self.engine, text, cluster)
-
-    @checked
-    def add_cluster(self, **fields: Unpack[ClusterFields]) -> ClusterShape:
-        """Register a JobCluster; the fields are `ClusterSpec`'s.
-
-        It is asked which place it is, and registered all the same where it does not answer.
-
-        Raises:
-            InvalidRequest: A required field is missing or cannot be used.
-            Conflict: The name is not unique, or another registration means the same cluster and namespace.
-        """
-        return registering.add_cluster(self.engine, self.settings, fields)
-
-    @checked
-    def update_cluster(self, key: Key, **fields: Unpack[ClusterFields]) -> ClusterShape:
-        """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for. While jobs
-        on it have not ended, another address must lead to the same place, and is asked whether it does.
-
-        Raises:
-            InvalidRequest: A field cannot be used.
-            Conflict: The name is not unique, or the address leads to another place, or does not say.
-            NotFound: There is no such cluster.
-        """
-        return registering.update_cluster(self.engine, self.settings, key, fields)
-
-    @checked
-    def release_cluster(self, key: Key) -> int:
-        """Take argosy's finalizer off all its workflows on a cluster. Returns and raises as `clusters.release`."""
-        return clusters.release(self.engine, self.settings, key)
-
-    @checked
-    def remove_cluster(self, key: Key, *, abandon: bool = False, waiting: Waiting | None = None) -> int:
-        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing and ends its jobs; `waiting` says what becomes
-        of those that it perhaps ran, where it is held. Returns and raises as `clusters.remove`."""
-        return clusters.remove(self.engine, self.settings, key, abandon, waiting)
-
-    @checked
-    def clusters(self, *, organization: Id | None = None) -> Sequence[ClusterShape]:
-        """Registered clusters, by name, without their tokens."""
-        return registering.registered_clusters(self.engine, organization)
-
-    @checked
-    def cluster(self, key: Key) -> ClusterShape:
-        """One cluster by name or id, without its token.
-
-        Raises:
-            NotFound: There is none.
-        """
-        return registering.cluster(self.engine, key)
-
-    def held(self) -> dict[str, str]:
-        """Why clusters are held, by their names; none where all is well."""
-        with self.engine.connect() as connection:
-            return holds.held(connection)
-
-    def database_restored(self) -> Sequence[str]:
-        """Say that the database was restored: until `reconcile` nothing is created, ended or called lost. The clusters held by that."""
-        return reconcile.restored(self.engine)
-
-    def reconcile(self, decisions: Decisions | None = None) -> Sequence[Findings]:
-        """How the jobs of held clusters stand; with decisions, let them go on. Arguments and errors are those of `reconcile.reconcile`."""
-        return reconcile.reconcile(self.engine, self.settings, decisions)
-
-    @checked
-    def check_cluster(self, key: Key) -> Report:
-        """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""
-        return clusters.check(self.engine, self.settings, key)
 
 
 def _listed(name: str, values: Any) -> list[Any]:

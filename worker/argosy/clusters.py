@@ -112,27 +112,20 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, wa
     """
     if waiting is not None and not abandon:
         raise InvalidRequest("--waiting: it is for a cluster that is abandoned; add --abandon, or leave it out")
-    with Session(engine, expire_on_commit=False) as session:
-        row = registry.removable(session, key, abandon)
-        if abandon:
-            held = row.held_at is not None
-            jobs, launches = abandoning.doubtful(session.connection(), row.id) if held else ([], [])
-            if waiting is None and (jobs or launches):
-                raise InvalidRequest(
-                    f"--waiting: cluster {row.name!r} is held, and may have run what waits and another may take (jobs: {len(jobs)}, "
-                    f"launches that are not cut yet: {len(launches)}); say run (perhaps a second time), or lost"
-                )
-            pausing.pause(session.connection(), "cluster", row.id, "it is being abandoned")
-            session.commit()
     if abandon:
-        if waiting == "lost":
-            reconciling.end_waiting(engine, jobs, launches)
-        return _abandon(engine, key, row.id)
-    if _is_twin(engine, settings, row):
-        with Session(engine) as session:
-            registry.remove_cluster(session, key)
-            session.commit()
-        return 0
+        return _abandon(engine, key, waiting)
+    with Session(engine, expire_on_commit=False) as session:
+        row = registry.removable(session, key)
+    if not _is_twin(engine, settings, row):
+        _take_away(engine, settings, row)
+    with Session(engine) as session:
+        registry.remove_cluster(session, key)
+        session.commit()
+    return 0
+
+
+def _take_away(engine: Engine, settings: Settings, row: Cluster) -> None:
+    """Our finalizers and Secrets on a cluster."""
     selector = _selector(engine)
     try:
         _on(settings, row, lambda connection: finalizers.release(connection, selector))
@@ -142,10 +135,6 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, wa
             f"cluster {row.name!r} cannot be asked, and its ended workflows may carry the finalizer {FINALIZER}: {error}; "
             "if it is gone for good: --abandon"
         ) from error
-    with Session(engine) as session:
-        registry.remove_cluster(session, key)
-        session.commit()
-    return 0
 
 
 def _is_twin(engine: Engine, settings: Settings, row: Cluster) -> bool:
@@ -158,8 +147,34 @@ def _is_twin(engine: Engine, settings: Settings, row: Cluster) -> bool:
         return mark is not None and mark.uid != row.identity and holds.twin(database, row.id, mark.uid) is not None
 
 
-def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
-    """The cluster is paused. What comes after the batches (a tracker that still sees it) is ended in the transaction that removes it."""
+def _abandon(engine: Engine, key: str | int, waiting: Waiting | None) -> int:
+    """Pause a cluster, end its jobs in batches, and remove it; what comes after the batches (a tracker that still sees it) is ended in the
+    transaction that removes it."""
+    with Session(engine, expire_on_commit=False) as session:
+        row = registry.removable(session, key, abandoned=True)
+        held = row.held_at is not None
+        jobs, launches = abandoning.doubtful(session.connection(), row.id) if held else ([], [])
+        if waiting is None and (jobs or launches):
+            raise InvalidRequest(
+                f"--waiting: cluster {row.name!r} is held, and may have run what waits and another may take (jobs: {len(jobs)}, "
+                f"launches that are not cut yet: {len(launches)}); say run (perhaps a second time), or lost"
+            )
+        pausing.pause(session.connection(), "cluster", row.id, "it is being abandoned")
+        session.commit()
+    if waiting == "lost":
+        reconciling.end_waiting(engine, jobs, launches)
+    ended = _end_all(engine, row.id)
+    with Session(engine) as session:
+        leases.revoke(session.connection(), leases.of_cluster(row.id))
+        while count := abandoning.end(session.connection(), row.id):
+            ended += count
+        registry.remove_cluster(session, key, abandoned=True)
+        session.commit()
+    return ended
+
+
+def _end_all(engine: Engine, cluster_id: int) -> int:
+    """End what nobody else may take, launches that are not cut first; how many jobs."""
     with engine.begin() as connection:
         gids = abandoning.launches(connection, cluster_id)
     for gid in gids:
@@ -170,15 +185,8 @@ def _abandon(engine: Engine, key: str | int, cluster_id: int) -> int:
         with engine.begin() as connection:
             count = abandoning.end(connection, cluster_id)
         if not count:
-            break
+            return ended
         ended += count
-    with Session(engine) as session:
-        leases.revoke(session.connection(), leases.of_cluster(cluster_id))
-        while count := abandoning.end(session.connection(), cluster_id):
-            ended += count
-        registry.remove_cluster(session, key, abandoned=True)
-        session.commit()
-    return ended
 
 
 async def _delete_secrets(connection: Connection, selector: str) -> None:

@@ -18,7 +18,8 @@ from argosy.inputs import validated
 from argosy.kube.answers import KubeError
 from argosy.kube.marks import Mark
 from argosy.settings import Settings
-from argosy.shapes import AlgorithmShape, AlgorithmSpec, ClusterShape, ClusterSpec
+from argosy.shapes.given import AlgorithmSpec, ClusterSpec
+from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from argosy.store import holds, registry
 from argosy.store.registered import Algorithm, Cluster
 

@@ -14,7 +14,7 @@ from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.shapes import AlgorithmShape, ClusterShape, LaunchShape
+from argosy.shapes.shown import AlgorithmShape, ClusterShape, LaunchShape
 from tests.conftest import ROOT
 from tests.support.certificates import PEM
 from tests.support.cli import HELLO, SECRET, Run, add

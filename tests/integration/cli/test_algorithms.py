@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from argosy.client import Client
-from argosy.shapes import AlgorithmShape, ClusterShape
+from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from tests.support.certificates import PEM
 from tests.support.cli import HELLO, SECRET, Run, error
 

@@ -11,7 +11,7 @@ from sqlalchemy import text as sql
 
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
-from argosy.shapes import ClusterShape, LaunchShape
+from argosy.shapes.shown import ClusterShape, LaunchShape
 from clusters.local.recipe import free_ports
 from tests.support.certificates import PEM
 from tests.support.cli import SECRET, Run, add, error, system_ca, token_of

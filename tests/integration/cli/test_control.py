@@ -3,7 +3,7 @@
 from uuid import uuid1
 
 from argosy.client import Client
-from argosy.shapes import AlgorithmShape, LaunchShape
+from argosy.shapes.shown import AlgorithmShape, LaunchShape
 from tests.support.cli import Run, error
 
 

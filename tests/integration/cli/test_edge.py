@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text as sql
 
 from argosy.client import Client
-from argosy.shapes import LaunchShape
+from argosy.shapes.shown import LaunchShape
 from clusters.local.recipe import free_ports
 from tests.support.cli import HELLO, SECRET, Run, error, executable, started
 

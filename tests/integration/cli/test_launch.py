@@ -16,7 +16,7 @@ from argosy.client import Client
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.shapes import AlgorithmShape, ClusterShape, LaunchShape
+from argosy.shapes.shown import AlgorithmShape, ClusterShape, LaunchShape
 from tests.support.cli import SECRET, Run
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from argosy.client import Client
-from argosy.shapes import ClusterShape, LaunchShape
+from argosy.shapes.shown import ClusterShape, LaunchShape
 from tests.support.cli import Run
 
 

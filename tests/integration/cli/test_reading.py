@@ -16,7 +16,7 @@ from argosy.client import Client
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.shapes import AlgorithmShape, JobShape, LaunchShape, NodeShape
+from argosy.shapes.shown import AlgorithmShape, JobShape, LaunchShape, NodeShape
 from tests.support.cli import Run, error, printed
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidRequest
 from argosy.manifest import MEDIA_IDS_LIMIT, RESERVED, files_per_job_that_fits, media_ids_text, merge_parameters
 from argosy.manifest.scalars import Scalar
-from argosy.shapes import PARAMETERS_LIMIT
+from argosy.shapes.given import PARAMETERS_LIMIT
 from tests.unit.manifest.samples import Value
 
 

@@ -15,7 +15,7 @@ from argosy.cli.text import cut, plain
 
 if TYPE_CHECKING:
     from argosy.client import Client
-    from argosy.shapes import AlgorithmShape
+    from argosy.shapes.shown import AlgorithmShape
 
 app = typer.Typer(help="Register the algorithms that can be launched, and check their manifests.", no_args_is_help=True)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from argosy.kube.check import Report
-    from argosy.shapes import ClusterShape
+    from argosy.shapes.shown import ClusterShape
 
 app = typer.Typer(help="Register the Kubernetes clusters that jobs run on.", no_args_is_help=True)
 
@@ -53,15 +53,24 @@ LabelOption = Annotated[
     list[str] | None, typer.Option("--label", help="NAME=VALUE by which algorithms choose it; repeatable.")
 ]
 Account = Annotated[str | None, typer.Option(help="ServiceAccount that workflows run as.")]
+InCluster = Annotated[
+    bool, typer.Option("--in-cluster", help="The cluster that argosy itself runs in, by its own ServiceAccount.")
+]
+NoFinalizer = Annotated[
+    bool, typer.Option("--no-finalizer", help="Don't hold finished workflows until their end is recorded.")
+]
+InClear = Annotated[
+    bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
+]
+NoPace = Annotated[bool, typer.Option("--no-pace", help="Give it --max-active at once, however fast its Argo is.")]
+NoProjectMaxActive = Annotated[bool, typer.Option("--no-project-max-active", help="Take that limit away.")]
 
 
 @app.command(epilog=_EXAMPLES)
 def add(
     name: Name,
     host: Host = None,
-    in_cluster: Annotated[
-        bool, typer.Option("--in-cluster", help="The cluster that argosy itself runs in, by its own ServiceAccount.")
-    ] = False,
+    in_cluster: InCluster = False,
     port: Annotated[int, typer.Option(help="Port of its Kubernetes API.")] = 443,
     ca_file: CaFile = None,
     token_file: TokenFile = None,
@@ -69,19 +78,13 @@ def add(
     organization: Organization = None,
     service_account: Account = None,
     default: Annotated[bool, typer.Option("--default", help="Use it where an algorithm names no cluster.")] = False,
-    no_finalizer: Annotated[
-        bool, typer.Option("--no-finalizer", help="Don't hold finished workflows until their end is recorded.")
-    ] = False,
-    token_in_clear: Annotated[
-        bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
-    ] = False,
+    no_finalizer: NoFinalizer = False,
+    token_in_clear: InClear = False,
     max_active: Annotated[int, typer.Option(help="Most unfinished workflows on it at a time.")] = 500,
     project_max_active: ProjectMaxActive = None,
     pending_deadline: PendingDeadline = None,
     run_deadline: RunDeadline = None,
-    no_pace: Annotated[
-        bool, typer.Option("--no-pace", help="Give it --max-active at once, however fast its Argo is.")
-    ] = False,
+    no_pace: NoPace = False,
     label: LabelOption = None,
 ) -> None:
     """Register a cluster; without --token-file its token is read from ARGOSY_CLUSTER_TOKEN."""
@@ -134,9 +137,7 @@ def update(
     ] = None,
     max_active: Annotated[int | None, typer.Option(help="Most unfinished workflows on it at a time.")] = None,
     project_max_active: ProjectMaxActive = None,
-    no_project_max_active: Annotated[
-        bool, typer.Option("--no-project-max-active", help="Take that limit away.")
-    ] = False,
+    no_project_max_active: NoProjectMaxActive = False,
     pending_deadline: PendingDeadline = None,
     run_deadline: RunDeadline = None,
     no_deadlines: Annotated[bool, typer.Option("--no-deadlines", help="Take both deadlines away.")] = False,
@@ -144,7 +145,7 @@ def update(
     label: LabelOption = None,
 ) -> None:
     """Change what is given and leave the rest; a new --host needs the token anew, and --label replaces all labels."""
-    given = {
+    given: dict[str, Any] = {
         "name": new_name,
         "host": host,
         "port": port,
@@ -161,9 +162,7 @@ def update(
         "pace": pace,
         "labels": arguments.labels(label, "--label") if label else None,
     }
-    fields: dict[str, Any] = {field: value for field, value in given.items() if value is not None} | _access(
-        ca_file, token_file
-    )
+    fields = {field: value for field, value in given.items() if value is not None} | _access(ca_file, token_file)
     if no_project_max_active:
         fields["project_max_active"] = None
     if no_deadlines:

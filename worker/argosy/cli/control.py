@@ -14,7 +14,7 @@ from argosy.cli.jobs import Identifier
 from argosy.cli.session import client
 
 if TYPE_CHECKING:
-    from argosy.shapes import CancelShape
+    from argosy.shapes.shown import CancelShape
 
 Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this project.")]
 

@@ -21,7 +21,7 @@ from argosy.states import ENDED_EARLY
 
 if TYPE_CHECKING:
     from argosy.client import Client
-    from argosy.shapes import JobShape, LaunchShape
+    from argosy.shapes.shown import JobShape, LaunchShape
 
 LAUNCH_EXAMPLES = """Examples:
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from argosy.client import Client
-    from argosy.shapes import JobShape, LaunchShape, NodeShape
+    from argosy.shapes.shown import JobShape, LaunchShape, NodeShape
 
 FINAL = frozenset(str(state).capitalize() for state in FINAL_STATES)
 """Statuses of a job that has ended."""

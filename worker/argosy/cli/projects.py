@@ -13,7 +13,7 @@ from argosy.cli.session import client
 from argosy.cli.text import plain
 
 if TYPE_CHECKING:
-    from argosy.shapes import ProjectShape
+    from argosy.shapes.shown import ProjectShape
 
 app = typer.Typer(help="Say how projects share the clusters.", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ from argosy import crypto
 from argosy.errors import InvalidRequest, NotConfigured
 from argosy.failpoints import failpoint
 from argosy.settings import Settings
-from argosy.shapes import LaunchRequest
+from argosy.shapes.given import LaunchRequest
 from argosy.store import requests
 
 

@@ -34,8 +34,8 @@ from argosy.inputs import clean
 from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
-from argosy.shapes import Parameter
-from argosy.store import launches, registry, requests
+from argosy.shapes.given import Parameter
+from argosy.store import cutting, launches, registry, requests
 from argosy.store.registered import Algorithm, Cluster
 
 _TRIES = 20
@@ -115,7 +115,7 @@ def advance(stage: Launching, claim: launches.Claim) -> Step:
     except (SealBroken, NotConfigured) as error:
         # Somebody may add the key yet.
         postpone(stage, claim, f"waiting for the right key: {error}")
-    except launches.HeldUp as error:
+    except cutting.HeldUp as error:
         with stage.engine.begin() as connection:
             launches.wait(connection, claim, str(error), _HOLD)
     except ArgosyError as error:
@@ -137,7 +137,7 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Step:
 
 def _cut(stage: Launching, claim: launches.Claim) -> Step:
     with stage.engine.begin() as connection:
-        cut = launches.cut(connection, claim, _BATCH, stage.settings.claim_lease)
+        cut = cutting.cut(connection, claim, _BATCH, stage.settings.claim_lease)
         failpoint("launch.expanding")
     if cut is None:
         return Step()

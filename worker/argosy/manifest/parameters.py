@@ -14,7 +14,7 @@ from typing import Protocol
 
 from argosy.errors import InvalidRequest
 from argosy.manifest.scalars import Scalar, as_text
-from argosy.shapes import PARAMETERS_LIMIT
+from argosy.shapes.given import PARAMETERS_LIMIT
 
 RESERVED: tuple[str, ...] = (
     "name",

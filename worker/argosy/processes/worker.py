@@ -38,7 +38,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
 from argosy.processes import garbage, log
 from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
-from argosy.shapes import LaunchRequest
+from argosy.shapes.given import LaunchRequest
 from argosy.store import database
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter

@@ -1,22 +1,17 @@
-"""Launch rows: accepted, resolved, expanded into jobs, or rejected.
+"""Launch rows on their way to jobs: claimed by whoever works on them, frozen into what they run with, put off, or rejected.
 
-`insert` speaks DB-API, because it also runs inside the API server's own transaction on whatever connection that has (Django's,
-SQLAlchemy's, psycopg's): the launch and the caller's other rows are then committed together or not at all (P10). Everything
-else is argosy's own. A launch is a committed row before any wake-up exists.
+A launch is a committed row before any wake-up exists (P10); how it is cut is in cutting.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, text
 
-from argosy.batches import JobUids, batches, made
-from argosy.errors import ArgosyError, NotFound
-from argosy.store import holds, placements, requests, rows, strays
+from argosy.errors import NotFound
+from argosy.store import placements, rows
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,7 @@ class Claim:
     reason: str
 
 
-_MINE = "gid = :gid AND claim_epoch = :epoch"
+MINE = "gid = :gid AND claim_epoch = :epoch"
 
 
 @dataclass(frozen=True)
@@ -195,7 +190,7 @@ _FREEZE = text(
     "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
     "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), jobs = :jobs, "
     "max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
-    f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {_MINE} AND state = 'accepted'"
+    f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {MINE} AND state = 'accepted'"
 )
 
 
@@ -209,7 +204,7 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
         NotFound: No registered cluster may take its jobs any more.
     """
     placement = placements.put(connection, frozen.cluster_ids, frozen.cluster_labels)
-    _clusters(connection, placement)
+    placements.required(connection, placement)
     done = connection.execute(
         _FREEZE,
         vars(frozen)
@@ -224,23 +219,11 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
     return replace(claim, state="resolved", tries=0, reason="") if done else None
 
 
-def _clusters(connection: Connection, placement: int) -> list[int]:
-    """The clusters that may take jobs of a placement, kept from being removed until the transaction ends: jobs must not be queued for
-    none."""
-    found = placements.held(connection, placement)
-    if not found:
-        raise NotFound(
-            "no registered cluster may run its jobs any more: it was removed, or lost the labels that the algorithm asks for, while this "
-            "launch was prepared; see: argosy cluster list -o wide"
-        )
-    return found
-
-
 # It can never be cut.
 _REJECT = text(
     "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
     "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
-    f"WHERE {_MINE} AND state IN ('accepted', 'resolved')"
+    f"WHERE {MINE} AND state IN ('accepted', 'resolved')"
 )
 
 
@@ -256,7 +239,7 @@ def reject(connection: Connection, claim: Claim, reason: str) -> bool:
 # It waits for longer each time.
 _POSTPONE = text(
     "UPDATE argosy.launch SET reason = :reason, claim_worker = NULL, "
-    f"next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE {_MINE} AND state IN ('accepted', 'resolved')"
+    f"next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE {MINE} AND state IN ('accepted', 'resolved')"
 )
 
 
@@ -265,130 +248,14 @@ def postpone(connection: Connection, claim: Claim, reason: str, seconds: float) 
     connection.execute(_POSTPONE, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason, "seconds": seconds})
 
 
-class HeldUp(ArgosyError):
-    """A launch from before a cluster was held is not cut: it may have been, and have run there, in what the database has lost."""
-
-
 # What went wrong before is over.
-_FRESH = text(f"UPDATE argosy.launch SET tries = 0 WHERE {_MINE}")
+_FRESH = text(f"UPDATE argosy.launch SET tries = 0 WHERE {MINE}")
 
 
 def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
     """As `postpone`, for as long as it takes: no try is counted."""
     postpone(connection, claim, reason, seconds)
     connection.execute(_FRESH, {"gid": claim.gid, "epoch": claim.epoch})
-
-
-def known_since(gid: UUID, created_at: datetime) -> datetime:
-    """From when on a launch may have had jobs. It may have been asked for before its row was written: the row that it had was lost."""
-    return min(created_at, made(gid) - requests.SKEW)
-
-
-# A cluster of its placement that is held.
-_HELD = text(
-    f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
-    f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :since ORDER BY c.id LIMIT 1"
-)
-
-
-def _check_holds(connection: Connection, placement: int, since: datetime) -> None:
-    name = connection.execute(_HELD, {"placement": placement, "since": since}).scalar_one_or_none()
-    if name is not None:
-        raise HeldUp(f"waits until it is known how the jobs of cluster {name} stand: argosy db reconcile")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A batch of jobs that was made: which clusters may take them, and whether it was the launch's last."""
-
-    clusters: list[int]
-    last: bool
-
-
-_NEXT_MEDIA = (
-    "SELECT gid, project, user_id, files_per_job, algorithm_id, placement_id, priority, max_attempts, jobs, expanded_jobs, "
-    "created_at, media_ids[expanded_jobs * files_per_job + 1 : "
-    "CAST(least((expanded_jobs + :most) * CAST(files_per_job AS bigint), cardinality(media_ids)) AS int)] AS media_ids "
-    f"FROM argosy.launch WHERE {_MINE} AND state = 'resolved' FOR NO KEY UPDATE"
-)
-"""The launch with the media of its next batch, locked."""
-
-_EARLY = (
-    "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
-    "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal AND c.ordinal >= :first AND c.ordinal < :end"
-)
-"""Jobs that were cancelled before they had a row."""
-
-_FIRST_ATTEMPTS = (
-    "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
-    "retries_left, state, message, finished_at) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
-    f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
-    "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
-    "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
-    "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
-)
-"""The first attempts of a batch."""
-
-_CUT = (
-    "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), reason = '', tries = 0, "
-    "state = CASE WHEN :last THEN 'expanded' ELSE state END, claim_worker = CASE WHEN :last THEN NULL ELSE claim_worker END, "
-    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
-)
-"""How far the launch is cut now."""
-
-
-# Cancels of jobs that are cut now.
-_FORGET_EARLY = text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end")
-
-
-def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | None:
-    """The next jobs of a resolved launch and their first attempts, in bulk, under the launch's row lock; after the last it is expanded.
-    Jobs that were cancelled before they had a row begin as cancelled ones.
-
-    Args:
-        connection: In a transaction, which must end well before the session's time-out: hence the bound.
-        claim: The launch.
-        most: Jobs at most.
-        lease: Seconds for which the claim is renewed.
-
-    Returns:
-        None where it was cancelled, or its claim is somebody else's now.
-
-    Raises:
-        NotFound: No registered cluster may take its jobs any more.
-        HeldUp: One of them is held, since after it was launched.
-    """
-    asked = {"gid": claim.gid, "epoch": claim.epoch, "most": most}
-    launch = connection.execute(text(_NEXT_MEDIA), asked).one_or_none()
-    if launch is None:
-        return None
-    clusters = _clusters(connection, launch.placement_id)
-    _check_holds(connection, launch.placement_id, known_since(launch.gid, launch.created_at))
-    media = list(batches(launch.media_ids, launch.files_per_job))
-    first, end = launch.expanded_jobs, launch.expanded_jobs + len(media)
-    uids = JobUids(claim.gid, end)[first:]
-    driver: PsycopgConnection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
-    with driver.cursor().copy("COPY argosy.job (uid, gid, ordinal, project, user_id, media_ids) FROM STDIN") as copy:
-        for number, uid, ids in zip(range(first, end), uids, media, strict=True):
-            copy.write_row((uid, claim.gid, number, launch.project, launch.user_id, ids))
-    last = end >= launch.jobs
-    parameters = {
-        "gid": claim.gid,
-        "first": first,
-        "end": end,
-        "algorithm": launch.algorithm_id,
-        "priority": launch.priority,
-        "placement": launch.placement_id,
-        "retries": launch.max_attempts - 1,
-        "last": last,
-        "lease": lease,
-    }
-    connection.execute(text(_EARLY), parameters)
-    connection.execute(text(_FIRST_ATTEMPTS), parameters)
-    strays.claim(connection, claim.gid, first, end, clusters)
-    connection.execute(_FORGET_EARLY, parameters)
-    connection.execute(text(_CUT), parameters)
-    return Cut(clusters, last)
 
 
 # Launches whose time has come; woken ones again only when that went nowhere.

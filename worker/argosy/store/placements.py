@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import orjson
 from sqlalchemy import Connection, text
 
+from argosy.errors import NotFound
+
 FITS = "(c.id = ANY (p.cluster_ids) OR (p.cluster_ids = '{}' AND c.labels @> p.labels))"
 """SQL: whether placement `p` lets cluster `c` take a job."""
 
@@ -71,3 +73,15 @@ def held(connection: Connection, placement: int) -> list[int]:
     """As `clusters`, of one placement; and none of them is removed before the transaction ends, for a removal locks its row first."""
     rows = connection.execute(_HELD, {"placement": placement})
     return [row.id for row in rows]
+
+
+def required(connection: Connection, placement_id: int) -> list[int]:
+    """The clusters that may take jobs of a placement, kept from being removed until the transaction ends: jobs must not be queued for
+    none."""
+    found = held(connection, placement_id)
+    if not found:
+        raise NotFound(
+            "no registered cluster may run its jobs any more: it was removed, or lost the labels that the algorithm asks for, while this "
+            "launch was prepared; see: argosy cluster list -o wide"
+        )
+    return found

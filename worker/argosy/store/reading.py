@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import made, ordinal
 from argosy.errors import NotFound
-from argosy.shapes import JobShape, LaunchShape, NodeShape
+from argosy.shapes.shown import JobShape, LaunchShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, ON_CLUSTER, State, rest_status
 from argosy.store import rows
 from argosy.store.conditions import DELAYED, READY, in_states

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, text
 
 from argosy.batches import ordinal
 from argosy.states import ACTIVE, UNFINISHED
-from argosy.store import cancels, launches, placements, retries, rows, strays, tracking
+from argosy.store import cancels, cutting, placements, retries, rows, strays, tracking
 from argosy.store.conditions import in_states, retry_due
 from argosy.store.strays import Stray
 
@@ -131,7 +131,7 @@ _UNCUT = text(
 def uncut(connection: Connection, cluster_id: int) -> dict[UUID, int]:
     """Launches from before the hold that are not cut to their end, and how many of their jobs are: the others may have run."""
     rows = connection.execute(_UNCUT, {"cluster": cluster_id})
-    return {row.gid: row.expanded_jobs for row in rows if launches.known_since(row.gid, row.created_at) < row.held_at}
+    return {row.gid: row.expanded_jobs for row in rows if cutting.known_since(row.gid, row.created_at) < row.held_at}
 
 
 # Those of which there is a row.

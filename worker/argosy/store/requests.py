@@ -15,7 +15,7 @@ from sqlalchemy import Connection, CursorResult
 
 from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, QueueFull
-from argosy.shapes import LaunchRequest
+from argosy.shapes.given import LaunchRequest
 from argosy.store import notices, rows
 from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE
 
@@ -190,6 +190,11 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     if row is not None:
         notices.launch_accepted(cursor, request.gid)
         return Written(True, _jobs(request, row[0]), "accepted", _queued(cursor, request.project, request.gid, _FAR))
+    return _repeated(cursor, request, fingerprint, retention_days)
+
+
+def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retention_days: int) -> Written:
+    """The launch that has the request's gid already, if it is the same one. Raises as `insert`."""
     cursor.execute("SELECT request_digest, files_per_job, state FROM argosy.launch WHERE gid = %s", (str(request.gid),))
     row = cursor.fetchone()
     if row is None:

@@ -44,26 +44,16 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         cluster_id: Where it was seen.
         unwanted: There is no row, and will be none: its launch ended before it was cut so far, or a later attempt has one.
     """
-    alive = not (seen.finished or seen.gone)
-    if known is None and unwanted:
-        ending = alive and not seen.shutdown
-        return Verdict(
-            terminate=ending,
-            ended=State.CANCELLED if ending else None,
-            release=_held_for_nothing(seen),
-            stranger=alive,
-        )
     if known is None:
-        # Its row may have been lost with a database's last commits: it is for people to say what becomes of it.
-        return Verdict(release=seen.held and not seen.gone and seen.deleting, stranger=alive, unknown=True)
+        return _of_none(seen, unwanted)
+    alive = not (seen.finished or seen.gone)
     if known.k8s_uid == seen.k8s_uid and known.cluster_id != cluster_id:
         return Verdict(stranger=alive)  # the same object, seen through a second registration of its cluster
     if known.k8s_uid is None and known.cluster_id not in (None, cluster_id) and known.state is not State.QUEUED:
         return Verdict(stranger=alive, again=alive)  # another cluster's create, which has no answer yet
     if known.k8s_uid is None and not known.fits:
-        return Verdict(
-            stranger=alive
-        )  # whoever may create workflows elsewhere must not take another cluster's job for his
+        # Whoever may create workflows elsewhere must not take another cluster's job for his.
+        return Verdict(stranger=alive)
     if not _same(known, seen):
         return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
     target = _target(known, seen)
@@ -86,6 +76,18 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         and state in FINAL
         and not seen.deleting
         and not seen.shutdown,
+    )
+
+
+def _of_none(seen: Sighting, unwanted: bool) -> Verdict:
+    """What the sighting of a workflow means whose attempt has no row."""
+    alive = not (seen.finished or seen.gone)
+    if not unwanted:
+        # Its row may have been lost with a database's last commits: it is for people to say what becomes of it.
+        return Verdict(release=seen.held and not seen.gone and seen.deleting, stranger=alive, unknown=True)
+    ending = alive and not seen.shutdown
+    return Verdict(
+        terminate=ending, ended=State.CANCELLED if ending else None, release=_held_for_nothing(seen), stranger=alive
     )
 
 

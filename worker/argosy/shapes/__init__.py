@@ -1,0 +1,1 @@
+"""What crosses the wire: `given` comes in, `shown` goes out."""

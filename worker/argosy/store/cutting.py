@@ -1,0 +1,133 @@
+"""Cutting a launch into jobs: a batch of them, with their first attempts, in one transaction under the launch's row lock.
+
+Jobs are copied in and attempts inserted from them in bulk, because a launch may have millions.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import Connection as PsycopgConnection
+from sqlalchemy import Connection, text
+
+from argosy.batches import JobUids, batches, made
+from argosy.errors import ArgosyError
+from argosy.store import holds, placements, requests, strays
+from argosy.store.launches import MINE, Claim
+
+
+class HeldUp(ArgosyError):
+    """A launch from before a cluster was held is not cut: it may have been, and have run there, in what the database has lost."""
+
+
+def known_since(gid: UUID, created_at: datetime) -> datetime:
+    """From when on a launch may have had jobs. It may have been asked for before its row was written: the row that it had was lost."""
+    return min(created_at, made(gid) - requests.SKEW)
+
+
+# A cluster of its placement that is held.
+_HELD = text(
+    f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
+    f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :since ORDER BY c.id LIMIT 1"
+)
+
+
+def _check_holds(connection: Connection, placement: int, since: datetime) -> None:
+    name = connection.execute(_HELD, {"placement": placement, "since": since}).scalar_one_or_none()
+    if name is not None:
+        raise HeldUp(f"waits until it is known how the jobs of cluster {name} stand: argosy db reconcile")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A batch of jobs that was made: which clusters may take them, and whether it was the launch's last."""
+
+    clusters: list[int]
+    last: bool
+
+
+# The launch with the media of its next batch, locked.
+_NEXT_MEDIA = text(
+    "SELECT gid, project, user_id, files_per_job, algorithm_id, placement_id, priority, max_attempts, jobs, expanded_jobs, "
+    "created_at, media_ids[expanded_jobs * files_per_job + 1 : "
+    "CAST(least((expanded_jobs + :most) * CAST(files_per_job AS bigint), cardinality(media_ids)) AS int)] AS media_ids "
+    f"FROM argosy.launch WHERE {MINE} AND state = 'resolved' FOR NO KEY UPDATE"
+)
+
+# Jobs that were cancelled before they had a row.
+_EARLY = text(
+    "UPDATE argosy.job j SET cancel_requested = true, hidden = c.hidden FROM argosy.early_cancel c "
+    "WHERE j.gid = :gid AND c.gid = :gid AND c.ordinal = j.ordinal AND c.ordinal >= :first AND c.ordinal < :end"
+)
+
+# The first attempts of a batch.
+_FIRST_ATTEMPTS = text(
+    "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
+    "retries_left, state, message, finished_at) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
+    f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
+    "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
+    "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
+    "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
+)
+
+# How far the launch is cut now.
+_CUT = text(
+    "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), reason = '', tries = 0, "
+    "state = CASE WHEN :last THEN 'expanded' ELSE state END, claim_worker = CASE WHEN :last THEN NULL ELSE claim_worker END, "
+    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
+)
+
+
+# Cancels of jobs that are cut now.
+_FORGET_EARLY = text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordinal >= :first AND ordinal < :end")
+
+
+def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | None:
+    """The next jobs of a resolved launch and their first attempts, in bulk, under the launch's row lock; after the last it is expanded.
+    Jobs that were cancelled before they had a row begin as cancelled ones.
+
+    Args:
+        connection: In a transaction, which must end well before the session's time-out: hence the bound.
+        claim: The launch.
+        most: Jobs at most.
+        lease: Seconds for which the claim is renewed.
+
+    Returns:
+        None where it was cancelled, or its claim is somebody else's now.
+
+    Raises:
+        NotFound: No registered cluster may take its jobs any more.
+        HeldUp: One of them is held, since after it was launched.
+    """
+    asked = {"gid": claim.gid, "epoch": claim.epoch, "most": most}
+    launch = connection.execute(_NEXT_MEDIA, asked).one_or_none()
+    if launch is None:
+        return None
+    clusters = placements.required(connection, launch.placement_id)
+    _check_holds(connection, launch.placement_id, known_since(launch.gid, launch.created_at))
+    media = list(batches(launch.media_ids, launch.files_per_job))
+    first, end = launch.expanded_jobs, launch.expanded_jobs + len(media)
+    uids = JobUids(claim.gid, end)[first:]
+    driver: PsycopgConnection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    with driver.cursor().copy("COPY argosy.job (uid, gid, ordinal, project, user_id, media_ids) FROM STDIN") as copy:
+        for number, uid, ids in zip(range(first, end), uids, media, strict=True):
+            copy.write_row((uid, claim.gid, number, launch.project, launch.user_id, ids))
+    last = end >= launch.jobs
+    parameters = {
+        "gid": claim.gid,
+        "first": first,
+        "end": end,
+        "algorithm": launch.algorithm_id,
+        "priority": launch.priority,
+        "placement": launch.placement_id,
+        "retries": launch.max_attempts - 1,
+        "last": last,
+        "lease": lease,
+    }
+    connection.execute(_EARLY, parameters)
+    connection.execute(_FIRST_ATTEMPTS, parameters)
+    strays.claim(connection, claim.gid, first, end, clusters)
+    connection.execute(_FORGET_EARLY, parameters)
+    connection.execute(_CUT, parameters)
+    return Cut(clusters, last)
