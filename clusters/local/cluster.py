@@ -23,15 +23,17 @@ from typing import Self
 import httpx
 import yaml
 
-from clusters.local.build import Binaries, ensure_binaries
-from clusters.local.component import ClusterError, Component
+from clusters.local.build import Binaries, NodeBinaries, ensure_binaries, ensure_node
+from clusters.local.component import POLL_SECONDS, ClusterError, Component
 from clusters.local.definitions import install_definitions
 from clusters.local.guard import Guard
+from clusters.local.node import NAME, Node, unable
 from clusters.local.recipe import HOST, Recipe, hold_argo_health_port
 
 HERE = Path(__file__).parent
 NAMESPACE = "argosy"
 TOKEN_SECONDS = 365 * 24 * 3600
+NODE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,15 @@ class LocalCluster:
             None means a new temporary directory.
         audit_log: The apiserver writes who created, changed or deleted which workflows, pods and secrets here.
         progress: Takes one line for a person.
+        node: Run pods on a real node, and not by the pod player; `node` is its components then.
     """
 
     etcd: Component
     apiserver: Component
     controller_manager: Component
     argo: Component
-    player: Component
+    player: Component  # where there is no node
+    node: Node | None
     components: list[Component]  # all of them, in the order in which they start
     connection: Connection
     admin: httpx.Client
@@ -88,11 +92,13 @@ class LocalCluster:
         directory: Path | None = None,
         audit_log: Path | None = None,
         progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+        node: bool = False,
     ) -> None:
         # Absolute, because every part runs in the repository's directory.
         self.directory = (directory or Path(tempfile.gettempdir()) / f"argosy-{secrets.token_hex(4)}").absolute()
         self.audit_log = audit_log and audit_log.absolute()
         self._progress = progress
+        self._with_node = node
         self._resources = ExitStack()
 
     def start(self) -> None:
@@ -102,11 +108,14 @@ class LocalCluster:
             ClusterError: A part did not come up; nothing is left running.
             BuildError: The binaries could not be built.
         """
+        if self._with_node and (why := unable()):
+            raise ClusterError(f"{why}; without a node the pod player answers for its pods")
         binaries = ensure_binaries(self._progress)
+        node = ensure_node(self._progress) if self._with_node else None
         if self.directory.exists() and any(self.directory.iterdir()):
             raise ClusterError(f"{self.directory} is not empty; name a directory that may be removed afterwards")
         try:
-            self._start(binaries)
+            self._start(binaries, node)
         except BaseException:
             self.stop()
             raise
@@ -202,32 +211,38 @@ class LocalCluster:
             if answer.is_error:
                 raise ClusterError(f"etcd did not compact: {answer.text}")
 
-    def _start(self, binaries: Binaries) -> None:
+    def _start(self, binaries: Binaries, node: NodeBinaries | None) -> None:
         begun = time.monotonic()
         self.directory.mkdir(parents=True, exist_ok=True)
         guard = self._resources.enter_context(Guard(self.directory))
         self._resources.enter_context(hold_argo_health_port())
         self.kubectl_path = binaries.kubectl
-        self._recipe = recipe = Recipe(self.directory, binaries, guard, self.audit_log)
+        self._recipe = recipe = Recipe(self.directory, binaries, guard, self.audit_log, node)
         self.admin = self._resources.enter_context(recipe.admin)
         self.tls = recipe.tls
         self.etcd, self.apiserver = recipe.etcd(), recipe.apiserver()
-        self.controller_manager, self.argo, self.player = recipe.controller_manager(), recipe.argo(), recipe.player()
-        self.components = [self.etcd, self.apiserver, self.controller_manager, self.argo, self.player]
+        self.controller_manager, self.argo = recipe.controller_manager(), recipe.argo()
+        self.node = recipe.node
+        if self.node is None:
+            self.player = recipe.player()
+        above = [self.controller_manager, self.argo, self.player if self.node is None else recipe.scheduler()]
+        self.components = [self.etcd, self.apiserver, *above]
         self._progress("starting etcd and kube-apiserver")
         for component in (self.etcd, self.apiserver):
             self._launch(component)
+        if self.node is not None:
+            self._start_node(self.node)
         for component in (self.etcd, self.apiserver):
             component.wait_until_ready()
         self._progress("applying Argo's definitions and what argosy is granted")
         install_definitions(self.admin, binaries.crds)
         for file in (HERE / "argo.yaml", HERE.parent / "jobcluster.yaml"):
             self.kubectl("apply", "--server-side", "-f", str(file))
-        self._progress("starting kube-controller-manager, Argo's workflow-controller and the pod player")
-        for component in (self.controller_manager, self.argo, self.player):
+        self._progress(f"starting {', '.join(component.name for component in above)}")
+        for component in above:
             self._launch(component)
         self.connection = Connection(
-            kind="local",
+            kind="local" if self.node is None else "node",
             host=HOST,
             port=recipe.port,
             ca=recipe.authority,
@@ -236,9 +251,39 @@ class LocalCluster:
             admin_token=recipe.tokens["admin"],
             kubeconfig=str(recipe.kubeconfig("admin")),
         )
-        for component in (self.controller_manager, self.argo, self.player):
+        for component in above:
             component.wait_until_ready()
+        if self.node is not None:
+            self._await_node(self.node)
         self._progress(f"ready after {time.monotonic() - begun:.1f} s")
+
+    def _start_node(self, node: Node) -> None:
+        """Everything of a node but kubelet, which needs an apiserver that answers."""
+        self._progress("starting a node's namespaces and containerd")
+        self._launch(node.namespaces)
+        node.namespaces.wait_until_ready()
+        node.enter()
+        for component in (node.gateway, node.containerd):
+            self._launch(component)
+        for component in (node.gateway, node.containerd):
+            component.wait_until_ready()
+        node.load_images()
+        self.components += [node.namespaces, node.gateway, node.containerd, node.kubelet]
+
+    def _await_node(self, node: Node) -> None:
+        self._progress("starting kubelet")
+        self._launch(node.kubelet)
+        deadline = time.monotonic() + NODE_SECONDS
+        while not self.node_ready():
+            if time.monotonic() > deadline:
+                raise ClusterError(f"the node was not ready after {NODE_SECONDS:.0f} s; see {node.kubelet.log}")
+            time.sleep(POLL_SECONDS)
+
+    def node_ready(self) -> bool:
+        """Whether the node takes pods, as the apiserver knows it."""
+        answer = self.admin.get(f"/api/v1/nodes/{NAME}")
+        conditions = answer.json()["status"].get("conditions", []) if answer.is_success else []
+        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
     def _launch(self, component: Component) -> None:
         """Start a component whose process is reaped when the cluster stops."""

@@ -12,9 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+PATIENCE, PAUSE_SECONDS = 200, 0.05
+"""How often, and in which distance, something that is still in use is removed again."""
 
 
 class Guard:
@@ -26,6 +31,7 @@ class Guard:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._cgroups: list[Path] = []
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, str(directory)], stdin=subprocess.PIPE, process_group=0
         )
@@ -35,11 +41,20 @@ class Guard:
         """The process group to start children into: `subprocess.Popen(..., process_group=guard.group)`."""
         return self._process.pid
 
+    def also(self, cgroups: list[Path]) -> None:
+        """Have directories of cgroups removed as well: whatever runs in them ends with the group."""
+        assert self._process.stdin is not None  # noqa: S101 -- it was asked for
+        self._cgroups += cgroups
+        self._process.stdin.write("".join(f"{cgroup}\n" for cgroup in cgroups).encode())
+        self._process.stdin.flush()
+
     def close(self) -> None:
         """Kill the group and remove the directory; closing twice is allowed."""
         if self._process.returncode is None:
             os.killpg(self.group, signal.SIGKILL)
             self._process.communicate()
+        for cgroup in self._cgroups:
+            _remove(cgroup, _without_groups)
         _remove(self._directory)
 
     def __enter__(self) -> Self:
@@ -51,23 +66,32 @@ class Guard:
         self.close()
 
 
-def _remove(directory: Path) -> None:
-    """Remove a directory in which processes that were just killed may still be finishing a write."""
-    for _ in range(100):
-        shutil.rmtree(directory, ignore_errors=True)
+def _remove(directory: Path, how: Callable[[Path], None] = shutil.rmtree) -> None:
+    """Remove a directory in which processes that were just killed may still be finishing a write, or be."""
+    for _ in range(PATIENCE):
+        with suppress(OSError):
+            how(directory)
         if not directory.exists():
             return
-        time.sleep(0.05)
-    shutil.rmtree(directory)
+        time.sleep(PAUSE_SECONDS)
+    how(directory)
+
+
+def _without_groups(cgroup: Path) -> None:
+    """Remove a cgroup and those in it: their files go with them."""
+    for inner, _, _ in os.walk(cgroup, topdown=False):
+        Path(inner).rmdir()
 
 
 def _guard(directory: Path) -> None:
     """Wait for the starter's end, then kill the group, this process with it; a child outside the group cleans up."""
-    sys.stdin.buffer.read()
+    cgroups = [Path(line) for line in sys.stdin.buffer.read().decode().splitlines()]
     group = os.getpgrp()
     if os.fork() == 0:
         os.setpgid(0, 0)
         os.killpg(group, signal.SIGKILL)
+        for cgroup in cgroups:
+            _remove(cgroup, _without_groups)
         _remove(directory)
     else:
         signal.pause()

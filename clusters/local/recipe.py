@@ -16,13 +16,14 @@ from pathlib import Path
 import httpx
 import trustme
 
-from clusters.local.build import Binaries
+from clusters.local.build import Binaries, NodeBinaries
 from clusters.local.component import Component
 from clusters.local.guard import Guard
+from clusters.local.node import ARGOEXEC, SERVICE_ADDRESS, Node
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
-USERS = ("admin", "controller-manager", "argo", "player")
+USERS = ("admin", "controller-manager", "scheduler", "argo", "player", "kubelet")
 ARGO_HEALTH_PORT = 6060
 FIRST_PORT, PORTS = 10_000, 22_000
 PROBE_SECONDS = 5.0
@@ -49,6 +50,15 @@ def hold_argo_health_port() -> Iterator[None]:
         holder.close()
 
 
+CONTROLLERS = ("serviceaccount", "serviceaccount-token", "garbagecollector", "namespace", "resourcequota")
+NODE_CONTROLLERS = (
+    "root-ca-certificate-publisher-controller",
+    "node-lifecycle-controller",
+    "pod-garbage-collector-controller",
+    "taint-eviction-controller",
+)
+
+
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that were free a moment ago, all different.
 
@@ -71,9 +81,12 @@ class Recipe:
         binaries: What to run.
         guard: Whose group every component joins.
         audit_log: Where the apiserver writes its audit log, if at all.
+        node: What a real node runs; None where pods are played.
     """
 
-    def __init__(self, directory: Path, binaries: Binaries, guard: Guard, audit_log: Path | None) -> None:
+    def __init__(
+        self, directory: Path, binaries: Binaries, guard: Guard, audit_log: Path | None, node: NodeBinaries | None
+    ) -> None:
         self._directory = directory
         self._binaries = binaries
         self._guard = guard
@@ -82,7 +95,9 @@ class Recipe:
         self.etcd_url = f"http://{HOST}:{etcd_port}"
         self.tokens = {user: secrets.token_urlsafe(32) for user in USERS}
         authority = trustme.CA()
-        server = authority.issue_cert(HOST, "localhost")
+        server = authority.issue_cert(
+            HOST, "localhost", SERVICE_ADDRESS, "kubernetes.default", "kubernetes.default.svc"
+        )
         self.authority = authority.cert_pem.bytes().decode()
         self._write("ca.crt", self.authority)
         self._write("server.crt", server.cert_chain_pems[0].bytes().decode())
@@ -91,8 +106,17 @@ class Recipe:
         self._write("tokens.csv", "".join(f"{self.tokens[u]},{u},{u},system:masters\n" for u in USERS))
         for user in USERS:
             self._write(f"{user}.token", self.tokens[user])
-            self._write(f"{user}.kubeconfig", self._kubeconfig_text(user))
+            address = SERVICE_ADDRESS if user == "kubelet" else f"{HOST}:{self.port}"
+            self._write(f"{user}.kubeconfig", self._kubeconfig_text(user, address))
         (directory / "logs").mkdir()
+        self._node_binaries = node
+        self.node: Node | None = None
+        if node is not None:
+            self.node = Node(directory / "node", node, guard, authority, self.port, self.kubeconfig("kubelet"))
+            client = authority.issue_cert("kube-apiserver", common_name="kube-apiserver")
+            self._write("kubelet-client.crt", client.cert_chain_pems[0].bytes().decode())
+            self._write("kubelet-client.key", client.private_key_pem.bytes().decode())
+            self._write("egress.json", json.dumps(_egress(self.node.egress)))
         self.tls = ssl.create_default_context(cadata=self.authority)
         self.admin = self._client(self.tokens["admin"])
 
@@ -150,14 +174,24 @@ class Recipe:
         ]
         if self._audit_log is not None:
             command += [f"--audit-log-path={self._audit_log}", f"--audit-policy-file={HERE / 'audit-policy.yaml'}"]
+        if self.node is not None:
+            command += [
+                f"--egress-selector-config-file={self._directory / 'egress.json'}",
+                f"--kubelet-certificate-authority={self._directory / 'ca.crt'}",
+                f"--kubelet-client-certificate={self._directory / 'kubelet-client.crt'}",
+                f"--kubelet-client-key={self._directory / 'kubelet-client.key'}",
+                "--kubelet-preferred-address-types=InternalIP",
+            ]
         return self._component("kube-apiserver", command, probe="/readyz")
 
     def controller_manager(self) -> Component:
-        """Default ServiceAccounts, the end of namespaces, and pods that go with their workflow; no other controller."""
+        """Default ServiceAccounts, the end of namespaces, pods that go with their workflow, and quotas; with a node, what a node needs."""
+        controllers = [*CONTROLLERS, *(NODE_CONTROLLERS if self.node is not None else ())]
         command = [
             str(self._binaries.kube_controller_manager),
             f"--kubeconfig={self.kubeconfig('controller-manager')}",
-            "--controllers=serviceaccount,serviceaccount-token,garbagecollector,namespace",
+            f"--controllers={','.join(controllers)}",
+            f"--root-ca-file={self._directory / 'ca.crt'}",
             f"--service-account-private-key-file={self._directory / 'sa.key'}",
             "--leader-elect=false",
             "--secure-port=0",
@@ -173,6 +207,8 @@ class Recipe:
             "--loglevel=warn",
             "--qps=200",  # its default of 20 requests a second would be what every test waits for
             "--burst=400",
+            f"--executor-image={ARGOEXEC}",
+            "--executor-image-pull-policy=IfNotPresent",
         ]
         environment = {"LEADER_ELECTION_DISABLE": "true", "DEFAULT_REQUEUE_TIME": "1s"}
         return self._component("workflow-controller", command, environment)
@@ -182,6 +218,19 @@ class Recipe:
         files = [str(self._directory / "ca.crt"), str(self._directory / "player.token")]
         command = [sys.executable, "-m", "clusters.local.player", f"https://{HOST}:{self.port}", *files]
         return self._component("player", command)
+
+    def scheduler(self) -> Component:
+        """What gives a pod its node."""
+        assert self._node_binaries is not None  # noqa: S101 -- nobody asks for it where pods are played
+        command = [
+            str(self._node_binaries.kube_scheduler),
+            f"--kubeconfig={self.kubeconfig('scheduler')}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+        ]
+        return self._component("kube-scheduler", command)
 
     def _component(
         self, name: str, command: list[str], environment: dict[str, str] | None = None, probe: str | None = None
@@ -200,8 +249,8 @@ class Recipe:
         path.touch(mode=0o600)
         path.write_text(text)
 
-    def _kubeconfig_text(self, user: str) -> str:
-        cluster = {"server": f"https://{HOST}:{self.port}", "certificate-authority": str(self._directory / "ca.crt")}
+    def _kubeconfig_text(self, user: str, address: str) -> str:
+        cluster = {"server": f"https://{address}", "certificate-authority": str(self._directory / "ca.crt")}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -211,3 +260,13 @@ class Recipe:
             "current-context": "local",
         }
         return json.dumps(config, indent=2)
+
+
+def _egress(socket_path: Path) -> dict[str, object]:
+    """How the apiserver reaches kubelet: through the gateway."""
+    connection = {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": str(socket_path)}}}
+    return {
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": connection}],
+    }
