@@ -8,9 +8,9 @@ WORLDS ?= 4 # a world is a database, a Valkey and a control plane (1.5 GB) of it
 demo: .venv/ready ## run the main job here, on a simulated cluster
 	$(BIN)/argosy demo
 
-test: .venv/ready ## the whole test suite, on the simulator and on a real control plane
-	$(BIN)/python -m clusters.local build
-	$(BIN)/python -m pytest --numprocesses $(WORLDS) --dist worksteal
+test: .venv/ready ## the whole test suite, on the simulator, a real control plane and a real node
+	$(BIN)/python -m clusters.local build --node
+	$(BIN)/python -m pytest --numprocesses $(WORLDS) --dist loadgroup
 
 check: .venv/ready ## format, lint, types, import order
 	$(BIN)/ruff format --check .
@@ -18,8 +18,8 @@ check: .venv/ready ## format, lint, types, import order
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-cluster: .venv/ready ## build (once) and start a real control plane; Ctrl-C stops it
-	$(BIN)/python -m clusters.local up
+cluster: .venv/ready ## build (once) and start a real control plane, with NODE=1 and a real node; Ctrl-C stops it
+	$(BIN)/python -m clusters.local up $(if $(NODE),--node)
 
 format: .venv/ready ## mend what can be mended
 	$(BIN)/ruff format .

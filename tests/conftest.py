@@ -1,4 +1,4 @@
-"""Real servers for the tests that need them: one PostgreSQL, Valkey and control plane a session, one fresh database a test."""
+"""Real servers for the tests that need them: one PostgreSQL, Valkey and control plane a process, one fresh database a test."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -15,7 +15,7 @@ from argosy.demo import embedded
 from argosy.settings import Settings
 from argosy.store import database
 from clusters.local.cluster import LocalCluster
-from tests.cluster.clusters import POWERLESS, Cluster, access
+from tests.cluster.clusters import Cluster, of_local
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,12 +93,7 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
 @pytest.fixture(scope="session")
 def real_cluster(local_cluster: LocalCluster) -> Cluster:
     """The real control plane, as tests see every cluster."""
-    connection = local_cluster.connection
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": POWERLESS}}
-    path = f"/api/v1/namespaces/{connection.namespace}/serviceaccounts"
-    local_cluster.admin.post(path, json=account).raise_for_status()
-    powerless = local_cluster.token_of(POWERLESS)
-    return Cluster("local", access(connection), connection.admin_token, powerless, local_cluster.compact)
+    return of_local(local_cluster)
 
 
 def _named(url: str, name: str) -> str:

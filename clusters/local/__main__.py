@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from argosy.errors import ArgosyError
-from clusters.local.build import ensure_binaries, ensure_node
+from clusters.local.build import ensure_argo, ensure_binaries, ensure_node
 from clusters.local.cluster import LocalCluster
+from clusters.local.node import unable
 
 
 def _say(line: str) -> None:
@@ -56,8 +57,11 @@ def main() -> int:
     try:
         if arguments.command == "build":
             ensure_binaries(_say)
-            if arguments.node:
+            if arguments.node and (why := unable()):
+                _say(f"{why}: nothing was built for it; pods are played here, and the tests of a real node are skipped")
+            elif arguments.node:
                 ensure_node(_say)
+                ensure_argo(_say)
         else:
             _up(arguments.directory, arguments.audit_log, arguments.node)
     except KeyboardInterrupt:

@@ -1,9 +1,12 @@
 """Joins a node's network to this one without a link between them: two listeners, and nothing else of the machine is changed.
 
-`python -m clusters.local.gateway PID API_PORT EGRESS_SOCKET SERVICE_ADDRESS`, where PID is a process in the node's namespaces:
+`python -m clusters.local.gateway PID API_PORT EGRESS_SOCKET SERVICE_ADDRESS UP`, where PID is a process in the node's namespaces:
 
 - in the node's network, SERVICE_ADDRESS:443 leads to 127.0.0.1:API_PORT here: pods and kubelet reach the apiserver;
-- here, HTTP CONNECT on a unix socket leads into the node's network: the apiserver reaches kubelet (EgressSelectorConfiguration).
+- here, HTTP CONNECT on a unix socket without a file (`@name`) leads into the node's network: the apiserver reaches kubelet
+  (EgressSelectorConfiguration).
+
+The file UP says that both listen.
 """
 
 import asyncio
@@ -89,16 +92,17 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-async def main(pid: int, api_port: int, egress: Path, service_address: str) -> None:
+async def main(pid: int, api_port: int, egress: str, service_address: str, up: str) -> None:
     """Listen until the process is ended."""
     gateway = Gateway(pid, api_port)
     listener = gateway.socket_there()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((service_address, 443))
     api = await asyncio.start_server(gateway.to_apiserver, sock=listener)
-    node = await asyncio.start_unix_server(gateway.to_node, egress)
+    node = await asyncio.start_unix_server(gateway.to_node, egress.replace("@", "\0", 1))
+    await asyncio.to_thread(Path(up).touch)
     await asyncio.gather(api.serve_forever(), node.serve_forever())
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]))

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ SERVICE_ADDRESS = "10.0.0.1"
 PAUSE = "argosy.local/pause:1"
 ARGOEXEC = f"argosy.local/argoexec:{CONTROLLER.version}"
 BUSYBOX = [f"docker.io/library/{name}" for name in ("busybox:1.35", "alpine:3.22")]
-"""Names under which the busybox is served: that of an example's image, whose shell it is too."""
+"""Names under which the busybox is served: that of the examples' image, whose shell it is too."""
+PYTHON = "docker.io/library/python:3.12-slim"
+"""The name under which this machine's Python is served, for the example that has a script."""
 CGROUPS = Path("/sys/fs/cgroup")
 IMPORT_SECONDS = 120.0
+PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 
 
 def unable() -> str:
@@ -118,9 +122,9 @@ class Node:
         self.gateway: Component
 
     @property
-    def egress(self) -> Path:
-        """The unix socket by which the apiserver reaches kubelet."""
-        return self._directory / "egress.sock"
+    def egress(self) -> str:
+        """The unix socket by which the apiserver reaches kubelet. It has no file: the path of one may be too long."""
+        return f"@{self.cgroup}-egress"
 
     def inside(self, *command: str) -> list[str]:
         """A command, as it is run in the node's namespaces; it ends with the process that is started."""
@@ -141,9 +145,10 @@ class Node:
 
     def enter(self) -> None:
         """Make what runs inside the namespaces; they are up."""
-        words = [str(self._first()), str(self._api_port), str(self.egress), SERVICE_ADDRESS]
+        up = self._directory / "gateway-up"
+        words = [str(self._first()), str(self._api_port), self.egress, SERVICE_ADDRESS, str(up)]
         gateway = [sys.executable, "-m", "clusters.local.gateway", *words]
-        self.gateway = self._component("gateway", gateway, self.egress.exists)
+        self.gateway = self._component("gateway", gateway, up.exists)
         runtime = f"{self._binaries.runtime}:{os.environ['PATH']}"
         configuration = str(self._directory / "containerd.toml")
         containerd = self.inside(str(self._binaries.runtime / "containerd"), "--config", configuration)
@@ -159,9 +164,21 @@ class Node:
         self.kubelet = self._component("kubelet", self.inside(*kubelet))
 
     def load_images(self) -> None:
-        """Have containerd know every image; before the first pod."""
+        """Have containerd know the images that there are here; before the first pod."""
         for image in sorted((self._directory / "images").iterdir()):
-            self.ctr("images", "import", "--local", str(image))
+            self.load(image)
+
+    def load(self, image: Path) -> None:
+        """Have containerd know an image."""
+        self.ctr("images", "import", "--local", str(image))
+
+    @property
+    def shell(self) -> images.Program:
+        """busybox, under the names of all its commands."""
+        busybox = self._binaries.busybox
+        listed = subprocess.run([str(busybox), "--list"], capture_output=True, text=True, timeout=30, check=True).stdout
+        names = tuple(f"bin/{command}" for command in listed.split() if command != "busybox")
+        return images.Program(busybox.read_bytes(), "bin/busybox", names)
 
     def _answers(self) -> bool:
         try:
@@ -179,16 +196,11 @@ class Node:
         return int(first)
 
     def _write_images(self) -> None:
-        busybox = self._binaries.busybox.read_bytes()
-        applets = subprocess.run(
-            [str(self._binaries.busybox), "--list"], capture_output=True, text=True, timeout=30, check=True
-        ).stdout.split()
-        shell = images.Program(
-            busybox, "bin/busybox", tuple(f"bin/{applet}" for applet in applets if applet != "busybox")
-        )
-        path = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]}
-        argoexec = images.Program(self._binaries.argoexec.read_bytes(), "bin/argoexec")
+        shell = self.shell
+        path = {"Env": [PATH]}
         directory = self._directory / "images"
+        images.write(directory / "python.tar", [PYTHON], [shell, *_python()], path | {"Cmd": ["python"]})
+        argoexec = images.Program(self._binaries.argoexec.read_bytes(), "bin/argoexec")
         images.write(directory / "busybox.tar", BUSYBOX, [shell], path | {"Cmd": ["sh"]})
         images.write(directory / "pause.tar", [PAUSE], [shell], path | {"Entrypoint": ["sleep", "2147483647"]})
         user = {"User": "8737", "Entrypoint": ["argoexec"]}
@@ -241,6 +253,19 @@ class Node:
         return _CONTAINERD.format(
             pause=PAUSE, cni=self._binaries.cni, networks=self._directory / "cni", runc=self._binaries.runc
         )
+
+
+def _python() -> list[images.Program]:
+    """This Python without what was installed into it, at its own places, and the libraries that it is linked with."""
+    interpreter = Path(sys.executable).resolve()
+    library = Path(sysconfig.get_path("stdlib"))
+    left_out = {"site-packages", "dist-packages", "test", "__pycache__", "idlelib", "tkinter", "ensurepip"}
+    files = [path for path in library.rglob("*") if path.is_file() and left_out.isdisjoint(path.parts)]
+    ask = ["ldd", str(interpreter)]
+    linked = subprocess.run(ask, capture_output=True, text=True, timeout=30, check=True).stdout
+    files += [Path(word) for word in linked.split() if word.startswith("/")]
+    programs = [images.Program(path.read_bytes(), str(path)[1:]) for path in files]
+    return [*programs, images.Program(interpreter.read_bytes(), str(interpreter)[1:], ("usr/local/bin/python",))]
 
 
 _NETWORK = {

@@ -195,6 +195,8 @@ class Recipe:
             f"--service-account-private-key-file={self._directory / 'sa.key'}",
             "--leader-elect=false",
             "--secure-port=0",
+            # Argo's definitions are noticed half a minute after their start; a quota from before that must not wait five minutes more.
+            "--resource-quota-sync-period=10s",
         ]
         return self._component("kube-controller-manager", command)
 
@@ -262,9 +264,9 @@ class Recipe:
         return json.dumps(config, indent=2)
 
 
-def _egress(socket_path: Path) -> dict[str, object]:
+def _egress(socket_name: str) -> dict[str, object]:
     """How the apiserver reaches kubelet: through the gateway."""
-    connection = {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": str(socket_path)}}}
+    connection = {"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": socket_name}}}
     return {
         "apiVersion": "apiserver.k8s.io/v1beta1",
         "kind": "EgressSelectorConfiguration",

@@ -8,6 +8,7 @@ import orjson
 from argosy.demo.simulator import SimulatedConnection
 from argosy.kube.connection import Access, Connection
 from clusters.local.cluster import Connection as LocalConnection
+from clusters.local.cluster import LocalCluster
 
 POWERLESS = "known-and-powerless"
 
@@ -17,7 +18,7 @@ class Cluster:
     """One running JobCluster.
 
     Args:
-        kind: `simulated` or `local`.
+        kind: `simulated`, `local` or `node`.
         at: How argosy reaches it.
         admin_token: May do everything.
         powerless_token: Is known to the cluster and may do nothing there.
@@ -64,3 +65,13 @@ def access(connection: SimulatedConnection | LocalConnection) -> Access:
         ca=connection.ca,
         token=connection.token,
     )
+
+
+def of_local(local: LocalCluster) -> Cluster:
+    """A real control plane, as tests see every cluster; once for each."""
+    connection = local.connection
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": POWERLESS}}
+    path = f"/api/v1/namespaces/{connection.namespace}/serviceaccounts"
+    local.admin.post(path, json=account).raise_for_status()
+    powerless = local.token_of(POWERLESS)
+    return Cluster(connection.kind, access(connection), connection.admin_token, powerless, local.compact)

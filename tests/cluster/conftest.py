@@ -15,8 +15,11 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from tests.cluster.clusters import POWERLESS, Cluster, access, delete
-from tests.cluster.manifests import LABEL
+from clusters.local import images
+from clusters.local.cluster import LocalCluster
+from clusters.local.node import PATH, unable
+from tests.cluster.clusters import POWERLESS, Cluster, access, delete, of_local
+from tests.cluster.manifests import IMAGE, LABEL, TRUE
 
 KINDS = ("simulated", "local")
 
@@ -36,11 +39,47 @@ def simulated_cluster() -> Iterator[Cluster]:
         yield Cluster("simulated", access(connection), connection.admin_token, POWERLESS, compact)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on a real node stay together, so that one of the processes side by side has one."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if "local_node" in getattr(item, "fixturenames", ()) or (callspec and "node" in callspec.params.values()):
+            item.add_marker(pytest.mark.xdist_group("node"))
+
+
+FIXTURES = {"simulated": "simulated_cluster", "local": "real_cluster", "node": "node_cluster"}
+
+
+def of_kind(request: pytest.FixtureRequest) -> Cluster:
+    """The cluster of the kind that a fixture's parameter names."""
+    found: Cluster = request.getfixturevalue(FIXTURES[request.param])
+    return found
+
+
 @pytest.fixture(params=KINDS)
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """A JobCluster; the test runs once with each kind."""
-    found: Cluster = request.getfixturevalue({"simulated": "simulated_cluster", "local": "real_cluster"}[request.param])
-    return found
+    return of_kind(request)
+
+
+@pytest.fixture(scope="session")
+def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """A control plane with a real node, which serves the image of the tests' manifests."""
+    if why := unable():
+        pytest.skip(why)
+    with LocalCluster(node=True) as local:
+        assert local.node is not None
+        image = tmp_path_factory.mktemp("image") / "none.tar"
+        true = images.Program(TRUE, "usr/local/bin/true")
+        images.write(image, [IMAGE], [local.node.shell, true], {"Env": [PATH]})
+        local.node.load(image)
+        yield local
+
+
+@pytest.fixture(scope="session")
+def node_cluster(local_node: LocalCluster) -> Cluster:
+    """The control plane with a real node, as tests see every cluster."""
+    return of_local(local_node)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Workflows to create in tests, and what to read off them.
 
-How a pod behaves is said by its env, which both kinds of clusters obey: `ARGOSY_EXIT_CODE`, a number or one per try, and
-`ARGOSY_SECONDS`.
+How a pod behaves is said by its env, which every kind of cluster obeys: `ARGOSY_EXIT_CODE`, a number or one per try, and
+`ARGOSY_SECONDS`. On a real node it is the image that does: its `true` is the script below.
 """
 
 import asyncio
@@ -15,6 +15,19 @@ from argosy.kube.workflows import Object, Workflows
 LABEL = "argosy-test"
 ENTRY = "main"
 FOR_EVER = 600.0
+
+IMAGE = "argosy.invalid/none:1"
+
+TRUE = b"""#!/bin/sh
+trap 'exit 143' TERM
+sleep "${ARGOSY_SECONDS:-0}" &
+wait $!
+set -- $(echo "${ARGOSY_EXIT_CODE:-0}" | tr , ' ')
+retry=${ARGOSY_RETRY:-0}
+[ "$retry" -lt $# ] || retry=$(($# - 1))
+shift "$retry"
+exit "$1"
+"""
 
 _POLL_SECONDS = 0.1
 _PATIENCE = 60.0
@@ -30,7 +43,9 @@ def container(name: str = ENTRY, exit_code: str | int = 0, seconds: float = 0.05
         fields: More of the template.
     """
     env = [{"name": "ARGOSY_EXIT_CODE", "value": str(exit_code)}, {"name": "ARGOSY_SECONDS", "value": str(seconds)}]
-    return {"name": name, "container": {"image": "argosy.invalid/none", "command": ["true"], "env": env}, **fields}
+    if "," in str(exit_code):
+        env.append({"name": "ARGOSY_RETRY", "value": "{{retries}}"})
+    return {"name": name, "container": {"image": IMAGE, "command": ["true"], "env": env}, **fields}
 
 
 def workflow(name: str, *templates: Object, finalizers: list[str] | None = None, **spec: Any) -> bytes:

@@ -24,9 +24,15 @@ from argosy.store import claims
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 from tests.cluster.clusters import Cluster, delete
+from tests.cluster.conftest import KINDS, of_kind
 from tests.conftest import ROOT
 from tests.support.manifests import LONG
 from tests.support.stack import Direct, finished, running, until
+
+
+@pytest.fixture(params=(*KINDS, "node"))
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    return of_kind(request)
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Object, Workflows
 from argosy.labels import FINALIZER
-from tests.cluster.clusters import delete, unpin
+from tests.cluster.clusters import Cluster, delete, unpin
+from tests.cluster.conftest import KINDS, of_kind
 from tests.cluster.manifests import (
     ENTRY,
     FOR_EVER,
+    IMAGE,
     by_name,
     container,
     ended,
@@ -24,6 +26,11 @@ from tests.cluster.manifests import (
 
 EACH_ITEM = {"parameters": [{"name": "item", "value": "{{item}}"}]}
 ITEM_INPUT = {"parameters": [{"name": "item"}]}
+
+
+@pytest.fixture(params=(*KINDS, "node"))
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    return of_kind(request)
 
 
 def phase(found: Object) -> tuple[str, str]:
@@ -67,7 +74,7 @@ async def test_a_failing_step_carries_its_exit_code_and_fails_the_workflow(workf
 
 
 async def test_a_script_runs_like_a_container_and_its_literal_exit_counts(workflows: Workflows, mine: str) -> None:
-    script = {"image": "argosy.invalid/none", "command": ["sh"], "source": "echo bye\nexit 7\n"}
+    script = {"image": IMAGE, "command": ["sh"], "source": "echo bye\nexit 7\n"}
     await workflows.create(workflow(mine, {"name": ENTRY, "script": script}))
 
     assert phase(await ended(workflows, mine)) == ("Failed", "main: Error (exit code 7)")

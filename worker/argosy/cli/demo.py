@@ -23,6 +23,7 @@ import typer
 from rich.console import Console
 
 import argosy
+from argosy.cli.boundary import UsageError
 from argosy.errors import ArgosyError, InvalidRequest, NotConfigured
 
 _ROOT = Path(argosy.__file__).parents[2]
@@ -67,6 +68,9 @@ def demo(
             help="simulated: ready in seconds. local: builds (about 8 minutes, once) and starts a real control plane."
         ),
     ] = ClusterKind.SIMULATED,
+    node: Annotated[
+        bool, typer.Option("--node", help="With --cluster local: run containers, on a real node; needs root.")
+    ] = False,
     media: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many media to launch on.")] = 10,
     files_per_job: Annotated[int, typer.Option(min=1, help="How many media each job takes.")] = 3,
     algorithm: Annotated[str, typer.Option(help="Which example of manifests/ to run, e.g. fan-out.")] = "hello",
@@ -79,10 +83,12 @@ def demo(
     examples = _examples()
     if algorithm not in examples:
         raise InvalidRequest(f"--algorithm {algorithm!r}: no such example; there are {', '.join(sorted(examples))}")
+    if node and cluster is not ClusterKind.LOCAL:
+        raise UsageError("--node: a real node belongs to a real control plane; add --cluster local")
     console = Console(stderr=True)
     signal.signal(signal.SIGTERM, _stop)
     with ExitStack() as stack:
-        parts = _start(stack, cluster, console)
+        parts = _start(stack, cluster, node, console)
         jobs, gid = _run(parts, examples, algorithm, range(1, media + 1), files_per_job, console)
         if output is DemoFormat.JSON:
             document = {
@@ -112,7 +118,7 @@ def _examples() -> dict[str, Path]:
     return {file.stem: file for file in (packaged if packaged.is_dir() else _ROOT / "manifests").glob("*.yaml")}
 
 
-def _start(stack: ExitStack, kind: ClusterKind, console: Console) -> _Parts:
+def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) -> _Parts:
     from argosy import crypto
     from argosy.demo import embedded
     from argosy.settings import Settings
@@ -120,8 +126,8 @@ def _start(stack: ExitStack, kind: ClusterKind, console: Console) -> _Parts:
 
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-demo-")))
     with console.status("starting the cluster …"):
-        connection = stack.enter_context(_cluster(kind))
-    console.print(f"cluster     {kind}, https://{connection['host']}:{connection['port']}")
+        connection = stack.enter_context(_cluster(kind, node))
+    console.print(f"cluster     {connection['kind']}, https://{connection['host']}:{connection['port']}")
     environment = crypto.new_keys() | {
         "ARGOSY_DATABASE_URL": stack.enter_context(embedded.postgres()),
         "ARGOSY_REDIS_URL": stack.enter_context(embedded.valkey()),
@@ -174,14 +180,14 @@ def _run(
 
 
 @contextmanager
-def _cluster(kind: ClusterKind) -> Iterator[dict[str, Any]]:
+def _cluster(kind: ClusterKind, node: bool) -> Iterator[dict[str, Any]]:
     """The cluster's own process; its first line on standard output says how to reach it."""
     if kind is ClusterKind.SIMULATED:
         command, cwd = ["-m", "argosy.demo.simulator"], None
     else:
         if not (_ROOT / "clusters" / "local").is_dir():
             raise NotConfigured("--cluster local is built from source: run it from a checkout of the repository")
-        command, cwd = ["-m", "clusters.local", "up"], _ROOT
+        command, cwd = ["-m", "clusters.local", "up", *(["--node"] if node else [])], _ROOT
     process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, cwd=cwd, start_new_session=True)
     try:
         line = process.stdout.readline() if process.stdout else b""
