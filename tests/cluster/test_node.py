@@ -37,6 +37,9 @@ spec:
         {more}
 """
 
+GRACE = 30
+"""Seconds that Kubernetes gives a container that is told to end, where its manifest says nothing else."""
+
 
 def manifest(script: str, image: str = IMAGE, more: str = "", spec: str = "arguments: {}") -> str:
     """One container; `more` is another line of it, `spec` one of the workflow's."""
@@ -144,6 +147,23 @@ async def test_a_job_outlives_a_node_that_goes_away_for_a_while(
     assert (job.status, [each.exit_code for each in job.nodes]) == ("Failed", [5])
 
 
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+async def test_a_container_that_ignores_being_told_to_end_does_not_outlive_its_job(
+    at: Client, stack: Direct, local_node: LocalCluster, how: str
+) -> None:
+    assert local_node.node is not None
+    deadlines = {"run_deadline": 5} if how == "deadline" else {}
+    stands = launch(at, manifest("trap : TERM; echo begun; while :; do sleep 1; done"), **deadlines)
+    name = await begun(local_node, "begun")
+    uid = json.loads(local_node.kubectl("get", "pod", "-n", "argosy", name, "-o", "json"))["metadata"]["uid"]
+    assert uid in _running(local_node.node)
+    if how == "cancel":
+        at.cancel(stands().uid)
+    job = await ended(at)
+    assert job.status == ("Cancelled" if how == "cancel" else "Failed")
+    await until(lambda: _running(local_node.node), lambda found: uid not in found, GRACE + 15)
+
+
 async def test_a_quota_of_workflows_delays_jobs_and_fails_none(
     client: Client, settings: Settings, local_node: LocalCluster, mine: str
 ) -> None:
@@ -249,6 +269,15 @@ def test_nothing_of_the_machine_is_changed_and_nothing_stays_after_a_kill(tmp_pa
 
     asyncio.run(_until_empty(left))
     assert machine() == before
+
+
+def _running(node_: node.Node | None) -> set[str]:
+    """The uids of the pods of which containerd has a container that runs."""
+    assert node_ is not None
+    lines = node_.ctr("tasks", "list").splitlines()[1:]
+    alive = {line.split()[0] for line in lines if line.split()[2] == "RUNNING"}
+    found = (json.loads(node_.ctr("containers", "info", each))["Labels"] for each in alive)
+    return {labels["io.kubernetes.pod.uid"] for labels in found}
 
 
 async def _until_empty(left: Callable[[], Any]) -> None:

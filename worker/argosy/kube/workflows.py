@@ -24,6 +24,9 @@ _MERGE = "application/merge-patch+json"
 _TRIES = 4
 """Of a change that needs the object's newest version, which Argo's controller may be changing too."""
 
+_ALL_PODS = {"strategy": "OnWorkflowCompletion", "labelSelector": None, "deleteDelayDuration": None}
+"""Of `spec.podGC`: at once, whatever the manifest wants kept."""
+
 Object = dict[str, Any]
 
 
@@ -123,7 +126,10 @@ class Workflows:
             yield _events(lines, self._connection.secrets)
 
     async def terminate(self, name: str, uid: str, why: str = "") -> None:
-        """Have Argo end a running workflow; harmless on a finished one.
+        """Have Argo end a running workflow, and its pods with it; harmless on a finished one.
+
+        Argo itself only asks a container to end (argo-workflows 3.7: what ignores TERM runs on, and the pod is forgotten). So it is told
+        to delete the pods when the workflow has ended: Kubernetes then kills what still runs after the pod's time of grace (30 s).
 
         Args:
             name: Name of the workflow.
@@ -135,7 +141,8 @@ class Workflows:
             Missing: It is gone.
         """
         words = {"annotations": {ANNOTATION_ENDED: why}} if why else {}
-        patch = {"metadata": {"uid": uid} | words, "spec": {"shutdown": "Terminate", "suspend": None}}
+        spec = {"shutdown": "Terminate", "suspend": None, "podGC": _ALL_PODS}
+        patch = {"metadata": {"uid": uid} | words, "spec": spec}
         await self._patch(name, patch)
 
     async def release(self, name: str, uid: str, finalizers: list[str], version: str = "") -> None:
