@@ -1,11 +1,11 @@
 """A held cluster: nothing runs a second time without a word, nobody else waits for it, and it is never without a way out."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID, uuid1
+from uuid import uuid1
 
 import orjson
 import pytest
@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
+from argosy.demo.simulator import SimulatedConnection
 from argosy.errors import InvalidRequest
 from argosy.kube.connection import Access, Connection
 from argosy.kube.marks import Marks
@@ -30,32 +30,28 @@ from argosy.labels import (
     LABEL_USER,
     workflow_name,
 )
-from argosy.recovery.custody import Held
 from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
-from argosy.store import requests
 from argosy.store.installation import identity
 from tests.cluster.clusters import access
 from tests.faults.conftest import become, manifest, ours, stepping, tracking
-from tests.support.held import cut, dump, fields, here, lost, restore, run, strayed, unfinished, working
+from tests.support.held import (
+    cut,
+    dump,
+    either,
+    here,
+    hostile,
+    lost,
+    restore,
+    run,
+    same_clock,
+    strayed,
+    unfinished,
+    working,
+)
 from tests.support.stack import finished, until
 
-__all__ = ["here"]
-
-
-@pytest.fixture
-def hostile(client: Client, here: SimulatedConnection) -> Iterator[Access]:
-    """A second cluster, whose owner means harm."""
-    with SimulatedCluster(pod_seconds=0.05) as cluster:
-        at = access(cluster.connection)
-        client.add_cluster(name="hostile", **fields(at))
-        yield at
-
-
-@pytest.fixture
-def same_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callers and database have the same clock, and no launch from right after a hold is taken for one from before."""
-    monkeypatch.setattr(requests, "SKEW", timedelta(0))
+__all__ = ["either", "here", "hostile", "same_clock"]
 
 
 async def test_a_launch_that_was_not_cut_in_the_dump_is_not_cut_in_a_hold_and_is_asked_about(
@@ -307,104 +303,6 @@ async def test_a_cluster_that_lies_puts_no_words_into_the_jobs_of_others(
     assert (client.get(job.uid).attempt, client.get(job.uid).status) == (1, "Queued")
 
 
-@pytest.fixture
-def either(client: Client, hostile: Access) -> Client:
-    """The algorithms "either" and, for ever, "either-long" may run on both clusters."""
-    for name in ("here", "hostile"):
-        client.update_cluster(name, labels={"gpu": "a"})
-    for name, seconds in (("either", 0.05), ("either-long", 600.0)):
-        client.register_algorithm(
-            name=name, project=1, user=7, manifest=manifest(seconds), files_per_job=1, cluster_labels={"gpu": "a"}
-        )
-    return client
-
-
-async def test_a_launch_that_the_dump_has_not_and_its_caller_repeats_runs_nothing_twice_on_another_cluster(
-    either: Client, impatient: Settings, engine: Engine, here: SimulatedConnection, hostile: Access
-) -> None:
-    """Found by the audit: the one cluster was released while the other, which had run the jobs, could not be asked."""
-    await asyncio.to_thread(dump, engine)
-    either.pause(cluster="here")
-    gid = uuid1()
-
-    def launched() -> UUID:
-        return either.launch("either-long", project=1, user=7, media_ids=[1, 2], gid=gid).gid
-
-    async with working(impatient) as steps:
-        await run(either, steps, launched(), "Running", "Running")
-    await asyncio.to_thread(restore, engine)
-    either.database_restored()
-    with engine.begin() as database:
-        database.execute(text("UPDATE argosy.cluster SET port = port + 1 WHERE name = 'hostile'"))
-    decisions = Decisions(waiting="run", unknown="leave")
-    async with working(impatient) as steps:
-        launched()
-        await asyncio.to_thread(either.reconcile, decisions)
-        assert list(either.held()) == ["hostile"]
-        await cut(steps, gid)
-        await steps.submitter.run(1)
-        assert either.list(gid=gid) == []
-    with engine.begin() as database:
-        database.execute(text("UPDATE argosy.cluster SET port = port - 1 WHERE name = 'hostile'"))
-    await asyncio.to_thread(either.reconcile, decisions)
-    async with working(impatient) as steps:
-        either.pause(cluster="hostile")  # or it would take them by chance
-        await run(either, steps, gid, "Running", "Running")
-        assert {job.cluster for job in either.list(gid=gid)} == {"hostile"}
-        async with Connection(access(here)) as there:
-            assert await ours(engine, there) == []
-
-
-async def test_a_job_that_is_queued_in_the_dump_and_ran_on_one_cluster_is_not_taken_by_the_other(
-    either: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
-) -> None:
-    """Found by the audit: both were let go on, and the one's workers were faster than the other's tracker."""
-    launched = either.launch("either-long", project=1, user=7, media_ids=[1, 2])
-    async with stepping(impatient) as steps:
-        await cut(steps, launched.gid)
-        await asyncio.to_thread(dump, engine)
-        either.pause(cluster="here")
-        async with tracking(impatient, steps):
-            await run(either, steps, launched.gid, "Running", "Running")
-    await asyncio.to_thread(restore, engine)
-    either.database_restored()
-    async with stepping(impatient) as steps:
-        await asyncio.to_thread(either.reconcile, Decisions())
-        assert list(either.held()) == []
-        await steps.submitter.run(1)
-        assert [(job.cluster, job.status) for job in either.list(gid=launched.gid)] == [("hostile", "Pending")] * 2
-        async with Connection(access(here)) as there:
-            assert await ours(engine, there) == []
-        async with tracking(impatient, steps):
-            await run(either, steps, launched.gid, "Running", "Running")
-
-
-async def test_what_ran_in_the_commits_that_a_fail_over_lost_runs_nowhere_else(
-    either: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
-) -> None:
-    """Neither cluster's mark is ahead: most fail-overs lose less than what lies between two of them."""
-    either.pause(cluster="here")
-    launched = either.launch("either-long", project=1, user=7, media_ids=[1])
-    async with working(impatient) as steps:
-        await run(either, steps, launched.gid, "Running")
-    either.resume(cluster="here")
-    with engine.begin() as database:
-        database.execute(text(_QUEUED_AGAIN))
-        database.execute(text("UPDATE argosy.installation SET timeline = 99"))
-    async with stepping(impatient) as steps:
-        with pytest.raises(Held):
-            await steps.submitter.run(1)
-        assert list(either.held()) == ["here", "hostile"]
-        async with tracking(impatient, steps):
-            await until(either.held, lambda held: not held, 60)
-            (job,) = await until(
-                lambda: either.list(gid=launched.gid), lambda jobs: [job.status for job in jobs] == ["Running"], 60
-            )
-            after = either.launch("either", project=1, user=7, media_ids=[1])
-            await run(either, steps, after.gid, "Succeeded")
-    assert (job.cluster, job.attempt) == ("hostile", 1)
-
-
 async def test_a_job_that_is_cancelled_in_a_hold_and_had_run_ended_as_its_workflow_did(
     client: Client, impatient: Settings, engine: Engine, here: SimulatedConnection
 ) -> None:
@@ -434,27 +332,3 @@ async def test_a_job_that_is_cancelled_in_a_hold_and_had_not_run_is_cancelled_af
         client.cancel(launched.gid)
         await asyncio.to_thread(client.reconcile, Decisions(waiting="run"))
         await run(client, steps, launched.gid, "Cancelled")
-
-
-async def test_a_claim_that_a_fail_over_lost_is_not_taken_elsewhere_before_its_create_has_arrived(
-    either: Client, impatient: Settings, engine: Engine
-) -> None:
-    launched = either.launch("either", project=1, user=7, media_ids=[1])
-    async with working(impatient) as steps:
-        await cut(steps, launched.gid)
-        with engine.begin() as database:
-            database.execute(text("UPDATE argosy.installation SET timeline = 99"))
-        with pytest.raises(Held):
-            await steps.submitter.run(1)
-        await until(either.held, lambda held: not held, 60)
-        await steps.submitter.run(1)
-        assert [job.status for job in either.list(gid=launched.gid)] == ["Queued"]
-        with engine.begin() as database:
-            database.execute(text("UPDATE argosy.installation SET doubted_at = doubted_at - interval '1 hour'"))
-        await run(either, steps, launched.gid, "Succeeded")
-
-
-_QUEUED_AGAIN = """
-UPDATE argosy.attempt SET state = 'queued', cluster_id = NULL, k8s_uid = NULL, name = NULL, digest = NULL, claim_epoch = 0, tries = 0,
-       lease_until = NULL, quiet_at = NULL, submitted_at = NULL, started_at = NULL, began_at = NULL, stop_at = NULL
-"""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid1
 
@@ -15,8 +16,9 @@ from argosy.kube.connection import Access
 from argosy.launch.expand import expand
 from argosy.recovery.custody import Held
 from argosy.settings import Settings
+from argosy.store import requests
 from tests.cluster.clusters import access
-from tests.faults.conftest import Steps, register, stepping, tracking
+from tests.faults.conftest import Steps, manifest, register, stepping, tracking
 from tests.support.stack import until
 
 
@@ -26,6 +28,33 @@ def here(client: Client) -> Iterator[SimulatedConnection]:
     with SimulatedCluster(pod_seconds=0.05) as cluster:
         register(client, access(cluster.connection))
         yield cluster.connection
+
+
+@pytest.fixture
+def hostile(client: Client, here: SimulatedConnection) -> Iterator[Access]:
+    """A second cluster, whose owner means harm."""
+    with SimulatedCluster(pod_seconds=0.05) as cluster:
+        at = access(cluster.connection)
+        client.add_cluster(name="hostile", **fields(at))
+        yield at
+
+
+@pytest.fixture
+def either(client: Client, hostile: Access) -> Client:
+    """The algorithms "either" and, for ever, "either-long" may run on both clusters."""
+    for name in ("here", "hostile"):
+        client.update_cluster(name, labels={"gpu": "a"})
+    for name, seconds in (("either", 0.05), ("either-long", 600.0)):
+        client.register_algorithm(
+            name=name, project=1, user=7, manifest=manifest(seconds), files_per_job=1, cluster_labels={"gpu": "a"}
+        )
+    return client
+
+
+@pytest.fixture
+def same_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers and database have the same clock, and no launch from right after a hold is taken for one from before."""
+    monkeypatch.setattr(requests, "SKEW", timedelta(0))
 
 
 @asynccontextmanager
