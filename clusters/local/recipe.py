@@ -10,12 +10,13 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import trustme
 
+from argosy.demo.embedded import free_ports
 from clusters.local.build import Binaries, NodeBinaries
 from clusters.local.component import Component
 from clusters.local.guard import Guard
@@ -25,7 +26,6 @@ HERE = Path(__file__).parent
 HOST = "127.0.0.1"
 USERS = ("admin", "controller-manager", "scheduler", "argo", "player", "kubelet")
 ARGO_HEALTH_PORT = 6060
-FIRST_PORT, PORTS = 10_000, 22_000
 PROBE_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
 
@@ -57,20 +57,6 @@ NODE_CONTROLLERS = (
     "pod-garbage-collector-controller",
     "taint-eviction-controller",
 )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that were free a moment ago, all different.
-
-    They lie below those that the kernel gives to outgoing connections, so that a server that is stopped for a while finds its own
-    again.
-    """
-    ports: set[int] = set()
-    while len(ports) < count:
-        port = FIRST_PORT + secrets.randbelow(PORTS)
-        with suppress(OSError), socket.create_server((HOST, port)):
-            ports.add(port)
-    return list(ports)
 
 
 class Recipe:

@@ -30,7 +30,7 @@ exit "$1"
 """
 
 _POLL_SECONDS = 0.1
-_PATIENCE = 60.0
+_PATIENCE = 240.0
 
 
 def container(name: str = ENTRY, exit_code: str | int = 0, seconds: float = 0.05, **fields: Any) -> Object:

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from argosy.demo.embedded import free_ports
 from argosy.kube import answers
 from argosy.kube.answers import Health
 from argosy.kube.check import check
 from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from clusters.local.recipe import free_ports
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow
 from tests.support.certificates import PEM

@@ -29,6 +29,9 @@ from tests.conftest import ROOT
 from tests.support.manifests import LONG
 from tests.support.stack import Direct, finished, running, until
 
+PATIENCE = 240.0
+"""Seconds: a real node on a busy machine takes twenty for a pod."""
+
 
 @pytest.fixture(params=(*KINDS, "node"))
 def cluster(request: pytest.FixtureRequest) -> Cluster:
@@ -94,7 +97,7 @@ async def test_a_launch_of_each_example_ends_with_every_node_recorded(
     registered: Client, stack: Direct, algorithm: str, status: str, tasks: dict[str, int] | None
 ) -> None:
     launched = registered.launch(algorithm, project=1, user=7, media_ids=range(1, 11), token="token-of-user")
-    jobs = await finished(registered, launched.gid, 60)
+    jobs = await finished(registered, launched.gid, PATIENCE)
     assert [job.uid for job in jobs] == list(launched.uids or [])
     assert [job.media_ids for job in jobs] == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
     assert {job.status for job in jobs} == {status}
@@ -115,7 +118,7 @@ async def test_nothing_is_left_on_the_cluster_but_released_workflows_when_a_laun
 ) -> None:
     launched = registered.launch("hello", project=1, user=7, media_ids=[1, 2], token="canary-of-the-user")
     secret = secret_name(launched.gid)
-    await finished(registered, launched.gid, 60)
+    await finished(registered, launched.gid, PATIENCE)
 
     async def settled() -> bool:
         selector = f"{LABEL_INSTALLATION}={identity(engine)}"
@@ -139,7 +142,9 @@ async def test_the_pods_get_the_token_through_the_launchs_secret(
     manifest = LONG + '          - {name: TOKEN, value: "{{workflow.parameters.rest_token}}"}\n'
     registered.register_algorithm(name="with-token", project=1, user=7, manifest=manifest, files_per_job=3)
     launched = registered.launch("with-token", project=1, user=7, media_ids=[1], token="canary-of-the-user")
-    await until(lambda: registered.list(gid=launched.gid), lambda jobs: [j.status for j in jobs] == ["Running"], 30)
+    await until(
+        lambda: registered.list(gid=launched.gid), lambda jobs: [j.status for j in jobs] == ["Running"], PATIENCE
+    )
     (item,) = await ours(engine, there)
     assert "canary" not in str(item)
     env = item["spec"]["templates"][0]["container"]["env"]

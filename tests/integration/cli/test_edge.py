@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text as sql
 
 from argosy.client import Client
+from argosy.demo.embedded import free_ports
 from argosy.shapes.shown import LaunchShape
-from clusters.local.recipe import free_ports
 from tests.support.cli import HELLO, SECRET, Run, error, executable, started
 
 

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text as sql
 
 from argosy.client import Client
+from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
-from clusters.local.recipe import free_ports
 from tests.support.certificates import PEM
 from tests.support.cli import Run, command_output, error, started
 from tests.support.readme import exported

@@ -5,14 +5,18 @@ The thing itself and not its model: they start in about a second, so that nothin
 
 import logging
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from argosy.errors import NotConfigured
+
+_FIRST_PORT, _PORTS = 10_000, 22_000
 
 
 @contextmanager
@@ -60,7 +64,7 @@ def valkey(keep: bool = False) -> Iterator[str]:
     except ImportError as error:
         raise _missing(error) from error
     directory = Path(tempfile.mkdtemp(prefix="argosy-valkey-"))
-    server = ValkeyServer(data_dir=directory, persist=True, save="")
+    server = ValkeyServer(port=free_ports(1)[0], data_dir=directory, persist=True, save="")
     server.start()
     try:
         yield f"redis://{server.host}:{server.port}/0"
@@ -68,6 +72,20 @@ def valkey(keep: bool = False) -> Iterator[str]:
         if not keep:
             server.stop()
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that were free a moment ago, all different.
+
+    They lie below those that the kernel gives to outgoing connections, so that a server that is stopped for a while finds its own
+    again; and they are chosen by chance, so that two processes that choose at once choose differently.
+    """
+    ports: set[int] = set()
+    while len(ports) < count:
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.add(port)
+    return list(ports)
 
 
 def _missing(error: ImportError) -> NotConfigured:
