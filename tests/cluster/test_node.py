@@ -37,6 +37,11 @@ spec:
         {more}
 """
 
+pytestmark = pytest.mark.timeout(900)
+
+PATIENCE = 240.0
+"""Seconds: on a busy machine the node takes twenty for a pod."""
+
 GRACE = 30
 """Seconds that Kubernetes gives a container that is told to end, where its manifest says nothing else."""
 
@@ -81,7 +86,7 @@ def launch(client: Client, text: str, **fields: Any) -> Callable[[], JobShape]:
 
 async def ended(client: Client) -> JobShape:
     (launched,) = client.launches()
-    (job,) = await finished(client, launched.gid, 90)
+    (job,) = await finished(client, launched.gid, PATIENCE)
     return job
 
 
@@ -97,7 +102,7 @@ async def begun(local_node: LocalCluster, said: str) -> str:
             and said in local_node.kubectl("logs", "-n", "argosy", pod["metadata"]["name"], "-c", "main")
         ]
 
-    (name,) = await until(names, bool, 60)
+    (name,) = await until(names, bool, PATIENCE)
     return str(name)
 
 
@@ -161,7 +166,7 @@ async def test_a_container_that_ignores_being_told_to_end_does_not_outlive_its_j
         at.cancel(stands().uid)
     job = await ended(at)
     assert job.status == ("Cancelled" if how == "cancel" else "Failed")
-    await until(lambda: _running(local_node.node), lambda found: uid not in found, GRACE + 15)
+    await until(lambda: _running(local_node.node), lambda found: uid not in found, GRACE + 60)
 
 
 async def test_a_quota_of_workflows_delays_jobs_and_fails_none(
@@ -177,7 +182,9 @@ async def test_a_quota_of_workflows_delays_jobs_and_fails_none(
     }
     path = f"/api/v1/namespaces/{mine}/resourcequotas"
     local_node.admin.post(path, json=quota).raise_for_status()
-    await until(lambda: local_node.admin.get(f"{path}/one-at-a-time").json().get("status", {}).get("used"), bool, 90)
+    await until(
+        lambda: local_node.admin.get(f"{path}/one-at-a-time").json().get("status", {}).get("used"), bool, PATIENCE
+    )
     # What has ended counts as well, until it is gone.
     text = manifest("true", spec="ttlStrategy: {secondsAfterCompletion: 1}")
     client.register_algorithm(name="one", project=1, user=7, manifest=text, files_per_job=1)
@@ -186,9 +193,9 @@ async def test_a_quota_of_workflows_delays_jobs_and_fails_none(
         await until(
             lambda: [job.message for job in client.list(gid=launched.gid)],
             lambda said: any("exceeded quota" in each for each in said),
-            60,
+            PATIENCE,
         )
-        jobs = await finished(client, launched.gid, 120)
+        jobs = await finished(client, launched.gid, PATIENCE)
     assert {job.status for job in jobs} == {"Succeeded"}
 
 
@@ -230,7 +237,7 @@ async def test_a_namespace_with_pod_security_restricted_runs_what_keeps_its_rule
         found: dict[str, Any] = local_node.admin.get(f"{path}/careful").json()
         return found if found.get("status", {}).get("finishedAt") else {}
 
-    found = await until(over, bool, 60)
+    found = await until(over, bool, PATIENCE)
     assert found["status"]["phase"] == "Succeeded", found["status"].get("message")
     (pod,) = found["status"]["nodes"].values()
     assert pod["outputs"]["parameters"][0]["value"] == "out"
@@ -281,7 +288,7 @@ def _running(node_: node.Node | None) -> set[str]:
 
 
 async def _until_empty(left: Callable[[], Any]) -> None:
-    await until(left, lambda found: not found, 30)
+    await until(left, lambda found: not found, 60)
 
 
 def _names(path: Path, text: str) -> bool:
