@@ -1,7 +1,7 @@
 # Everything a person runs. Each target makes its own .venv from the committed lock; nothing else need be prepared.
 PYTHON ?= python3
 BIN := .venv/bin
-WORLDS ?= 6 # a world is a database, a Valkey and a control plane (1.5 GB) of its own; its tests wait more than they compute
+WORLDS ?= 4 # a world is a database, a Valkey and a control plane (1.5 GB) of its own; its tests wait more than they compute
 
 .PHONY: demo test check cluster lock format clean
 

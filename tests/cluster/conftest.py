@@ -50,16 +50,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 FIXTURES = {"simulated": "simulated_cluster", "local": "real_cluster", "node": "node_cluster"}
 
 
-def of_kind(request: pytest.FixtureRequest) -> Cluster:
-    """The cluster of the kind that a fixture's parameter names."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of a JobCluster runs once with each kind; on a real node, where a pod costs seconds of a processor, those that say so."""
+    if "cluster" in metafunc.fixturenames:
+        on_node = metafunc.definition.get_closest_marker("on_node") is not None
+        metafunc.parametrize("cluster", [*KINDS, "node"] if on_node else KINDS, indirect=True)
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """A JobCluster, of the kind that the parameter names."""
     found: Cluster = request.getfixturevalue(FIXTURES[request.param])
     return found
-
-
-@pytest.fixture(params=KINDS)
-def cluster(request: pytest.FixtureRequest) -> Cluster:
-    """A JobCluster; the test runs once with each kind."""
-    return of_kind(request)
 
 
 @pytest.fixture(scope="session")

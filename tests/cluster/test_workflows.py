@@ -7,8 +7,7 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Object, Workflows
 from argosy.labels import FINALIZER
-from tests.cluster.clusters import Cluster, delete, unpin
-from tests.cluster.conftest import KINDS, of_kind
+from tests.cluster.clusters import delete, unpin
 from tests.cluster.manifests import (
     ENTRY,
     FOR_EVER,
@@ -28,15 +27,11 @@ EACH_ITEM = {"parameters": [{"name": "item", "value": "{{item}}"}]}
 ITEM_INPUT = {"parameters": [{"name": "item"}]}
 
 
-@pytest.fixture(params=(*KINDS, "node"))
-def cluster(request: pytest.FixtureRequest) -> Cluster:
-    return of_kind(request)
-
-
 def phase(found: Object) -> tuple[str, str]:
     return found["status"]["phase"], found["status"].get("message", "")
 
 
+@pytest.mark.on_node
 async def test_a_one_step_workflow_succeeds_with_one_node_that_has_start_and_stop(
     workflows: Workflows, mine: str
 ) -> None:
@@ -63,6 +58,7 @@ async def test_a_one_step_workflow_succeeds_with_one_node_that_has_start_and_sto
     assert node["outputs"]["exitCode"] == "0"
 
 
+@pytest.mark.on_node
 async def test_a_failing_step_carries_its_exit_code_and_fails_the_workflow(workflows: Workflows, mine: str) -> None:
     await workflows.create(workflow(mine, container(exit_code=3)))
 
@@ -73,6 +69,7 @@ async def test_a_failing_step_carries_its_exit_code_and_fails_the_workflow(workf
     assert nodes(found)[0]["message"] == "main: Error (exit code 3)"
 
 
+@pytest.mark.on_node
 async def test_a_script_runs_like_a_container_and_its_literal_exit_counts(workflows: Workflows, mine: str) -> None:
     script = {"image": IMAGE, "command": ["sh"], "source": "echo bye\nexit 7\n"}
     await workflows.create(workflow(mine, {"name": ENTRY, "script": script}))
@@ -80,6 +77,7 @@ async def test_a_script_runs_like_a_container_and_its_literal_exit_counts(workfl
     assert phase(await ended(workflows, mine)) == ("Failed", "main: Error (exit code 7)")
 
 
+@pytest.mark.on_node
 async def test_a_step_that_fails_twice_then_succeeds_is_a_retry_node_with_three_children(
     workflows: Workflows, mine: str
 ) -> None:
@@ -160,6 +158,7 @@ async def test_continue_on_and_when_decide_what_follows_a_failure(workflows: Wor
     assert by_name(found)["[1].c"]["phase"] == "Succeeded"
 
 
+@pytest.mark.on_node
 async def test_a_dag_with_items_retries_and_a_nested_template_has_argos_node_tree(
     workflows: Workflows, mine: str
 ) -> None:
@@ -231,6 +230,7 @@ async def test_with_param_loops_over_the_list_of_a_workflow_parameter(workflows:
     assert {"[0].a(0:u)", "[0].a(1:3)"} == {name for name, node in by_name(found).items() if node["type"] == "Pod"}
 
 
+@pytest.mark.on_node
 async def test_an_exit_handler_runs_after_a_failure_and_leaves_it_a_failure(workflows: Workflows, mine: str) -> None:
     await workflows.create(workflow(mine, container(exit_code=2), container("bye"), onExit="bye"))
 
@@ -261,6 +261,7 @@ async def test_a_spec_that_argo_refuses_fails_the_workflow_without_a_node(
     assert nodes(found) == []
 
 
+@pytest.mark.on_node
 async def test_a_running_workflow_that_is_terminated_fails_and_says_so(workflows: Workflows, mine: str) -> None:
     metadata = await workflows.create(workflow(mine, container(seconds=FOR_EVER)))
     await running(workflows, mine)
@@ -289,6 +290,7 @@ async def test_terminate_ends_every_branch_and_starts_no_retry(workflows: Workfl
     assert [node["phase"] for node in pods(found)] == ["Failed"]
 
 
+@pytest.mark.on_node
 async def test_a_workflow_created_with_shutdown_ends_failed_without_a_pod(workflows: Workflows, mine: str) -> None:
     await workflows.create(workflow(mine, container(seconds=FOR_EVER), shutdown="Terminate"))
 
@@ -298,6 +300,7 @@ async def test_a_workflow_created_with_shutdown_ends_failed_without_a_pod(workfl
     assert [node["message"] for node in pods(found)] == ["workflow shutdown with strategy: Terminate"]
 
 
+@pytest.mark.on_node
 async def test_a_running_workflow_that_is_deleted_is_held_by_the_finalizer_and_goes_on(
     workflows: Workflows, admin: Connection, mine: str
 ) -> None:
