@@ -138,7 +138,7 @@ async def test_a_cluster_whose_token_this_tracker_cannot_open_is_left_to_another
                 able.submit(1)  # the other one's wake-ups go to its own worker, which has its keys
                 (job,) = await finished(client, launched.gid, 60)
                 assert job.status == "Succeeded"
-                assert client.cluster("here").health == "ok"
+                await until(lambda: client.cluster("here").health, lambda health: health == "ok")
 
 
 async def becomes(readyz: str, code: int) -> httpx.Response:

@@ -70,12 +70,16 @@ async def cut(steps: Steps, gid: UUID) -> None:
 
 
 async def run(client: Client, steps: Steps, gid: UUID, *statuses: str) -> None:
-    """Cut and submit until the jobs stand so."""
+    """Cut and submit until the jobs stand so. A cluster that was found held is left alone for a while: it is asked again."""
     await cut(steps, gid)
-    for cluster in client.clusters():
-        with suppress(Held):
-            await steps.submitter.run(cluster.id)
-    await until(lambda: [job.status for job in client.list(gid=gid)], lambda found: found == list(statuses), 60)
+
+    async def standing() -> list[str]:
+        for cluster in await asyncio.to_thread(client.clusters):
+            with suppress(Held):
+                await steps.submitter.run(cluster.id)
+        return [job.status for job in await asyncio.to_thread(lambda: client.list(gid=gid))]
+
+    await until(standing, lambda found: found == list(statuses), 60)
 
 
 async def lost(client: Client, settings: Settings, engine: Engine) -> UUID:
