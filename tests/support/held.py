@@ -73,13 +73,16 @@ async def run(client: Client, steps: Steps, gid: UUID, *statuses: str) -> None:
     """Cut and submit until the jobs stand so. A cluster that was found held is left alone for a while: it is asked again."""
     await cut(steps, gid)
 
-    async def standing() -> list[str]:
+    async def stand() -> list[str]:
         for cluster in await asyncio.to_thread(client.clusters):
             with suppress(Held):
                 await steps.submitter.run(cluster.id)
-        return [job.status for job in await asyncio.to_thread(lambda: client.list(gid=gid))]
+        return [job.status for job in await asyncio.to_thread(client.list, gid=gid)]
 
-    await until(standing, lambda found: found == list(statuses), 60)
+    def stood(found: list[str]) -> bool:
+        return found == list(statuses)
+
+    await until(stand, stood, 60)
 
 
 async def lost(client: Client, settings: Settings, engine: Engine) -> UUID:
