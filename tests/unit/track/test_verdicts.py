@@ -22,6 +22,7 @@ RUNNING = Known(UID, 1, CLUSTER, State.RUNNING, "k1", "", "", False, True)
 SUBMITTING = replace(RUNNING, state=State.SUBMITTING, k8s_uid=None)
 SEEN = Sighting(NAME, "k1", UID, 1, "Running", "", "", None, None, False, False, (FINALIZER,))
 DONE = replace(SEEN, phase="Succeeded")
+ENDED = replace(SEEN, phase="Failed", shutdown=True)
 
 knowns = st.builds(
     Known,
@@ -306,3 +307,39 @@ def test_a_workflow_that_is_ended_says_for_which_state() -> None:
     assert decide(RUNNING, replace(SEEN, deleting=True), CLUSTER).ended is State.DELETED
     assert decide(replace(RUNNING, state=State.FAILED), SEEN, CLUSTER).ended is State.FAILED
     assert decide(RUNNING, SEEN, CLUSTER).ended is None
+
+
+@pytest.mark.parametrize(
+    ("known", "seen"),
+    [
+        (replace(RUNNING, cancel_requested=True), ENDED),
+        (replace(RUNNING, overdue="too long"), ENDED),
+        (RUNNING, replace(ENDED, ended=State.CANCELLED)),
+        (replace(SUBMITTING, cancel_requested=True), ENDED),
+    ],
+)
+def test_what_argosy_ended_has_not_ended_before_its_pods_have(known: Known, seen: Sighting) -> None:
+    before = decide(known, seen, CLUSTER)
+    assert before.ending
+    assert not before.release
+    assert before.change is not None
+    assert before.change.state not in FINAL
+    after = decide(known, replace(seen, pods_ended=True), CLUSTER)
+    assert not after.ending
+    assert after.change is not None
+    assert after.change.state in FINAL
+
+
+@pytest.mark.parametrize(
+    ("known", "seen"),
+    [
+        (RUNNING, ENDED),
+        (replace(RUNNING, cancel_requested=True), replace(ENDED, shutdown=False)),
+        (replace(RUNNING, cancel_requested=True), replace(ENDED, deleting=True)),
+        (replace(RUNNING, cancel_requested=True), replace(ENDED, gone=True)),
+        (replace(RUNNING, state=State.CANCELLED, cancel_requested=True), ENDED),
+    ],
+    ids=["somebody-else-ended-it", "it-failed-by-itself", "somebody-deletes-it", "it-is-gone", "it-is-recorded"],
+)
+def test_no_other_end_waits_for_pods(known: Known, seen: Sighting) -> None:
+    assert not decide(known, seen, CLUSTER).ending

@@ -284,11 +284,18 @@ def _findings(report: Report) -> dict[str, str]:
         "health": str(report.health),
         "message": report.message,
         "kubernetes": report.kubernetes_version or "not known",
-        "argo": report.argo_version or "not known: shown where a workflow has run and the token may list pods",
+        "argo": report.argo_version or "not known: shown where a workflow has run",
         "crd": "installed" if report.crd else "not found" if reached else "not asked",
         "finalizers": stuck if asked and not missing else "not asked",
+        "pod security": _pod_security(report) if asked and not missing else "not asked",
         "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",
     }
+
+
+def _pod_security(report: Report) -> str:
+    if report.pod_security != "restricted":
+        return report.pod_security or "none enforced"
+    return "restricted: Argo and the manifests must say securityContext, see Pod Security in clusters/README.md"
 
 
 def _address(cluster: ClusterShape) -> str:

@@ -14,6 +14,7 @@ NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list
     ("", "secrets", verb) for verb in ("create", "list", "delete")
 ]
 NEEDED += [("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "patch")]
+NEEDED += [("", "pods", "list"), ("", "namespaces", "get")]
 """(group, resource, verb) that clusters/jobcluster.yaml grants; nothing else is used."""
 
 
@@ -22,13 +23,14 @@ class Report:
     """Findings of one check; `health` is `ok` where argosy can work.
 
     `held` are the ended workflows of ours that still carry the finalizer, by k8s uid; `stuck` says how many of them should not, because how
-    they ended was recorded a minute ago or more.
+    they ended was recorded a minute ago or more. `pod_security` is the level that the namespace enforces, empty where it says none.
     """
 
     health: Health = Health.OK
     message: str = ""
     kubernetes_version: str = ""
     argo_version: str = ""
+    pod_security: str = ""
     crd: bool = False
     missing_permissions: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
@@ -60,6 +62,7 @@ async def check(connection: Connection, selector: str) -> Report:
         async for page in finalizers.held(connection, selector):
             report.held += [seen.k8s_uid for seen in page if seen.finished or seen.deleting]
         report.crd = True  # just listed; discovery learns of a new CRD some seconds after it is served
+        report.pod_security = await _pod_security(connection)
         report.argo_version = await _argo_version(connection)
     except ClusterDown as error:
         report.health, report.message = error.health, str(error)
@@ -81,10 +84,15 @@ async def _crd(connection: Connection) -> bool:
         return any(resource["name"] == "workflows" for resource in orjson.loads(answer)["resources"])
 
 
+async def _pod_security(connection: Connection) -> str:
+    answer = await connection.call("get", "namespaces", f"/api/v1/namespaces/{connection.access.namespace}")
+    with understood():
+        labels = orjson.loads(answer)["metadata"].get("labels") or {}
+        return clean(str(labels.get("pod-security.kubernetes.io/enforce", "")), limit=100)
+
+
 async def _argo_version(connection: Connection) -> str:
-    """Argo says its version nowhere but in the image of its executor, which a token sees that may list pods; else empty."""
-    if not await connection.allowed("list", "", "pods"):
-        return ""
+    """Argo says its version nowhere but in the image of its executor: empty where no pod of a workflow is there."""
     path = f"/api/v1/namespaces/{connection.access.namespace}/pods"
     query = {"labelSelector": "workflows.argoproj.io/workflow", "limit": "1"}
     answer = await connection.call("list", "pods", path, query=query)

@@ -113,6 +113,7 @@ class Connection:
         query: Mapping[str, str] | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: float | None = None,
     ) -> bytes:
         """One request and its answer's body.
@@ -124,13 +125,16 @@ class Connection:
             query: Query parameters.
             body: Serialised body.
             content_type: Of the body.
+            accept: In which form the answer is wanted.
             timeout: Seconds for the whole request where it must be shorter than the connection's own.
 
         Raises:
             KubeError: One of the classes in `answers`.
         """
         try:
-            async with self._request(verb, path, query, body, content_type, self._deadline(timeout)) as response:
+            async with self._request(
+                verb, path, query, body, content_type, self._deadline(timeout), accept
+            ) as response:
                 data = await _read(response)
                 KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status < 300:
@@ -201,8 +205,9 @@ class Connection:
         body: bytes | None,
         content_type: str,
         timeout: aiohttp.ClientTimeout,
+        accept: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers: Headers = {"Content-Type": content_type, "Accept": "application/json"}
+        headers: Headers = {"Content-Type": content_type, "Accept": accept}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, _METHODS[verb], body)
         url = self._base + path + ("?" + urlencode(query) if query else "")
         async with self._rest.open().request(

@@ -49,6 +49,7 @@ class Sighting:
 
     `uid`, `attempt` and `gid` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
     yet. `ended` is the state of its attempt that argosy ended it for. `nodes` is None where they cannot be read; `note` then says why.
+    `pods_ended` says that its pods were asked, and none of them runs.
     """
 
     name: str
@@ -69,11 +70,17 @@ class Sighting:
     version: str = ""
     ended: State | None = None
     gid: UUID | None = None
+    pods_ended: bool = False
 
     @property
     def finished(self) -> bool:
         """Whether Argo is done with it."""
         return self.phase in {"Succeeded", "Failed", "Error"}
+
+    @property
+    def ending(self) -> bool:
+        """Whether it was ended before it was done, and its pods may still run."""
+        return self.finished and self.shutdown and not (self.pods_ended or self.deleting or self.gone)
 
     @property
     def held(self) -> bool:

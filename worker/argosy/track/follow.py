@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from argosy.failpoints import failpoint
 from argosy.kube import answers
 from argosy.kube.connection import Connection
+from argosy.kube.pods import Pods
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP
 from argosy.recovery.custody import Custody
@@ -73,7 +74,7 @@ class ClusterTracker:
         self._at, self._selector, self._on_slots = Standing(engine, tracked), selector, on_slots
         self._workflows = Workflows(connection)
         self._debts = Debts(self._workflows, tracked.name, lambda: self._at.up)
-        self._writer = Writer(self._at, self._debts, release_after, on_slots)
+        self._writer = Writer(self._at, self._debts, Pods(connection), release_after, on_slots)
         self._upkeep = Upkeep(self._at, self._workflows, custody, self._writer, self._debts, release_after)
         self._version = ""
 
@@ -90,6 +91,7 @@ class ClusterTracker:
             "keep": self._upkeep.keep(),
             "resolve": self._upkeep.resolve(),
             "debts": self._debts.run(),
+            "ending": self._writer.ending.run(),
         }
         tasks = [asyncio.create_task(part, name=f"{name}/{self._at.name}") for name, part in parts.items()]
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from argosy.kube.status import Sighting
 from argosy.labels import workflow_name
-from argosy.states import FINAL, TRANSITIONS, State, observed
+from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State, observed
 from argosy.store import tracking
 
 
@@ -21,7 +21,7 @@ class Verdict:
     `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
     on the cluster, the former with the state that it is `ended` for, the latter only once the attempt is quiet where `later` says so.
     `stranger` raises the alarm metric: it should not be there. `unknown` is what no row knows. `again` asks to judge it once more soon,
-    because its row does not tell yet.
+    because its row does not tell yet; `ending` to do so when its pods have ended.
     """
 
     change: tracking.Change | None = None
@@ -33,6 +33,7 @@ class Verdict:
     stranger: bool = False
     unknown: bool = False
     again: bool = False
+    ending: bool = False
 
 
 def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwanted: bool = False) -> Verdict:
@@ -56,13 +57,16 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         return Verdict(stranger=alive)
     if not _same(known, seen):
         return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
-    target = _target(known, seen)
+    ours = known.cancel_requested or known.overdue or seen.ended
+    ending = bool(ours) and seen.ending and known.state not in FINAL
+    target = _target(known, seen) if not ending else known.state if known.state in ON_CLUSTER else State.PENDING
     may = target is not None and (target in TRANSITIONS[known.state]) and (known.newest or known.state not in FINAL)
     state = target if may and target is not None else known.state
     wanted = known.newest and not known.cancel_requested and state not in FINAL
     terminate = alive and not wanted and not seen.shutdown
     return Verdict(
-        change=_change(known, seen, state, cluster_id),
+        change=_change(known, seen, state, cluster_id, ending),
+        ending=ending,
         # The nodes of an end that is recorded stay, whatever becomes of its workflow in a second life (etcd restored).
         nodes=may or known.state not in FINAL,
         terminate=terminate,
@@ -117,9 +121,13 @@ def _ended_for(cancel_requested: bool, state: State) -> State | None:
     return state if state in FINAL else None
 
 
-def _change(known: tracking.Known, seen: Sighting, state: State, cluster_id: int) -> tracking.Change | None:
+def _change(
+    known: tracking.Known, seen: Sighting, state: State, cluster_id: int, ending: bool
+) -> tracking.Change | None:
     message = seen.message or seen.note
     began = known.began or _began(seen)
+    if ending:
+        message = f"ended; its pods still run: kubectl get pods -l workflows.argoproj.io/workflow={seen.name}"
     if known.overdue and state in (State.FAILED, State.ERROR):
         message = known.overdue
     if state is State.DELETED:

@@ -17,11 +17,13 @@ from sqlalchemy.exc import OperationalError
 from argosy.errors import Fenced
 from argosy.failpoints import failpoint
 from argosy.kube import status
+from argosy.kube.pods import Pods
 from argosy.kube.status import Sighting
 from argosy.metrics import STRANGERS, UNREADABLE, WATCH_LAG
 from argosy.states import FINAL, State
 from argosy.store import strays, tracking
 from argosy.track.debts import Debts
+from argosy.track.ending import Ending
 from argosy.track.standing import Standing
 from argosy.track.verdicts import Verdict, decide
 
@@ -37,14 +39,18 @@ class Writer:
     Args:
         at: The cluster.
         debts: What is owed there.
+        pods: Its pods.
         release_after: Seconds that an ended workflow stays there after its end was committed.
         on_slots: Called with the cluster's id after jobs there have ended.
     """
 
-    def __init__(self, at: Standing, debts: Debts, release_after: float, on_slots: Callable[[int], None]) -> None:
+    def __init__(
+        self, at: Standing, debts: Debts, pods: Pods, release_after: float, on_slots: Callable[[int], None]
+    ) -> None:
         self._at, self._debts, self._release_after, self._on_slots = at, debts, release_after, on_slots
         self._buffer: dict[str, tuple[Sighting, float]] = {}
         self._arrived = asyncio.Event()
+        self.ending = Ending(at, pods, self._pods_ended)
         self.flushing = asyncio.Lock()
         self._written: dict[str, array[int]] = {}
         self._later: dict[str, tuple[Sighting, float]] = {}
@@ -68,6 +74,10 @@ class Writer:
         _, before = self._buffer.get(seen.k8s_uid, (seen, at))
         self._buffer[seen.k8s_uid] = (seen, min(at, before))
         self._arrived.set()
+
+    def _pods_ended(self, seen: Sighting) -> None:
+        newest, _ = self._buffer.get(seen.k8s_uid, (seen, 0.0))
+        self._put(replace(newest, pods_ended=True), time.monotonic())
 
     async def run(self) -> None:
         """Write what arrives, for ever."""
@@ -123,6 +133,10 @@ class Writer:
                 uid=str(seen.uid),
                 attempt=seen.attempt,
             )
+        if verdict.ending:
+            self.ending.wait(seen)
+        else:
+            self.ending.forget(seen.k8s_uid)
         self._again.pop(seen.k8s_uid, None)
         if verdict.again or (self._at.held and verdict.unknown and not seen.gone):
             self._again[seen.k8s_uid] = seen

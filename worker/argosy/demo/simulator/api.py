@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from argosy.demo.simulator import selectors, statuses
-from argosy.demo.simulator.statuses import LEASES, SECRETS, WORKFLOWS, Object, Resource, StatusError
+from argosy.demo.simulator.statuses import LEASES, NAMESPACES, PODS, SECRETS, WORKFLOWS, Object, Resource, StatusError
 from argosy.demo.simulator.store import Store
 from argosy.demo.simulator.watch import Watch
 
@@ -26,6 +26,8 @@ KUBERNETES_VERSION = "v1.36.3"
 _GRANTED = {
     ("argoproj.io", "workflows"): {"create", "get", "list", "watch", "patch"},
     ("", "secrets"): {"create", "list", "delete"},
+    ("", "pods"): {"list"},
+    ("", "namespaces"): {"get"},
     ("coordination.k8s.io", "leases"): {"create", "get", "patch"},
 }
 _WATCH_SECONDS = 1800.0
@@ -70,6 +72,10 @@ class Api:
                 "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", self._guard(self._review), methods=["POST"]
             ),
             Route("/simulator/compact", self._guard(self._compact), methods=["POST"]),
+        ]
+        routes += [
+            Route("/api/v1/namespaces/{namespace}", self._serve(NAMESPACES, "get", self._namespace), methods=["GET"]),
+            Route("/api/v1/namespaces/{namespace}/pods", self._serve(PODS, "list", self._pods), methods=["GET"]),
         ]
         for resource in (WORKFLOWS, SECRETS, LEASES):
             group = f"apis/{resource.api_version}" if resource.group else f"api/{resource.version}"
@@ -158,6 +164,20 @@ class Api:
             raise statuses.forbidden_path(self._user(request), request.url.path)
         self._store.compact()
         return _json({"revision": self._store.revision})
+
+    async def _namespace(self, resource: Resource, request: Request) -> Response:
+        name = request.path_params["namespace"]
+        if name != self._store.namespace:
+            raise statuses.not_found(resource, name)
+        metadata = {"name": name, "labels": {"kubernetes.io/metadata.name": name}}
+        return _json({"kind": resource.kind, "apiVersion": resource.version, "metadata": metadata})
+
+    async def _pods(self, resource: Resource, _: Request) -> Response:
+        """What runs here is no pod, and ends with its workflow."""
+        metadata = {"resourceVersion": str(self._store.revision)}
+        return _json(
+            {"kind": f"{resource.kind}List", "apiVersion": resource.version, "metadata": metadata, "items": []}
+        )
 
     async def _nothing(self, request: Request) -> Response:
         if self._token(request) != self._tokens.admin:

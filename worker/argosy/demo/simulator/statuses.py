@@ -37,6 +37,8 @@ class Resource:
 
 WORKFLOWS = Resource("workflows", "Workflow", "argoproj.io", "v1alpha1")
 SECRETS = Resource("secrets", "Secret", "", "v1")
+PODS = Resource("pods", "Pod", "", "v1")
+NAMESPACES = Resource("namespaces", "Namespace", "", "v1")
 LEASES = Resource("leases", "Lease", "coordination.k8s.io", "v1")
 
 

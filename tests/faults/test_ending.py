@@ -1,0 +1,108 @@
+"""A job that is cancelled has ended when nothing of it runs, whatever Argo calls its workflow (P5, F73)."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from argosy.client import Client
+from argosy.kube.connection import Connection
+from argosy.kube.workflows import Workflows
+from argosy.labels import workflow_name
+from argosy.settings import Settings
+from argosy.shapes.shown import JobShape
+from clusters.local.cluster import LocalCluster
+from tests.faults.proxy import Action, Answer, Drop, Proxy, status_body
+from tests.support.seen import shown
+from tests.support.stack import running, until
+
+PODS = "/api/v1/namespaces/argosy/pods"
+
+
+@asynccontextmanager
+async def with_a_pod_that_runs_on(client: Client, local: LocalCluster, settings: Settings) -> AsyncIterator[JobShape]:
+    """A job that was cancelled, whose workflow Argo calls ended while a pod of it runs: the block may end the pod."""
+    async with running(settings):
+        launched = client.launch("long", project=1, user=7, media_ids=[1])
+        job = await shown(client, launched.gid, "Running")
+        name = workflow_name(job.uid, 1)
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": f"{name}-deaf", "labels": {"workflows.argoproj.io/workflow": name}},
+            "spec": {
+                "containers": [
+                    {"name": "main", "image": "none", "env": [{"name": "ARGOSY_SECONDS", "value": "600"}]},
+                ]
+            },
+        }
+        made = await asyncio.to_thread(local.admin.post, PODS, json=pod)
+        assert made.is_success, made.text
+        path = f"{PODS}/{name}-deaf"
+        await until(lambda: local.admin.get(path).json()["status"]["phase"], lambda phase: phase == "Running")
+        client.cancel(job.uid)
+        try:
+            yield job
+        finally:
+            await asyncio.to_thread(end, local, job)
+
+
+def end(local: LocalCluster, job: JobShape) -> None:
+    local.admin.delete(f"{PODS}/{workflow_name(job.uid, 1)}-deaf", params={"gracePeriodSeconds": "0"})
+
+
+async def test_a_job_is_cancelled_when_its_pods_have_ended_and_not_when_argo_says_so(
+    proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, local_cluster: LocalCluster
+) -> None:
+    async with with_a_pod_that_runs_on(proxied, local_cluster, impatient) as job:
+        (waiting,) = await until(
+            lambda: proxied.list(gid=job.gid), lambda jobs: "its pods still run" in jobs[0].message, 60
+        )
+        assert waiting.status == "Cancelling"
+        found = await Workflows(there).get(workflow_name(job.uid, 1))
+        assert found["status"]["phase"] == "Failed"
+        asked = proxy.on(Drop(), verb="list", resource="pods", times=2)
+        await until(lambda: asked.hits, lambda hits: hits == 2)
+        assert proxied.get(job.uid).status == "Cancelling"
+        await asyncio.to_thread(end, local_cluster, job)
+        ended = await shown(proxied, job.gid, "Cancelled")
+    assert "its pods still run" not in ended.message
+
+
+async def test_where_pods_may_not_be_listed_argos_word_is_taken_and_nothing_waits_for_ever(
+    proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, local_cluster: LocalCluster
+) -> None:
+    proxy.on(
+        Answer(403, status_body(403, "Forbidden", "pods is forbidden")), verb="list", resource="pods", times=math.inf
+    )
+    review = {"kind": "SelfSubjectAccessReview", "status": {"allowed": False}}
+    proxy.on(Answer(201, review), verb="create", resource="selfsubjectaccessreviews", times=math.inf)
+    async with with_a_pod_that_runs_on(proxied, local_cluster, impatient) as job:
+        await shown(proxied, job.gid, "Cancelled")
+        assert proxied.cluster("here").health == "ok"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Answer(200, b"<html>up</html>", {"Content-Type": "text/html"}),
+        Answer(200, {"status": "ok"}),
+        Answer(502, b"bad gateway"),
+        Answer(403, b"<html>forbidden</html>"),
+        Answer(404, b"404 page not found"),
+        Answer(200, {"kind": "PodList", "metadata": {}, "items": [{"metadata": {"name": "no-labels"}}]}),
+    ],
+    ids=["html", "foreign", "502", "403", "404", "strange"],
+)
+async def test_an_answer_about_pods_that_proves_nothing_ends_no_job(
+    said: Action, proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, local_cluster: LocalCluster
+) -> None:
+    rule = proxy.on(said, verb="list", resource="pods", times=math.inf)
+    async with with_a_pod_that_runs_on(proxied, local_cluster, impatient) as job:
+        await until(lambda: rule.hits, lambda hits: hits > 2)
+        assert proxied.get(job.uid).status == "Cancelling"
+        proxy.clear()
+        await asyncio.to_thread(end, local_cluster, job)
+        await shown(proxied, job.gid, "Cancelled")

@@ -1,0 +1,58 @@
+"""Pods of one cluster's workflows: which of them have not ended.
+
+Argo calls a workflow ended as soon as it has told its containers to end. What they do then, only their pods say (F73).
+"""
+
+from collections.abc import Collection
+
+import orjson
+
+from argosy.kube import answers
+from argosy.kube.connection import Connection
+
+_WORKFLOW = "workflows.argoproj.io/workflow"
+"""Argo's label of a pod: the name of its workflow."""
+
+_NAMED = 100
+"""So many workflows are asked for by name: beyond that, one list of all pods costs the apiserver less than the length of the request."""
+
+_PAGE = 500
+
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class Pods:
+    """Calls on the pods in a connection's namespace.
+
+    Args:
+        connection: The cluster.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._path = f"/api/v1/namespaces/{connection.access.namespace}/pods"
+
+    async def unfinished(self, workflows: Collection[str]) -> set[str]:
+        """Which of these workflows, by name, have a pod with a container that runs or may still start.
+
+        A pod that is being deleted counts until the kubelet has seen the end of its containers.
+
+        Raises:
+            KubeError: One of the classes in `answers`.
+        """
+        named = f"{_WORKFLOW} in ({','.join(sorted(workflows))})" if len(workflows) <= _NAMED else _WORKFLOW
+        query = {
+            "labelSelector": named,
+            "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed",
+            "limit": str(_PAGE),
+        }
+        found: set[str] = set()
+        while True:
+            answer = await self._connection.call("list", "pods", self._path, query=query, accept=_METADATA_ONLY)
+            with answers.understood():
+                document = orjson.loads(answer)
+                # Where there are none, a list of metadata only has null.
+                found |= {str(pod["metadata"]["labels"][_WORKFLOW]) for pod in document["items"] or ()}
+                query["continue"] = document["metadata"].get("continue") or ""
+            if not query["continue"]:
+                return found & set(workflows)
