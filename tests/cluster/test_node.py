@@ -123,7 +123,8 @@ async def test_an_image_that_cannot_be_pulled_ends_at_the_pending_deadline_in_wo
 async def test_a_pod_that_is_evicted_fails_its_job_in_words(
     at: Client, stack: Direct, local_node: LocalCluster
 ) -> None:
-    launch(at, manifest("echo begun; sleep 600"))
+    # What goes within ten seconds of its start, before Argo has seen it run, Argo makes anew.
+    launch(at, manifest("sleep 15; echo begun; sleep 600"))
     name = await begun(local_node, "begun")
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": "argosy"}}
     answer = local_node.admin.post(f"/api/v1/namespaces/argosy/pods/{name}/eviction", json=eviction)
