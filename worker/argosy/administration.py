@@ -1,4 +1,4 @@
-"""What an operator changes and asks through the client: algorithms, clusters, projects, and a restored database.
+"""An operator's part of the client: algorithms, clusters, projects, and a restored database.
 
 Each call is one of the functions that do it, with their arguments checked, in a transaction of its own.
 """

@@ -1,4 +1,4 @@
-"""What an API server imports: launch and read, register algorithms and clusters. Typed, synchronous, nothing but PostgreSQL.
+"""The library for an API server: launch and read, register algorithms and clusters. Typed, synchronous, nothing but PostgreSQL.
 
 A launch is written in the caller's own transaction when it hands its connection in, so the API server needs neither Redis nor a second
 commit; everything that is read comes from the database and asks no cluster (P10). The one exception is `check_cluster`, which is

@@ -1,4 +1,4 @@
-"""What a person asks of a cluster itself: can argosy work there, take the finalizers off, we give it up.
+"""A person's requests about a cluster: check it, take the finalizers off, abandon it.
 
 Everything else that is read comes from the database; these ask, because that is what they are for. Each runs an event loop of its own, so
 they are for commands and API servers, not for workers.

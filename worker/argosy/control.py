@@ -128,7 +128,7 @@ def resume(engine: Engine, cluster: str | int | None, project: int | None, algor
 def _paused(
     session: Session, cluster: str | int | None, project: int | None, algorithm: str | int | None
 ) -> tuple[pausing.Pausable, int]:
-    """What is meant, as a table and an id."""
+    """The target as a table and an id."""
     if sum(key is not None for key in (cluster, project, algorithm)) != 1:
         raise InvalidRequest("say which: a cluster, a project or an algorithm")
     if cluster is not None:

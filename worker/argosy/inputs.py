@@ -1,4 +1,4 @@
-"""What comes from outside, before it is used, kept or shown: arguments, messages, and the text of servers, libraries and pods. Pure.
+"""Cleans foreign input before it is used, stored or shown: arguments, messages, text of servers, libraries and pods. Pure.
 
 Two faults of foreign text taught it. PostgreSQL takes no NUL and no lone surrogate, and a text that holds one aborted the transaction
 that was to record it. And libraries copy what they could not send into their exceptions: a token with a line end stood in a launch's

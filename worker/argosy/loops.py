@@ -41,7 +41,7 @@ def surviving(loop: str, waits: str, **context: object) -> Iterator[None]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exception says, without the statement that SQLAlchemy adds; of a group the first."""
+    """Text of an exception without the SQL that SQLAlchemy adds; of a group, the first one's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return str(error.orig) if isinstance(error, OperationalError) and error.orig is not None else str(error)

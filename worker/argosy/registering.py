@@ -1,4 +1,4 @@
-"""What algorithms and clusters are registered as, and what is refused.
+"""Registers algorithms and clusters, and says what is refused.
 
 Both are fields of a specification that come from a person or an API server, and rows that every later stage trusts: what cannot work is
 refused here, where somebody can mend it, and not when a job fails of it. A cluster is a place and not a row: it is asked which it is
@@ -186,7 +186,7 @@ _LIMITS = {
     "is_default",
     "organization",
 }
-"""What may change without anybody connecting to the cluster anew."""
+"""Fields whose change needs no new connection to the cluster."""
 
 
 def registered_clusters(engine: Engine, organization: int | None) -> Sequence[ClusterShape]:

@@ -1,4 +1,4 @@
-"""What an operator can set, as one typed object read from `ARGOSY_…` environment variables.
+"""All that an operator can set, as one typed object read from `ARGOSY_…` environment variables.
 
 One object that is handed on, and no module-level reads of the environment: a test, the demo and a pod configure the same thing
 in the same way. Secrets are `SecretStr`, so that no representation of the settings shows one.

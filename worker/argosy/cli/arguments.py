@@ -1,4 +1,4 @@
-"""What a command line says, as what the client takes: files, media, parameters.
+"""Turns command-line values into the client's arguments: files, media, parameters.
 
 A mistake in an argument is found before anything is opened or sent, and named by its option.
 """

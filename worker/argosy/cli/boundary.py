@@ -33,7 +33,7 @@ class Boundary(TyperGroup):
             code = super().main(*args, **kwargs) or 0
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read has gone (`argosy list | head`); what is still buffered must not fail again at exit.
+            # The reader has gone (`argosy list | head`); the text still in the buffer must not fail again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = FAILURE
         except typer.Abort:
@@ -48,7 +48,7 @@ class Boundary(TyperGroup):
 
 
 def exit_code(error: Exception) -> int:
-    """What the process ends with.
+    """The exit code of the process.
 
     Args:
         error: Any error; a mistake in a manifest is a failure, not a wrong command line.

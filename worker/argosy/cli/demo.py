@@ -43,7 +43,7 @@ class ClusterKind(StrEnum):
 
 
 class DemoFormat(StrEnum):
-    """What the demo prints on standard output."""
+    """Standard output of the demo."""
 
     TABLE = "table"
     JSON = "json"
@@ -55,7 +55,7 @@ class DemoFailed(ArgosyError):
 
 @dataclass(frozen=True)
 class _Parts:
-    """What runs: where the cluster is, and the environment that every argosy command needs to find the rest."""
+    """A running demo: where the cluster is, and the environment that argosy commands need to reach it."""
 
     connection: dict[str, Any]
     environment: dict[str, str]

@@ -1,4 +1,4 @@
-"""What reading commands print: tables for people, shapes for programs, names for scripts.
+"""Output of the reading commands: tables for people, shapes for programs, names for scripts.
 
 JSON and YAML are the pydantic shapes as they are, so that what a script reads here is what the API server answers. Tables take the width
 they need where nobody looks (a pipe), because a shortened id is worth nothing to `awk`.

@@ -1,4 +1,4 @@
-"""What a pod does that nobody runs: one rule for the simulator's pods and for the local cluster's pod player.
+"""How a pod behaves that nobody runs: one rule for the simulator's pods and for the local cluster's pod player.
 
 First that is given (annotations of the pod, i.e. of the template's `metadata`; environment of its main container):
 
@@ -23,7 +23,7 @@ _EXIT = re.compile(r"(?:^|[;&]\s*)(?:sys\.)?exit[ (]\s*(\d+)\)?;?$")
 
 @dataclass(frozen=True)
 class Wishes:
-    """What one pod says of itself.
+    """The wishes in one pod's annotations and environment.
 
     Args:
         template: The container or script template that it came from, parameters filled in; empty where nobody knows it.

@@ -1,4 +1,4 @@
-"""What an answer of the Kubernetes API means for the one who asked.
+"""The meaning of an answer of the Kubernetes API for the caller.
 
 The HTTP code alone does not tell: 403 is a missing permission or an exceeded quota, 404 a missing object, namespace or CRD, 409 a
 taken name or a failed precondition. So the reason and details of the `Status` body decide, and what leaves this room is one of the
@@ -226,7 +226,7 @@ _HINTS = {
     # How an apiserver answers a path that it does not serve, and how anybody else does.
     404: Health.ARGO_MISSING,
 }
-"""What a code hints at that came without a `Status`."""
+"""What an HTTP code without a `Status` hints at."""
 
 
 def of_exception(

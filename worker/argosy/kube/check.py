@@ -1,4 +1,4 @@
-"""What a cluster owner asks after registering: can argosy work there, and if not, what is missing?"""
+"""The check after registering a cluster: can argosy work there, and if not, what is missing?"""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a workflow object says, read into plain values. Pure.
+"""Reads a workflow object into plain values. Pure.
 
 The object was written by Argo, a tenant's containers and whoever may write on the cluster, so every field is doubted: wrong types, NUL
 bytes, absurd sizes. One that cannot be read hurts its own job only (F21).
@@ -130,7 +130,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
 
 
 _ENDS = {str(state): state for state in FINAL - {State.REJECTED}}
-"""What a workflow that came to be can have been ended for."""
+"""States that argosy ends a workflow for."""
 
 
 def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
@@ -200,8 +200,8 @@ def _uuid(value: object) -> UUID | None:
 
 
 _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
-"""What a workflow may say of when it began or ended. Nearer to where time ends, PostgreSQL stores a moment that Python cannot read back,
-and one such row made every list of jobs fail."""
+"""Earliest and latest time that is believed of a workflow. Beyond them PostgreSQL may store a moment that Python cannot read back, and one
+such row made every list of jobs fail."""
 
 
 def moment(value: object) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Who calls which template with what.
+"""Which template calls which other one, with which arguments.
 
 Argo has eight ways to call a template (entrypoint, onExit and hooks of the workflow; step, task, their onExit and hooks; inline),
 and some of them pass the workflow's own arguments unseen. Reference checks and token rewriting both stand on this one list.

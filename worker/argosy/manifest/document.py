@@ -120,7 +120,7 @@ def load(text: str) -> Document:
 
 
 def outline(document: Document) -> Iterator[ManifestError]:
-    """What keeps a mapping from being a workflow with an entrypoint."""
+    """Why a mapping is not a workflow with an entrypoint."""
     body = document.body
     if body.get("kind") != "Workflow":
         yield document.error(("kind",), f"kind must be Workflow, not {shorten(repr(body.get('kind')))}")

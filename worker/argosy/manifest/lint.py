@@ -17,7 +17,7 @@ from argosy.manifest.token import plan
 
 
 def lint(text: str, token_in_clear: bool = False) -> list[ManifestError]:
-    """What keeps a manifest from running as its author means it.
+    """Finds why a manifest would not run as its author means it.
 
     Args:
         text: YAML or JSON.

@@ -27,7 +27,7 @@ RESERVED: tuple[str, ...] = (
     "tus_url",
     "project_id",
 )
-"""What every workflow receives, in this order, before any other parameter."""
+"""Parameters that every workflow receives first, in this order."""
 
 MEDIA_IDS_LIMIT = 120 * 1024
 """Bytes of the parameter media_ids: manifests hand it on as one environment string, and Linux takes none over 128 KiB."""

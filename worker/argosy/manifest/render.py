@@ -45,7 +45,7 @@ TTL_FLOOR = 3600
 """Seconds that a finished workflow stays at least on a cluster without the finalizer."""
 
 PLACEHOLDER = "in-secret"
-"""What the parameter rest_token holds where pods get the token from the launch's Secret."""
+"""Value of the parameter rest_token where pods get the token from the launch's Secret."""
 
 _NEVER_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
 _MEDIA_IDS, _UID = RESERVED.index("media_ids"), RESERVED.index("uid")
@@ -54,7 +54,7 @@ _TTL_FIELDS = ("secondsAfterCompletion", "secondsAfterSuccess", "secondsAfterFai
 
 @dataclass(frozen=True)
 class LaunchFrame:
-    """What is the same for all jobs of a launch on one cluster.
+    """The part of a workflow that is the same for all jobs of a launch on one cluster.
 
     Args:
         parameters: Merged algorithm and extra parameters, from `merge_parameters`.

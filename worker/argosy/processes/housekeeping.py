@@ -1,5 +1,5 @@
-"""What nobody else comes back for: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens that are no
-longer needed, records past their retention, the gauges.
+"""Work that nobody else comes back for: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens that are
+no longer needed, records past their retention, the gauges.
 
 Runs in the tracker, under a lease, a round every few seconds. It moves no job through the state machine: it only makes sure that the
 stage with unfinished work is woken, the submitter for a claim that ran out too, which resolves it by the same-name rule (F25:
@@ -71,7 +71,7 @@ class Housekeeping:
         self._measured: set[str] = set()
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
-        """What is to be done each round."""
+        """The chores of one round."""
         return (
             self._expand,
             self._follow,

@@ -96,7 +96,7 @@ class Tracker:
             self._renewer.shutdown(wait=False)
 
     def dead(self) -> list[str]:
-        """What of this tracker shows no sign of life, for people; it is ready where there is nothing. May be called from any thread."""
+        """The parts of this tracker that show no sign of life, in words; ready means none. May be called from any thread."""
         now = time.monotonic()
         found = [
             f"cluster {cluster_id} is not followed" for cluster_id, held in list(self._held.items()) if held.task.done()
@@ -242,7 +242,7 @@ class Tracker:
             self._wakeups.submit(int(notice.payload))
 
     def _wake_missed(self) -> None:
-        """What was committed while nobody listened."""
+        """Wake for commits that came while nobody listened."""
         with self._engine.begin() as connection:
             gids = launches.due(connection, 0)
         for gid in gids:

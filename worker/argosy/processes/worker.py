@@ -60,11 +60,11 @@ class Unprocessable(ArgosyError):
 
 
 _FINAL = (Unprocessable, NotFound)
-"""What no further try of the same message can mend."""
+"""Errors that stay the same however often the message is tried."""
 
 
 class _Stages:
-    """What the actors of one process share."""
+    """Objects that the actors of one process share."""
 
     def __init__(self, configured: settings.Settings, wakeups: WakeUps) -> None:
         self.settings, self.wakeups = configured, wakeups

@@ -54,7 +54,7 @@ _ACTIVE = {"submitting", "pending", "running"}
 
 @dataclass(frozen=True)
 class Decisions:
-    """What becomes of jobs of which nobody can know; None where nothing was said."""
+    """What to do with jobs whose fate nobody can know; None where the operator said nothing."""
 
     gone: Gone | None = None
     waiting: Waiting | None = None

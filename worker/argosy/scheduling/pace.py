@@ -13,7 +13,7 @@ LEAST = 20
 """Larger than the number of unclear creates that opens the breaker (submit/breaker.py), so that one tenant's cannot fill the window."""
 
 STEP = 25
-"""What a full window grows by, each time that it is looked at."""
+"""By how much a full window grows at each look."""
 
 LATE = 7.0
 """Seconds after which a created workflow that Argo has not looked at counts as piled up."""

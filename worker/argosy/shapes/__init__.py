@@ -1,1 +1,1 @@
-"""What crosses the wire: `given` comes in, `shown` goes out."""
+"""Pydantic models of the interface: `given` is input, `shown` is output."""

@@ -1,4 +1,4 @@
-"""What callers give, as pydantic models: registrations, and the launch that the Dramatiq message carries.
+"""Input from callers, as pydantic models: registrations, and the launch that the Dramatiq message carries.
 
 It is closed (`extra="forbid"`): a misspelt field is refused, not ignored. And it is bounded by what PostgreSQL and JSON can keep, so that
 whatever is wrong with it is said before a transaction has begun.
@@ -30,7 +30,7 @@ _DEEPEST = 32
 
 
 def _storable(value: object, depth: int = 0) -> object:
-    """What is given, if PostgreSQL and JSON can keep it."""
+    """The value itself, if PostgreSQL and JSON can store it."""
     if isinstance(value, str):
         if "\x00" in value:
             raise ValueError("contains a NUL character")
@@ -77,7 +77,7 @@ def _host(value: str) -> str:
 def _certificates(value: str) -> str:
     if "PRIVATE KEY-----" in value:
         raise ValueError("holds a private key, which was not kept; give the certificate of the CA alone")
-    # What is not ASCII is a comment or a byte order mark, and no TLS library takes it.
+    # Anything outside ASCII is a comment or a byte order mark, and TLS libraries refuse it.
     return value if value.isascii() else "\n".join(_CERTIFICATE.findall(value)) or "-"
 
 
@@ -191,7 +191,7 @@ class LaunchRequest(In):
 
 
 class AlgorithmSpec(In):
-    """What registers an algorithm; `cluster` is a JobCluster's id, null for the default one.
+    """Registers an algorithm; `cluster` is a JobCluster's id, null for the default one.
 
     Instead of one cluster, `clusters` lists several, or `cluster_labels` says what they must carry: then the healthy one with the largest
     part of its slots free takes the next job.
@@ -245,7 +245,7 @@ class AlgorithmFields(TypedDict, total=False):
 
 
 class ClusterSpec(In):
-    """What registers a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
+    """Registers a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
 
     `max_active` bounds its unfinished workflows, `project_max_active` those of each project; the deadlines cap the algorithms'. With `pace`
     it is given as many as it keeps up with, below that bound.

@@ -1,4 +1,4 @@
-"""What callers are shown, as pydantic models: the REST reference's JSON.
+"""Output for callers, as pydantic models: the JSON of the REST reference.
 
 Names and nesting are the REST reference's (`id` of a job is its workflow's name, `task` of a node its display name); what argosy adds
 stands beside them.
@@ -66,7 +66,7 @@ class LaunchShape(BaseModel):
 
 
 class CancelShape(BaseModel):
-    """What a cancel came to, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before; and in `launches` that
+    """Result of a cancel, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before; and in `launches` that
     end before they were cut into jobs."""
 
     cancelled: int

@@ -56,7 +56,7 @@ def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, 
 # Some of what has not ended there.
 _UNFINISHED_BATCH = text(f"SELECT * FROM ({_UNFINISHED}) u LIMIT :limit")
 
-# What waits for this cluster alone has nowhere to go.
+# Jobs that may run on this cluster alone can run nowhere now.
 _UNPLACED = text(
     "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
     "state = CASE WHEN a.state = 'queued' OR j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "

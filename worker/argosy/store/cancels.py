@@ -17,7 +17,7 @@ CANCELLED_EARLY = "cancelled before it was submitted"
 
 @dataclass(frozen=True)
 class Cancelled:
-    """What a cancel came to, in jobs: ended on the spot, to be ended on their clusters, had ended before. And in `launches` that end before
+    """Result of a cancel, in jobs: ended on the spot, to be ended on their clusters, had ended before. And in `launches` that end before
     they were cut into jobs."""
 
     cancelled: int = 0
@@ -56,7 +56,7 @@ _HIDE_LAUNCH = text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid")
 # Jobs that are to end.
 _REQUEST = text("UPDATE argosy.job SET cancel_requested = true WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
-# What is on no cluster ends here and now; the rest ends there first.
+# Jobs on no cluster end here at once; the others end on their cluster first.
 _CANCEL = text(
     "UPDATE argosy.attempt a SET retries_left = 0, "
     "state = CASE WHEN c.here THEN 'cancelled' ELSE a.state END, "

@@ -57,7 +57,7 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a claim came to: the claimed jobs, those with claims that ran out first; how many were rejected because they cannot be
+    """Result of a claim: the claimed jobs, those with claims that ran out first; how many were rejected because they cannot be
     rendered; and whether the one claimed job is a probe of a cluster that had failed."""
 
     jobs: list[Waiting]
@@ -307,7 +307,7 @@ def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: 
 
 
 def _rows(columns: str) -> Iterator[tuple[Any, ...]]:
-    """What comes as one JSON list a column, null where there is nothing."""
+    """Rows from one JSON list per column; null means no rows."""
     return zip(*(column or () for column in orjson.loads(columns)), strict=True)
 
 

@@ -1,4 +1,4 @@
-"""What rows are, as SQL: conditions that statements and partial indexes must say in the same way."""
+"""Conditions on rows, as SQL: statements and partial indexes must use the same words."""
 
 from collections.abc import Iterable
 

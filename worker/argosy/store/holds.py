@@ -35,9 +35,9 @@ def in_hold(alias: str) -> str:
 
 @dataclass(frozen=True)
 class Marked:
-    """What a cluster's row says of its mark: the mark's uid (empty where none was seen yet), the epoch last written to it and when; why it
-    is held, empty where it is not; whether it has unfinished workflows; whether ended ones are kept until they are recorded; and the
-    version of its address and credentials; and its health."""
+    """The part of a cluster's row that belongs to its mark: the mark's uid (empty where none was seen yet), the epoch last written to it
+    and when; why it is held, empty where it is not; whether it has unfinished workflows; whether ended ones are kept until they are
+    recorded; the version of its address and credentials; and its health."""
 
     name: str
     identity: str
@@ -73,7 +73,7 @@ def server(connection: Connection) -> str:
     return str(row.name)
 
 
-# What the mark of a cluster says and should say.
+# The mark of a cluster as its row has it.
 _MARKED = text(
     "SELECT name, identity, epoch, beat_at, finalizer, credential_version AS version, "
     "concat_ws(': ', health, nullif(health_message, '')) AS health, "
@@ -89,7 +89,7 @@ def marked(connection: Connection, cluster_id: int) -> Marked | None:
     return None if row is None else Marked(**row._mapping)
 
 
-# What should be on the cluster.
+# A few workflows that must be on the cluster.
 _RECORDED = text(
     f"SELECT name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND {in_states(ON_CLUSTER)} "
     "AND k8s_uid IS NOT NULL LIMIT 10"

@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a launch runs with, whatever happens to its algorithm afterwards. `media_ids` is None where the launch has them already."""
+    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None where they are stored already."""
 
     algorithm_id: int
     cluster_ids: list[int]
@@ -49,7 +49,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Frame:
-    """What all jobs of an expanded launch share when they are rendered."""
+    """The values that all jobs of an expanded launch share when they are rendered."""
 
     gid: UUID
     project: int
@@ -61,7 +61,7 @@ class Frame:
     token_sealed: bytes | None
 
 
-# What a launch asked for.
+# The request of a launch.
 _GET = text(
     "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job "
     "FROM argosy.launch WHERE gid = :gid"
@@ -74,7 +74,7 @@ def get(connection: Connection, gid: UUID) -> Request:
     return Request(**row._mapping)
 
 
-# What all jobs of a launch share.
+# Values that all jobs of a launch share.
 _FRAME = text(
     "SELECT gid, project, user_id, algorithm_id, algorithm_name, manifest, parameters, token_sealed "
     "FROM argosy.launch WHERE gid = :gid"
@@ -82,7 +82,7 @@ _FRAME = text(
 
 
 def frame(connection: Connection, gid: UUID) -> Frame:
-    """What rendering needs of an expanded launch."""
+    """The values of an expanded launch that rendering needs."""
     row = connection.execute(_FRAME, {"gid": gid}).one()
     return Frame(**row._mapping)
 
@@ -133,7 +133,7 @@ def standing(connection: Connection, gid: UUID) -> Progress | None:
     return Progress(row.project, row.asks) if row.due else None
 
 
-# Whoever has the newest epoch works on it.
+# Only the holder of the newest epoch works on it.
 _CLAIM = text(
     "UPDATE argosy.launch SET claim_worker = :worker, claim_epoch = claim_epoch + 1, tries = tries + 1, "
     "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch "
@@ -184,7 +184,7 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
     )
 
 
-# What the launch runs with is decided, once.
+# Freeze the inputs of the launch, once.
 _FREEZE = text(
     "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
     "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
@@ -248,7 +248,7 @@ def postpone(connection: Connection, claim: Claim, reason: str, seconds: float) 
     connection.execute(_POSTPONE, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason, "seconds": seconds})
 
 
-# What went wrong before is over.
+# Forget the last error.
 _FRESH = text(f"UPDATE argosy.launch SET tries = 0 WHERE {MINE}")
 
 

@@ -17,10 +17,10 @@ def of_cluster(cluster_id: int) -> str:
     return f"cluster/{cluster_id}"
 
 
-# Whoever holds it is not in mid-transaction.
+# Waits until the holder has no transaction open.
 _LOCK = text("SELECT 1 FROM argosy.lease WHERE name = :name FOR UPDATE")
 
-# Whatever its holder writes from now on is refused.
+# All later writes of its holder are refused.
 _REVOKE = text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '', epoch = epoch + 1 WHERE name = :name")
 
 

@@ -1,4 +1,4 @@
-"""What a commit tells whoever listens (LISTEN, NOTIFY): a launch is there, a queue grew. What is missed is found by housekeeping."""
+"""Notifications of a commit (LISTEN, NOTIFY): a new launch, a longer queue. Housekeeping finds those that were missed."""
 
 from typing import Any, Protocol
 from uuid import UUID

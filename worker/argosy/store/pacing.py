@@ -1,4 +1,4 @@
-"""What holds a cluster's queue back: its window and its breaker, both in the cluster's row, so that all workers share them.
+"""Limits on a cluster's queue: its window and its circuit breaker, both in the cluster's row, so that all workers share them.
 
 The breaker is open until a time. Where the cluster only asked to be left alone for a while, everything goes on then; where it failed, one
 job is claimed first as a probe, and an answer to that closes it (half-open).

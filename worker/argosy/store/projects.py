@@ -66,7 +66,7 @@ def get(connection: Connection, project: int) -> ProjectShape:
     return _read(connection, [project])[0]
 
 
-# Whoever ever had a setting or a job.
+# Every project that ever had a setting or a job.
 _ALL = text(
     "SELECT id FROM argosy.project UNION SELECT project FROM argosy.project_limit UNION "
     f"SELECT project FROM ({_COUNTED.format(which='true')}) n ORDER BY 1"

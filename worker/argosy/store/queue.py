@@ -89,7 +89,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 _CREATED = text(
     "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
     "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
-    # What was adopted may have gone on, or ended, while its row did not know of it, and no event says so again.
+    # An adopted workflow may have ended before its row knew of it, and no event says so again.
     "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END, unread = c.answered > 1 "
     "FROM json_to_recordset(CAST(:rows AS json)) "
     "AS c (uid uuid, number int, epoch int, name text, digest text, k8s_uid text, answered int) "

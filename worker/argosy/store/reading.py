@@ -1,4 +1,4 @@
-"""What readers see: jobs with their nodes, launches, the figures behind the gauges. Nothing here asks a cluster.
+"""Queries of readers: jobs with their nodes, launches, figures of the gauges. Nothing here asks a cluster.
 
 Every read of a tenant is filtered by its project in SQL (T10).
 """
@@ -64,7 +64,7 @@ _MESSAGE = """CASE
         THEN 'another database server answers: what the former one had created for it may still arrive on a cluster'
     WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
     ELSE a.message END"""
-# What holds a queued job up is no property of it, so it is not written there.
+# Why a queued job waits depends on others, so it is computed and not stored with it.
 
 _OF_LAUNCHES = {
     "project": "l.project = :project",

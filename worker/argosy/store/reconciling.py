@@ -1,4 +1,4 @@
-"""What a database that is older than the world is told, and what somebody decided about what nobody can know.
+"""Writes to a database that is older than its clusters: what was found there, and what an operator decided where nothing was found.
 
 Only while the clusters are held: no claim, no tracker and no retry touches these rows meanwhile.
 """
@@ -23,7 +23,7 @@ RECOVERED = "recovered from its workflows: the database had lost it"
 """Reason of a launch of which only its workflows told."""
 
 Waiting = Literal["run", "lost"]
-"""What becomes of jobs that wait and perhaps ran."""
+"""What an operator decides for queued jobs that perhaps ran."""
 
 _WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
 
@@ -101,7 +101,7 @@ def move(connection: Connection, moved: Moved) -> None:
         connection.execute(text(_SECURED), {"gid": gid, "cluster_id": moved.cluster_id})
 
 
-# What may be on a cluster that is held.
+# Attempts that may have a workflow on a held cluster.
 _UNFINISHED = text(
     "SELECT a.uid, a.number, a.state, a.cluster_id FROM argosy.attempt a "
     "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
@@ -114,7 +114,7 @@ _UNFINISHED = text(
 
 
 def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
-    """What a held cluster must have, or may have run and finished."""
+    """Attempts whose workflow a held cluster must have, or may have run to its end."""
     rows = connection.execute(_UNFINISHED, {"cluster": cluster_id})
     return [Row(**row._mapping) for row in rows]
 
@@ -167,7 +167,7 @@ _NO_RETRY = text(
     f"UPDATE argosy.attempt a SET retries_left = 0 FROM {rows.KEYS} WHERE a.uid = k.uid AND a.number = k.number AND {retry_due('a')}"
 )
 
-# What has not ended ends.
+# End the attempts that have not ended.
 _END = text(
     "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, message = :why, "
     "retries_left = 0, lease_until = NULL, finished_at = clock_timestamp(), as_of = clock_timestamp() "

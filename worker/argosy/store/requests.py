@@ -71,7 +71,7 @@ ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 
 
 def digest(request: LaunchRequest) -> str:
-    """What makes two requests the same: everything that is set but the token, which no two sealings share.
+    """The fields that make two requests the same: all that are set but the token, which is sealed differently each time.
 
     What is at its default is left out: a field that a later version adds must not make a redelivered request another one.
     """

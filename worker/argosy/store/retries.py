@@ -248,7 +248,7 @@ def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) 
     connection.execute(_NEWEST, parameters)
 
 
-# What a launch allows.
+# Attempts that a launch allows.
 _STATE = text(
     "SELECT state, reason, request_digest = '' AS recovered, "
     "EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
@@ -265,7 +265,7 @@ def _check_launch(connection: Connection, target: Target) -> None:
         raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
 
 
-# What the launch has.
+# The launch as it is.
 _TOKEN = text("SELECT token_wiped, token_sealed FROM argosy.launch WHERE gid = :gid")
 
 # Whether jobs run with it now.

@@ -49,12 +49,12 @@ _FORGET = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid
 
 
 def forget(connection: Connection, cluster_id: int, k8s_uids: Sequence[str]) -> None:
-    """What is gone, or has a row by now."""
+    """Workflows that are gone, or have a row by now."""
     if k8s_uids:
         connection.execute(_FORGET, {"cluster": cluster_id, "k8s_uids": list(k8s_uids)})
 
 
-# What a complete list did not show is gone.
+# Workflows that a complete list did not show are gone.
 _KEEP = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid <> ALL (:k8s_uids)")
 
 

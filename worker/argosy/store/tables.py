@@ -235,7 +235,7 @@ class LaunchSecret(Base, table=True):
 
 
 class Lease(Base, table=True):
-    """Who does a thing that only one may do. The epoch grows with each change of holder and fences the former one."""
+    """The holder of work that only one process may do. The epoch grows with each new holder and fences the former one."""
 
     __tablename__ = "lease"
 

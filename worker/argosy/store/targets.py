@@ -1,4 +1,4 @@
-"""What a cancel or a retry means: a job, or all jobs of a launch, a batch a transaction.
+"""The target of a cancel or a retry: a job, or all jobs of a launch, one batch per transaction.
 
 Both begin with the lock of the launch's row, which the expansion holds too: a job is either not there yet, and the expansion will obey, or
 it is there. A launch may have millions of jobs, so it is gone through a batch a transaction: whoever writes status waits for one batch at
@@ -27,7 +27,7 @@ _MAY_HAVE_RUN = (
 
 @dataclass(frozen=True)
 class Target:
-    """What is meant: a job (`uid`), or all jobs of a launch. `ordinal` is a job's without a row yet."""
+    """A job (`uid`), or all jobs of a launch. `ordinal` names a job that has no row yet."""
 
     gid: UUID
     uid: UUID | None = None

@@ -1,4 +1,4 @@
-"""What the tracker reads and writes: attempts by their workflow's k8s uid, node rows, a cluster's health.
+"""Queries of the tracker: attempts by their workflow's k8s uid, node rows, a cluster's health.
 
 All of it happens inside transactions that begin with the fence of the cluster's lease (`leases.fence`). A row that somebody else has locked
 is left for the next time: a cancel of a large launch must not hold up the status of everybody else. What is locked is read in a second
@@ -116,7 +116,7 @@ _AT_ONCE = 100
 """Workflows that are read in one round."""
 
 
-# What somebody else has is left to him.
+# Skip rows that another transaction has locked.
 _LOCK = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {rows.KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED")
 
 # Asked after the lock: it sees what others committed until then.
@@ -195,7 +195,7 @@ def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
     connection.execute(_WRITE_NODES, {"nodes": rows.recordset(ordered)})
 
 
-# What should be on the cluster.
+# Workflows that must be on the cluster.
 _EXPECTED = text(
     "SELECT uid, number, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster "
     f"AND {in_states(ON_CLUSTER)} AND k8s_uid IS NOT NULL"

@@ -59,7 +59,7 @@ class Claimed:
     batch: int
 
     def key(self) -> tuple[UUID, int, int]:
-        """What every record of it carries."""
+        """Fields that every record of it carries."""
         return self.waiting.uid, self.waiting.number, self.waiting.epoch
 
 

@@ -1,4 +1,4 @@
-"""What the workflows of a launch are rendered from: the frozen launch, the cluster and this worker's settings, read once for many jobs."""
+"""The inputs of rendering a launch's workflows: the frozen launch, the cluster and this worker's settings, read once for many jobs."""
 
 from threading import Lock
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What is owed on one cluster: workflows to end, finalizers to take off; tried again until the cluster has confirmed it.
+"""Open work on one cluster: workflows to end, finalizers to take off; tried again until the cluster has confirmed it.
 
 A debt is kept in memory only, because every list finds it again from the rows and the objects: a tracker that dies forgets none. They are
 paid beside the writing of states, so that a cluster that hangs on patches holds up nobody's status. A debt that stays is seen in

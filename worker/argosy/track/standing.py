@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Resumed(ArgosyError):
-    """What was seen is to be looked at anew: the cluster was held and is not any more, or the database is another."""
+    """List the cluster anew: it was held and is not any more, or another database server answers."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Standing:
         return await transact(self.engine, fenced)
 
     def fence(self, database: Database) -> None:
-        """What every transaction that changes rows begins with.
+        """The first statement of every transaction that changes rows.
 
         Raises:
             Fenced: Another tracker holds the lease.

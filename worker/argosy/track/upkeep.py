@@ -1,4 +1,4 @@
-"""What is done for one cluster every few seconds, beside following it: its mark, the last contact, late jobs, what nobody tells of again.
+"""The chores of one cluster every few seconds, beside the watch: its mark, the last contact, late jobs, workflows to read again.
 
 Each chore looks at the rows anew and asks the cluster about single workflows; none of them lists.
 """
@@ -134,7 +134,7 @@ class Upkeep:
             return
         read, _ = await self._read(late)
         await self._writer.flush()
-        # What was read is not written where somebody holds the row.
+        # A sighting is not written yet where another transaction has locked the row.
         read = [workflow for workflow in read if not self._writer.pending(workflow.k8s_uid)]
         if ended := await self._at.write(tracking.overdue, self._at.cluster_id, read):
             log.warning("deadlines have passed", cluster=self._at.name, count=ended)

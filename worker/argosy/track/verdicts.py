@@ -16,7 +16,7 @@ from argosy.store import tracking
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a sighting of a workflow asks for.
+    """What to do about a sighting of a workflow.
 
     `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
     on the cluster, the former with the state that it is `ended` for, the latter only once the attempt is quiet where `later` says so.
@@ -53,7 +53,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
     if known.k8s_uid is None and known.cluster_id not in (None, cluster_id) and known.state is not State.QUEUED:
         return Verdict(stranger=alive, again=alive)  # another cluster's create, which has no answer yet
     if known.k8s_uid is None and not known.fits:
-        # Whoever may create workflows elsewhere must not take another cluster's job for his.
+        # The owner of one cluster must not be able to take over a job of another.
         return Verdict(stranger=alive)
     if not _same(known, seen):
         return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
@@ -84,7 +84,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
 
 
 def _of_none(seen: Sighting, unwanted: bool) -> Verdict:
-    """What the sighting of a workflow means whose attempt has no row."""
+    """The verdict on a workflow whose attempt has no row."""
     alive = not (seen.finished or seen.gone)
     if not unwanted:
         # Its row may have been lost with a database's last commits: it is for people to say what becomes of it.

@@ -1,4 +1,4 @@
-"""What was seen of workflows is written: collected for a moment, in one transaction, under the fence of the cluster's lease.
+"""Writes sightings of workflows: collected for a moment, in one transaction, under the fence of the cluster's lease.
 
 What one workflow's sighting breaks hurts that workflow only: a batch that the database refuses is halved until it is found, and written
 without its nodes. What a sighting means is decided in verdicts.py; what must then be done on the cluster is a debt (debts.py).
@@ -172,7 +172,7 @@ class Writer:
         return self._commit(sightings[:half]) + self._commit(sightings[half:])
 
     def _commit_without_nodes(self, seen: Sighting, at: float) -> list[tuple[Sighting, Verdict]]:
-        """What cannot be written of one workflow hurts that one only, and there its nodes rather than how it ended."""
+        """Write one workflow that the database refuses without its nodes: how it ended matters more."""
         UNREADABLE.labels(self._at.name).inc()
         if seen.nodes is None:
             return [(seen, Verdict())]
