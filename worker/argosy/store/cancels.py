@@ -12,7 +12,7 @@ from argosy.store.conditions import DELAYED, READY, in_states, retry_due
 from argosy.store.targets import Target
 
 CANCELLED_EARLY = "cancelled before it was submitted"
-"""Why an attempt ended that never was on a cluster."""
+"""Message of an attempt that was cancelled before it had a workflow."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def unended(connection: Connection, project: int) -> list[UUID]:
     return list(dict.fromkeys(row.gid for row in rows))
 
 
-# Not shown any more.
+# Hide the job from lists.
 _HIDE_LAUNCH = text("UPDATE argosy.launch SET hidden = true WHERE gid = :gid")
 
-# Jobs that are to end.
+# Jobs to cancel.
 _REQUEST = text("UPDATE argosy.job SET cancel_requested = true WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
 # Jobs on no cluster end here at once; the others end on their cluster first.
@@ -102,13 +102,13 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     )
 
 
-# A job of a launch that is not cut will be cancelled when it is.
+# A job without a row is cancelled when its launch is cut.
 _EARLY = text(
     "INSERT INTO argosy.early_cancel (gid, ordinal) SELECT gid, :ordinal FROM argosy.launch "
     "WHERE gid = :gid AND state IN ('accepted', 'resolved') ON CONFLICT DO NOTHING"
 )
 
-# A job that is not cut will not be shown.
+# A job without a row will be hidden from the start.
 _HIDE_EARLY = text("UPDATE argosy.early_cancel SET hidden = true WHERE gid = :gid AND ordinal = :ordinal")
 
 
@@ -123,7 +123,7 @@ def _cancel_early(connection: Connection, target: Target, hide: bool) -> Cancell
     return Cancelled(cancelled=noted, ended=1 - noted)
 
 
-# A launch that was not cut whole ends; nobody cuts it any more.
+# End a launch that is not cut to its end; it is cut no further.
 _END_LAUNCH = text(
     "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
     "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "

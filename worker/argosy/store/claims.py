@@ -94,7 +94,7 @@ _COLUMNS = (
     "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale"
 )
 
-# A look at one row for each: the planner, which cannot know how many are asked for, would rather read the whole table.
+# OFFSET 0 forces one index lookup per row: the planner cannot know how few there are, and would read the whole table.
 _JOB = "CROSS JOIN LATERAL (SELECT media_ids, cancel_requested FROM argosy.job WHERE uid = a.uid OFFSET 0) j"
 
 _NOT_PAUSED = (
@@ -110,7 +110,7 @@ _STALE = text(
     f"AND ({_NOT_PAUSED.format('a')} OR j.cancel_requested) ORDER BY a.seq LIMIT :limit FOR UPDATE OF a SKIP LOCKED"
 )
 
-# Jobs whose time has come join the queue.
+# Delayed jobs that are due join the queue.
 _DUE = text(
     "UPDATE argosy.attempt a SET not_before = NULL FROM (SELECT d.uid, d.number FROM argosy.cluster c JOIN argosy.placement p "
     f"ON {placements.FITS} CROSS JOIN LATERAL (SELECT uid, number FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} "
@@ -118,9 +118,8 @@ _DUE = text(
     "WHERE a.uid = d.uid AND a.number = d.number"
 )
 
-# The recursion goes from the first row of one lane to the first of the next. A column comes as one list: a thousand rows cost us more than
-# they cost PostgreSQL. Turns are asked by themselves: who waits for nothing has some too; and so are weights and limits, of those few who
-# have one of their own.
+# The recursion goes from the first row of one lane to the first row of the next. Each column comes as one list, which Python reads faster
+# than rows. Turns are read apart, because tenants without queued jobs have turns too; so are weights and limits, which few tenants have.
 _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
@@ -173,7 +172,7 @@ _SHARED = text(
     f"AND {READY} LIMIT :most) q"
 )
 
-# Other clusters that could take what this one shares with them, and are fit to.
+# Other healthy clusters that could take the same jobs.
 _OTHERS = text(
     f"SELECT {pacing.CAPACITY} AS capacity, (SELECT count(*) FROM argosy.attempt a WHERE a.cluster_id = c.id "
     f"AND {in_states(ACTIVE, 'a')}) AS active FROM argosy.cluster c WHERE c.id <> :cluster "
@@ -226,7 +225,7 @@ def claim(
     if cluster is None:
         return Claims([])
     limit = 1 if cluster.failing else limit
-    # A probe is another job than the one whose unclear create may be why the cluster seems to fail, if there is one.
+    # If possible a probe is not the job whose unclear create may have made the cluster look broken.
     waiting = [] if cluster.failing else _stale(connection, cluster_id, limit)
     if len(waiting) < limit:
         waiting += _by_turn(connection, cluster_id, cluster, limit - len(waiting), lease + travel)
@@ -242,7 +241,7 @@ def claim(
             renderings.append(rendering)
     if claimed:
         claims = [
-            # The first digest stays: it is what an earlier, unclear create may have written.
+            # Keep the first digest: an earlier, unclear create may have written that one.
             {"uid": w.uid, "number": w.number, "epoch": w.epoch, "name": r.name, "digest": w.digest or r.digest}
             for w, r in zip(claimed, renderings, strict=True)
         ]
@@ -259,7 +258,7 @@ def _stale(connection: Connection, cluster_id: int, limit: int) -> list[Waiting]
 
 
 def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int, quiet: float) -> list[Waiting]:
-    """The next jobs by turn, as many as there are free slots; whoever gets one pays for it."""
+    """The next jobs by turn, as many as there are free slots; each tenant pays for its own."""
     active = {(row.project, row.user_id): row.active for row in connection.execute(_ACTIVE, {"cluster": cluster_id})}
     room = min(limit, cluster.capacity - sum(active.values()))
     if room <= 0:
@@ -352,7 +351,7 @@ def _heads(
 
 
 def _shared(connection: Connection, cluster_id: int, cluster: Row[Any], active: int, choices: set[int]) -> float | None:
-    """How many of the jobs of placements that leave a choice this cluster takes; None where it is to leave them all to others."""
+    """How many jobs this cluster takes that others could take too; None where it leaves them all to the others."""
     if not choices:
         return 0
     found = connection.execute(_OTHERS, {"cluster": cluster_id, "placements": list(choices)})

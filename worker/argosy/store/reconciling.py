@@ -82,7 +82,7 @@ class Moved:
     k8s_uid: str
 
 
-# The attempt is where its workflow was found.
+# Record the cluster where the workflow was found.
 _MOVE = text(
     "UPDATE argosy.attempt SET cluster_id = :cluster_id, name = :name, k8s_uid = :k8s_uid, state = 'pending', lease_until = NULL, "
     "unread = true, submitted_at = coalesce(submitted_at, clock_timestamp()) WHERE uid = :uid AND number = :number "
@@ -91,7 +91,7 @@ _MOVE = text(
 
 
 def move(connection: Connection, moved: Moved) -> None:
-    """Have an attempt be where its workflow is, to be read there."""
+    """Record the cluster where an attempt's workflow was found; it is read there next."""
     gid = connection.execute(
         _MOVE,
         vars(moved),
@@ -134,7 +134,7 @@ def uncut(connection: Connection, cluster_id: int) -> dict[UUID, int]:
     return {row.gid: row.expanded_jobs for row in rows if cutting.known_since(row.gid, row.created_at) < row.held_at}
 
 
-# Those of which there is a row.
+# Attempts that have a row.
 _KNOWN = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {rows.KEYS} ON a.uid = k.uid AND a.number = k.number")
 
 
@@ -144,7 +144,7 @@ def known(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple
     return {(row.uid, row.number) for row in found}
 
 
-# Those that this installation may have made.
+# Workflows that this installation may have made.
 _PLAUSIBLE = text(
     "SELECT x.uid, x.number FROM json_to_recordset(CAST(:lost AS json)) "
     "AS x (uid uuid, number int, gid uuid, project bigint, cluster_id int) "
@@ -162,7 +162,7 @@ def plausible(connection: Connection, lost: Sequence[Lost]) -> set[tuple[UUID, i
     return {(row.uid, row.number) for row in found}
 
 
-# None is tried again by itself.
+# No automatic retry follows.
 _NO_RETRY = text(
     f"UPDATE argosy.attempt a SET retries_left = 0 FROM {rows.KEYS} WHERE a.uid = k.uid AND a.number = k.number AND {retry_due('a')}"
 )
@@ -210,7 +210,7 @@ _AGAIN = text(
 
 
 def again(connection: Connection, uids: Sequence[UUID]) -> None:
-    """Give jobs that were ended here a new attempt; one that was to be cancelled stays so."""
+    """Give jobs that were ended here a new attempt; a job with a cancel request gets none."""
     rows = connection.execute(_AGAIN, {"uids": list(uids)})
     retries.new_attempts(connection, [row.uid for row in rows])
 
@@ -261,7 +261,7 @@ _ADOPTING = (
     "ON CONFLICT DO NOTHING",
     "INSERT INTO argosy.job AS job (uid, gid, ordinal, project, user_id, media_ids, attempt) "
     "VALUES (:uid, :gid, :ordinal, :project, :user, CAST(:media AS bigint[]), :number) "
-    # A later attempt is a retry: whoever had asked for the job's end before has taken that back.
+    # A later attempt is a retry, which undoes an earlier cancel.
     "ON CONFLICT (uid) DO UPDATE SET attempt = greatest(job.attempt, excluded.attempt), "
     "cancel_requested = job.cancel_requested AND excluded.attempt <= job.attempt",
     "UPDATE argosy.launch SET jobs = (SELECT count(*) FROM argosy.job WHERE gid = :gid) WHERE gid = :gid AND request_digest = ''",

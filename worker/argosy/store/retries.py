@@ -1,4 +1,4 @@
-"""A retry as rows: a new attempt beside the old one (P6), because somebody asked for it or the algorithm says so.
+"""Retries in the database: a new attempt beside the old one (P6), on request or by the algorithm's own rule.
 
 A statement that waits for a lock goes on with the eyes of before it waited, so what is locked is read again by the next one: an automatic
 retry that committed meanwhile is a row that the first never sees. The tracker and the workers hold attempts when they come to `follow`,
@@ -20,10 +20,10 @@ from argosy.store.conditions import in_states, retry_due
 from argosy.store.targets import Target
 
 _RETRIED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.CANCELLED})
-"""Ends that a retry of what failed goes for; `rejected` and `succeeded` only when everything is asked for."""
+"""Ends that a retry of failed jobs repeats; `rejected` and `succeeded` are repeated only when all jobs are asked for."""
 
 _FOLLOWED = 1_000
-"""Automatic retries of one transaction that has others than its own to write."""
+"""Most automatic retries in a transaction that also writes other things."""
 
 _LONGEST_WAIT = 3600.0
 """Seconds; the back-off doubles with each automatic retry up to this."""
@@ -47,7 +47,7 @@ labels waits, because a cluster may get them back."""
 log = structlog.stdlib.get_logger(__name__)
 
 
-# Shown again.
+# Show the job again.
 _SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden")
 
 
@@ -123,14 +123,14 @@ def _check_room(connection: Connection, target: Target, project: int, jobs: int 
     requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
 
 
-# Attempts in the order of their keys, so that nobody waits in a circle.
+# Attempts in the order of their keys, so that there is no deadlock.
 _LOCK = text(
     f"SELECT FROM argosy.attempt a JOIN {rows.KEYS} ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
 )
 
 
 def lock_attempts(connection: Connection, keys: str) -> None:
-    """Lock attempts in the order of their keys, before it is asked what they and their jobs are: a cancel and a retry hold them too.
+    """Lock attempts in the order of their keys, before their state is read: a cancel and a retry lock them too.
 
     Args:
         connection: In a transaction.
@@ -182,7 +182,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
 
 
 def _follow_each(connection: Connection, uids: list[UUID]) -> None:
-    """All at once, and where the database does not take that, by halves down to the one that it does not take."""
+    """All in one statement; where the database refuses it, in halves, down to the one that it refuses."""
     if not uids:
         return
     try:
@@ -200,7 +200,7 @@ def _follow_each(connection: Connection, uids: list[UUID]) -> None:
             _give_up(connection, uids, " (its next attempt could not be written; argosy retry may)")
 
 
-# No retry can help.
+# No more automatic retries of this job.
 _GIVE_UP = text(
     "UPDATE argosy.attempt a SET retries_left = 0, message = a.message || :words FROM argosy.job j "
     "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt"
