@@ -179,11 +179,15 @@ def test_a_wish_that_is_no_number_fails_its_own_pod_only(local_cluster: LocalClu
     assert final(local_cluster, good)["phase"] == "Succeeded"
 
 
-def test_argosys_token_reaches_workflows_and_secrets_of_its_namespace_and_nothing_else(argosy: httpx.Client) -> None:
+def test_argosys_token_reaches_what_its_role_names_in_its_namespace_and_nothing_else(argosy: httpx.Client) -> None:
     create_workflow(argosy, container())
-    allowed = [WORKFLOWS, "/api/v1/namespaces/argosy/secrets"]
+    allowed = [WORKFLOWS, PODS, "/api/v1/namespaces/argosy/secrets", "/api/v1/namespaces/argosy"]
     forbidden = [
-        PODS,
+        f"{PODS}/any",
+        f"{PODS}/any/log",
+        "/api/v1/pods",
+        "/api/v1/namespaces/argo",
+        "/api/v1/namespaces/argo/pods",
         "/api/v1/namespaces/argo/secrets",
         "/api/v1/secrets",
         "/apis/argoproj.io/v1alpha1/workflows",
