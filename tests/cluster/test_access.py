@@ -77,6 +77,14 @@ async def test_a_namespace_that_is_missing_is_told_apart_on_create(cluster: Clus
     assert caught.value.health == Health.NAMESPACE_MISSING
 
 
+async def test_the_check_says_that_the_namespace_is_missing(cluster: Cluster) -> None:
+    access = replace(cluster.access("no-namespace", cluster.admin_token), namespace="no-such-namespace")
+    async with Connection(access) as connection:
+        report = await check(connection, "argosy.dev/installation=none")
+    assert report.health == Health.NAMESPACE_MISSING
+    assert "create it" in report.message
+
+
 async def test_the_check_finds_a_cluster_that_argosy_can_work_with(connection: Connection) -> None:
     report = await check(connection, "argosy.dev/installation=none")
 

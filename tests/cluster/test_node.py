@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from argosy.client import Client
+from argosy.kube.check import check
+from argosy.kube.connection import Connection
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape
 from clusters.local import node
 from clusters.local.cluster import Connection as LocalConnection
 from clusters.local.cluster import LocalCluster
+from tests.cluster.clusters import access
 from tests.cluster.manifests import IMAGE
 from tests.conftest import ROOT
 from tests.support.stack import Direct, finished, running, until
@@ -123,7 +126,7 @@ async def test_an_image_that_cannot_be_pulled_ends_at_the_pending_deadline_in_wo
 async def test_a_pod_that_is_evicted_fails_its_job_in_words(
     at: Client, stack: Direct, local_node: LocalCluster
 ) -> None:
-    # What goes within ten seconds of its start, before Argo has seen it run, Argo makes anew.
+    # Argo makes a pod anew that goes before Argo has seen it run, and Argo may look late.
     launch(at, manifest("sleep 15; echo begun; sleep 600"))
     name = await begun(local_node, "begun")
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": "argosy"}}
@@ -208,6 +211,8 @@ async def test_a_namespace_with_pod_security_restricted_runs_what_keeps_its_rule
         headers={"Content-Type": "application/merge-patch+json"},
     )
     patched.raise_for_status()
+    async with Connection(access(there)) as connection:
+        assert (await check(connection, "argosy.dev/installation=none")).pod_security == "restricted"
     careful = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     workflow = {
         "apiVersion": "argoproj.io/v1alpha1",

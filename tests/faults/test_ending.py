@@ -84,6 +84,30 @@ async def test_where_pods_may_not_be_listed_argos_word_is_taken_and_nothing_wait
         assert proxied.cluster("here").health == "ok"
 
 
+async def test_a_list_of_pods_without_an_end_is_given_up_and_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+    proxied: Client,
+    proxy: Proxy,
+    impatient: Settings,
+    there: Connection,
+    local_cluster: LocalCluster,
+) -> None:
+    monkeypatch.setattr("argosy.track.ending._LOOK", 0.5)
+    page = {"kind": "PartialObjectMetadataList", "metadata": {"continue": "more"}, "items": None}
+    proxy.on(Answer(200, page), verb="list", resource="pods", times=math.inf)
+    async with with_a_pod_that_runs_on(proxied, local_cluster, impatient) as job:
+        await until(lambda: firsts(proxy), lambda asked: asked > 2)
+        assert proxied.get(job.uid).status == "Cancelling"
+        proxy.clear()
+        await asyncio.to_thread(end, local_cluster, job)
+        await shown(proxied, job.gid, "Cancelled")
+
+
+def firsts(proxy: Proxy) -> int:
+    """How often the pods were asked for from the first page on."""
+    return sum(not seen.request.query.get("continue") for seen in proxy.saw("list", "pods"))
+
+
 @pytest.mark.parametrize(
     "said",
     [

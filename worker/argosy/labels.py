@@ -27,6 +27,9 @@ ANNOTATION_DIGEST = "argosy.dev/digest"
 ANNOTATION_ENDED = "argosy.dev/ended"
 """The state of its attempt that argosy ended a workflow for."""
 
+LABEL_POD_WORKFLOW = "workflows.argoproj.io/workflow"
+"""Argo's label of a pod: the name of its workflow."""
+
 SECRET_KEY = "rest_token"  # noqa: S105
 """The key of a launch's Secret under which its API token is."""
 

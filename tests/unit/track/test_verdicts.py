@@ -319,11 +319,16 @@ def test_a_workflow_that_is_ended_says_for_which_state() -> None:
     ],
 )
 def test_what_argosy_ended_has_not_ended_before_its_pods_have(known: Known, seen: Sighting) -> None:
-    before = decide(known, seen, CLUSTER)
+    unasked = decide(known, seen, CLUSTER)
+    assert unasked.ending
+    assert not unasked.release
+    assert (unasked.change is None) == (known.k8s_uid is not None)
+    before = decide(known, replace(seen, pods_ended=False), CLUSTER)
     assert before.ending
     assert not before.release
     assert before.change is not None
     assert before.change.state not in FINAL
+    assert "its pods still run" in before.change.message
     after = decide(known, replace(seen, pods_ended=True), CLUSTER)
     assert not after.ending
     assert after.change is not None

@@ -9,6 +9,7 @@ from argosy.inputs import clean
 from argosy.kube import finalizers
 from argosy.kube.answers import ClusterDown, Health, KubeError, Missing, Unclear, understood
 from argosy.kube.connection import Connection
+from argosy.labels import LABEL_POD_WORKFLOW
 
 NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list", "watch", "patch")] + [
     ("", "secrets", verb) for verb in ("create", "list", "delete")
@@ -94,7 +95,7 @@ async def _pod_security(connection: Connection) -> str:
 async def _argo_version(connection: Connection) -> str:
     """Argo says its version nowhere but in the image of its executor: empty where no pod of a workflow is there."""
     path = f"/api/v1/namespaces/{connection.access.namespace}/pods"
-    query = {"labelSelector": "workflows.argoproj.io/workflow", "limit": "1"}
+    query = {"labelSelector": LABEL_POD_WORKFLOW, "limit": "1"}
     answer = await connection.call("list", "pods", path, query=query)
     with understood():
         images = (

@@ -3,15 +3,13 @@
 Argo calls a workflow ended as soon as it has told its containers to end. What they do then, only their pods say (F73).
 """
 
-from collections.abc import Collection
+from collections.abc import Set
 
 import orjson
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
-
-_WORKFLOW = "workflows.argoproj.io/workflow"
-"""Argo's label of a pod: the name of its workflow."""
+from argosy.labels import LABEL_POD_WORKFLOW
 
 _NAMED = 100
 """So many workflows are asked for by name: beyond that, one list of all pods costs the apiserver less than the length of the request."""
@@ -32,7 +30,7 @@ class Pods:
         self._connection = connection
         self._path = f"/api/v1/namespaces/{connection.access.namespace}/pods"
 
-    async def unfinished(self, workflows: Collection[str]) -> set[str]:
+    async def unfinished(self, workflows: Set[str]) -> set[str]:
         """Which of these workflows, by name, have a pod with a container that runs or may still start.
 
         A pod that is being deleted counts until the kubelet has seen the end of its containers.
@@ -40,9 +38,9 @@ class Pods:
         Raises:
             KubeError: One of the classes in `answers`.
         """
-        named = f"{_WORKFLOW} in ({','.join(sorted(workflows))})" if len(workflows) <= _NAMED else _WORKFLOW
+        named = f"{LABEL_POD_WORKFLOW} in ({','.join(sorted(workflows))})"
         query = {
-            "labelSelector": named,
+            "labelSelector": named if len(workflows) <= _NAMED else LABEL_POD_WORKFLOW,
             "fieldSelector": "status.phase!=Succeeded,status.phase!=Failed",
             "limit": str(_PAGE),
         }
@@ -52,7 +50,9 @@ class Pods:
             with answers.understood():
                 document = orjson.loads(answer)
                 # Where there are none, a list of metadata only has null.
-                found |= {str(pod["metadata"]["labels"][_WORKFLOW]) for pod in document["items"] or ()}
+                found |= workflows & {
+                    str(pod["metadata"]["labels"][LABEL_POD_WORKFLOW]) for pod in document["items"] or ()
+                }
                 query["continue"] = document["metadata"].get("continue") or ""
             if not query["continue"]:
-                return found & set(workflows)
+                return found

@@ -49,7 +49,7 @@ class Sighting:
 
     `uid`, `attempt` and `gid` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
     yet. `ended` is the state of its attempt that argosy ended it for. `nodes` is None where they cannot be read; `note` then says why.
-    `pods_ended` says that its pods were asked, and none of them runs.
+    `pods_ended` says whether none of its pods runs; None where nobody has asked.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Sighting:
     version: str = ""
     ended: State | None = None
     gid: UUID | None = None
-    pods_ended: bool = False
+    pods_ended: bool | None = None
 
     @property
     def finished(self) -> bool:

@@ -18,6 +18,9 @@ from argosy.track.standing import Standing
 _ROUND = 1.0
 """Seconds between two looks at the pods."""
 
+_LOOK = 30.0
+"""Seconds that a look may take: whoever answers for a cluster must not be able to give pages of it for ever."""
+
 _SHARE = 5.0
 """A look is followed by a pause this many times as long as it took: a list of many pods is the apiserver's work."""
 
@@ -30,11 +33,12 @@ class Ending:
     Args:
         at: The cluster.
         pods: Its pods.
-        ended: Called with a workflow, as it was last seen, when its pods have ended.
+        told: Called with a workflow, as it was last seen, and whether its pods have ended: once for each time that it was seen, and when
+            they have.
     """
 
-    def __init__(self, at: Standing, pods: Pods, ended: Callable[[Sighting], None]) -> None:
-        self._at, self._pods, self._ended = at, pods, ended
+    def __init__(self, at: Standing, pods: Pods, told: Callable[[Sighting, bool], None]) -> None:
+        self._at, self._pods, self._told = at, pods, told
         self._waiting: dict[str, Sighting] = {}
         self._news = asyncio.Event()
         self._blind = False
@@ -62,8 +66,10 @@ class Ending:
     async def _look(self) -> None:
         waiting = dict(self._waiting)
         try:
-            unfinished = await self._pods.unfinished([seen.name for seen in waiting.values()])
-        except answers.KubeError as error:
+            async with asyncio.timeout(_LOOK):
+                unfinished = await self._pods.unfinished({seen.name for seen in waiting.values()})
+            self._blind = False
+        except (answers.KubeError, TimeoutError) as error:
             if not (isinstance(error, answers.ClusterDown) and error.health is answers.Health.FORBIDDEN):
                 log.info("pods not listed yet", cluster=self._at.name, reason=str(error))
                 return
@@ -75,6 +81,8 @@ class Ending:
                 )
             self._blind, unfinished = True, set()
         for k8s_uid, seen in waiting.items():
-            if seen.name not in unfinished:
+            ended = seen.name not in unfinished
+            if ended:
                 self.forget(k8s_uid)
-                self._ended(seen)
+            if ended or seen.pods_ended is None:
+                self._told(seen, ended)

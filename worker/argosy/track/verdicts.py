@@ -9,7 +9,7 @@ world: what such a row does not know is adopted, and what has no row is nobody's
 from dataclasses import dataclass
 
 from argosy.kube.status import Sighting
-from argosy.labels import workflow_name
+from argosy.labels import LABEL_POD_WORKFLOW, workflow_name
 from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State, observed
 from argosy.store import tracking
 
@@ -59,7 +59,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         return Verdict(terminate=alive and not seen.shutdown, release=_held_for_nothing(seen), stranger=alive)
     ours = known.cancel_requested or known.overdue or seen.ended
     ending = bool(ours) and seen.ending and known.state not in FINAL
-    target = _target(known, seen) if not ending else known.state if known.state in ON_CLUSTER else State.PENDING
+    target = _target(known, seen, ending)
     may = target is not None and (target in TRANSITIONS[known.state]) and (known.newest or known.state not in FINAL)
     state = target if may and target is not None else known.state
     wanted = known.newest and not known.cancel_requested and state not in FINAL
@@ -106,9 +106,11 @@ def _held_for_nothing(seen: Sighting) -> bool:
     return seen.held and not seen.gone and (seen.finished or seen.deleting)
 
 
-def _target(known: tracking.Known, seen: Sighting) -> State | None:
+def _target(known: tracking.Known, seen: Sighting, ending: bool) -> State | None:
     """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever,
     and what Argo makes of the terminate that answers the deletion is not how it ended."""
+    if ending:
+        return known.state if known.state in ON_CLUSTER else State.PENDING
     ended = State.CANCELLED if known.cancel_requested else seen.ended
     if (seen.gone or seen.deleting) and (not seen.finished or known.state is State.DELETED):
         return ended or State.DELETED
@@ -126,8 +128,10 @@ def _change(
 ) -> tracking.Change | None:
     message = seen.message or seen.note
     began = known.began or _began(seen)
-    if ending:
-        message = f"ended; its pods still run: kubectl get pods -l workflows.argoproj.io/workflow={seen.name}"
+    if ending and seen.pods_ended is None and known.state in ON_CLUSTER:
+        return None  # nothing that is known yet is new
+    if ending and seen.pods_ended is not None:
+        message = f"ended; its pods still run: kubectl get pods -l {LABEL_POD_WORKFLOW}={seen.name}"
     if known.overdue and state in (State.FAILED, State.ERROR):
         message = known.overdue
     if state is State.DELETED:

@@ -50,7 +50,7 @@ class Writer:
         self._at, self._debts, self._release_after, self._on_slots = at, debts, release_after, on_slots
         self._buffer: dict[str, tuple[Sighting, float]] = {}
         self._arrived = asyncio.Event()
-        self.ending = Ending(at, pods, self._pods_ended)
+        self.ending = Ending(at, pods, self._pods_told)
         self.flushing = asyncio.Lock()
         self._written: dict[str, array[int]] = {}
         self._later: dict[str, tuple[Sighting, float]] = {}
@@ -75,9 +75,9 @@ class Writer:
         self._buffer[seen.k8s_uid] = (seen, min(at, before))
         self._arrived.set()
 
-    def _pods_ended(self, seen: Sighting) -> None:
+    def _pods_told(self, seen: Sighting, ended: bool) -> None:
         newest, _ = self._buffer.get(seen.k8s_uid, (seen, 0.0))
-        self._put(replace(newest, pods_ended=True), time.monotonic())
+        self._put(replace(newest, pods_ended=ended), time.monotonic())
 
     async def run(self) -> None:
         """Write what arrives, for ever."""
