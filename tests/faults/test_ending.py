@@ -10,10 +10,11 @@ import pytest
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
-from argosy.labels import workflow_name
+from argosy.labels import LABEL_POD_WORKFLOW, workflow_name
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape
 from clusters.local.cluster import LocalCluster
+from tests.faults.conftest import remove
 from tests.faults.proxy import Action, Answer, Drop, Proxy, status_body
 from tests.support.seen import shown
 from tests.support.stack import running, until
@@ -21,27 +22,31 @@ from tests.support.stack import running, until
 PODS = "/api/v1/namespaces/argosy/pods"
 
 
+async def with_a_deaf_pod(client: Client, local: LocalCluster) -> JobShape:
+    """A job that runs, with one pod more, which nobody but `end` ends."""
+    launched = client.launch("long", project=1, user=7, media_ids=[1])
+    job = await shown(client, launched.gid, "Running")
+    name = workflow_name(job.uid, 1)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{name}-deaf", "labels": {LABEL_POD_WORKFLOW: name}},
+        "spec": {
+            "containers": [{"name": "main", "image": "none", "env": [{"name": "ARGOSY_SECONDS", "value": "600"}]}]
+        },
+    }
+    made = await asyncio.to_thread(local.admin.post, PODS, json=pod)
+    assert made.is_success, made.text
+    path = f"{PODS}/{name}-deaf"
+    await until(lambda: local.admin.get(path).json()["status"]["phase"], lambda phase: phase == "Running")
+    return job
+
+
 @asynccontextmanager
 async def with_a_pod_that_runs_on(client: Client, local: LocalCluster, settings: Settings) -> AsyncIterator[JobShape]:
     """A job that was cancelled, whose workflow Argo calls ended while a pod of it runs: the block may end the pod."""
     async with running(settings):
-        launched = client.launch("long", project=1, user=7, media_ids=[1])
-        job = await shown(client, launched.gid, "Running")
-        name = workflow_name(job.uid, 1)
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": f"{name}-deaf", "labels": {"workflows.argoproj.io/workflow": name}},
-            "spec": {
-                "containers": [
-                    {"name": "main", "image": "none", "env": [{"name": "ARGOSY_SECONDS", "value": "600"}]},
-                ]
-            },
-        }
-        made = await asyncio.to_thread(local.admin.post, PODS, json=pod)
-        assert made.is_success, made.text
-        path = f"{PODS}/{name}-deaf"
-        await until(lambda: local.admin.get(path).json()["status"]["phase"], lambda phase: phase == "Running")
+        job = await with_a_deaf_pod(client, local)
         client.cancel(job.uid)
         try:
             yield job
@@ -99,6 +104,31 @@ async def test_a_list_of_pods_without_an_end_is_given_up_and_asked_again(
         await until(lambda: firsts(proxy), lambda asked: asked > 2)
         assert proxied.get(job.uid).status == "Cancelling"
         proxy.clear()
+        await asyncio.to_thread(end, local_cluster, job)
+        await shown(proxied, job.gid, "Cancelled")
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_a_cancelled_job_whose_workflow_is_deleted_has_not_ended_before_its_pods(
+    watched: bool, proxied: Client, impatient: Settings, there: Connection, local_cluster: LocalCluster
+) -> None:
+    async def cancel_and_delete(job: JobShape) -> None:
+        proxied.cancel(job.uid)
+        await remove(there, workflow_name(job.uid, 1))
+
+    async def waits(job: JobShape) -> None:
+        waiting = await until(lambda: proxied.get(job.uid), lambda found: "its pods still run" in found.message, 60)
+        assert waiting.status == "Cancelling"
+
+    async with running(impatient):
+        job = await with_a_deaf_pod(proxied, local_cluster)
+        if watched:
+            await cancel_and_delete(job)
+            await waits(job)
+    if not watched:
+        await cancel_and_delete(job)
+    async with running(impatient):
+        await waits(job)
         await asyncio.to_thread(end, local_cluster, job)
         await shown(proxied, job.gid, "Cancelled")
 

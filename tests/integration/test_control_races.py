@@ -74,7 +74,7 @@ async def test_an_automatic_retry_is_not_written_over_a_cancel_that_commits_mean
     assert claim(engine) == []
 
 
-async def test_a_job_that_is_found_absent_while_its_cancel_commits_ends_cancelled_and_not_lost(
+async def test_a_job_that_is_found_absent_while_its_cancel_commits_is_not_lost(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     gid = launched(registered, stage, 1, "stubborn")
@@ -86,12 +86,12 @@ async def test_a_job_that_is_found_absent_while_its_cancel_commits_ends_cancelle
     def cancel(connection: Connection) -> None:
         cancels.cancel(connection, targets.locked(connection, gid, None))
 
-    def absent() -> int:
+    def absent() -> list[tracking.Expected]:
         with engine.begin() as connection:
             return tracking.absent(connection, expected)
 
-    assert await meanwhile(engine, cancel, absent) == 1
-    assert statuses(registered, gid) == ["Cancelled"]
+    assert await meanwhile(engine, cancel, absent) == expected
+    assert statuses(registered, gid) == ["Cancelling"]
 
 
 async def test_two_changes_of_a_cluster_at_once_are_two_versions_of_its_credentials(

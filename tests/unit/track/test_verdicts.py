@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.kube.status import NodeStatus, Sighting
+from argosy.kube.status import NodeStatus, Sighting, gone
 from argosy.labels import FINALIZER, workflow_name
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known
@@ -296,7 +296,8 @@ def test_a_workflow_that_was_ended_for_a_state_which_the_database_has_lost_has_t
     why: State, deleting: bool
 ) -> None:
     """Found by the audit: a restored database took what Argo makes of the terminate that answers a deletion for how the job had ended."""
-    ended = replace(SEEN, phase="Failed", message="Stopped with strategy 'Terminate'", ended=why, deleting=deleting)
+    message = "Stopped with strategy 'Terminate'"
+    ended = replace(SEEN, phase="Failed", message=message, ended=why, deleting=deleting, pods_ended=True)
     change = decide(RUNNING, ended, CLUSTER).change
     assert change is not None
     assert change.state is why
@@ -316,6 +317,10 @@ def test_a_workflow_that_is_ended_says_for_which_state() -> None:
         (replace(RUNNING, overdue="too long"), ENDED),
         (RUNNING, replace(ENDED, ended=State.CANCELLED)),
         (replace(SUBMITTING, cancel_requested=True), ENDED),
+        (replace(RUNNING, cancel_requested=True), replace(SEEN, deleting=True)),
+        (replace(RUNNING, cancel_requested=True), replace(ENDED, deleting=True)),
+        (replace(RUNNING, cancel_requested=True), replace(SEEN, gone=True)),
+        (replace(RUNNING, cancel_requested=True), gone(UID, 1, "k1")),
     ],
 )
 def test_what_argosy_ended_has_not_ended_before_its_pods_have(known: Known, seen: Sighting) -> None:
@@ -340,11 +345,10 @@ def test_what_argosy_ended_has_not_ended_before_its_pods_have(known: Known, seen
     [
         (RUNNING, ENDED),
         (replace(RUNNING, cancel_requested=True), replace(ENDED, shutdown=False)),
-        (replace(RUNNING, cancel_requested=True), replace(ENDED, deleting=True)),
-        (replace(RUNNING, cancel_requested=True), replace(ENDED, gone=True)),
+        (RUNNING, replace(SEEN, deleting=True)),
         (replace(RUNNING, state=State.CANCELLED, cancel_requested=True), ENDED),
     ],
-    ids=["somebody-else-ended-it", "it-failed-by-itself", "somebody-deletes-it", "it-is-gone", "it-is-recorded"],
+    ids=["somebody-else-ended-it", "it-failed-by-itself", "somebody-deletes-it", "it-is-recorded"],
 )
 def test_no_other_end_waits_for_pods(known: Known, seen: Sighting) -> None:
     assert not decide(known, seen, CLUSTER).ending

@@ -14,7 +14,7 @@ import orjson
 from argosy.errors import ArgosyError
 from argosy.inputs import clean
 from argosy.kube.compressed import NotUnpacked, unpack
-from argosy.labels import ANNOTATION_ENDED, FINALIZER, LABEL_ATTEMPT, LABEL_GID, LABEL_UID
+from argosy.labels import ANNOTATION_ENDED, FINALIZER, LABEL_ATTEMPT, LABEL_GID, LABEL_UID, workflow_name
 from argosy.states import FINAL, State
 
 NODES_LIMIT = 64 << 20
@@ -79,8 +79,8 @@ class Sighting:
 
     @property
     def ending(self) -> bool:
-        """Whether it was ended before it was done, and its pods may still run."""
-        return self.finished and self.shutdown and not (self.pods_ended or self.deleting or self.gone)
+        """Whether somebody ended or deletes it, and its pods may still run."""
+        return ((self.finished and self.shutdown) or self.deleting or self.gone) and not self.pods_ended
 
     @property
     def held(self) -> bool:
@@ -126,6 +126,26 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         version=_plain(metadata.get("resourceVersion")),
         ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ANNOTATION_ENDED))),
         gid=_uuid(labels.get(LABEL_GID)),
+    )
+
+
+def gone(uid: UUID, attempt: int, k8s_uid: str) -> Sighting:
+    """The workflow of an attempt which is not there any more, and of which nobody saw how it ended."""
+    return Sighting(
+        name=workflow_name(uid, attempt),
+        k8s_uid=k8s_uid,
+        uid=uid,
+        attempt=attempt,
+        phase="",
+        message="its workflow is not on the cluster any more and nobody saw how it ended",
+        progress="",
+        started_at=None,
+        finished_at=None,
+        deleting=False,
+        shutdown=False,
+        finalizers=(),
+        gone=True,
+        nodes=None,
     )
 
 

@@ -224,30 +224,35 @@ def deadlines(connection: Connection, keys: Sequence[tuple[UUID, int]], cluster_
 
 
 # Only where the same workflow is still recorded.
-_ABSENT = text(
-    "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
-    "message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
-    "finished_at = clock_timestamp(), as_of = clock_timestamp() FROM argosy.job j, "
-    "json_to_recordset(CAST(:missing AS json)) AS c (uid uuid, number int, k8s_uid text) "
+_MISSING = (
+    "json_to_recordset(CAST(:missing AS json)) AS c (uid uuid, number int, k8s_uid text), argosy.job j "
     "WHERE a.uid = c.uid AND a.number = c.number AND a.k8s_uid = c.k8s_uid AND j.uid = a.uid "
     f"AND {in_states(ON_CLUSTER, 'a')}"
 )
+_ABSENT = text(
+    "UPDATE argosy.attempt a SET state = 'lost', message = 'its workflow is not on the cluster any more and nobody saw how it ended', "
+    "finished_at = clock_timestamp(), as_of = clock_timestamp() "
+    f"FROM {_MISSING} AND NOT j.cancel_requested"
+)
+
+# To be asked after the other, in the same transaction: the rows are locked then.
+_ABSENT_CANCELLED = text(f"SELECT a.uid, a.number, a.k8s_uid FROM argosy.attempt a, {_MISSING} AND j.cancel_requested")
 
 
-def absent(connection: Connection, missing: Iterable[Expected]) -> int:
-    """End attempts whose workflow was not in a complete list: `cancelled` where that was asked for, else `lost`.
+def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected]:
+    """Attempts whose workflow was not in a complete list are `lost`.
 
     Returns:
-        How many.
+        Those whose cancel was asked for: they have not ended before their pods have (P5).
     """
     gone = list(missing)
     if not gone:
-        return 0
-    parameters = rows.recordset(gone)
-    retries.lock_attempts(connection, parameters)
-    count = connection.execute(_ABSENT, {"missing": parameters}).rowcount
+        return []
+    parameters = {"missing": rows.recordset(gone)}
+    retries.lock_attempts(connection, parameters["missing"])
+    connection.execute(_ABSENT, parameters)
     retries.follow(connection, [each.uid for each in gone])
-    return count
+    return [Expected(**row._mapping) for row in connection.execute(_ABSENT_CANCELLED, parameters)]
 
 
 # Other ones each time.

@@ -167,7 +167,7 @@ class ClusterTracker:
         missing = [row for row in expected if row.k8s_uid not in seen]
         self._at.missing, self._at.whole = len(missing), True
         if missing and not self._at.held:
-            await self._at.write(tracking.absent, missing)
+            self._writer.absent(await self._at.write(tracking.absent, missing))
             log.warning("workflows are gone from the cluster", cluster=self._at.name, count=len(missing))
             self._on_slots(self._at.cluster_id)
         self._version = version

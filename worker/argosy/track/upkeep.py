@@ -189,7 +189,7 @@ class Upkeep:
         there, missing = await self._read(unread)
         await self._writer.flush()
         gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._at.held]
-        await self._at.write(_settle, there + missing, gone)
+        self._writer.absent(await self._at.write(_settle, there + missing, gone))
 
     async def _read_unwanted(self) -> None:
         """Read what no row knew when it was seen, and what nobody wants any more since."""
@@ -237,9 +237,11 @@ class Upkeep:
         self._server = server
 
 
-def _settle(database: Database, read: list[tracking.Workflow], gone: list[tracking.Expected]) -> None:
-    tracking.absent(database, gone)
+def _settle(
+    database: Database, read: list[tracking.Workflow], gone: list[tracking.Expected]
+) -> list[tracking.Expected]:
     tracking.read(database, read)
+    return tracking.absent(database, gone)
 
 
 def _note_contact(database: Database, cluster_id: int, ago: float) -> str:

@@ -7,7 +7,7 @@ without its nodes. What a sighting means is decided in verdicts.py; what must th
 import asyncio
 import time
 from array import array
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from uuid import UUID
 
@@ -68,6 +68,11 @@ class Writer:
             return None
         self._put(sighting, time.monotonic())
         return sighting
+
+    def absent(self, cancelled: Iterable[tracking.Expected]) -> None:
+        """Have jobs that were cancelled, and whose workflows are not there any more, end when their pods have."""
+        for each in cancelled:
+            self._put(status.gone(each.uid, each.number, each.k8s_uid), time.monotonic())
 
     def _put(self, seen: Sighting, at: float) -> None:
         """Into the buffer, in the place of what was seen before. What is older and not written yet says how old its row is."""
