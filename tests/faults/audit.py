@@ -12,9 +12,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults import servers
 from tests.faults.conftest import TOKEN_ENV, manifest
+from tests.faults.containers import Containers
 from tests.faults.plan import PASSING, Launched, Meddler, Place, Site, held, revive, told, torment
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HOST, Proxy
@@ -45,6 +46,9 @@ ALMOST_ALL = 10
 GROUP = 12
 FOUND = range(8)
 """Media that every query finds."""
+
+OUTSTANDING_ON_NODE = 24
+"""The same where pods are real, each of which costs seconds of a processor."""
 
 SETTLE_SECONDS = 240.0
 NUDGE_SECONDS = 60.0
@@ -78,7 +82,7 @@ ALGORITHMS = {
     "fails": Algorithm(
         manifest(0.05, TTL % 300) + '          - {name: ARGOSY_EXIT_CODE, value: "3"}\n', FAILED, 10, where=(1,)
     ),
-    "slow": Algorithm(manifest(20, TTL % 300), SUCCEEDED, 10, where=(0,)),
+    "slow": Algorithm(manifest(20, TTL % 300, deaf=True), SUCCEEDED, 10, where=(0,)),
     "in-passing": Algorithm(manifest(3, TTL % 300), ABANDONED, 10, where=(0, PASSING)),
 }
 
@@ -89,7 +93,8 @@ WRONG = ("duplicates", "lost", "untrue", "running_after_cancel", "left_behind")
 async def feed(site: Site, count: int, seconds: float) -> None:
     """Launch jobs, never too many at a time, until there are so many, the time is over and every fault has been dealt; return when almost
     all have ended."""
-    begun, launched, most = time.monotonic(), 0, min(OUTSTANDING, max(count // 4, GROUP))
+    outstanding = OUTSTANDING if site.local.node is None else OUTSTANDING_ON_NODE
+    begun, launched, most = time.monotonic(), 0, min(outstanding, max(count // 4, GROUP))
 
     def enough() -> bool:
         return launched >= count and time.monotonic() > begun + seconds and site.dealt
@@ -119,7 +124,9 @@ async def unfinished(site: Site) -> int:
     return int(row.n)
 
 
-async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[str] = ()) -> dict[str, Any]:
+async def run(
+    count: int, seed: int, minutes: float = 0, left_out: Collection[str] = (), node: bool = False
+) -> dict[str, Any]:
     """One audit.
 
     Args:
@@ -127,6 +134,7 @@ async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[st
         seed: Of the plan.
         minutes: Go on for so long at least.
         left_out: Names of faults (plan.py) that are not to be dealt.
+        node: Run pods on a real node.
 
     Returns:
         Its figures.
@@ -134,10 +142,14 @@ async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[st
     begun = time.monotonic()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))  # a database that is silent holds some
     async with AsyncExitStack() as stack:
-        site = await _site(stack, seed, left_out)
+        site = await _site(stack, seed, left_out, node)
+        containers = await stack.enter_async_context(_containers(site))
         await _tormented(site, count, minutes * 60, seed)
         settled = await _settled(site)
         counts = await asyncio.to_thread(_tallied, site)
+        for name in sorted(containers.ran_on):
+            counts.running_after_cancel += 1
+            counts.wrong.append(f"{name}: a container of it ran after it was cancelled")
         left = await asyncio.to_thread(_left_behind, site)
         for line in [*counts.wrong[:20], *(f"{name}: left behind" for name in left[:20])]:
             sys.stderr.write(f"WRONG {line}\n")
@@ -153,6 +165,7 @@ async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[st
         "untrue": counts.untrue,
         "running_after_cancel": counts.running_after_cancel,
         "left_behind": len(left),
+        "containers_of": len(containers.seen),
         "repeated_after_loss": counts.repeated,
         "forgotten": counts.forgotten,
         "pickup_p50_s": _quantile(pickups, 0.5),
@@ -167,10 +180,10 @@ async def run(count: int, seed: int, minutes: float = 0, left_out: Collection[st
     }
 
 
-async def _site(stack: AsyncExitStack, seed: int, left_out: Collection[str]) -> Site:
+async def _site(stack: AsyncExitStack, seed: int, left_out: Collection[str], node: bool) -> Site:
     """Everything that is to be judged, running."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-audit-")))
-    local = stack.enter_context(LocalCluster(audit_log=directory / "audit.log"))
+    local = stack.enter_context(LocalCluster(audit_log=directory / "audit.log", node=node))
     postgres, valkey = stack.enter_context(servers.postgres()), stack.enter_context(servers.valkey())
     postgres.hurry()
     relay = await stack.enter_async_context(servers.Relay(postgres))
@@ -206,6 +219,28 @@ async def _site(stack: AsyncExitStack, seed: int, left_out: Collection[str]) -> 
     stack.callback(discard)
     site.start()
     return site
+
+
+@asynccontextmanager
+async def _containers(site: Site) -> AsyncIterator[Containers]:
+    """Look at what a node runs, where there is one, until the end of the block."""
+
+    async def cancelled() -> set[str]:
+        rows = await site.sql(
+            "SELECT c.namespace || '/' || a.name AS name FROM argosy.attempt a JOIN argosy.cluster c ON c.id = a.cluster_id "
+            "WHERE a.state = 'cancelled' AND c.namespace <> :abandoned",
+            abandoned=site.abandoned,
+        )
+        return {row.name for row in rows}
+
+    containers = Containers(site.local.node, cancelled)
+    looking = asyncio.create_task(containers.run())
+    try:
+        yield containers
+    finally:
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
 
 
 def _register(client: Client, places: list[Place]) -> None:

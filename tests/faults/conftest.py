@@ -54,15 +54,16 @@ spec:
     - name: main
       container:
         image: alpine:3.22
-        command: [sleep, "%s"]
+        command: [sh, -c]
+        args: ['%ssleep "$ARGOSY_SECONDS"; exit "${ARGOSY_EXIT_CODE:-0}"']
         env:
           - {name: ARGOSY_SECONDS, value: "%s"}
 """
 
 
-def manifest(seconds: float, spec: str = "arguments: {}") -> str:
-    """One pod that runs so long; `spec` is one more line of the spec."""
-    return MANIFEST % (spec, seconds, seconds)
+def manifest(seconds: float, spec: str = "arguments: {}", deaf: bool = False) -> str:
+    """One pod that runs so long, also when it is told to end where it is `deaf`; `spec` is one more line of the spec."""
+    return MANIFEST % (spec, 'trap "" TERM; ' if deaf else "", seconds)
 
 
 TOKEN_ENV = '          - {name: TOKEN, value: "{{workflow.parameters.rest_token}}"}\n'
