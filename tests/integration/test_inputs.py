@@ -120,8 +120,8 @@ def test_a_method_works_or_refuses_in_words_whatever_it_is_given(
     ("fields", "said"),
     [
         ({"extra_params": [{"name": "a", "value": 2**64}]}, "extra_params.0.value: a whole number has 64 bits"),
-        ({"extra_params": [{"name": "a", "value": math.inf}]}, "extra_params.0.value: inf is no JSON number"),
-        ({"extra_params": [{"name": "a", "value": math.nan}]}, "extra_params.0.value: nan is no JSON number"),
+        ({"extra_params": [{"name": "a", "value": math.inf}]}, "extra_params.0.value: inf is not a JSON number"),
+        ({"extra_params": [{"name": "a", "value": math.nan}]}, "extra_params.0.value: nan is not a JSON number"),
         ({"extra_params": [{"name": "a", "value": "\ud800"}]}, "extra_params.0.value: contains half a character"),
         ({"success_email_spec": {"to": ["a\0"]}}, "success_email_spec: contains a NUL character"),
         ({"failure_email_spec": {"n": 2**64}}, "failure_email_spec: a whole number has 64 bits"),

@@ -53,7 +53,7 @@ class JobUids(Sequence[UUID]):
 
 
 def made(uid: UUID) -> datetime:
-    """The time in a version-1 UUID, by the clock of whoever made it."""
+    """The time in a version-1 UUID, by the clock of the machine that made it."""
     return _EPOCH + timedelta(microseconds=uid.time // 10)
 
 

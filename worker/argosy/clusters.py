@@ -52,7 +52,7 @@ def check(engine: Engine, settings: Settings, key: str | int) -> Report:
 
 
 def place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
-    """The mark at the place where a row leads, made where there is none: two registrations that find the same one mean the same place.
+    """The mark on the cluster that a row points to, made if it is missing: two registrations that find the same mark mean the same place.
 
     Args:
         engine: Where the rows are.

@@ -62,7 +62,7 @@ def seal_token(token: str, public_key: str) -> bytes:
         return bytes(SealedBox(PublicKey(b64decode(public_key))).encrypt(token.encode()))
     except (ValueError, CryptoError) as error:
         raise NotConfigured(
-            f"ARGOSY_TOKEN_PUBLIC_KEY is no X25519 key ({error}); make a pair with: argosy keys"
+            f"ARGOSY_TOKEN_PUBLIC_KEY is not an X25519 key ({error}); make a pair with: argosy keys"
         ) from error
 
 

@@ -123,7 +123,7 @@ def forget(cluster: str) -> None:
 
 
 class _Living(MultiProcessCollector):
-    """Without the gauges that are no number: from files that processes share, the library cannot remove one."""
+    """Leaves out the gauges that are NaN: the library cannot remove one from files that processes share."""
 
     def collect(self) -> Iterable[Metric]:
         for metric in super().collect():  # type: ignore[no-untyped-call]
@@ -167,4 +167,4 @@ class _IPv6(ThreadingWSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """A scrape is no news."""
+        """Scrapes are not logged."""

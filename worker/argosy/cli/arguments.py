@@ -28,7 +28,7 @@ def media(text: str, option: str = "--media") -> list[int]:
         option: Where they were given, for the message.
 
     Raises:
-        UsageError: A part is no id and no range, or there are none, or too many.
+        UsageError: A part is neither an id nor a range, or there are none, or too many.
     """
     found: list[range] = []
     total = 0
@@ -86,7 +86,7 @@ def contents(file: Path, what: str) -> str:
         what: The option or argument, for the message.
 
     Raises:
-        UsageError: It cannot be read, or is no UTF-8 text.
+        UsageError: It cannot be read, or is not UTF-8 text.
     """
     try:
         data = sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()
@@ -94,7 +94,7 @@ def contents(file: Path, what: str) -> str:
     except OSError as error:
         raise UsageError(f"{what}: {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{what}: {file} is no UTF-8 text (byte {error.start})") from error
+        raise UsageError(f"{what}: {file} is not UTF-8 text (byte {error.start})") from error
 
 
 def secret(file: Path, what: str) -> str:

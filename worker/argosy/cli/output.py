@@ -127,7 +127,7 @@ def coloured(text: str) -> Text:
 
 
 def console() -> Console:
-    """Standard output; as wide as it needs to be where it is no terminal."""
+    """Standard output; as wide as needed if it is not a terminal."""
     from rich.console import Console
 
     made = Console(highlight=False)
@@ -135,5 +135,5 @@ def console() -> Console:
 
 
 def note(text: str) -> None:
-    """A remark for whoever looks, on standard error."""
+    """A remark for the person at the terminal, on standard error."""
     sys.stderr.write(plain(text) + "\n")

@@ -63,7 +63,7 @@ def live(client: Client, gid: UUID, *, console: Console, stop: Event | None = No
     Args:
         client: Where to read.
         gid: The launch.
-        console: Where to draw; a console that is no terminal gets plain lines.
+        console: Where to draw; a console that is not a terminal gets plain lines.
         stop: Set it to end before that.
 
     Returns:

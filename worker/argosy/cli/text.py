@@ -1,7 +1,7 @@
 """How values are written for people: times, durations, media, states. Pure.
 
 Names and messages come from tenants and their containers. They are shown without control characters, so that no manifest can move the
-cursor or colour the terminal of whoever looks at it.
+cursor or colour the reader's terminal.
 """
 
 from collections.abc import Sequence

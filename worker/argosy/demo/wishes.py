@@ -42,7 +42,7 @@ class Wishes:
             retry: 0 for the first of its retries.
 
         Raises:
-            ValueError: It asks for something that is no number; so does `seconds`.
+            ValueError: The value is not a number; `seconds` raises it too.
         """
         codes = self._first("exit-code")
         if codes is None:

@@ -4,13 +4,13 @@ The HTTP code alone does not tell: 403 is a missing permission or an exceeded qu
 taken name or a failed precondition. So the reason and details of the `Status` body decide, and what leaves this room is one of the
 classes below, never a library's exception. The rule behind them: *only an answer that proves it may be taken as proof* (P1).
 
-- A code without a `Status` is somebody's on the way: a load balancer answers 503 after the apiserver has committed, and a create that was
-  believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`; what it hints at is for people.
+- A code without a `Status` comes from an intermediary: a load balancer answers 503 after the apiserver has committed, and a create that was
+  believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`; its text is only shown to people.
 - A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (F1, F2, F13 and F15).
-- Words that prove that the object can never be stored are a refusal, also under a 500: tried again, it would hold its slot for ever.
+- Words that prove that the object can never be stored are a refusal, also under a 500: retried for ever, it would keep its slot for ever.
 
-The words of an answer are foreign: cleaned and capped here, and struck of the token that was sent, which who was asked may repeat. They are
-struck before they are cut, because nobody recognises half a token.
+The words of an answer are foreign: cleaned and capped here, and the token that was sent is removed, because a server may repeat it. It
+is removed before the text is cut, because half a token would not be recognised.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class TooLong(Unclear):
 
 
 class Denied(KubeError):
-    """403 that is no quota: either the token lacks the permission or an admission rule refuses this one object."""
+    """403 that is not about a quota: either the token lacks the permission or an admission rule refuses this one object."""
 
 
 class Refused(KubeError):
@@ -161,7 +161,7 @@ def of_response(status: int, body: bytes, retry_after: str | None = None, secret
     words = clean(body.decode("utf-8", "replace"), secrets, 500)
     hint = _HINTS.get(status, Health.UNREACHABLE)
     if status == 404:
-        words += ": Argo Workflows' CRDs are not installed, or this is no Kubernetes API"
+        words += ": Argo Workflows' CRDs are not installed, or this is not a Kubernetes API"
     return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no words'}", hint, seconds)
 
 

@@ -3,7 +3,7 @@
 It is base64 of gzip or, from Argo 4.1 on where its operator says so (`WORKFLOW_COMPRESSION_ALGORITHM`), of zstd or brotli. No field tells
 which: as in Argo's own `util/file.DecompressContent`, gzip and zstd are known by their first bytes, and the rest is brotli, which has none.
 
-A bomb packs a thousandfold and lies about its size, so everything is unpacked in pieces and no announced size is believed.
+A compression bomb grows a thousandfold and may lie about its size, so data is unpacked in pieces and an announced size is ignored.
 """
 
 import gzip

@@ -26,11 +26,11 @@ from argosy.metrics import KUBE_CALLS
 Headers = dict[str, str]
 
 BODY_LIMIT = 64 << 20
-"""Bytes of an answer that are read: a page of large workflows. Who sends more is broken or means harm, and one process follows many
+"""Bytes of an answer that are read: a page of large workflows. A server that sends more is broken or hostile, and one process follows many
 clusters."""
 
 WORDS_LIMIT = 1 << 20
-"""Bytes of an answer that says why not."""
+"""How many bytes of an error's body are read."""
 
 LINE_LIMIT = 16 << 20
 """Bytes of one line of a watch: several times the largest object that an etcd stores."""
@@ -143,7 +143,7 @@ class Connection:
         except answers.TooLong as failure:
             error = failure
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
-            # ValueError: a header that the token does not fit in, an answer that is no HTTP.
+            # ValueError: the token cannot be a header's value, or the answer is not HTTP.
             error = answers.of_exception(failure, self.secrets)
             KUBE_CALLS.labels(self.access.name, verb, resource, type(error).__name__).inc()
         if isinstance(error, answers.Denied):

@@ -38,7 +38,7 @@ async def release(connection: Connection, selector: str) -> int:
     """Take our finalizer off every workflow of ours, ended or not.
 
     Returns:
-        Off how many.
+        How many had it.
 
     Raises:
         KubeError: One of the classes in `answers`; doing it again goes on.

@@ -1,4 +1,4 @@
-"""Secrets of one cluster: the one per launch that hands the user's API token to its pods (P8)."""
+"""Secrets of one cluster: one per launch, which gives the user's API token to its pods (P8)."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ class Secrets:
 
 
 def _told(value: object, wanted: str) -> None:
-    """See that an answer tells of what was asked for.
+    """Check that an answer is about the object that was asked for.
 
     Raises:
         ValueError: It does not.

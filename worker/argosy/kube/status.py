@@ -165,7 +165,7 @@ def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
     if nodes is None:
         return (), ""
     if not isinstance(nodes, dict):
-        return None, "nodes: not readable (no mapping)"
+        return None, "nodes: not readable (not a mapping)"
     return tuple(_node(str(key), _mapping(node)) for key, node in nodes.items()), ""
 
 
@@ -225,7 +225,7 @@ such row made every list of jobs fail."""
 
 
 def moment(value: object) -> datetime | None:
-    """A time that was told, clamped to what anybody can read back; None where it is none."""
+    """A time in foreign text, clamped to a range that PostgreSQL and Python both read; None if it is not a time."""
     if value is None:
         return None
     try:

@@ -180,7 +180,7 @@ class Workflows:
         await self._patch(name, {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": rest or None}})
 
     async def _patch(self, name: str, patch: Object) -> None:
-        """Patch an object of a given uid; an answer that does not tell of it proves nothing.
+        """Patch an object of a given uid; an answer that is not about this object proves nothing.
 
         Raises:
             Unclear: It may have been patched or not; do it again.
@@ -188,7 +188,7 @@ class Workflows:
         path = f"{self._path}/{name}"
         answer = await self._connection.call("patch", "workflows", path, body=orjson.dumps(patch), content_type=_MERGE)
         if _workflow(answer)["metadata"]["uid"] != patch["metadata"]["uid"]:
-            raise answers.Unclear(f"workflow {name}: an answer that tells of another object")
+            raise answers.Unclear(f"workflow {name}: the answer is about another object")
 
 
 async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> AsyncIterator[Event]:

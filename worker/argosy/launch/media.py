@@ -31,7 +31,7 @@ _WHOLE_SECONDS = 3600.0
 """For all pages; the largest launch takes some minutes."""
 
 _WORDS = 64 << 10
-"""Bytes that are read of an answer that is no list of media."""
+"""How many bytes are read of an answer that is not a list of media."""
 
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -140,7 +140,7 @@ def _ids(body: bytes, url: str) -> list[int]:
     try:
         ids = list(_checked(orjson.loads(body)))
     except (orjson.JSONDecodeError, TypeError, KeyError) as error:
-        raise MediaSourceError(f"GET {url}: the answer is no list of media ({type(error).__name__})") from error
+        raise MediaSourceError(f"GET {url}: the answer is not a list of media ({type(error).__name__})") from error
     except ValueError as error:
         raise MediaSourceError(f"GET {url}: {error}") from error
     if any(later <= earlier for earlier, later in pairwise(ids)):
@@ -153,7 +153,7 @@ def _checked(items: list[dict[str, object]]) -> Iterator[int]:
     for item in items:
         media_id = item["id"]
         if not isinstance(media_id, int) or isinstance(media_id, bool):
-            raise ValueError("a media id is no integer")
+            raise ValueError("a media id is not an integer")
         if not 0 <= media_id < 1 << 63:
-            raise ValueError(f"media id {media_id} is no id: ids are from 0 to 2**63 - 1")
+            raise ValueError(f"media id {media_id} is not an id: ids are from 0 to 2**63 - 1")
         yield media_id

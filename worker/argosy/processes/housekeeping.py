@@ -1,4 +1,4 @@
-"""Work that nobody else comes back for: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens that are
+"""Work that is left unfinished: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens that are
 no longer needed, records past their retention, the gauges.
 
 Runs in the tracker, under a lease, a round every few seconds. It moves no job through the state machine: it only makes sure that the
@@ -96,7 +96,7 @@ class Housekeeping:
             await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
     async def _find_secrets(self) -> None:
-        """Those that no row knows, because the database became an older one."""
+        """Secrets on a cluster that have no row, as after the database was restored from a dump."""
         if time.monotonic() - self._looked < _LOOK_EVERY:
             return
         self._looked = time.monotonic()
@@ -111,7 +111,7 @@ class Housekeeping:
             self._apart(cluster_id, partial(self._delete_on, cluster_id, debts))
 
     def _apart(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
-        """In a task of its own, begun anew when the last one of this kind for the cluster has ended."""
+        """Run it in a separate task, unless one of the same kind for this cluster is still running."""
         key = work.func, cluster_id
         if (last := self._tasks.get(key)) is None or last.done():
             self._tasks[key] = asyncio.create_task(self._tried(cluster_id, work))
@@ -134,7 +134,7 @@ class Housekeeping:
             reached = await self._clusters.reach(cluster_id)
             there, name = Secrets(reached.connection), secret_name(debt.gid)
             uid = await there.uid(name)
-            # Asked after it was read: whoever settles this meanwhile, and makes it anew, makes another object.
+            # Asked after the uid was read: if another process deleted the Secret and made a new one meanwhile, that has another uid.
             if not await transact(self._engine, secrets.still_due, debt):
                 continue
             if uid is not None:

@@ -1,7 +1,8 @@
 """Logging: one JSON object a line for machines, colours for people.
 
 structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines come out in the same shape. Local variables never come out
-with a traceback: a token may be among them. What is wrong for a while is said at once and then ever more seldom: loops try every second.
+with a traceback: a token may be among them. A warning that repeats is logged at once and then less and less often, because loops retry
+every second.
 """
 
 import logging

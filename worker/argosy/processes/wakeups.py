@@ -39,7 +39,7 @@ _HEARTBEAT = 30_000
 idempotent."""
 
 _PILE = 1_000
-"""Wake-ups of one kind that may lie in Redis; more say nothing new."""
+"""Longest queue of one kind of wake-ups in Redis; one more would tell the workers nothing new."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -62,17 +62,17 @@ class StrictEncoder(JSONEncoder):
         """Decode a message.
 
         Raises:
-            DecodeError: It is none.
+            DecodeError: It is not one.
         """
         try:
             message: object = super().decode(data)
         except (DecodeError, ValueError, RecursionError) as error:  # nested without end, or a number of 5,000 digits
-            raise DecodeError(f"no JSON that can be read: {str(error)[:200]}", data, error) from None
+            raise DecodeError(f"not readable as JSON: {str(error)[:200]}", data, error) from None
         if not isinstance(message, dict):
-            raise DecodeError("no JSON object", data, None)
+            raise DecodeError("not a JSON object", data, None)
         for name, kind in _FIELDS.items():
             if not isinstance(message.get(name), kind):
-                raise DecodeError(f"field {name!r} is missing or no {kind.__name__}", data, None)
+                raise DecodeError(f"field {name!r} is missing or not {kind.__name__}", data, None)
         if not isinstance(message["options"].get("redis_message_id"), str):
             raise DecodeError("options.redis_message_id is missing", data, None)
         return {name: message[name] for name in _FIELDS}
@@ -113,7 +113,7 @@ def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = No
 
     Args:
         settings: Where Redis is.
-        middleware: For workers; who only sends needs none.
+        middleware: For workers; not needed for sending only.
 
     Raises:
         NotConfigured: The address cannot be used.
@@ -122,7 +122,7 @@ def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = No
     try:
         url = urlsplit(settings.redis_url.get_secret_value())
         if url.scheme != "unix":
-            int(url.path.strip("/") or 0)  # the client takes database 0 for what is no number
+            int(url.path.strip("/") or 0)  # the client silently takes database 0 where it is not a number
         made = Broker(  # type: ignore[no-untyped-call]
             url=url.geturl() or "empty",
             middleware=middleware or [],

@@ -44,7 +44,7 @@ from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 
 _HOUR = 3_600_000
-"""Milliseconds. A run of a long queue is no fault; what hangs is bounded by the deadlines of its own network calls. Dramatiq's ten
+"""Milliseconds. A long queue may take that long; what hangs is ended by the deadlines of its own network calls. Dramatiq's ten
 minutes would cut work that goes well."""
 
 _TRIES = 3

@@ -222,7 +222,7 @@ class Custody:
         if at is None:
             raise Conflict("the cluster was changed meanwhile; do it again")
         await self._marks.write(mark, database, following, at)
-        # Not before: to whoever looks meanwhile the mark is still another database's.
+        # Not earlier: until then a reader sees another database's mark.
         if not await asyncio.to_thread(self._resume, following, fence):
             raise Conflict("the cluster was changed meanwhile; do it again")
 

@@ -40,7 +40,7 @@ def _storable(value: object, depth: int = 0) -> object:
             raise ValueError("contains half a character (a lone surrogate)") from error
     elif isinstance(value, float):
         if not isfinite(value):
-            raise ValueError(f"{value} is no JSON number")
+            raise ValueError(f"{value} is not a JSON number")
     elif isinstance(value, int):
         if not -_BIGINT <= value < _BIGINT:
             raise ValueError("a whole number has 64 bits at most; write it as text")
@@ -54,7 +54,7 @@ def _storable(value: object, depth: int = 0) -> object:
 
 def _token(value: str) -> str:
     if not (value.isascii() and value.isprintable() and " " not in value):
-        raise ValueError("holds a line end, a blank or another character that no HTTP header takes")
+        raise ValueError("holds a line end, a blank or another character that an HTTP header cannot hold")
     return value
 
 

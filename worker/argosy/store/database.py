@@ -2,7 +2,7 @@
 
 Every session gives up by itself: a process that is stopped inside a transaction (SIGSTOP, a paused VM) must hold nobody up for longer
 than `idle_in_transaction_session_timeout`, and nobody waits for a row lock for ever (P3). Every connection gives up by itself
-too: a host that loses its power closes none, and without keepalives whoever waits for its answer waits for hours.
+too: a host that loses its power closes none, and without keepalives a client waits for its answer for hours.
 
 `OperationalError` means one thing everywhere: the database is away, the same again will do. A pool whose connections are all in use is that
 too.

@@ -217,7 +217,7 @@ _RESUME = text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE
 
 
 def resume(connection: Connection, cluster_id: int, epoch: int) -> bool:
-    """Let a cluster go on; whoever waits for its queue is told.
+    """Let a cluster go on, and notify the workers that wait for its queue.
 
     Returns:
         False where its row does not know this epoch, as after one more restore.

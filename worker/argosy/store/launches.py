@@ -1,4 +1,4 @@
-"""Launch rows on their way to jobs: claimed by whoever works on them, frozen into what they run with, put off, or rejected.
+"""Launch rows on their way to jobs: claimed by the worker that works on them, frozen into what they run with, put off, or rejected.
 
 A launch is a committed row before any wake-up exists (P10); how it is cut is in cutting.py.
 """

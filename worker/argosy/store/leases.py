@@ -2,9 +2,9 @@
 
 The epoch grows whenever the holder changes. A holder's transactions begin with `fence`, which holds the lease row by its key: a take-over
 cannot happen while such a transaction is open, and every later one of the former holder finds another epoch and changes nothing (P3).
-Nobody ever waits here: a renewal is no change of the key and passes the holder's own fences, however long they are open, and a row that a
-frozen process holds is left for the next round, until its session is ended by `idle_in_transaction_session_timeout`. One that waited would
-lose its other leases meanwhile.
+Nobody ever waits here. A renewal does not change the key, so it does not wait for the holder's own fences, however long they are open. A
+row that a frozen process has locked is left for the next round, until `idle_in_transaction_session_timeout` ends its session: a tracker
+that waited would lose its other leases meanwhile.
 """
 
 from sqlalchemy import Connection, text

@@ -122,13 +122,13 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     Args:
         session: In a transaction.
         key: Name or id.
-        abandoned: Its unfinished jobs are no obstacle.
+        abandoned: Remove it even if it has unfinished jobs.
 
     Raises:
         Conflict: Jobs on it have not ended, workflows are there that no job knows, or algorithms name it.
     """
     found = locked(session, key)
-    # Against its key, too: whoever places a job there holds that.
+    # Locks the key, too: a transaction that places a job there holds that lock.
     session.connection().execute(_LOCK, {"id": found.id})
     if not abandoned and (jobs := unfinished(session, found.id)):
         raise Conflict(

@@ -146,7 +146,7 @@ def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
 
 
 def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Written:
-    """Write a launch and its notice in the cursor's transaction; the same request again is no new launch.
+    """Write a launch and its notice in the cursor's transaction; the same request again makes no second launch.
 
     Args:
         cursor: In the transaction.
@@ -221,7 +221,7 @@ _NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NOD
 
 
 def _check_gid(cursor: Cursor, gid: UUID) -> None:
-    """A launch and a job must not have the same id: whoever cancels one would cancel the other, of another tenant perhaps.
+    """A launch and a job must not have the same id: a cancel of one would cancel the other, perhaps another tenant's.
 
     Raises:
         Conflict: The gid is the uid of a job, or one of its jobs would have another launch's gid, whether they have rows yet or not.

@@ -59,7 +59,7 @@ _KEEP = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid <
 
 
 def keep(connection: Connection, cluster_id: int, k8s_uids: Collection[str]) -> None:
-    """Forget what a complete list of a cluster does not have any more, or what is no stray in it."""
+    """Forget strays that a complete list of the cluster no longer has, or that have a row by now."""
     connection.execute(_KEEP, {"cluster": cluster_id, "k8s_uids": list(k8s_uids)})
 
 
@@ -81,7 +81,7 @@ _SINCE_HOLD = text(
 
 
 def since_hold(connection: Connection, cluster_id: int) -> bool:
-    """Whether any was found on a held cluster since it is held: its row may have been lost. Who had been there before was no news."""
+    """Whether any was found on a held cluster since the hold began: its row may have been lost. Those found before do not count."""
     found = connection.execute(_SINCE_HOLD, {"cluster": cluster_id})
     return bool(found.scalar_one())
 

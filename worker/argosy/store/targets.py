@@ -1,7 +1,7 @@
 """The target of a cancel or a retry: a job, or all jobs of a launch, one batch per transaction.
 
 Both begin with the lock of the launch's row, which the expansion holds too: a job is either not there yet, and the expansion will obey, or
-it is there. A launch may have millions of jobs, so it is gone through a batch a transaction: whoever writes status waits for one batch at
+it is there. A launch may have millions of jobs, so it is gone through a batch a transaction: a writer of status waits for one batch at
 most. Locks are taken in one order: launch, jobs by uid, attempts by uid, project.
 """
 

@@ -140,7 +140,7 @@ class Creator:
             return await self._refused(job, error)
 
     async def _doubt(self, job: Claimed, error: answers.Unclear) -> queue.Outcome:
-        """It may have been created, whoever answered and with whatever code. Where the answer says something about the whole cluster, that
+        """It may have been created, whatever the answer's sender and code. Where the answer says something about the whole cluster, that
         is left alone all the same."""
         if error.retry_after is not None:
             await self._run.breaker.wait(f"asked to wait: {error}", error.retry_after)

@@ -19,7 +19,7 @@ _ROUND = 1.0
 """Seconds between two looks at the pods."""
 
 _LOOK = 30.0
-"""Seconds that a look may take: whoever answers for a cluster must not be able to give pages of it for ever."""
+"""Seconds that a look may take: a hostile server could answer with one more page for ever."""
 
 _SHARE = 5.0
 """A look is followed by a pause this many times as long as it took: a list of many pods is the apiserver's work."""

@@ -43,7 +43,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         known: The attempt's row; None where there is none.
         seen: The workflow.
         cluster_id: Where it was seen.
-        unwanted: There is no row, and will be none: its launch ended before it was cut so far, or a later attempt has one.
+        unwanted: There is no row and never will be: the launch ended before this job was cut, or a later attempt has a row.
     """
     if known is None:
         return _of_none(seen, unwanted)
