@@ -34,6 +34,7 @@ from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
+from argosy.shapes.given import Policy
 from argosy.store import database
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
@@ -188,6 +189,7 @@ class Bench:
             rest_url=self.settings.rest_url,
             tus_url=self.settings.tus_url,
             service_account=None,
+            policy=Policy(),
             finalizer=True,
         )
         renderer = Renderer(frame)

@@ -33,6 +33,7 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
+from argosy.shapes.given import Policy
 from argosy.store import database
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
@@ -165,6 +166,7 @@ class Bench:
             rest_url="http://localhost/rest",
             tus_url="http://localhost/files/",
             service_account=None,
+            policy=Policy(),
             finalizer=True,
         )
         renderer = Renderer(frame)

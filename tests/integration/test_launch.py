@@ -222,9 +222,9 @@ def test_an_api_server_that_is_away_postpones_the_launch_with_the_reason_in_sigh
     ("answer", "words"),
     [
         (b'[{"id": 2}, {"id": 1}]', "order"),
-        (b'{"a": 1}', "no list"),
-        (b"<html>", "no list"),
-        (b'[{"id": "x"}]', "no integer"),
+        (b'{"a": 1}', "not a list"),
+        (b"<html>", "not a list"),
+        (b'[{"id": "x"}]', "not an integer"),
     ],
 )
 def test_a_media_answer_that_would_lose_media_is_not_believed(

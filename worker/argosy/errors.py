@@ -5,6 +5,8 @@ line and must not turn a defect into one: what derives from `ArgosyError` is an 
 keeps its traceback. A message says what is wrong, where, and what to do about it.
 """
 
+from collections.abc import Sequence
+
 
 class ArgosyError(Exception):
     """Base of every error that argosy raises on purpose."""
@@ -29,12 +31,22 @@ class ManifestError(InvalidRequest):
         problem: What is wrong and what to do.
         line: 1-based line in the manifest, where known.
         column: 1-based column in the manifest, where known.
+        others: What else is wrong with it.
+        warning: It can be run; what its author should know.
     """
 
-    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
-        self.problem, self.line, self.column = problem, line, column
+    def __init__(
+        self,
+        problem: str,
+        line: int | None = None,
+        column: int | None = None,
+        others: "Sequence[ManifestError]" = (),
+        warning: bool = False,
+    ) -> None:
+        self.problem, self.line, self.column, self.others, self.warning = problem, line, column, others, warning
         where = "" if line is None else f"line {line}" + ("" if column is None else f", column {column}") + ": "
-        super().__init__(f"manifest: {where}{problem}")
+        more = f" (and {len(others)} more: argosy algorithm lint)" if others else ""
+        super().__init__(f"manifest: {where}{problem}{more}")
 
 
 class MediaSourceError(ArgosyError):

@@ -34,6 +34,16 @@ SECRET_KEY = "rest_token"  # noqa: S105
 """The key of a launch's Secret under which its API token is."""
 
 
+SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+"""The cluster autoscaler's annotation of a pod; on every pod of ours it is `false`."""
+
+SECRET_PREFIX = "argosy-"  # noqa: S105
+"""How the names of our Secrets begin; no manifest may name such a one."""
+
+OWN_ACCOUNT = "argosy"
+"""The ServiceAccount that clusters/jobcluster.yaml grants to argosy; no workflow may run as it."""
+
+
 def workflow_name(uid: UUID, attempt: int) -> str:
     """The only name that an attempt's workflow can have; at most 63 characters, so that it can be a label too."""
     return f"job-{uid}-{attempt}"
@@ -41,13 +51,13 @@ def workflow_name(uid: UUID, attempt: int) -> str:
 
 def secret_name(gid: UUID) -> str:
     """The Secret of a launch on a cluster; its key is `SECRET_KEY`."""
-    return f"argosy-{gid}"
+    return f"{SECRET_PREFIX}{gid}"
 
 
 def launch_of_secret(name: str) -> UUID | None:
     """The launch whose Secret has this name; None for any other name."""
     try:
-        gid = UUID(name.removeprefix("argosy-"))
+        gid = UUID(name.removeprefix(SECRET_PREFIX))
     except ValueError:
         return None
     return gid if name == secret_name(gid) else None

@@ -86,11 +86,11 @@ def algorithm(engine: Engine, key: str | int) -> AlgorithmShape:
 
 def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[ManifestError]:
     """Everything that is wrong with a manifest, judged by a cluster's policy, or the strictest."""
-    in_clear = False
-    if cluster is not None:
-        with Session(engine) as session:
-            in_clear = registry.cluster(session, cluster).token_in_clear
-    return manifest.lint(text, token_in_clear=in_clear)
+    if cluster is None:
+        return manifest.lint(text)
+    with Session(engine) as session:
+        row = registry.cluster(session, cluster)
+        return manifest.lint(text, row.token_in_clear, registry.policies([row]))
 
 
 def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> None:
@@ -99,11 +99,11 @@ def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> 
             f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects)"
         )
     named = [*spec.clusters, *([] if spec.cluster is None else [spec.cluster])]
-    in_clear = bool(named) and all(registry.cluster(session, key).token_in_clear for key in named)
-    if "{{" in spec.name:
-        raise InvalidRequest("name: must not contain '{{'")
+    clusters = registry.candidates(session, named, spec.cluster_labels)
+    in_clear = bool(clusters) and all(cluster.token_in_clear for cluster in clusters)
+    manifest.safe_text("name", spec.name)
     manifest.merge_parameters(spec.parameters, [])
-    manifest.check(spec.manifest, token_in_clear=in_clear)
+    manifest.check(spec.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
 
 
 def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import orjson
 
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.manifest.scalars import Scalar
+from argosy.shapes.given import Policy
 
 GID = UUID("0b1e8f0a-e7be-11f1-a60a-02fc00000001")
 UID = UUID("0b1e8f0b-e7be-11f1-a60a-02fc00000001")
@@ -110,6 +111,7 @@ def frame(manifest: str = ONE_CONTAINER, **changes: Any) -> LaunchFrame:
         rest_url="https://tator.example/rest",
         tus_url="https://tator.example/files/",
         service_account=None,
+        policy=Policy(profile="trusted"),
         finalizer=True,
     )
     return replace(base, **changes)

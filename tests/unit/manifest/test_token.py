@@ -1,12 +1,14 @@
 """Every way of the API token through a manifest: rewritten, or found with its line."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 
+from argosy import manifest as manifests
 from argosy.errors import ManifestError
 from argosy.labels import SECRET_KEY, secret_name
-from argosy.manifest import PLACEHOLDER, Renderer, lint
+from argosy.manifest import PLACEHOLDER, Renderer
 from tests.unit.manifest.samples import GID, HEAD, TATOR, TOKEN, frame, rendered
 
 SECRET = {"secretKeyRef": {"name": secret_name(GID), "key": SECRET_KEY}}
@@ -16,6 +18,10 @@ PASS = '{parameters: [{name: t, value: "{{workflow.parameters.rest_token}}"}]}'
 PASS_ON = '{parameters: [{name: t, value: "{{inputs.parameters.t}}"}]}'
 OTHER = "{parameters: [{name: t, value: other}]}"
 WORK = f"    - {{name: work, inputs: {{parameters: [{{name: t}}]}}, container: {{image: a, env: {USE}}}}}\n"
+
+
+lint = partial(manifests.lint, policies={})
+"""Without a policy: what it refuses has tests of its own."""
 
 
 def manifest(*templates: str, more: str = "") -> str:
@@ -157,14 +163,18 @@ def test_entrypoint_and_exit_handler_receive_the_workflows_parameters_by_name(ke
 def test_a_steps_exit_handler_without_arguments_receives_the_workflows(handler: str) -> None:
     work = WORK.replace("name: t}", "name: rest_token}").replace("parameters.t}", "parameters.rest_token}")
     assert_rewritten(
-        manifest(main(f"steps: [[{{name: s, template: leaf, {handler}}}]]"), work, "    - {name: leaf, suspend: {}}\n")
+        manifest(
+            main(f"steps: [[{{name: s, template: leaf, {handler}}}]]"),
+            work,
+            "    - {name: leaf, suspend: {duration: '1'}}\n",
+        )
     )
 
 
 @pytest.mark.parametrize("event", ["exit", "running"])
 def test_a_hook_with_arguments_passes_just_those(event: str) -> None:
     hook = f"{{{event}: {{template: work, expression: 'true', arguments: {PASS}}}}}"
-    leaf = "    - {name: leaf, suspend: {}}\n"
+    leaf = "    - {name: leaf, suspend: {duration: '1'}}\n"
     assert_rewritten(manifest(main(f"steps: [[{{name: s, template: leaf, hooks: {hook}}}]]"), WORK, leaf))
     assert_rewritten(manifest(main("container: {image: a}"), WORK, more=f"  hooks: {hook}\n"))
 
@@ -181,7 +191,7 @@ def test_a_hook_with_arguments_passes_just_those(event: str) -> None:
 )
 def test_one_call_that_passes_something_else_is_found(other: str) -> None:
     calls = f"    - name: main\n      steps:\n        - - {{name: s, template: work, arguments: {PASS}}}\n          - {other}\n"
-    assert_found(manifest(calls, WORK, "    - {name: leaf, suspend: {}}\n"), 9, 'parameter "t"')
+    assert_found(manifest(calls, WORK, "    - {name: leaf, suspend: {duration: '1'}}\n"), 9, 'parameter "t"')
 
 
 def test_a_call_without_the_argument_is_found_where_the_default_is_something_else() -> None:
@@ -224,7 +234,7 @@ def test_any_other_use_in_a_container_is_found(field: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "use"),
     [
-        ("suspend: {}", '      outputs: {parameters: [{name: o, value: "TOKEN"}]}'),
+        ("suspend: {duration: '1'}", '      outputs: {parameters: [{name: o, value: "TOKEN"}]}'),
         ("steps:", '        - - {name: a, template: main, when: "TOKEN != 1"}'),
         ("steps:", '        - - {name: a, template: main, withParam: "TOKEN"}'),
         ("steps:", '        - - {name: a, template: main, withItems: ["TOKEN"]}'),
@@ -234,11 +244,14 @@ def test_any_other_use_in_a_container_is_found(field: str) -> None:
             f"        - - {{name: a, template: main, templateRef: {{name: x, template: y}}, arguments: {PASS}}}",
         ),
         ("dag:", f'        tasks: [{{name: a, template: "{{{{item}}}}", arguments: {PASS}}}]'),
-        ("suspend: {}", '  arguments: {parameters: [{name: mine, value: "TOKEN"}]}'),
-        ("suspend: {}", '  nodeSelector: {"TOKEN": x}'),
-        ("suspend: {}", '  podSpecPatch: "TOKEN"'),
-        ("suspend: {}", "  hooks: {x: {template: main, expression: workflow.parameters.rest_token == '1'}}"),
-        ("suspend: {}", "      retryStrategy: {expression: \"workflow.parameters['rest_token'] == '1'\"}"),
+        ("suspend: {duration: '1'}", '  arguments: {parameters: [{name: mine, value: "TOKEN"}]}'),
+        ("suspend: {duration: '1'}", '  nodeSelector: {"TOKEN": x}'),
+        ("suspend: {duration: '1'}", '  podSpecPatch: "TOKEN"'),
+        (
+            "suspend: {duration: '1'}",
+            "  hooks: {x: {template: main, expression: workflow.parameters.rest_token == '1'}}",
+        ),
+        ("suspend: {duration: '1'}", "      retryStrategy: {expression: \"workflow.parameters['rest_token'] == '1'\"}"),
     ],
 )
 def test_any_other_use_outside_of_containers_is_found(kind: str, use: str) -> None:
@@ -286,13 +299,14 @@ def test_what_only_looks_like_the_token_is_left_alone(args: str) -> None:
 
 def test_the_tenants_own_rest_token_parameter_is_not_a_use() -> None:
     text = manifest(
-        main("suspend: {}"), more=f'  arguments: {{parameters: [{{name: rest_token, value: "{TOKEN}"}}]}}\n'
+        main("suspend: {duration: '1'}"),
+        more=f'  arguments: {{parameters: [{{name: rest_token, value: "{TOKEN}"}}]}}\n',
     )
     assert lint(text) == []
 
 
 def test_braces_that_are_never_closed_are_read_in_linear_time() -> None:
-    text = manifest(main("suspend: {}"), more="  podSpecPatch: '" + "{{" * 200_000 + "'\n")
+    text = manifest(main("suspend: {duration: '1'}"), more="  podSpecPatch: '" + "{{" * 200_000 + "'\n")
     assert lint(text) == []
 
 

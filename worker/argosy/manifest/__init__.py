@@ -5,7 +5,7 @@ its arguments, so the same launch renders the same bytes for ever.
 """
 
 from argosy.manifest.document import Document, parse
-from argosy.manifest.lint import check, check_choices, lint
+from argosy.manifest.lint import STRICTEST, check, check_choices, lint
 from argosy.manifest.parameters import (
     MEDIA_IDS_LIMIT,
     RESERVED,
@@ -13,6 +13,7 @@ from argosy.manifest.parameters import (
     files_per_job_that_fits,
     media_ids_text,
     merge_parameters,
+    safe_text,
 )
 from argosy.manifest.render import (
     PLACEHOLDER,
@@ -26,6 +27,7 @@ __all__ = [
     "MEDIA_IDS_LIMIT",
     "PLACEHOLDER",
     "RESERVED",
+    "STRICTEST",
     "TTL_FLOOR",
     "Document",
     "LaunchFrame",
@@ -39,4 +41,5 @@ __all__ = [
     "media_ids_text",
     "merge_parameters",
     "parse",
+    "safe_text",
 ]

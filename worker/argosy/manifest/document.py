@@ -74,9 +74,10 @@ class Document:
             return node.start_mark.line + 2 + str(node.value).count("\n", 0, offset), 1
         return mark.line + 1, mark.column + 1
 
-    def error(self, path: Sequence[str | int], problem: str, offset: int = 0) -> ManifestError:
+    def error(self, path: Sequence[str | int], problem: str, offset: int = 0, warning: bool = False) -> ManifestError:
         """A finding at a path, with its line."""
-        return ManifestError(problem, *(self.line(path, offset) or ()))
+        line, column = self.line(path, offset) or (None, None)
+        return ManifestError(problem, line, column, warning=warning)
 
 
 def spell(path: Sequence[str | int]) -> str:

@@ -4,7 +4,7 @@ An author who learns of one mistake per upload, or of a misspelt template only f
 kind run, and their findings come in the order of the lines.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -12,35 +12,42 @@ from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, Path, load, outline, shorten, spell
 from argosy.manifest.parameters import RESERVED
+from argosy.manifest.policy import check_policy
 from argosy.manifest.schema import schema_errors
 from argosy.manifest.token import plan
+from argosy.manifest.volumes import unmounted
+from argosy.shapes.given import Policy
+
+STRICTEST: Mapping[str, Policy] = {"": Policy()}
+"""Where no cluster is meant."""
 
 
-def lint(text: str, token_in_clear: bool = False) -> list[ManifestError]:
-    """Finds why a manifest would not run as its author means it.
+def lint(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy] = STRICTEST) -> list[ManifestError]:
+    """Finds why a manifest would not run as its author means it, or may not.
 
     Args:
         text: YAML or JSON.
         token_in_clear: Whether the cluster's policy lets workflows have the API token as a parameter.
+        policies: Those of the clusters that it may run on, by their names.
 
     Returns:
-        The findings in line order; none = good.
+        The findings in line order, warnings among them; none = good.
     """
     try:
-        return _findings(load(text), token_in_clear)
+        return _findings(load(text), token_in_clear, policies)
     except ManifestError as error:
         return [error]
 
 
-def check(text: str, token_in_clear: bool = False) -> Document:
-    """Read a manifest that may be registered.
+def check(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy] = STRICTEST) -> Document:
+    """Read a manifest that may be registered. Arguments as for `lint`.
 
     Raises:
-        ManifestError: The first finding of `lint`.
+        ManifestError: The first finding of `lint` that is no warning; the others are in its `others`.
     """
     document = load(text)
-    for finding in _findings(document, token_in_clear):
-        raise finding
+    if findings := [each for each in _findings(document, token_in_clear, policies) if not each.warning]:
+        raise ManifestError(findings[0].problem, findings[0].line, findings[0].column, findings[1:])
     return document
 
 
@@ -62,14 +69,22 @@ def check_choices(document: Document, parameters: Sequence[tuple[str, str]]) -> 
             raise InvalidRequest(f'parameter "{name}": {shorten(values[name])} is not one of {listed}')
 
 
-def _findings(document: Document, token_in_clear: bool) -> list[ManifestError]:
+def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, Policy]) -> list[ManifestError]:
     findings = list(outline(document))
     if document.body.get("kind") == "Workflow":
         findings += islice(schema_errors(document), MAX_FINDINGS)
     if isinstance(document.body.get("spec"), dict):
         findings += islice(_references(document), MAX_FINDINGS)
         findings += [] if token_in_clear else plan(document).findings
+        findings += islice(_warnings(document), MAX_FINDINGS)
+        for cluster, policy in policies.items():
+            findings += islice(check_policy(document, policy, cluster), MAX_FINDINGS)
     return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
+
+
+def _warnings(document: Document) -> Iterator[ManifestError]:
+    for path in unmounted(document):
+        yield document.error(path, f"{spell(path)}: no container mounts it; it is left out", warning=True)
 
 
 def _references(document: Document) -> Iterator[ManifestError]:

@@ -31,15 +31,18 @@ from argosy.labels import (
     LABEL_UID,
     LABEL_USER,
     MANAGED_BY,
+    SAFE_TO_EVICT,
     SECRET_KEY,
     secret_name,
     workflow_name,
 )
+from argosy.manifest import volumes
 from argosy.manifest.calls import workflow_parameters
 from argosy.manifest.document import API_VERSION, Document
 from argosy.manifest.lint import check
 from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
 from argosy.manifest.token import plan
+from argosy.shapes.given import Policy
 
 TTL_FLOOR = 3600
 """Seconds that a finished workflow stays at least on a cluster without the finalizer."""
@@ -47,7 +50,7 @@ TTL_FLOOR = 3600
 PLACEHOLDER = "in-secret"
 """Value of the parameter rest_token where pods get the token from the launch's Secret."""
 
-_NEVER_EVICT = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+_NEVER_EVICT = {SAFE_TO_EVICT: "false"}
 _MEDIA_IDS, _UID = RESERVED.index("media_ids"), RESERVED.index("uid")
 _TTL_FIELDS = ("secondsAfterCompletion", "secondsAfterSuccess", "secondsAfterFailure")
 
@@ -59,6 +62,7 @@ class LaunchFrame:
     Args:
         parameters: Merged algorithm and extra parameters, from `merge_parameters`.
         service_account: Set as `spec.serviceAccountName` where given, over the tenant's.
+        policy: What the cluster's owner lets manifests do.
         finalizer: Whether the cluster's workflows carry the finalizer; without it a TTL is at least an hour.
         token: The API token, only where the cluster's policy allows it in clear; None = it comes from the launch's Secret.
     """
@@ -75,6 +79,7 @@ class LaunchFrame:
     rest_url: str
     tus_url: str
     service_account: str | None
+    policy: Policy
     finalizer: bool
     token: str | None = None
 
@@ -118,7 +123,8 @@ class Renderer:
     """Whether any container takes the token from it."""
 
     def __init__(self, frame: LaunchFrame) -> None:
-        document = check(frame.manifest, token_in_clear=True)
+        document = check(frame.manifest, token_in_clear=True, policies={"": frame.policy})
+        volumes.drop(document)
         spec = document.spec
         self.secret_name = secret_name(frame.gid)
         self.uses_secret = frame.token is None and _take_from_secret(document, frame, self.secret_name)
@@ -204,6 +210,7 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
     """Make a tenant's spec ours where tracking depends on it."""
     spec.pop("shutdown", None)
     spec.pop("workflowMetadata", None)
+    spec.pop("automountServiceAccountToken", None)
     metadata = spec.setdefault("podMetadata", {})
     metadata["annotations"] = {**metadata.get("annotations", {}), **_NEVER_EVICT}
     if frame.service_account is not None:

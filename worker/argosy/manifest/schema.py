@@ -32,9 +32,38 @@ def schema_errors(document: Document) -> Iterator[ManifestError]:
 
 
 @cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = orjson.loads(resources.files(__package__).joinpath("workflow.schema.json").read_bytes())
+    return schema
+
+
+@cache
 def _validator() -> Draft202012Validator:
-    text = resources.files(__package__).joinpath("workflow.schema.json").read_bytes()
-    return Draft202012Validator(orjson.loads(text))
+    return Draft202012Validator(_schema())
+
+
+def definitions() -> dict[str, Any]:
+    """Argo's types by name, with their fields under `properties`."""
+    types: dict[str, Any] = _schema()["definitions"]
+    return types
+
+
+@cache
+def type_of(kind: str, name: str) -> str:
+    """The type of a field: a definition's name, `[…]` for a list of such, `{…}` for a mapping to such, empty for a scalar."""
+    return _type(definitions()[kind]["properties"][name])
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        found = definitions()[name]
+        return _type(found) if found.get("type") == "array" else name
+    if schema.get("type") == "array":
+        return f"[{_type(schema['items'])}]"
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"{{{_type(schema['additionalProperties'])}}}"
+    return ""
 
 
 def _findings(document: Document, error: ValidationError) -> Iterator[ManifestError]:

@@ -244,6 +244,33 @@ class AlgorithmFields(TypedDict, total=False):
     run_deadline: Deadline
 
 
+PROFILES = ("restricted", "baseline", "trusted")
+"""From the strictest on."""
+
+Names = Annotated[list[Name], Field(max_length=1000)]
+
+
+class Policy(In):
+    """What a cluster's owner lets manifests do there (T2).
+
+    `profile` says how far those who write manifests are trusted. The lists name what others own and manifests may use: Secrets,
+    ServiceAccounts, PersistentVolumeClaims, priority classes, node labels by key, taints by key, WorkflowTemplates. `storage_classes` says
+    which class to take for which that manifests name; where it is empty, they may name any. `registries` are beginnings of images' names;
+    where it is empty, images may come from anywhere. Secrets and the ServiceAccount of argosy itself are on no list.
+    """
+
+    profile: Literal["restricted", "baseline", "trusted"] = "restricted"
+    secrets: Names = []
+    service_accounts: Names = []
+    volume_claims: Names = []
+    priority_classes: Names = []
+    storage_classes: Annotated[dict[Name, Name], Field(max_length=1000)] = {}
+    node_labels: Names = []
+    tolerations: Names = []
+    templates: Names = []
+    registries: Names = []
+
+
 class ClusterSpec(In):
     """Registers a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
 
@@ -262,6 +289,7 @@ class ClusterSpec(In):
     default: bool = False
     finalizer: bool = True
     token_in_clear: bool = False
+    policy: Policy = Policy()
     max_active: Limit = 500
     project_max_active: Limit | None = None
     pending_deadline: Deadline = None
@@ -292,6 +320,7 @@ class ClusterFields(TypedDict, total=False):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    policy: Policy
     max_active: Limit
     project_max_active: Limit | None
     pending_deadline: Deadline

@@ -11,7 +11,7 @@ from pydantic import (
     BaseModel,
 )
 
-from argosy.shapes.given import AlgorithmSpec, ProjectSpec
+from argosy.shapes.given import AlgorithmSpec, Policy, ProjectSpec
 
 
 class NodeShape(BaseModel):
@@ -102,6 +102,7 @@ class ClusterShape(BaseModel):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    policy: Policy
     max_active: int
     project_max_active: int | None
     pending_deadline: float | None

@@ -85,6 +85,7 @@ class Cluster(Base, table=True):
     is_default: bool = columns.flag(False)
     finalizer: bool = columns.flag(True)
     token_in_clear: bool = columns.flag(False)
+    policy: dict[str, Any] = columns.mapping()
     labels: dict[str, str] = columns.mapping()
     max_active: int = columns.integer(500)
     project_max_active: int | None = Field(default=None)

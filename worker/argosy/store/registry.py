@@ -7,6 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
+from argosy.shapes.given import Policy
 from argosy.states import ACTIVE
 from argosy.store import leases, placements, strays
 from argosy.store.conditions import DELAYED, READY, in_states
@@ -71,6 +72,25 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
         return found
     named = algorithm.cluster_ids or [algorithm.cluster_id or default_cluster(session)]
     return [cluster(session, cluster_id) for cluster_id in named]
+
+
+def candidates(session: Session, ids: Sequence[int], labels: dict[str, str]) -> Sequence[Cluster]:
+    """The clusters that would take jobs now of an algorithm that lists these, or says which labels they carry, or neither; none where none
+    is registered for it.
+
+    Raises:
+        NotFound: One of those that it lists is not registered.
+    """
+    if ids:
+        return [cluster(session, cluster_id) for cluster_id in ids]
+    query = select(Cluster).where(col(Cluster.removed_at).is_(None))
+    which = col(Cluster.labels).contains(labels) if labels else col(Cluster.is_default)
+    return session.exec(query.where(which)).all()
+
+
+def policies(clusters: Sequence[Cluster]) -> dict[str, Policy]:
+    """Their policies, by their names."""
+    return {each.name: Policy.model_validate(each.policy) for each in clusters}
 
 
 # Slots taken on each cluster.

@@ -8,6 +8,7 @@ from sqlalchemy import Connection as Database
 from argosy import crypto
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
+from argosy.shapes.given import Policy
 from argosy.store import launches
 from argosy.store.registered import Cluster
 
@@ -72,6 +73,7 @@ class Renderers:
                 rest_url=self._settings.rest_url,
                 tus_url=self._settings.tus_url,
                 service_account=cluster.service_account,
+                policy=Policy.model_validate(cluster.policy),
                 finalizer=cluster.finalizer,
                 token=crypto.open_token(frame.token_sealed, self._settings.token_private_key)
                 if cluster.token_in_clear

@@ -1,0 +1,227 @@
+"""Manifests that mean harm: to argosy, to the controller that all share, to other tenants, to the node. `restricted` must refuse each.
+
+Written from what was tried on a real apiserver and controller. `spec`, `template` and `container` are put where such fields may be; a
+template also into the defaults, into an inline step and an inline task.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+SPEC = {
+    "runs-as-argosy": "serviceAccountName: argosy",
+    "runs-as-another": "serviceAccountName: admin",
+    "runs-as-a-parameter": 'serviceAccountName: "{{workflow.parameters.who}}"',
+    "executor-as-argosy": "executor: {serviceAccountName: argosy}",
+    "patch": 'podSpecPatch: "{serviceAccountName: argosy}"',
+    "patch-from-a-parameter": 'podSpecPatch: "{{workflow.parameters.patch}}"',
+    "gc-patch": 'artifactGC: {strategy: OnWorkflowDeletion, podSpecPatch: "{hostNetwork: true}"}',
+    "gc-account": "artifactGC: {strategy: OnWorkflowDeletion, serviceAccountName: argosy}",
+    "gc-metadata": "artifactGC: {podMetadata: {labels: {workflows.argoproj.io/workflow: victim}}}",
+    "host-network": "hostNetwork: true",
+    "pull-secret-of-argosy": "imagePullSecrets: [{name: argosy-7233a659-e7c1-11f1-8ce4-addc122c18c0}]",
+    "pull-secret-of-another": "imagePullSecrets: [{name: somebodys}]",
+    "priority-class": "podPriorityClassName: system-node-critical",
+    "priority": "priority: 1000000",
+    "scheduler": "schedulerName: mine",
+    "toleration-of-all": "tolerations: [{operator: Exists}]",
+    "toleration": "tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]",
+    "node": "nodeSelector: {kubernetes.io/hostname: node-1}",
+    "node-by-parameter": 'nodeSelector: {"{{workflow.parameters.x}}": "1"}',
+    "node-affinity": "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+    "[{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [n]}]}]}}}",
+    "node-affinity-by-field": "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+    "[{matchFields: [{key: metadata.name, operator: In, values: [n]}]}]}}}",
+    "keeps-others-off": "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+    "[{topologyKey: kubernetes.io/hostname, namespaces: [kube-system], labelSelector: {}}]}}",
+    "suspended-for-ever": "suspend: true",
+    "mutex-elsewhere": "synchronization: {mutex: {name: m, namespace: other}}",
+    "mutexes-elsewhere": "synchronization: {mutexes: [{name: m, namespace: other}]}",
+    "semaphore-elsewhere": "synchronization: {semaphore: {namespace: other, configMapKeyRef: {name: c, key: k}}}",
+    "mutex-in-a-database": "synchronization: {mutex: {name: m, database: true}}",
+    "metrics": "metrics: {prometheus: [{name: x, help: x, counter: {value: '1'}}]}",
+    "disruption-budget": "podDisruptionBudget: {minAvailable: 100%, selector: {matchLabels: {a: b}}}",
+    "pod-labels": "podMetadata: {labels: {workflows.argoproj.io/workflow: victim}}",
+    "pod-annotations": "podMetadata: {annotations: {workflows.argoproj.io/node-id: victim-1, workflows.argoproj.io/node-name: victim}}",
+    "completed": "podMetadata: {labels: {workflows.argoproj.io/completed: 'true'}}",
+    "instance": "podMetadata: {labels: {workflows.argoproj.io/controller-instanceid: mine}}",
+    "our-labels": "podMetadata: {labels: {argosy.dev/installation: other}}",
+    "tators-labels": "podMetadata: {labels: {uid: 7233a659-e7c1-11f1-8ce4-addc122c18c0}}",
+    "label-key-by-parameter": "podMetadata: {labels: {'{{workflow.parameters.k}}': v}}",
+    "apparmor-by-annotation": "podMetadata: {annotations: {container.apparmor.security.beta.kubernetes.io/main: unconfined}}",
+    "another-repository": "artifactRepositoryRef: {configMap: others, key: k}",
+    "workflow-template": "workflowTemplateRef: {name: somebodys}",
+    "cluster-workflow-template": "workflowTemplateRef: {name: somebodys, clusterScope: true}",
+    "sysctls": "securityContext: {sysctls: [{name: kernel.msgmax, value: '1'}]}",
+    "pod-unconfined": "securityContext: {seccompProfile: {type: Unconfined}}",
+    "pod-apparmor": "securityContext: {appArmorProfile: {type: Unconfined}}",
+    "pod-selinux": "securityContext: {seLinuxOptions: {type: spc_t}}",
+    "windows-host": "securityContext: {windowsOptions: {hostProcess: true}}",
+    "argument-is-evaluated": "arguments: {parameters: [{name: a, value: '{{=1+1}}'}]}",
+    "argument-from-an-event": "arguments: {parameters: [{name: a, valueFrom: {event: payload}}]}",
+    "exit-hook-expression": "hooks: {x: {template: main, expression: \"sprig.getHostByName('x') == ''\"}}",
+    "claim-of-anothers-volume": "volumeClaimTemplates: [{metadata: {name: v}, spec: {volumeName: others, accessModes: [ReadWriteOnce], "
+    "resources: {requests: {storage: 1Gi}}}}]",
+    "claim-copies-anothers": "volumeClaimTemplates: [{metadata: {name: v}, spec: {dataSource: {kind: PersistentVolumeClaim, name: o}}}]",
+    "claim-copies-from-elsewhere": "volumeClaimTemplates: [{metadata: {name: v}, spec: {dataSourceRef: "
+    "{kind: PersistentVolumeClaim, name: o, namespace: other}}}]",
+    "claim-with-an-owner": "volumeClaimTemplates: [{metadata: {name: v, ownerReferences: [{kind: Node, name: n, uid: u}]}}]",
+    "claim-with-a-finalizer": "volumeClaimTemplates: [{metadata: {name: v, finalizers: [x/y]}}]",
+    "claim-in-another-namespace": "volumeClaimTemplates: [{metadata: {name: v, namespace: other}}]",
+}
+
+TEMPLATE = {
+    "runs-as-argosy": "serviceAccountName: argosy",
+    "runs-as-another": "serviceAccountName: admin",
+    "executor-as-argosy": "executor: {serviceAccountName: argosy}",
+    "patch": 'podSpecPatch: "{containers: [{name: main, securityContext: {privileged: true}}]}"',
+    "priority-class": "priorityClassName: system-node-critical",
+    "scheduler": "schedulerName: mine",
+    "toleration": "tolerations: [{operator: Exists}]",
+    "node": "nodeSelector: {kubernetes.io/hostname: node-1}",
+    "labels": "metadata: {labels: {workflows.argoproj.io/workflow: victim}}",
+    "annotations": "metadata: {annotations: {workflows.argoproj.io/node-id: victim-1}}",
+    "evictable": "metadata: {annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: 'true'}}",
+    "apparmor-by-annotation": "metadata: {annotations: {container.apparmor.security.beta.kubernetes.io/main: unconfined}}",
+    "metrics": "metrics: {prometheus: [{name: x, help: x, counter: {value: '1'}}]}",
+    "mutex-elsewhere": "synchronization: {mutex: {name: m, namespace: other}}",
+    "memo": "memoize: {key: k, cache: {configMap: {name: others, key: k}}}",
+    "init-privileged": "initContainers: [{name: i, image: a, securityContext: {privileged: true}}]",
+    "sidecar-privileged": "sidecars: [{name: s, image: a, securityContext: {privileged: true}}]",
+    "init-capabilities": "initContainers: [{name: i, image: a, securityContext: {capabilities: {add: [SYS_ADMIN]}}}]",
+    "sidecar-capabilities": "sidecars: [{name: s, image: a, securityContext: {capabilities: {add: [ALL]}}}]",
+    "retry-expression": "retryStrategy: {limit: 1, expression: \"len(repeat('a', 1000000000)) > 0\"}",
+    "expression-of-a-gigabyte": "outputs: {parameters: [{name: o, value: \"{{=len(sprig.repeat(1000000000, 'a'))}}\"}]}",
+    "expression-asks-the-network": "outputs: {parameters: [{name: o, value: \"{{=sprig.getHostByName('x')}}\"}]}",
+    "expression-reads-the-environment": "outputs: {parameters: [{name: o, value: \"{{=sprig.env('HOME')}}\"}]}",
+    "expression-of-a-range": 'outputs: {parameters: [{name: o, value: "{{=len(1..100000000)}}"}]}',
+    "expression-of-a-closure": "outputs: {parameters: [{name: o, value: \"{{=len(map(1..9, {'a'}))}}\"}]}",
+    "expression-by-a-pipe": "outputs: {parameters: [{name: o, value: \"{{='a' | repeat(1000000)}}\"}]}",
+    "expression-put-together": "outputs: {parameters: [{name: o, value: \"{{=len('{{workflow.parameters.x}}')}}\"}]}",
+    "expression-without-an-end": "outputs: {parameters: [{name: o, value: \"{{= sprig.repeat(9, 'a')\"}]}",
+    "value-expression": "outputs: {parameters: [{name: o, valueFrom: {expression: \"sprig.repeat(1000000000, 'a')\"}}]}",
+    "artifact-secret": "inputs: {artifacts: [{name: a, path: /a, s3: {bucket: b, key: k, accessKeySecret: {name: argosy-x, key: t}}}]}",
+    "artifact-git-secret": "inputs: {artifacts: [{name: a, path: /a, git: {repo: r, passwordSecret: {name: argosy-x, key: t}}}]}",
+    "artifact-http-secret": "inputs: {artifacts: [{name: a, path: /a, http: {url: u, auth: {basicAuth: {passwordSecret: "
+    "{name: argosy-x, key: t}}}}}]}",
+    "artifact-oauth-secret": "inputs: {artifacts: [{name: a, path: /a, http: {url: u, auth: {oauth2: {clientSecretSecret: "
+    "{name: argosy-x, key: t}}}}}]}",
+    "artifact-gcs-secret": "outputs: {artifacts: [{name: a, path: /a, gcs: {bucket: b, key: k, serviceAccountKeySecret: "
+    "{name: somebodys, key: t}}}]}",
+    "artifact-of-the-node": "inputs: {artifacts: [{name: a, path: /a, s3: {bucket: b, key: k, useSDKCreds: true}}]}",
+    "artifact-expression": "inputs: {artifacts: [{name: a, path: /a, fromExpression: \"sprig.env('HOME')\"}]}",
+    "archive-secret": "archiveLocation: {s3: {bucket: b, secretKeySecret: {name: argosy-x, key: t}}}",
+    "volume-host-path": "volumes: [{name: w, hostPath: {path: /}}]",
+    "volume-docker-socket": "volumes: [{name: w, hostPath: {path: /var/run/docker.sock}}]",
+    "volume-secret": "volumes: [{name: w, secret: {secretName: argosy-7233a659-e7c1-11f1-8ce4-addc122c18c0}}]",
+    "volume-secret-of-another": "volumes: [{name: w, secret: {secretName: somebodys}}]",
+    "volume-secret-by-parameter": "volumes: [{name: w, secret: {secretName: 'argosy-{{workflow.parameters.victim}}'}}]",
+    "volume-projected-secret": "volumes: [{name: w, projected: {sources: [{secret: {name: argosy-x}}]}}]",
+    "volume-projected-token": "volumes: [{name: w, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
+    "volume-claim": "volumes: [{name: w, persistentVolumeClaim: {claimName: somebodys}}]",
+    "volume-claim-by-parameter": "volumes: [{name: w, persistentVolumeClaim: {claimName: '{{workflow.parameters.victim}}'}}]",
+    "volume-config-map-by-parameter": "volumes: [{name: w, configMap: {name: '{{workflow.parameters.victim}}'}}]",
+    "volume-csi": "volumes: [{name: w, csi: {driver: secrets-store.csi.k8s.io}}]",
+    "volume-nfs": "volumes: [{name: w, nfs: {server: s, path: /}}]",
+    "volume-image": "volumes: [{name: w, image: {reference: any}}]",
+    "volume-in-memory": "volumes: [{name: w, emptyDir: {medium: Memory, sizeLimit: 1000Gi}}]",
+    "volume-in-memory-without-a-limit": "volumes: [{name: w, emptyDir: {medium: Memory}}]",
+    "volume-huge-pages": "volumes: [{name: w, emptyDir: {medium: HugePages, sizeLimit: 1Gi}}]",
+    "volume-ephemeral-copy": "volumes: [{name: w, ephemeral: {volumeClaimTemplate: {spec: {dataSource: "
+    "{kind: PersistentVolumeClaim, name: o}}}}}]",
+}  # fmt: skip
+
+CONTAINER = {
+    "privileged": "securityContext: {privileged: true}",
+    "capabilities": "securityContext: {capabilities: {add: [SYS_ADMIN]}}",
+    "net-raw": "securityContext: {capabilities: {add: [NET_ADMIN]}}",
+    "unmasked-proc": "securityContext: {procMount: Unmasked}",
+    "unconfined": "securityContext: {seccompProfile: {type: Unconfined}}",
+    "localhost-profile": "securityContext: {seccompProfile: {type: Localhost, localhostProfile: mine.json}}",
+    "apparmor": "securityContext: {appArmorProfile: {type: Unconfined}}",
+    "profile-by-parameter": "securityContext: {seccompProfile: {type: '{{workflow.parameters.x}}'}}",
+    "selinux": "securityContext: {seLinuxOptions: {type: spc_t}}",
+    "windows-host": "securityContext: {windowsOptions: {hostProcess: true}}",
+    "host-port": "ports: [{containerPort: 80, hostPort: 80}]",
+    "env-secret": "env: [{name: T, valueFrom: {secretKeyRef: {name: argosy-7233a659-e7c1-11f1-8ce4-addc122c18c0, key: rest_token}}}]",
+    "env-secret-of-another": "env: [{name: T, valueFrom: {secretKeyRef: {name: somebodys, key: k}}}]",
+    "env-secret-by-parameter": "env: [{name: T, valueFrom: {secretKeyRef: {name: 'argosy-{{workflow.parameters.victim}}', key: k}}}]",
+    "env-from-secret": "envFrom: [{secretRef: {name: argosy-7233a659-e7c1-11f1-8ce4-addc122c18c0}}]",
+    "env-from-secret-by-parameter": "envFrom: [{secretRef: {name: '{{workflow.parameters.victim}}'}}]",
+    "env-config-map-by-parameter": "envFrom: [{configMapRef: {name: '{{workflow.parameters.victim}}'}}]",
+    "mounts-into-the-host": "volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]",
+    "raw-device": "volumeDevices: [{name: v, devicePath: /dev/x}]",
+    "probe-of-the-node": "livenessProbe: {httpGet: {host: 127.0.0.1, port: 10250}}",
+    "probe-of-metadata": "readinessProbe: {httpGet: {host: 169.254.169.254, port: 80}}",
+    "probe-tcp": "startupProbe: {tcpSocket: {host: 127.0.0.1, port: 10250}}",
+    "hook-of-the-node": "lifecycle: {postStart: {httpGet: {host: 169.254.169.254, port: 80}}}",
+    "claims-a-device": "resources: {claims: [{name: gpu}]}",
+}
+
+WHOLE = {
+    "resource": "{name: main, resource: {action: create, manifest: '{apiVersion: v1, kind: Pod}'}}",
+    "plugin": "{name: main, plugin: {hello: {}}}",
+    "suspended-for-ever": "{name: main, suspend: {}}",
+    "http-secret": "{name: main, http: {url: u, headers: [{name: a, valueFrom: {secretKeyRef: {name: argosy-x, key: t}}}]}}",
+    "data-secret": "{name: main, data: {source: {artifactPaths: {name: a, s3: {bucket: b, secretKeySecret: {name: argosy-x, key: t}}}}, "
+    "transformation: [{expression: data}]}}",
+    "data-expression": "{name: main, data: {source: {artifactPaths: {name: a, raw: {data: x}}}, "
+    "transformation: [{expression: \"sprig.repeat(9, 'a')\"}]}}",
+    "template-of-another": "{name: main, steps: [[{name: a, templateRef: {name: somebodys, template: t}}]]}",
+    "cluster-template": "{name: main, steps: [[{name: a, templateRef: {name: s, template: t, clusterScope: true}}]]}",
+    "task-of-another": "{name: main, dag: {tasks: [{name: a, templateRef: {name: somebodys, template: t}}]}}",
+    "hook-of-another": "{name: main, steps: [[{name: a, template: main, hooks: {x: {templateRef: {name: s, template: t}}}}]]}",
+    "a-thousand-million-calls": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '1000000000'}}]]}",
+    "calls-to-a-far-end": "{name: main, steps: [[{name: a, template: main, withSequence: {start: '1', end: '900000000'}}]]}",
+    "calls-with-long-names": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '2', format: '%01000000000d'}}]]}",
+    "item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [\"{{=sprig.env('HOME')}}\"]}]]}",
+    "item-in-an-object": "{name: main, steps: [[{name: a, template: main, withItems: [{x: \"{{=sprig.env('HOME')}}\"}]}]]}",
+    "set-of-containers": "{name: main, containerSet: {containers: [{name: a, image: a, securityContext: {privileged: true}}]}}",
+    "script": "{name: main, script: {image: a, source: x, securityContext: {privileged: true}}}",
+    "step-evaluates": "{name: main, steps: [[{name: a, template: main, when: \"{{=len(repeat('a', 1000000000)) > 0}}\"}]]}",
+}
+
+
+def manifests() -> Iterator[tuple[str, str]]:
+    """Name and text of each."""
+    for name, text in SPEC.items():
+        yield f"spec-{name}", _dumped(_read(text), {"container": dict(_PLAIN)})
+    for name, text in TEMPLATE.items():
+        fields = _read(text)
+        if "volumes" in fields:
+            plain: dict[str, Any] = {"container": _PLAIN | {"volumeMounts": [{"name": "w", "mountPath": "/w"}]}}
+        else:
+            plain = {"container": dict(_PLAIN)}
+        yield f"template-{name}", _dumped({}, plain | fields)
+        yield f"defaults-{name}", _dumped({"templateDefaults": fields}, plain)
+        yield f"step-{name}", _dumped({}, {"steps": [[{"name": "a", "inline": plain | fields}]]})
+        yield f"task-{name}", _dumped({}, {"dag": {"tasks": [{"name": "a", "inline": plain | fields}]}})
+    for name, text in CONTAINER.items():
+        yield f"container-{name}", _dumped({}, {"container": _PLAIN | _read(text)})
+        yield (
+            f"init-{name}",
+            _dumped({}, {"container": dict(_PLAIN), "initContainers": [{"name": "i"} | _PLAIN | _read(text)]}),
+        )
+        yield (
+            f"sidecar-{name}",
+            _dumped({}, {"container": dict(_PLAIN), "sidecars": [{"name": "s"} | _PLAIN | _read(text)]}),
+        )
+    for name, text in WHOLE.items():
+        yield f"whole-{name}", _dumped({}, _read(text))
+
+
+_PLAIN = {"image": "alpine", "command": ["true"]}
+
+
+def _read(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = yaml.safe_load(text)
+    return fields
+
+
+def _dumped(spec: dict[str, Any], template: dict[str, Any]) -> str:
+    templates = [{"name": "main"} | template]
+    body = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"generateName": "x-"}}
+    return yaml.safe_dump(
+        body | {"spec": {"entrypoint": "main", "templates": templates} | spec}, sort_keys=False, width=1000
+    )

@@ -1,0 +1,133 @@
+"""What a cluster's policy lets manifests do: the table is whole, hostile manifests are refused, honest ones are not."""
+
+from typing import Any
+
+import pytest
+
+from argosy import manifest
+from argosy.errors import ManifestError
+from argosy.manifest import Renderer
+from argosy.manifest.document import load
+from argosy.manifest.policy import OPEN, TABLE, UNREACHED, check_policy
+from argosy.manifest.schema import definitions
+from argosy.shapes.given import Policy
+from tests.support import hostile
+from tests.unit.manifest.samples import ONE_CONTAINER, frame
+
+HOSTILE = dict(hostile.manifests())
+
+
+def errors(text: str, **policy: Any) -> list[str]:
+    found = manifest.lint(text, policies={"north": Policy(**policy)})
+    return [str(each) for each in found if not each.warning]
+
+
+def test_each_field_of_each_type_of_argos_is_decided() -> None:
+    """A new release of Argo is to be decided about, too."""
+    fields = {(kind, name) for kind, type_ in definitions().items() for name in type_.get("properties", {})}
+    decided = {(kind, name) for kind, row in TABLE.items() for name in {*row.levels, *row.ignored}}
+    assert fields - decided - {pair for pair in fields if pair[0] in UNREACHED} == set()
+    assert decided - fields == set()
+    closed = {
+        kind
+        for kind, type_ in definitions().items()
+        if type_.get("type", "object") == "object" and "properties" in type_
+    }
+    assert {
+        kind for kind in definitions() if kind not in closed and definitions()[kind].get("type", "object") == "object"
+    } <= (OPEN | UNREACHED)
+
+
+def test_there_are_many_hostile_manifests() -> None:
+    assert len(HOSTILE) >= 117
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_manifest_is_refused_with_its_line_and_never_rendered(name: str) -> None:
+    found = list(check_policy(load(HOSTILE[name]), Policy()))
+    assert found
+    assert all(each.line is not None for each in found)
+    with pytest.raises(ManifestError):
+        Renderer(frame(HOSTILE[name], policy=Policy()))
+
+
+@pytest.mark.parametrize("profile", ["restricted", "baseline", "trusted"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "spec-runs-as-argosy", "template-runs-as-argosy", "template-volume-secret", "template-volume-secret-by-parameter",
+        "container-env-secret", "container-env-from-secret", "spec-pod-labels", "template-annotations", "spec-our-labels",
+        "template-artifact-git-secret", "spec-claim-with-an-owner", "spec-node-by-parameter", "spec-suspended-for-ever",
+    ],
+)  # fmt: skip
+def test_what_would_hand_over_argosy_or_another_tenant_no_profile_allows(name: str, profile: str) -> None:
+    assert errors(HOSTILE[name], profile=profile)
+
+
+def test_a_finding_names_place_profile_and_cluster() -> None:
+    (error,) = errors(ONE_CONTAINER + "        securityContext: {privileged: true}\n")
+    assert error == (
+        "manifest: line 9, column 27: spec.templates[0].container.securityContext.privileged: not allowed by profile restricted of "
+        "cluster north; its owner may allow it with profile trusted"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lists"),
+    [
+        ("container-env-secret-of-another", {"secrets": ["somebodys"]}),
+        ("template-volume-secret-of-another", {"secrets": ["somebodys"]}),
+        ("spec-pull-secret-of-another", {"secrets": ["somebodys"]}),
+        ("spec-runs-as-another", {"service_accounts": ["admin"]}),
+        ("template-runs-as-another", {"service_accounts": ["admin"]}),
+        ("template-volume-claim", {"volume_claims": ["somebodys"]}),
+        ("spec-priority-class", {"priority_classes": ["system-node-critical"]}),
+        ("spec-node", {"node_labels": ["kubernetes.io/hostname"]}),
+        ("spec-node-affinity", {"node_labels": ["kubernetes.io/hostname"]}),
+        ("spec-toleration", {"tolerations": ["node-role.kubernetes.io/control-plane"]}),
+        ("whole-template-of-another", {"templates": ["somebodys"]}),
+    ],
+)
+def test_what_the_owner_lists_may_be_used(name: str, lists: dict[str, list[str]]) -> None:
+    assert errors(HOSTILE[name])
+    assert errors(HOSTILE[name], **lists) == []
+
+
+def test_images_come_from_the_listed_registries_where_there_are_some() -> None:
+    assert errors(ONE_CONTAINER, registries=["registry.example/team/"])
+    text = ONE_CONTAINER.replace("image: alpine", "image: registry.example/team/alpine:3")
+    assert errors(text, registries=["registry.example/team/"]) == []
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "        securityContext: {runAsUser: 0, allowPrivilegeEscalation: false, capabilities: {drop: [ALL], add: [CHOWN]}}\n",
+        "        securityContext: {privileged: false, seccompProfile: {type: RuntimeDefault}}\n",
+        "        resources: {limits: {memory: 4Gi, nvidia.com/gpu: 1}}\n",
+        "        env: [{name: N, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]\n",
+        "        envFrom: [{configMapRef: {name: settings}}]\n",
+        "        livenessProbe: {httpGet: {port: 8080, path: /}}\n",
+        "        volumeMounts: [{name: v, mountPath: /v}]\n  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 2Gi}}]\n",
+        "  volumeClaimTemplates: [{metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], storageClassName: fast, "
+        "resources: {requests: {storage: 1Gi}}}}]\n",
+        "  podMetadata: {labels: {team: vision, example.com/a: b}, annotations: {note: x}}\n",
+        "  podMetadata: {annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: 'true'}}\n",
+        "  synchronization: {mutex: {name: one-at-a-time}}\n",
+        "  ttlStrategy: {secondsAfterSuccess: 60}\n  podGC: {strategy: OnPodSuccess}\n  activeDeadlineSeconds: 3600\n",
+        "      retryStrategy: {limit: 2, expression: \"asInt(lastRetry.exitCode) != 2 and lastRetry.status == 'Error'\"}\n",
+        "      outputs: {parameters: [{name: o, valueFrom: {path: /o}}], artifacts: [{name: a, path: /a, archive: {none: {}}}]}\n",
+        "    - {name: s, steps: [[{name: a, template: main, when: \"{{=asInt('3') > 2}}\", withSequence: {count: '5'}}]]}\n",
+        "    - {name: s, suspend: {duration: '10'}}\n",
+    ],
+)
+def test_what_hurts_nobody_is_allowed(tail: str) -> None:
+    assert errors(ONE_CONTAINER + tail) == []
+
+
+def test_a_volume_that_nobody_mounts_is_left_out_with_a_warning() -> None:
+    text = ONE_CONTAINER + "  volumes: [{name: docker, hostPath: {path: /var/run/docker.sock}}]\n"
+    (found,) = manifest.lint(text)
+    assert found.warning
+    assert "no container mounts it" in found.problem
+    assert b"docker.sock" not in Renderer(frame(text, policy=Policy())).render(frame().gid, 1, [1]).body

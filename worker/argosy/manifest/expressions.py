@@ -1,0 +1,77 @@
+"""Expressions in a manifest: what of Argo's language may run in the controller, which all tenants of a cluster share. Pure.
+
+`{{=…}}` and the fields `expression` and `fromExpression` are programs. `sprig.repeat` took the controller to 3 GB, `sprig.getHostByName`
+asks the network from there, and a range or a closure multiplies (T9). So under `restricted` and `baseline` only the functions below may be
+called: what they answer is not longer than what they are given.
+"""
+
+import re
+from typing import Any
+
+from argosy.manifest.document import Path, shorten
+
+FUNCTIONS = frozenset(
+    {
+        "abs", "asFloat", "asInt", "ceil", "first", "float", "floor", "hasPrefix", "hasSuffix", "indexOf", "int", "jsonpath", "last", "len",
+        "lower", "max", "min", "round", "split", "string", "trim", "trimPrefix", "trimSuffix", "type", "upper",
+        "sprig.atoi", "sprig.contains", "sprig.default", "sprig.empty", "sprig.float64", "sprig.hasPrefix", "sprig.hasSuffix", "sprig.int",
+        "sprig.int64", "sprig.lower", "sprig.ternary", "sprig.trim", "sprig.trimAll", "sprig.trimPrefix", "sprig.trimSuffix", "sprig.upper",
+    }
+)  # fmt: skip
+
+LONGEST = 1000
+"""Characters of one expression."""
+
+_FIELDS = {"expression", "fromExpression"}
+_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
+_CALL = re.compile(r"([A-Za-z_$][\w.$?]*)\s*\(")
+_GROWS = re.compile(r"\.\.|\*\*|[{}#|;]|\blet\b")
+
+
+def refused(value: Any, path: Path, profile: str) -> str:
+    """Why a text of a manifest may not be evaluated; empty where it may, or nothing would be.
+
+    Args:
+        value: The text.
+        path: Where it is.
+        profile: Of the cluster's policy.
+    """
+    if not isinstance(value, str) or profile == "trusted":
+        return ""
+    if path[-1] in _FIELDS:
+        return _why(value)
+    if "{{" not in value:
+        return ""
+    if path[:2] == ("spec", "arguments") and _TAG.search(value):
+        return "the value of a workflow's argument is not evaluated; write it in the template that needs it"
+    for tag in _TAG.finditer(value):
+        if why := _why(tag[1]):
+            return why
+    return ""
+
+
+_TAG = re.compile(r"\{\{\s*=(.*?)(?:\}\}|\Z)", re.DOTALL)
+
+
+def _why(expression: str) -> str:
+    if len(expression) > LONGEST:
+        return f"an expression of more than {LONGEST} characters; a script template can do more"
+    if "{{" in expression:
+        return "an expression that is put together from values; name the variable without {{ }}"
+    rest = _TEXT.sub("''", expression)
+    if _QUOTE.search(rest.replace("''", "")):
+        return "an expression with a text that does not end"
+    if grows := _GROWS.search(rest):
+        return f'"{grows[0]}" in an expression is not allowed here; a script template can do more'
+    for call in _CALL.finditer(rest):
+        name = call[1].replace("?", "")
+        if name not in FUNCTIONS and name not in _WORDS:
+            return f'the function "{shorten(name)}" in an expression is not allowed here; a script template can do more'
+    if "](" in re.sub(r"\s", "", rest) or ")(" in re.sub(r"\s", "", rest):
+        return "an expression that calls what another one made"
+    return ""
+
+
+_QUOTE = re.compile(r"['\"`]")
+_WORDS = {"in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith"}
+"""Operators that may stand before a parenthesis."""
