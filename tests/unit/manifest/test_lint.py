@@ -6,7 +6,7 @@ import pytest
 
 from argosy import manifest
 from argosy.errors import InvalidRequest, ManifestError
-from argosy.manifest import check, check_choices
+from argosy.manifest import check, check_launch
 from argosy.manifest.document import MAX_FINDINGS
 from tests.unit.manifest.samples import HEAD, ONE_CONTAINER, TATOR
 
@@ -194,8 +194,8 @@ spec:
   templates: [{name: main, container: {image: a}}]
 """
     )
-    check_choices(document, [("size", "large"), ("free", "anything")])
-    check_choices(document, [("size", "3")])
-    check_choices(document, [])
+    check_launch(document, [("size", "large"), ("free", "anything")])
+    check_launch(document, [("size", "3")])
+    check_launch(document, [])
     with pytest.raises(InvalidRequest, match='parameter "size": huge is not one of small, large, 3'):
-        check_choices(document, [("size", "huge")])
+        check_launch(document, [("size", "huge")])

@@ -190,7 +190,7 @@ def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameter
     """Again, at launch: a cluster's policy may differ from the one at registration. It must do for each that may take a job."""
     try:
         in_clear = all(cluster.token_in_clear for cluster in clusters)
-        manifest.check_choices(manifest.check(algorithm.manifest, in_clear, registry.policies(clusters)), parameters)
+        manifest.check_launch(manifest.check(algorithm.manifest, in_clear, registry.policies(clusters)), parameters)
     except ManifestError as error:
         raise InvalidRequest(f"algorithm {algorithm.name!r}: {error}") from error
 

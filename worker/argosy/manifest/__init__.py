@@ -5,7 +5,7 @@ its arguments, so the same launch renders the same bytes for ever.
 """
 
 from argosy.manifest.document import Document, parse
-from argosy.manifest.lint import STRICTEST, check, check_choices, lint
+from argosy.manifest.lint import STRICTEST, check, check_launch, lint
 from argosy.manifest.parameters import (
     MEDIA_IDS_LIMIT,
     RESERVED,
@@ -35,7 +35,7 @@ __all__ = [
     "Rendered",
     "Renderer",
     "check",
-    "check_choices",
+    "check_launch",
     "files_per_job_that_fits",
     "lint",
     "media_ids_text",

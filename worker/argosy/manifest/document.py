@@ -9,7 +9,7 @@ line, because the document keeps the graph.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -19,6 +19,8 @@ from argosy.manifest.scalars import Scalar, as_text, resolve
 MAX_BYTES = 512 * 1024
 MAX_NODES = 50_000
 """Mappings, sequences and scalars after the expansion of aliases; the largest honest manifest seen has a few thousand."""
+MAX_EXPANDED = 512 * 1024
+"""Bytes of all its texts after the expansion of aliases. A cluster takes 1 MiB of a workflow, its parameters and Argo's status included."""
 MAX_DEPTH = 100
 
 MAX_FINDINGS = 100
@@ -86,8 +88,10 @@ def spell(path: Sequence[str | int]) -> str:
 
 
 def shorten(text: str) -> str:
-    """As much of a tenant's text as a finding repeats."""
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
+    """As much of a tenant's text as a finding repeats, without what would steer a terminal or turn the words around."""
+    shown = text[: LONGEST_SHOWN + 1]
+    shown = shown if shown.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in shown)
+    return shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "…"
 
 
 def parse(text: str) -> Document:
@@ -199,10 +203,16 @@ def _check_nesting(text: str) -> None:
             depth -= 1
 
 
-def _measure(
-    node: yaml.Node, depth: int, known: dict[yaml.Node, tuple[int, int]], above: set[yaml.Node]
-) -> tuple[int, int]:
-    """Nodes and height of what a node expands to, without expanding it."""
+class _Size(NamedTuple):
+    """What a node expands to."""
+
+    nodes: int
+    height: int
+    size: int
+
+
+def _measure(node: yaml.Node, depth: int, known: dict[yaml.Node, _Size], above: set[yaml.Node]) -> _Size:
+    """The size of what a node expands to, without expanding it."""
     if node in above:
         raise _at(node, "an alias contains itself")
     if node not in known:
@@ -211,13 +221,20 @@ def _measure(
         above.add(node)
         parts = [_measure(part, depth + 1, known, above) for part in _parts(node)]
         above.remove(node)
-        known[node] = 1 + sum(nodes for nodes, _ in parts), 1 + max((height for _, height in parts), default=0)
-    nodes, height = known[node]
-    if nodes > MAX_NODES:
-        raise _at(node, f"expands to more than {MAX_NODES} nodes; use fewer aliases")
-    if depth + height > MAX_DEPTH + 1:
+        own = len(node.value.encode("utf-8", "replace")) if isinstance(node, yaml.ScalarNode) else 0
+        known[node] = _Size(
+            1 + sum(part.nodes for part in parts),
+            1 + max((part.height for part in parts), default=0),
+            own + sum(part.size for part in parts),
+        )
+    found = known[node]
+    if found.nodes > MAX_NODES:
+        raise _at(node, f"has more than {MAX_NODES} values, those that aliases (*name) repeat included; repeat less")
+    if found.size > MAX_EXPANDED:
+        raise _at(node, f"has more than {MAX_EXPANDED} bytes, those that aliases (*name) repeat included; repeat less")
+    if depth + found.height > MAX_DEPTH + 1:
         raise _at(node, f"nested more than {MAX_DEPTH} levels deep")
-    return nodes, height
+    return found
 
 
 def _parts(node: yaml.Node) -> list[yaml.Node]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import orjson
+
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, Path, load, outline, shorten, spell
@@ -17,6 +19,10 @@ from argosy.manifest.schema import schema_errors
 from argosy.manifest.token import plan
 from argosy.manifest.volumes import unmounted
 from argosy.shapes.given import Policy
+
+MAX_BODY = 768 * 1024
+"""Bytes of a job's workflow without its media. etcd takes 1.5 MiB of an object, Argo's controller 1 MiB: the rest is for 240 KiB of media
+ids and for Argo's status."""
 
 STRICTEST: Mapping[str, Policy] = {"": Policy()}
 """Where no cluster is meant."""
@@ -51,16 +57,23 @@ def check(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy
     return document
 
 
-def check_choices(document: Document, parameters: Sequence[tuple[str, str]]) -> None:
-    """See that each value is one of those that the manifest lets a workflow parameter have. Argo looks at `enum` in its own forms only.
+def check_launch(document: Document, parameters: Sequence[tuple[str, str]]) -> None:
+    """Check that a launch's workflows are not too large for a cluster, and that each value is one of those that the manifest lets a
+    workflow parameter have. Argo looks at `enum` in its own forms only.
 
     Args:
         document: From `check`.
         parameters: Names and values, as `merge_parameters` gives them.
 
     Raises:
-        InvalidRequest: One is not.
+        InvalidRequest: It is not so.
     """
+    size = len(orjson.dumps(document.body)) + sum(len(orjson.dumps(each)) for each in parameters)
+    if size > MAX_BODY:
+        raise InvalidRequest(
+            f"manifest and parameters would give each job a workflow of {size} bytes, and a cluster takes {MAX_BODY} beside media and "
+            "status; hand large values on as a file"
+        )
     values = dict(parameters)
     for _, declared in workflow_parameters(document):
         choices, name = declared.get("enum"), declared["name"]

@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import Protocol
 
 from argosy.errors import InvalidRequest
+from argosy.manifest.document import shorten
 from argosy.manifest.scalars import Scalar, as_text
 from argosy.shapes.given import PARAMETERS_LIMIT
 
@@ -31,6 +32,9 @@ RESERVED: tuple[str, ...] = (
 
 MEDIA_IDS_LIMIT = 120 * 1024
 """Bytes of the parameter media_ids: manifests hand it on as one environment string, and Linux takes none over 128 KiB."""
+
+UNUSABLE = ("json",)
+"""Names under which Argo has something else: `workflow.parameters.json` is all parameters."""
 
 _NAME = re.compile(r"[-a-zA-Z0-9_]+")
 _OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b", re.IGNORECASE)
@@ -67,12 +71,18 @@ def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue
         for parameter in parameters:
             name = parameter.name
             if not _NAME.fullmatch(name):
-                raise InvalidRequest(f'{owner} parameter "{name}": a name has letters, digits, "_" and "-" only')
+                raise InvalidRequest(
+                    f'{owner} parameter "{shorten(name)}": a name has letters, digits, "_" and "-" only'
+                )
+            if name in UNUSABLE:
+                raise InvalidRequest(
+                    f'{owner} parameter "{shorten(name)}": Argo uses the name for all parameters; take another'
+                )
             if name in RESERVED:
-                raise InvalidRequest(f'{owner} parameter "{name}": the name is reserved; argosy sets it')
+                raise InvalidRequest(f'{owner} parameter "{shorten(name)}": the name is reserved; argosy sets it')
             if name in merged:
-                raise InvalidRequest(f'{owner} parameter "{name}": the name is given twice; remove one')
-            merged[name] = safe_text(f'{owner} parameter "{name}"', parameter.value)
+                raise InvalidRequest(f'{owner} parameter "{shorten(name)}": the name is given twice; remove one')
+            merged[name] = safe_text(f'{owner} parameter "{shorten(name)}"', parameter.value)
     size = sum(len(f"{name}{value}".encode()) for name, value in merged.items())
     if size > PARAMETERS_LIMIT:
         raise InvalidRequest(

@@ -22,6 +22,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGERS = range(-(1 << 63), 1 << 64)
 """What JSON integers may be here: signed or unsigned, 64 bits."""
 
+LONGEST_NUMBER = 400
+"""Characters; what is longer is text. Python refuses to read an integer of more than 4,300 digits, and no float has more than 308."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -32,12 +35,12 @@ def resolve(text: str) -> Scalar:
     if text[0] not in "+-.0123456789":
         return text
     plain = text.replace("_", "")
-    if _INTEGER.fullmatch(plain):
+    if len(plain) <= LONGEST_NUMBER and _INTEGER.fullmatch(plain):
         octal = re.fullmatch(r"[-+]?0[0-7]+", plain)
         number = int(plain, 8 if octal else 0)
         if number in _INTEGERS:
             return number
-    if _FLOAT.fullmatch(plain) and math.isfinite(value := float(plain)):
+    if len(plain) <= LONGEST_NUMBER and _FLOAT.fullmatch(plain) and math.isfinite(value := float(plain)):
         return int(value) if value.is_integer() and int(value) in _INTEGERS else value
     return text
 

@@ -115,6 +115,9 @@ Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
 Limit = Annotated[int, Field(ge=0, le=100_000)]
 
 
+PARAMETERS_MOST = 1000
+"""Parameters of a launch: every one of its workflows holds all of them, and Argo's controller looks at each."""
+
 PARAMETERS_LIMIT = 256 * 1024
 """Bytes of all parameters of a launch together, names and values. A cluster takes no object over 1.5 MB, and says so in ways that look like
 a failure of the cluster: one launch with a parameter of 1,600,000 characters was created again and again, for ever."""
@@ -178,6 +181,8 @@ class LaunchRequest(In):
     @field_validator("extra_params")
     @classmethod
     def _bounded(cls, parameters: list[Parameter]) -> list[Parameter]:
+        if len(parameters) > PARAMETERS_MOST:
+            raise ValueError(f"are {len(parameters)}, and a launch may have {PARAMETERS_MOST}")
         size = sum(len(f"{parameter.name}{parameter.value}".encode()) for parameter in parameters)
         if size > PARAMETERS_LIMIT:
             raise ValueError(f"have {size} bytes, and all parameters of a launch together may have {PARAMETERS_LIMIT}")
