@@ -6,6 +6,7 @@ this process (guard.py). The product only ever gets the token that `clusters/job
 """
 
 import os
+import re
 import secrets
 import ssl
 import subprocess
@@ -178,7 +179,11 @@ class LocalCluster:
     def namespace(self, name: str) -> Connection:
         """Make another namespace with all that `clusters/jobcluster.yaml` grants: to argosy it is another JobCluster."""
         objects = []
-        for each in yaml.safe_load_all((HERE.parent / "jobcluster.yaml").read_text()):
+        # What lies outside of the namespaces is there for each of them.
+        text = (HERE.parent / "jobcluster.yaml").read_text()
+        text = re.sub(r"(?i)(name: argosy-pods)", rf"\1-{name}", text)
+        text = text.replace(f"kubernetes.io/metadata.name: {NAMESPACE}", f"kubernetes.io/metadata.name: {name}")
+        for each in yaml.safe_load_all(text):
             ours = each["metadata"].get("namespace") == NAMESPACE
             if each["kind"] == "Namespace":
                 each["metadata"]["name"] = name

@@ -1,7 +1,9 @@
 """Who may do what, and what it looks like when a cluster cannot be worked with."""
 
 from dataclasses import replace
+from typing import Any
 
+import orjson
 import pytest
 
 from argosy.demo.embedded import free_ports
@@ -11,6 +13,7 @@ from argosy.kube.check import check
 from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
+from argosy.labels import LABEL_POD_WORKFLOW
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow
 from tests.support.certificates import PEM
@@ -75,6 +78,44 @@ async def test_a_namespace_that_is_missing_is_told_apart_on_create(cluster: Clus
         with pytest.raises(answers.ClusterDown) as caught:
             await Workflows(connection).create(workflow(mine, container()))
     assert caught.value.health == Health.NAMESPACE_MISSING
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec", "words"),
+    [
+        ({"labels": {LABEL_POD_WORKFLOW: "mine"}}, {}, "bears the name of another workflow"),
+        (
+            {
+                "labels": {LABEL_POD_WORKFLOW: "victim"},
+                "ownerReferences": [
+                    {"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "mine", "uid": "u"}
+                ],
+            },
+            {},
+            "bears the name of another workflow",
+        ),
+        (
+            {"labels": {"workflows.argoproj.io/completed": "false"}},
+            {"serviceAccountName": "argosy"},
+            "own ServiceAccount",
+        ),
+        ({}, {"hostNetwork": True}, "PodSecurity"),
+        ({}, {"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "PodSecurity"),
+    ],
+)
+async def test_the_cluster_itself_refuses_pods_that_would_hand_over_argosy_or_the_node(
+    real_cluster: Cluster, mine: str, metadata: dict[str, Any], spec: dict[str, Any], words: str
+) -> None:
+    container = {"name": "main", "image": "none"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": mine} | metadata,
+        "spec": {"containers": [container]} | spec,
+    }
+    async with Connection(real_cluster.access("admin", real_cluster.admin_token)) as admin:
+        with pytest.raises(answers.KubeError, match=words):
+            await admin.call("create", "pods", "/api/v1/namespaces/argosy/pods", body=orjson.dumps(pod))
 
 
 async def test_the_check_says_that_the_namespace_is_missing(cluster: Cluster) -> None:

@@ -30,7 +30,7 @@ async def with_a_deaf_pod(client: Client, local: LocalCluster) -> JobShape:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{name}-deaf", "labels": {LABEL_POD_WORKFLOW: name}},
+        "metadata": {"name": f"{name}-deaf"},
         "spec": {
             "containers": [{"name": "main", "image": "none", "env": [{"name": "ARGOSY_SECONDS", "value": "600"}]}]
         },
@@ -38,6 +38,10 @@ async def with_a_deaf_pod(client: Client, local: LocalCluster) -> JobShape:
     made = await asyncio.to_thread(local.admin.post, PODS, json=pod)
     assert made.is_success, made.text
     path = f"{PODS}/{name}-deaf"
+    # A pod that is made as another workflow's is refused.
+    label = {"metadata": {"labels": {LABEL_POD_WORKFLOW: name}}}
+    merge = {"Content-Type": "application/merge-patch+json"}
+    (await asyncio.to_thread(local.admin.patch, path, json=label, headers=merge)).raise_for_status()
     await until(lambda: local.admin.get(path).json()["status"]["phase"], lambda phase: phase == "Running")
     return job
 

@@ -39,11 +39,11 @@ def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmSh
     """
     spec = validated(AlgorithmSpec, dict(fields))
     with Session(engine, expire_on_commit=False) as session:
-        _check_algorithm(session, spec, None)
+        warnings = _check_algorithm(session, spec, None)
         row = Algorithm(**_algorithm_row(spec))
         session.add(row)
         session.commit()
-        return _algorithm_shape(row)
+        return _algorithm_shape(row, warnings)
 
 
 def update_algorithm(engine: Engine, key: str | int, fields: Mapping[str, Any]) -> AlgorithmShape:
@@ -54,11 +54,11 @@ def update_algorithm(engine: Engine, key: str | int, fields: Mapping[str, Any]) 
         if not {"cluster", "clusters", "cluster_labels"}.isdisjoint(fields):
             now |= {"cluster": None, "clusters": [], "cluster_labels": {}}
         spec = validated(AlgorithmSpec, now | {**fields})
-        _check_algorithm(session, spec, row.id)
+        warnings = _check_algorithm(session, spec, row.id)
         row.sqlmodel_update(_algorithm_row(spec))
         session.add(row)
         session.commit()
-        return _algorithm_shape(row)
+        return _algorithm_shape(row, warnings)
 
 
 def remove_algorithm(engine: Engine, key: str | int) -> None:
@@ -93,7 +93,8 @@ def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[Manif
         return manifest.lint(text, row.token_in_clear, registry.policies([row]))
 
 
-def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> None:
+def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> Sequence[str]:
+    """What its author should know, where nothing is wrong."""
     if registry.name_taken(session, Algorithm, spec.name, own):
         raise Conflict(
             f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects)"
@@ -103,17 +104,18 @@ def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> 
     in_clear = bool(clusters) and all(cluster.token_in_clear for cluster in clusters)
     manifest.safe_text("name", spec.name)
     manifest.merge_parameters(spec.parameters, [])
-    manifest.check(spec.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
+    document = manifest.check(spec.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
+    return [str(warning) for warning in manifest.warnings(document)]
 
 
 def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:
     return spec.model_dump(exclude={"cluster", "clusters"}) | {"cluster_id": spec.cluster, "cluster_ids": spec.clusters}
 
 
-def _algorithm_shape(row: Algorithm) -> AlgorithmShape:
+def _algorithm_shape(row: Algorithm, warnings: Sequence[str] = ()) -> AlgorithmShape:
     return AlgorithmShape.model_validate(
         row.model_dump(exclude={"cluster_id", "cluster_ids", "created_at"})
-        | {"cluster": row.cluster_id, "clusters": row.cluster_ids}
+        | {"cluster": row.cluster_id, "clusters": row.cluster_ids, "warnings": warnings}
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from argosy.cli.text import cut, plain
 
 if TYPE_CHECKING:
     from argosy.client import Client
+    from argosy.errors import ManifestError
     from argosy.shapes.shown import AlgorithmShape
 
 app = typer.Typer(help="Register the algorithms that can be launched, and check their manifests.", no_args_is_help=True)
@@ -92,6 +94,8 @@ def register(
     arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None)
     with client() as opened:
         made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
+    for warning in made.warnings:
+        output.note(f"warning: {warning}")
     output.note(
         f"algorithm {made.name} is registered; run it: "
         f"argosy launch {made.name} --project {made.project} --user {made.user} --media 1,2,5-9"
@@ -139,6 +143,8 @@ def update(
         if cluster or cluster_label or default_cluster:
             fields |= _placement(opened, cluster, cluster_label)
         changed = opened.update_algorithm(name, **fields)
+    for warning in changed.warnings:
+        output.note(f"warning: {warning}")
     output.note(f"algorithm {changed.name} is changed")
 
 
@@ -194,20 +200,42 @@ def remove(name: Name) -> None:
 def lint(
     file: Manifest,
     cluster: Annotated[str | None, typer.Option(help="Judge it by this cluster's policy.", metavar="NAME")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Judge it by a profile: restricted (the default), baseline, trusted.")
+    ] = None,
+    output_format: Output = Format.TABLE,
 ) -> None:
-    """Print everything that is wrong with a manifest as FILE:LINE:COL: problem; exit 1 if there is anything."""
+    """Print everything that is wrong with a manifest as FILE:LINE:COL: problem; exit 1 if there is more than warnings."""
     text = arguments.contents(file, "FILE")
-    if cluster is None:
-        from argosy import manifest
-
-        findings = list(manifest.lint(text))
+    arguments.one_of(cluster=cluster, profile=profile)
+    findings = _findings(text, cluster, profile)
+    if output.structured(output_format):
+        output.data([_told(found) for found in findings], output_format)
     else:
-        with client() as opened:
-            findings = list(opened.lint(text, cluster=cluster))
-    name = "<stdin>" if file == arguments.STANDARD_INPUT else str(file)
-    output.lines([f"{name}:{found.line or 1}:{found.column or 1}: {plain(found.problem)}" for found in findings])
-    if findings:
+        name = "<stdin>" if file == arguments.STANDARD_INPUT else str(file)
+        output.lines([f"{name}:{found.line or 1}:{found.column or 1}: {_words(found)}" for found in findings])
+    if not all(found.warning for found in findings):
         raise typer.Exit(1)
+
+
+def _findings(text: str, cluster: str | None, profile: str | None) -> Sequence[ManifestError]:
+    if cluster is not None:
+        with client() as opened:
+            return opened.lint(text, cluster=cluster)
+    from argosy import manifest
+    from argosy.inputs import validated
+    from argosy.shapes.given import Policy
+
+    policy = validated(Policy, {"profile": profile} if profile else {})
+    return manifest.lint(text, policies={"": policy})
+
+
+def _told(found: ManifestError) -> dict[str, Any]:
+    return {"line": found.line, "column": found.column, "problem": plain(found.problem), "warning": found.warning}
+
+
+def _words(found: ManifestError) -> str:
+    return ("warning: " if found.warning else "") + plain(found.problem)
 
 
 def _retries(max_attempts: int | None, retry_backoff: float | None) -> dict[str, Any]:

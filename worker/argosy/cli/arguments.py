@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from argosy.cli.boundary import UsageError
 
@@ -95,6 +96,23 @@ def contents(file: Path, what: str) -> str:
         raise UsageError(f"{what}: {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{what}: {file} is not UTF-8 text (byte {error.start})") from error
+
+
+def mapping(file: Path, what: str) -> dict[str, Any]:
+    """A mapping from a file of YAML.
+
+    Raises:
+        UsageError: It cannot be read, or is none.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(contents(file, what))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{what}: {file}: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{what}: {file} holds no mapping; write NAME: VALUE lines")
+    return {str(key): value for key, value in found.items()}
 
 
 def secret(file: Path, what: str) -> str:

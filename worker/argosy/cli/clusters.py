@@ -62,6 +62,13 @@ NoFinalizer = Annotated[
 InClear = Annotated[
     bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
 ]
+Profile = Annotated[
+    str | None, typer.Option(help="How far manifests are trusted: restricted (the default), baseline or trusted.")
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option("--policy", help="YAML file that says what manifests may do there; see clusters/README.md."),
+]
 NoPace = Annotated[bool, typer.Option("--no-pace", help="Give it --max-active at once, however fast its Argo is.")]
 NoProjectMaxActive = Annotated[bool, typer.Option("--no-project-max-active", help="Take that limit away.")]
 
@@ -80,6 +87,8 @@ def add(
     default: Annotated[bool, typer.Option("--default", help="Use it where an algorithm names no cluster.")] = False,
     no_finalizer: NoFinalizer = False,
     token_in_clear: InClear = False,
+    profile: Profile = None,
+    policy: PolicyFile = None,
     max_active: Annotated[int, typer.Option(help="Most unfinished workflows on it at a time.")] = 500,
     project_max_active: ProjectMaxActive = None,
     pending_deadline: PendingDeadline = None,
@@ -108,6 +117,7 @@ def add(
             default=default,
             finalizer=not no_finalizer,
             token_in_clear=token_in_clear,
+            policy=_policy(profile, policy, {}),
             max_active=max_active,
             project_max_active=project_max_active,
             pending_deadline=pending_deadline,
@@ -135,6 +145,8 @@ def update(
     token_in_clear: Annotated[
         bool | None, typer.Option(help="Let manifests use the launch's token other than as a secret.")
     ] = None,
+    profile: Profile = None,
+    policy: PolicyFile = None,
     max_active: Annotated[int | None, typer.Option(help="Most unfinished workflows on it at a time.")] = None,
     project_max_active: ProjectMaxActive = None,
     no_project_max_active: NoProjectMaxActive = False,
@@ -167,9 +179,11 @@ def update(
         fields["project_max_active"] = None
     if no_deadlines:
         fields |= {"pending_deadline": None, "run_deadline": None}
-    if not fields:
+    if not fields and profile is None and policy is None:
         raise UsageError("nothing to change; see: argosy cluster update --help")
     with client() as opened:
+        if profile is not None or policy is not None:
+            fields["policy"] = _policy(profile, policy, opened.cluster(name).policy.model_dump())
         changed = opened.update_cluster(name, **fields)
     output.note(f"cluster {changed.name} is changed")
 
@@ -292,6 +306,14 @@ def _findings(report: Report) -> dict[str, str]:
     }
 
 
+def _policy(profile: str | None, file: Path | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What manifests may do: as a file says, or as now with another profile."""
+    arguments.one_of(profile=profile, policy=file)
+    if file is not None:
+        return arguments.mapping(file, "--policy")
+    return now | ({"profile": profile} if profile else {})
+
+
 def _pod_security(report: Report) -> str:
     if report.pod_security != "restricted":
         return report.pod_security or "none enforced"
@@ -327,6 +349,7 @@ _COLUMNS: list[Column[ClusterShape]] = [
     Column("ORGANIZATION", lambda cluster, _: str(cluster.organization or ""), wide=True),
     Column("MAX-ACTIVE", lambda cluster, _: str(cluster.max_active), wide=True),
     Column("WINDOW", lambda cluster, _: str(cluster.window or "") if cluster.pace else "off", wide=True),
+    Column("PROFILE", lambda cluster, _: cluster.policy.profile, wide=True),
     Column("LABELS", lambda cluster, _: ",".join(f"{k}={v}" for k, v in cluster.labels.items()), wide=True),
     Column("KUBERNETES", lambda cluster, _: cluster.kubernetes_version, wide=True),
     Column("ARGO", lambda cluster, _: cluster.argo_version, wide=True),

@@ -5,7 +5,7 @@ its arguments, so the same launch renders the same bytes for ever.
 """
 
 from argosy.manifest.document import Document, parse
-from argosy.manifest.lint import STRICTEST, check, check_launch, lint
+from argosy.manifest.lint import STRICTEST, check, check_launch, lint, warnings
 from argosy.manifest.parameters import (
     MEDIA_IDS_LIMIT,
     RESERVED,
@@ -42,4 +42,5 @@ __all__ = [
     "merge_parameters",
     "parse",
     "safe_text",
+    "warnings",
 ]

@@ -89,13 +89,14 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
     if isinstance(document.body.get("spec"), dict):
         findings += islice(_references(document), MAX_FINDINGS)
         findings += [] if token_in_clear else plan(document).findings
-        findings += islice(_warnings(document), MAX_FINDINGS)
+        findings += islice(warnings(document), MAX_FINDINGS)
         for cluster, policy in policies.items():
             findings += islice(check_policy(document, policy, cluster), MAX_FINDINGS)
     return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
 
 
-def _warnings(document: Document) -> Iterator[ManifestError]:
+def warnings(document: Document) -> Iterator[ManifestError]:
+    """What its author should know of a manifest that can be run."""
     for path in unmounted(document):
         yield document.error(path, f"{spell(path)}: no container mounts it; it is left out", warning=True)
 

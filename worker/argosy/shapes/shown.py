@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import (
     BaseModel,
+    Field,
 )
 
 from argosy.shapes.given import AlgorithmSpec, Policy, ProjectSpec
@@ -76,9 +77,11 @@ class CancelShape(BaseModel):
 
 
 class AlgorithmShape(AlgorithmSpec):
-    """A registered algorithm; `paused_at` where nothing of it is submitted at present."""
+    """A registered algorithm; `paused_at` where nothing of it is submitted at present. `warnings` are of its manifest, and told by who has
+    just registered or changed it only."""
 
     id: int
+    warnings: list[str] = Field(default_factory=list)
     paused_at: datetime | None
     paused_reason: str
 
