@@ -1,7 +1,7 @@
 """Expressions in a manifest: what of Argo's language may run in the controller, which all tenants of a cluster share. Pure.
 
 `{{=…}}` and the fields `expression` and `fromExpression` are programs. `sprig.repeat` took the controller to 3 GB, `sprig.getHostByName`
-asks the network from there, and a range or a closure multiplies (T9). So under `restricted` and `baseline` only the functions below may be
+asks the network from there, and a range or a closure multiplies (T4). So under `restricted` and `baseline` only the functions below may be
 called: what they answer is not longer than what they are given.
 """
 
