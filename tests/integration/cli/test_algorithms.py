@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import orjson
+
 from argosy.client import Client
+from argosy.shapes.given import Policy
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from tests.support.certificates import PEM
 from tests.support.cli import HELLO, SECRET, Run, error
@@ -72,3 +75,64 @@ def test_an_algorithm_names_a_cluster_several_or_labels_and_each_takes_the_other
     assert argosy("algorithm", "update", "hello", "--default-cluster").exit_code == 0
     assert chosen() == (None, [], {})
     assert argosy("algorithm", "update", "hello", "--cluster", "north", "--cluster-label", "a=b").exit_code == 2
+
+
+UNMOUNTED = (
+    Path(HELLO)
+    .read_text()
+    .replace("spec:\n", "spec:\n  volumes: [{name: docker, hostPath: {path: /var/run/docker.sock}}]\n", 1)
+)
+PRIVILEGED = Path(HELLO).read_text().replace("image:", "securityContext: {privileged: true}\n        image:", 1)
+
+
+def test_what_a_clusters_policy_refuses_is_refused_at_registration_and_by_lint(
+    argosy: Run, client: Client, cluster: ClusterShape, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(PRIVILEGED)
+    register = (
+        "algorithm",
+        "register",
+        str(file),
+        "--name",
+        "p",
+        "--project",
+        "1",
+        "--user",
+        "7",
+        "--files-per-job",
+        "1",
+    )
+    said = error(argosy(*register, "--cluster", "north"), 1)
+    assert "securityContext.privileged" in said
+    assert "restricted of cluster north" in said
+    assert argosy("algorithm", "lint", str(file), "--cluster", "north").exit_code == 1
+    assert argosy("algorithm", "lint", str(file), "--profile", "trusted").exit_code == 0
+    (found,) = orjson.loads(argosy("algorithm", "lint", str(file), "-o", "json").stdout)
+    assert (found["warning"], found["line"]) == (False, PRIVILEGED[: PRIVILEGED.index("privileged")].count("\n") + 1)
+    client.update_cluster("north", policy=Policy(profile="trusted"))
+    assert argosy(*register, "--cluster", "north").exit_code == 0
+
+
+def test_a_warning_is_told_and_hinders_nothing(
+    argosy: Run, client: Client, cluster: ClusterShape, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.yaml"
+    file.write_text(UNMOUNTED)
+    linted = argosy("algorithm", "lint", str(file))
+    assert (linted.exit_code, "warning: spec.volumes[0]" in linted.stdout) == (0, True)
+    register = (
+        "algorithm",
+        "register",
+        str(file),
+        "--name",
+        "u",
+        "--project",
+        "1",
+        "--user",
+        "7",
+        "--files-per-job",
+        "1",
+    )
+    made = argosy(*register, "--cluster", "north")
+    assert (made.exit_code, "no container mounts it" in made.stderr) == (0, True)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 from uuid import uuid1
 
 import orjson
@@ -153,3 +154,22 @@ def test_limits_and_deadlines_of_a_cluster_are_changed_without_connecting_anew(
     argosy("cluster", "update", "north", "--no-project-max-active", "--no-deadlines")
     shown = yaml.safe_load(argosy("cluster", "get", "north", "-o", "yaml").stdout)
     assert (shown["project_max_active"], shown["pending_deadline"], shown["run_deadline"]) == (None, None, None)
+
+
+def test_what_manifests_may_do_is_said_by_profile_or_file(argosy: Run, cluster: ClusterShape, tmp_path: Path) -> None:
+    def policy() -> dict[str, Any]:
+        shown: dict[str, Any] = yaml.safe_load(argosy("cluster", "get", "north", "-o", "yaml").stdout)["policy"]
+        return shown
+
+    assert policy()["profile"] == "restricted"
+    file = tmp_path / "policy.yaml"
+    file.write_text("profile: baseline\nsecrets: [registry-login]\n")
+    assert argosy("cluster", "update", "north", "--policy", str(file)).exit_code == 0
+    assert (policy()["profile"], policy()["secrets"]) == ("baseline", ["registry-login"])
+    assert argosy("cluster", "update", "north", "--profile", "trusted").exit_code == 0
+    assert (policy()["profile"], policy()["secrets"]) == ("trusted", ["registry-login"])
+    assert "restricted" in error(argosy("cluster", "update", "north", "--profile", "any"), 2)
+    file.write_text("secret: [x]\n")
+    assert "secret" in error(argosy("cluster", "update", "north", "--policy", str(file)), 2)
+    file.write_text("[x]\n")
+    assert "mapping" in error(argosy("cluster", "update", "north", "--policy", str(file)), 2)

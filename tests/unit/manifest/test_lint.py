@@ -137,7 +137,7 @@ def test_findings_of_every_kind_come_in_line_order() -> None:
     - name: other
       container:
         image: a
-        args: ["{{workflow.parameters.rest_token}}"]
+        workingDir: "{{workflow.parameters.rest_token}}"
         comand: [sh]
 """
     )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.labels import ANNOTATION_DIGEST, ANNOTATION_ENDED, FINALIZER, workflow_name
 from argosy.manifest import PLACEHOLDER, RESERVED, TTL_FLOOR, Rendered, Renderer, media_ids_text, merge_parameters
+from argosy.shapes.given import Policy
 from tests.unit.manifest.samples import GID, ONE_CONTAINER, TATOR, UID, Value, frame, rendered
 
 PARAMETERS = (
@@ -240,3 +241,12 @@ def test_no_other_value_of_a_launch_may_open_a_template_either(field: str) -> No
 def test_a_manifest_that_lint_refuses_is_not_rendered(more: str) -> None:
     with pytest.raises(ManifestError):
         Renderer(frame(ONE_CONTAINER + more))
+
+
+def test_a_claim_gets_the_storage_class_that_the_cluster_has_for_the_manifests() -> None:
+    claim = "{accessModes: [ReadWriteOnce], storageClassName: nfs-client, resources: {requests: {storage: 1Gi}}}"
+    text = ONE_CONTAINER + f"  volumeClaimTemplates: [{{metadata: {{name: v}}, spec: {claim}}}]\n"
+    (made,) = rendered(text, policy=Policy(storage_classes={"nfs-client": "standard"}))["spec"]["volumeClaimTemplates"]
+    assert made["spec"]["storageClassName"] == "standard"
+    with pytest.raises(ManifestError, match="nfs-client"):
+        rendered(text, policy=Policy(storage_classes={"aws-efs": "standard"}))

@@ -212,23 +212,47 @@ def test_a_launchs_own_parameter_of_an_entrypoints_name_is_found_when_it_is_rend
 @pytest.mark.parametrize(
     "field",
     [
-        'args: ["{{workflow.parameters.rest_token}}"]',
-        'args: ["--token={{ workflow.parameters.rest_token }}"]',
-        'command: [curl, "{{workflow.parameters.rest_token}}"]',
+        'args: ["{{=workflow.parameters.rest_token}}"]',
+        'args: ["{{workflow.parameters.rest_token}} {{=workflow.parameters.rest_token}}"]',
         'env: [{name: T, value: "Token {{workflow.parameters.rest_token}}"}]',
         'env: [{name: T, value: "{{workflow.parameters.rest_token}}{{workflow.parameters.gid}}"}]',
         'env: [{name: "{{workflow.parameters.rest_token}}", value: x}]',
         'env: [{name: T, value: "{{=workflow.parameters.rest_token}}"}]',
         "env: [{name: T, value: \"{{= workflow.parameters['rest_token'] }}\"}]",
-        'env: [{name: T, value: "{{=toJson(workflow.parameters)}}"}]',
-        'env: [{name: T, value: "{{workflow.parameters}}"}]',
-        'env: [{name: T, value: "{{workflow.parameters.json}}"}]',
         'env: [{name: T, value: "{{inputs.parameters.{{workflow.parameters.rest_token}}}}"}]',
         'workingDir: "/{{workflow.parameters.rest_token}}"',
     ],
 )
 def test_any_other_use_in_a_container_is_found(field: str) -> None:
     assert_found(manifest(f"    - name: main\n      container:\n        image: a\n        {field}\n"), 9)
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ('args: ["{{workflow.parameters.rest_token}}", x]', {"args": ["$(ARGOSY_TOKEN)", "x"]}),
+        ('args: ["--token={{ workflow.parameters.rest_token }}"]', {"args": ["--token=$(ARGOSY_TOKEN)"]}),
+        ('command: [curl, "{{workflow.parameters.rest_token}}"]', {"command": ["curl", "$(ARGOSY_TOKEN)"]}),
+        (
+            'args: ["{{workflow.parameters.gid}} {{workflow.parameters.rest_token}}"], env: [{name: A, value: b}]',
+            {"args": ["{{workflow.parameters.gid}} $(ARGOSY_TOKEN)"]},
+        ),
+    ],
+)
+def test_on_a_command_line_the_token_is_a_variable_that_kubernetes_fills_in(field: str, words: dict[str, Any]) -> None:
+    text = manifest(main(f"container: {{image: a, {field}}}"))
+    assert lint(text) == []
+    container = rendered(text)["spec"]["templates"][0]["container"]
+    assert {part: container[part] for part in words} == words
+    assert container["env"][0] == {"name": "ARGOSY_TOKEN", "valueFrom": SECRET}
+    assert Renderer(frame(text)).uses_secret
+
+
+@pytest.mark.parametrize(
+    "all_", ["{{workflow.parameters}}", "{{workflow.parameters.json}}", "{{=toJson(workflow.parameters)}}"]
+)
+def test_all_parameters_together_hold_the_placeholder_and_no_token(all_: str) -> None:
+    assert lint(manifest(main(f"container: {{image: a, args: ['{all_}']}}"))) == []
 
 
 @pytest.mark.parametrize(
@@ -265,9 +289,9 @@ def test_a_use_in_a_script_is_found_in_its_own_line() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    ["{{inputs.parameters.t}}", "{{inputs.parameters}}", "{{=inputs.parameters.t}}", "{{=inputs.parameters['t']}}"],
+    ["{{inputs.parameters}}", "{{=inputs.parameters.t}}", "{{=inputs.parameters['t']}}"],
 )
-def test_an_input_that_holds_the_token_may_only_be_an_env_value_too(args: str) -> None:
+def test_an_input_that_holds_the_token_may_not_be_evaluated_either(args: str) -> None:
     work = f'    - name: work\n      inputs: {{parameters: [{{name: t}}]}}\n      container: {{image: a, args: ["{args}"]}}\n'
     assert_found(manifest(main(f"steps: [[{{name: s, template: work, arguments: {PASS}}}]]"), work), 9)
     assert lint(manifest(main(f"steps: [[{{name: s, template: work, arguments: {OTHER}}}]]"), work)) == []
@@ -311,7 +335,7 @@ def test_braces_that_are_never_closed_are_read_in_linear_time() -> None:
 
 
 def test_where_the_policy_allows_the_token_in_clear_nothing_is_rewritten_or_found() -> None:
-    text = manifest(main(f'container: {{image: a, env: {ENV}, args: ["{TOKEN}"]}}'))
+    text = manifest(main(f'container: {{image: a, env: {ENV}, workingDir: "{TOKEN}"}}'))
     assert lint(text)
     assert lint(text, token_in_clear=True) == []
     renderer = Renderer(frame(text, token="secret"))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from argosy.kube.check import Report
+    from argosy.shapes.given import Policy
     from argosy.shapes.shown import ClusterShape
 
 app = typer.Typer(help="Register the Kubernetes clusters that jobs run on.", no_args_is_help=True)
@@ -306,12 +307,14 @@ def _findings(report: Report) -> dict[str, str]:
     }
 
 
-def _policy(profile: str | None, file: Path | None, now: dict[str, Any]) -> dict[str, Any]:
+def _policy(profile: str | None, file: Path | None, now: dict[str, Any]) -> Policy:
     """What manifests may do: as a file says, or as now with another profile."""
+    from argosy.inputs import validated
+    from argosy.shapes.given import Policy
+
     arguments.one_of(profile=profile, policy=file)
-    if file is not None:
-        return arguments.mapping(file, "--policy")
-    return now | ({"profile": profile} if profile else {})
+    given = arguments.mapping(file, "--policy") if file else now | ({"profile": profile} if profile else {})
+    return validated(Policy, given)
 
 
 def _pod_security(report: Report) -> str:

@@ -7,7 +7,7 @@ digest is stored on the attempt and in an annotation, for people: whose a workfl
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -41,7 +41,7 @@ from argosy.manifest.calls import workflow_parameters
 from argosy.manifest.document import API_VERSION, Document
 from argosy.manifest.lint import check
 from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
-from argosy.manifest.token import plan
+from argosy.manifest.token import ARGOSY_TOKEN, plan
 from argosy.shapes.given import Policy
 
 TTL_FLOOR = 3600
@@ -197,13 +197,23 @@ def _take_from_secret(document: Document, frame: LaunchFrame, secret: str) -> bo
     found = plan(document, dict(frame.parameters))
     for finding in found.findings:
         raise finding
+    source = {"secretKeyRef": {"name": secret, "key": SECRET_KEY}}
     for path in found.rewrites:
-        entry: Any = document.spec
-        for step in path:
-            entry = entry[step]
+        entry = _at(document.spec, path)
         del entry["value"]
-        entry["valueFrom"] = {"secretKeyRef": {"name": secret, "key": SECRET_KEY}}
-    return bool(found.rewrites)
+        entry["valueFrom"] = source
+    for (*container, part, index), word in found.words.items():
+        holder = _at(document.spec, container)
+        holder[part][index] = word
+        others = [each for each in holder.get("env", []) if each.get("name") != ARGOSY_TOKEN]
+        holder["env"] = [{"name": ARGOSY_TOKEN, "valueFrom": source}, *others]
+    return bool(found.rewrites or found.words)
+
+
+def _at(value: Any, path: Sequence[str | int]) -> Any:
+    for step in path:
+        value = value[step]
+    return value
 
 
 def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
@@ -213,6 +223,8 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
     spec.pop("automountServiceAccountToken", None)
     metadata = spec.setdefault("podMetadata", {})
     metadata["annotations"] = {**metadata.get("annotations", {}), **_NEVER_EVICT}
+    if frame.policy.storage_classes:
+        _map_storage_classes(spec, frame.policy.storage_classes)
     if frame.service_account is not None:
         spec["serviceAccountName"] = frame.service_account
     old = spec.pop("ttlSecondsAfterFinished", None)
@@ -221,6 +233,14 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
     if not frame.finalizer and "ttlStrategy" in spec:
         ttl = spec["ttlStrategy"]
         ttl.update({name: max(ttl[name], TTL_FLOOR) for name in _TTL_FIELDS if name in ttl})
+
+
+def _map_storage_classes(value: Any, classes: Mapping[str, str]) -> None:
+    """Give each claim the storage class that the cluster has for the one which the manifest names."""
+    if isinstance(value, dict) and value.get("storageClassName") in classes:
+        value["storageClassName"] = classes[value["storageClassName"]]
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _map_storage_classes(item, classes)
 
 
 def _dumped(value: Any) -> orjson.Fragment:

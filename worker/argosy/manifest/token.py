@@ -19,7 +19,6 @@ from argosy.manifest.document import MAX_FINDINGS, Document, Path, shorten, spel
 from argosy.manifest.parameters import RESERVED
 
 _TOKEN = "workflow.parameters.rest_token"  # noqa: S105
-_DUMPS = {"workflow.parameters", "workflow.parameters.json"}
 _INPUT = "inputs.parameters."
 _WHOLE_TAG = re.compile(r"\{\{\s*([^{}=\s][^{}\s]*)\s*\}\}")
 _IN_EXPRESSION = re.compile(
@@ -30,9 +29,14 @@ _CONTAINERS = {("container",), ("script",)}
 _CONTAINER_LISTS = {("containerSet", "containers"), ("initContainers",), ("sidecars",)}
 _DEFAULTS: Path = ("spec", "templateDefaults")
 
+ARGOSY_TOKEN = "ARGOSY_TOKEN"  # noqa: S105
+"""The environment variable of a container whose command line holds the token."""
+
+_VARIABLE = f"$({ARGOSY_TOKEN})"
+
 _INSTEAD = (
-    "uses the API token, which may only be the whole value of an environment variable; "
-    'write env: [{name: REST_TOKEN, value: "{{workflow.parameters.rest_token}}"}] in the container and read $REST_TOKEN'
+    "uses the API token, which may only be the whole value of an environment variable, or stand in a container's command and args; "
+    'write env: [{name: REST_TOKEN, value: "{{workflow.parameters.rest_token}}"}] in the container and read it there'
 )
 
 
@@ -42,10 +46,13 @@ class Plan:
 
     Args:
         rewrites: Paths, from `spec` on, of the `env` entries whose value comes from the Secret.
+        words: Paths, likewise, of words of a command line, and what they become: the token as `$(ARGOSY_TOKEN)`, which Kubernetes fills in
+            from the container's environment without a shell.
         findings: Uses that cannot be rewritten, the first `MAX_FINDINGS`.
     """
 
     rewrites: list[Path]
+    words: dict[Path, str]
     findings: list[ManifestError]
 
 
@@ -59,16 +66,19 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
     uses = _Uses(document, given)
     findings = list(islice(uses.broken_calls(), MAX_FINDINGS))
     rewrites = []
+    words: dict[Path, str] = {}
     for path, text in _texts(("spec",), document.spec):
         use = None if uses.is_dropped(path) else uses.find(path, text)
         if use is None:
             continue
         if uses.is_env(path) and uses.is_token(text, uses.scope(path)):
             rewrites.append(path[1:-1])
+        elif uses.is_word(path) and (word := uses.filled_in(path, text)) is not None:
+            words[path[1:]] = word
         elif len(findings) < MAX_FINDINGS and not uses.is_handed_on(path, text):
-            offset, words = use
-            findings.append(document.error(path, f"{spell(path)}: {shorten(words)} {_INSTEAD}", offset))
-    return Plan(rewrites, findings)
+            offset, tag = use
+            findings.append(document.error(path, f"{spell(path)}: {shorten(tag)} {_INSTEAD}", offset))
+    return Plan(rewrites, words, findings)
 
 
 class _Uses:
@@ -149,7 +159,7 @@ class _Uses:
         received = set().union(*self.received.values()) if scope == _DEFAULTS else self.received.get(scope, set())
         if path[-1] in _EXPRESSION_FIELDS:
             return _in_expression(text, received)
-        simple = {_TOKEN, *_DUMPS, *(_INPUT + name for name in received), *(["inputs.parameters"] if received else [])}
+        simple = {_TOKEN, *(_INPUT + name for name in received), *(["inputs.parameters"] if received else [])}
         for start, tag in _tags(text):
             inside = tag[2:-2].strip()
             if inside.startswith("="):
@@ -173,6 +183,20 @@ class _Uses:
             case (*place, "env", int(), "value") if scope:
                 return tuple(place) in _CONTAINERS or tuple(place[:-1]) in _CONTAINER_LISTS
         return False
+
+    def is_word(self, path: Path) -> bool:
+        """Whether a path is a word of a container's command line."""
+        scope = self.scope(path)
+        match path[len(scope) :]:
+            case (*place, "args" | "command", int()) if scope:
+                return tuple(place) in _CONTAINERS or tuple(place[:-1]) in _CONTAINER_LISTS
+        return False
+
+    def filled_in(self, path: Path, text: str) -> str | None:
+        """A word with the token's variable in the token's place; None where the token is used in another way, too."""
+        scope = self.scope(path)
+        word = _WHOLE_TAG.sub(lambda tag: _VARIABLE if self.is_token(tag[0], scope) else tag[0], text)
+        return word if self.find(path, word) is None else None
 
     def is_handed_on(self, path: Path, text: str) -> bool:
         """Whether a text only passes the token on to a template of this manifest."""
@@ -206,8 +230,8 @@ def _exactly(value: Any) -> str:
 def _in_expression(text: str, received: set[str]) -> tuple[int, str] | None:
     for use in _IN_EXPRESSION.finditer(text):
         name = use[2] or use[4]
-        secret = {"rest_token", "json"} if use[1] == "workflow" else received
-        if name in secret or (name is None and secret):
+        secret = {"rest_token"} if use[1] == "workflow" else received
+        if name in secret or (name is None and use[1] == "inputs" and received):
             return use.start(), use[0]
     return None
 

@@ -9,7 +9,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from ipaddress import ip_address
 from math import isfinite
-from typing import Annotated, Any, Literal, Self, TypedDict
+from typing import Annotated, Literal, Self, TypedDict
 from uuid import UUID
 
 from pydantic import (
@@ -325,7 +325,7 @@ class ClusterFields(TypedDict, total=False):
     default: bool
     finalizer: bool
     token_in_clear: bool
-    policy: Policy | dict[str, Any]
+    policy: Policy
     max_active: Limit
     project_max_active: Limit | None
     pending_deadline: Deadline
