@@ -10,7 +10,8 @@ against 59 kB here), leaves inline templates open, and takes no number where Arg
 - every object with a list of fields is closed, so that a misspelt field is found;
 - a quantity and an int-or-string may also be written as a number, and a parameter's value as a number or a boolean: Argo reads
   them so, and its schema says "string";
-- a container needs no image, as in the CRD: `templateDefaults` may hold it.
+- a container needs no image, as in the CRD: `templateDefaults` may hold it;
+- ranges of integers, lists of values and the form of a quantity come from the full CRD, which alone has them.
 """
 
 import json
@@ -18,6 +19,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 VERSION = "v3.7.16"
 MODULE = "github.com/argoproj/argo-workflows/v3"
@@ -33,8 +36,8 @@ _PARAMETER_VALUES = {"value", "default"}
 _ANY_TEXT = ["string", "number", "boolean"]
 
 
-def make(source: dict[str, Any]) -> dict[str, Any]:
-    """The closed schema of a Workflow, from Argo's schema of everything."""
+def make(source: dict[str, Any], crd: dict[str, Any]) -> dict[str, Any]:
+    """The closed schema of a Workflow, from Argo's schema of everything and its full CRD of a Workflow."""
     definitions = source["definitions"]
     names = _reachable(definitions)
     made = {_short(name): _closed(_short(name), definitions[name]) for name in sorted(names)}
@@ -52,7 +55,35 @@ def make(source: dict[str, Any]) -> dict[str, Any]:
                 fields[field] = {"type": _ANY_TEXT}
         if name == "Parameter":
             fields["enum"] = {"type": "array", "items": {"type": _ANY_TEXT}}
+    for version in crd["spec"]["versions"]:
+        _narrow(made, "Workflow", version["schema"]["openAPIV3Schema"], set())
     return {"$schema": source["$schema"], "$ref": "#/definitions/Workflow", "definitions": made}
+
+
+def _narrow(made: dict[str, Any], kind: str, crd: dict[str, Any], done: set[str]) -> None:
+    """Write what the CRD says of the values of a type's fields into the type."""
+    done.add(kind)
+    for name, field in made[kind].get("properties", {}).items():
+        said = crd.get("properties", {}).get(name)
+        while said is not None and field.get("type") == "array" and "$ref" not in field:
+            field, said = field["items"], said.get("items")
+        if said is None:
+            continue
+        target = field["$ref"].rpartition("/")[2] if "$ref" in field else ""
+        if made.get(target, {}).get("type") == "array":
+            target, said = made[target]["items"]["$ref"].rpartition("/")[2], said["items"]
+        if target == "Quantity":
+            made[target]["pattern"] = said["pattern"]
+        elif target and "properties" in made[target]:
+            if target not in done and "properties" in said:
+                _narrow(made, target, said, done)
+        elif field.get("type") == "integer":
+            field |= dict(zip(("minimum", "maximum"), _RANGES[said.get("format", "int64")], strict=True))
+        elif "enum" in said:
+            field["enum"] = said["enum"]
+
+
+_RANGES = {"int32": (-(1 << 31), (1 << 31) - 1), "int64": (-(1 << 63), (1 << 63) - 1)}
 
 
 def _reachable(definitions: dict[str, Any]) -> set[str]:
@@ -110,7 +141,8 @@ def main() -> None:
     command = ["go", "mod", "download", "-json", f"{MODULE}@{version}"]
     module = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     source = json.loads(Path(module["Dir"], "api/jsonschema/schema.json").read_text())
-    TARGET.write_text(json.dumps(make(source), separators=(",", ":"), sort_keys=True) + "\n")
+    crd = yaml.safe_load(Path(module["Dir"], "manifests/base/crds/full/argoproj.io_workflows.yaml").read_text())
+    TARGET.write_text(json.dumps(make(source, crd), separators=(",", ":"), sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

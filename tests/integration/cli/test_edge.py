@@ -17,7 +17,7 @@ from tests.support.cli import HELLO, SECRET, Run, error, executable, started
 
 
 def test_help_needs_no_settings_and_no_heavy_import() -> None:
-    heavy = {"sqlalchemy", "kubernetes", "jsonschema", "aiohttp", "alembic", "dramatiq", "prometheus_client"}
+    heavy = {"sqlalchemy", "kubernetes", "jsonschema_rs", "aiohttp", "alembic", "dramatiq", "prometheus_client"}
     program = (
         "import sys, argosy.cli\n"
         "try: argosy.cli.app(['--help'])\n"

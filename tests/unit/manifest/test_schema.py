@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator
+from jsonschema_rs import meta
 
 
 @cache
@@ -13,7 +13,7 @@ def definitions() -> dict[str, Any]:
     text = resources.files("argosy.manifest").joinpath("workflow.schema.json").read_bytes()
     assert len(text) < 400_000
     schema: dict[str, Any] = orjson.loads(text)
-    Draft202012Validator.check_schema(schema)
+    meta.validate(schema)
     found: dict[str, Any] = schema["definitions"]
     return found
 

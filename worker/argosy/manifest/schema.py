@@ -6,13 +6,14 @@ name that was probably meant. `clusters/local/schema.py` makes it from a release
 """
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import orjson
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema_rs import Draft202012Validator, ValidationError
+from jsonschema_rs import ValidationErrorKind as Kind
 
 from argosy.errors import ManifestError
 from argosy.manifest.document import Document, Path, shorten, spell
@@ -67,25 +68,36 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def _findings(document: Document, error: ValidationError) -> Iterator[ManifestError]:
-    path: Path = tuple(error.absolute_path)
-    expected: Any = error.validator_value
-    if error.validator == "additionalProperties":
-        known = error.schema["properties"] if isinstance(error.schema, dict) else {}
-        given: dict[str, Any] = error.instance  # type: ignore[assignment]
-        for name in sorted(given.keys() - known.keys()):
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            yield document.error((*path, name), f"{spell((*path, name))}: unknown field{hint}")
-        return
-    if error.validator == "required":
-        problem = f'"{next(name for name in expected if f"{name!r} is" in error.message)}" is missing'
-    elif error.validator == "type":
-        types = " or ".join([expected] if isinstance(expected, str) else expected)
-        quotes = ": put it in quotes" if "string" in types and isinstance(error.instance, int | float) else ""
-        problem = f"must be {types}, not {_shown(error.instance)}{quotes}"
-    else:
-        problem = f"{_shown(error.instance)} is not allowed here"
+    path: Path = tuple(error.instance_path)
+    match error.kind:
+        case Kind.AdditionalProperties(unexpected=names):
+            known = _known(error.schema_path)
+            for name in sorted(names):
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f'; did you mean "{close[0]}"?' if close else ""
+                yield document.error((*path, name), f"{spell((*path, name))}: unknown field{hint}")
+            return
+        case Kind.Required(property=name):
+            problem = f'"{name}" is missing'
+        case Kind.Type(types=types):
+            quotes = ": put it in quotes" if "string" in types and isinstance(error.instance, int | float) else ""
+            problem = f"must be {' or '.join(types)}, not {_shown(error.instance)}{quotes}"
+        case Kind.Minimum(limit=limit) | Kind.Maximum(limit=limit):
+            problem = f"{_shown(error.instance)} is beyond the limit {limit}"
+        case Kind.Enum(options=options):
+            problem = f"{_shown(error.instance)} is not one of {', '.join(map(_shown, options))}"
+        case Kind.Pattern():
+            problem = f"{_shown(error.instance)} is not a quantity such as 500m, 2 or 1.5Gi"
+        case _:
+            problem = f"{_shown(error.instance)} is not allowed here"
     yield document.error(path, f"{spell(path)}: {problem}")
+
+
+def _known(schema_path: Sequence[str | int]) -> Collection[str]:
+    """The fields of the type in which an unknown one was found."""
+    kind = schema_path[-2]
+    fields: dict[str, Any] = definitions().get(str(kind), {}).get("properties", {})
+    return fields
 
 
 def _shown(value: Any) -> str:
