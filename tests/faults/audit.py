@@ -47,7 +47,7 @@ GROUP = 12
 FOUND = range(8)
 """Media that every query finds."""
 
-OUTSTANDING_ON_NODE = 24
+OUTSTANDING_ON_NODE = 10
 """The same where pods are real, each of which costs seconds of a processor."""
 
 SETTLE_SECONDS = 240.0

@@ -64,6 +64,9 @@ PASSING = 2
 
 _BARE, _MERGE = {"metadata": {"finalizers": None}}, {"Content-Type": "application/merge-patch+json"}
 
+_PAUSE, _PAUSE_ON_NODE = (0.1, 1.5), (2.0, 12.0)
+"""Seconds between two faults: a pod that is real takes two seconds of a processor to start."""
+
 APART = timedelta(seconds=100)
 """Between two losses of commits, once every fault was dealt: a queued job that may run on several clusters waits 75 s after each."""
 
@@ -676,7 +679,7 @@ async def torment(site: Site) -> None:
             log.write(f"{datetime.now(UTC):%H:%M:%S} {fault.__name__}\n")
         site.dealt = site.dealt or site.faults.keys() >= {each.__name__ for each in faults}
         await fault(site)
-        await asyncio.sleep(site.random.uniform(0.1, 1.5))
+        await asyncio.sleep(site.random.uniform(*(_PAUSE if site.local.node is None else _PAUSE_ON_NODE)))
 
 
 async def revive(site: Site) -> None:
