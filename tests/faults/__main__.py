@@ -10,7 +10,7 @@ import sys
 import structlog
 
 from tests.faults.audit import WRONG, run
-from tests.faults.plan import FAULTS, ON_NODE
+from tests.faults.plan import FAULTS
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
     command.add_argument("--json", action="store_true", help="a JSON object for each seed on standard output")
     chosen = parser.parse_args()
     left_out = set(filter(None, chosen.without.split(",")))
-    if unknown := left_out - {fault.__name__ for fault in FAULTS + ON_NODE}:
+    if unknown := left_out - {fault.__name__ for fault in FAULTS}:
         parser.error(f"--without: no such fault: {', '.join(sorted(unknown))}")
     # Told to end, it stops what it has started, as it does on Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -115,11 +115,12 @@ async def feed(site: Site, count: int, seconds: float) -> None:
 
 
 async def unfinished(site: Site) -> int:
-    """Jobs that have not ended, and launches that are not cut yet."""
+    """Jobs that have not ended; a launch that is not cut yet counts as so many as it may have."""
     (row,) = await site.sql(
         "SELECT (SELECT count(*) FROM argosy.attempt WHERE state IN ('submitting', 'pending', 'running')) "
         "+ (SELECT count(*) FROM argosy.attempt WHERE state = 'queued') "
-        "+ (SELECT count(*) FROM argosy.launch WHERE state IN ('accepted', 'resolved')) AS n"
+        "+ :most * (SELECT count(*) FROM argosy.launch WHERE state IN ('accepted', 'resolved')) AS n",
+        most=GROUP,
     )
     return int(row.n)
 

@@ -551,14 +551,6 @@ async def cluster_away(site: Site) -> None:
     await proxy.up()
 
 
-async def kubelet_away(site: Site) -> None:
-    """Nobody starts or ends a container, or says that one has ended."""
-    assert site.local.node is not None
-    await asyncio.to_thread(site.local.node.kubelet.stop)
-    await asyncio.sleep(site.random.uniform(2, 20))
-    await asyncio.to_thread(site.local.node.kubelet.start)
-
-
 async def end_namespace(site: Site) -> None:
     """Somebody deletes a cluster's namespace with all that is in it, argosy's rights too, and its owner gives it up; once."""
     if site.abandoned:
@@ -604,8 +596,6 @@ FAULTS: list[Callable[[Site], Awaitable[None]]] = [
     flush_valkey, restart_valkey, restart_postgres, break_sessions, vanish_postgres, fail_over, dump, restore, age, roll,
     restart_apiserver, compact, redeliver, cluster_away, end_namespace, platform_hangs, platform_is_slow, platform_fails,
 ]  # fmt: skip
-ON_NODE: list[Callable[[Site], Awaitable[None]]] = [*(kubelet_away,) * 2]
-"""Where there is a real node."""
 
 
 class Meddler:
@@ -656,8 +646,7 @@ _MISHAPS: dict[str, list[Callable[[], Action]]] = {
 
 async def torment(site: Site) -> None:
     """Deal faults until it is over, each kind once before any comes again; each is carried through."""
-    all_ = FAULTS + ON_NODE if site.local.node is not None else FAULTS
-    faults = [fault for fault in all_ if fault.__name__ not in site.left_out]
+    faults = [fault for fault in FAULTS if fault.__name__ not in site.left_out]
     rest = list(faults)
     for fault in (kinds := sorted(set(faults), key=faults.index)):
         rest.remove(fault)

@@ -265,7 +265,7 @@ def test_all_parameters_together_hold_the_placeholder_and_no_token(all_: str) ->
         ("dag:", f"        tasks: [{{name: a, templateRef: {{name: x, template: y}}, arguments: {PASS}}}]"),
         (
             "steps:",
-            f"        - - {{name: a, template: main, templateRef: {{name: x, template: y}}, arguments: {PASS}}}",
+            f"        - - {{name: a, templateRef: {{name: x, template: y}}, arguments: {PASS}}}",
         ),
         ("dag:", f'        tasks: [{{name: a, template: "{{{{item}}}}", arguments: {PASS}}}]'),
         ("suspend: {duration: '1'}", '  arguments: {parameters: [{name: mine, value: "TOKEN"}]}'),
@@ -310,7 +310,7 @@ def test_the_template_defaults_cannot_use_an_input_that_holds_the_token() -> Non
         "{{workflow.parameters.rest_url}}",
         "{{=workflow.parameters.gid}}",
         "{{=workflow.parameters['gid'] + 'rest_token'}}",
-        "{{inputs.parameters.rest_token}}",
+        "{{inputs.parameters.x}}",
     ],
 )
 def test_what_only_looks_like_the_token_is_left_alone(args: str) -> None:

@@ -4,19 +4,18 @@ An author who learns of one mistake per upload, or of a misspelt template only f
 kind run, and their findings come in the order of the lines.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 import orjson
 
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest.calls import calls, templates, workflow_parameters
-from argosy.manifest.document import MAX_FINDINGS, Document, Path, load, outline, shorten, spell
-from argosy.manifest.parameters import RESERVED
+from argosy.manifest.document import MAX_FINDINGS, Document, load, outline, shorten, spell
 from argosy.manifest.policy import check_policy
 from argosy.manifest.schema import schema_errors
 from argosy.manifest.token import plan
+from argosy.manifest.validation import validate
 from argosy.manifest.volumes import unmounted
 from argosy.shapes.given import Policy
 
@@ -75,6 +74,8 @@ def check_launch(document: Document, parameters: Sequence[tuple[str, str]]) -> N
             "status; hand large values on as a file"
         )
     values = dict(parameters)
+    for finding in validate(document, values.keys(), launched=True):
+        raise InvalidRequest(str(finding))
     for _, declared in workflow_parameters(document):
         choices, name = declared.get("enum"), declared["name"]
         if isinstance(choices, list) and name in values and values[name] not in map(str, choices):
@@ -87,25 +88,26 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
     if document.body.get("kind") == "Workflow":
         findings += islice(schema_errors(document), MAX_FINDINGS)
     if isinstance(document.body.get("spec"), dict):
-        findings += islice(_references(document), MAX_FINDINGS)
+        findings += islice(chain(_references(document), validate(document)), MAX_FINDINGS)
         findings += [] if token_in_clear else plan(document).findings
-        findings += islice(warnings(document), MAX_FINDINGS)
+        findings += islice(_left_out(document), MAX_FINDINGS)
         for cluster, policy in policies.items():
             findings += islice(check_policy(document, policy, cluster), MAX_FINDINGS)
     return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
 
 
-def warnings(document: Document) -> Iterator[ManifestError]:
-    """What its author should know of a manifest that can be run."""
+def warnings(document: Document, given: Collection[str] = ()) -> Iterator[ManifestError]:
+    """What its author should know of a manifest that can be run, if these parameters are given."""
+    yield from (found for found in validate(document, given) if found.warning)
+    yield from _left_out(document)
+
+
+def _left_out(document: Document) -> Iterator[ManifestError]:
     for path in unmounted(document):
         yield document.error(path, f"{spell(path)}: no container mounts it; it is left out", warning=True)
 
 
 def _references(document: Document) -> Iterator[ManifestError]:
-    named = [template for template in templates(document) if template.path[-1] != "inline"]
-    yield from _doubles(document, [(template.path, template.body.get("name")) for template in named], "a template")
-    declared = [(path, parameter["name"]) for path, parameter in workflow_parameters(document)]
-    yield from _doubles(document, [entry for entry in declared if entry[1] not in RESERVED], "a workflow parameter")
     for template in templates(document):
         for kind in ("container", "script"):
             body = template.body.get(kind)
@@ -114,12 +116,3 @@ def _references(document: Document) -> Iterator[ManifestError]:
     for call in calls(document):
         if call.missing is not None and call.path != ("spec", "entrypoint"):
             yield document.error(call.path, f'{spell(call.path)}: there is no template "{shorten(call.missing)}"')
-
-
-def _doubles(document: Document, named: list[tuple[Path, Any]], what: str) -> Iterator[ManifestError]:
-    seen = set()
-    for path, name in named:
-        if isinstance(name, str) and name in seen:
-            yield document.error((*path, "name"), f'{spell(path)}: {what} named "{shorten(name)}" is there already')
-        elif isinstance(name, str):
-            seen.add(name)

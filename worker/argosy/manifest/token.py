@@ -17,6 +17,7 @@ from argosy.errors import ManifestError
 from argosy.manifest.calls import Call, calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, Path, shorten, spell
 from argosy.manifest.parameters import RESERVED
+from argosy.manifest.texts import tags, texts
 
 _TOKEN = "workflow.parameters.rest_token"  # noqa: S105
 _INPUT = "inputs.parameters."
@@ -67,7 +68,7 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
     findings = list(islice(uses.broken_calls(), MAX_FINDINGS))
     rewrites = []
     words: dict[Path, str] = {}
-    for path, text in _texts(("spec",), document.spec):
+    for path, text in texts(("spec",), document.spec):
         use = None if uses.is_dropped(path) else uses.find(path, text)
         if use is None:
             continue
@@ -160,7 +161,7 @@ class _Uses:
         if path[-1] in _EXPRESSION_FIELDS:
             return _in_expression(text, received)
         simple = {_TOKEN, *(_INPUT + name for name in received), *(["inputs.parameters"] if received else [])}
-        for start, tag in _tags(text):
+        for start, tag in tags(text):
             inside = tag[2:-2].strip()
             if inside.startswith("="):
                 used = _in_expression(inside, received) is not None
@@ -213,14 +214,6 @@ class _Uses:
         return False
 
 
-def _tags(text: str) -> Iterator[tuple[int, str]]:
-    """The `{{…}}` of a text as Argo's template engine cuts them, with their offsets."""
-    start = text.find("{{")
-    while start >= 0 and (end := text.find("}}", start + 2)) >= 0:
-        yield start, text[start : end + 2]
-        start = text.find("{{", end + 2)
-
-
 def _exactly(value: Any) -> str:
     """The variable that a value consists of; empty for any other value."""
     tag = _WHOLE_TAG.fullmatch(value) if isinstance(value, str) else None
@@ -234,15 +227,3 @@ def _in_expression(text: str, received: set[str]) -> tuple[int, str] | None:
         if name in secret or (name is None and use[1] == "inputs" and received):
             return use.start(), use[0]
     return None
-
-
-def _texts(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts((*path, index), item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield (*path, key), key
-            yield from _texts((*path, key), item)
