@@ -94,22 +94,28 @@ def test_what_argo_reads_is_allowed(tail: str) -> None:
     ],
 )
 def test_a_call_of_a_template_that_is_not_there_is_found(tail: str) -> None:
-    ((line, problem),) = findings(ONE_CONTAINER + tail)
-    assert line == 10
-    assert 'no template "nope"' in problem
+    (found,) = manifest.lint(ONE_CONTAINER + tail)
+    assert found.line == 10
+    assert 'no template "nope"' in found.problem
+    assert found.warning == ("onExit" in tail or "hooks" in tail)
 
 
 @pytest.mark.parametrize("tail", ["  onExit: nope\n", "  hooks: {exit: {template: nope}}\n"])
 def test_a_handler_that_is_not_there_is_found(tail: str) -> None:
-    ((line, problem),) = findings(ONE_CONTAINER + tail)
-    assert line == 9
-    assert 'no template "nope"' in problem
+    (found,) = manifest.lint(ONE_CONTAINER + tail)
+    assert found.line == 9
+    assert 'no template "nope"' in found.problem
+    assert found.warning == ("hooks" in tail)
 
 
-def test_a_template_of_the_cluster_or_a_name_that_is_a_parameter_is_not_looked_up() -> None:
+def test_a_template_of_the_cluster_is_not_looked_up() -> None:
     tail = "    - name: s\n      steps:\n        - - {name: a, templateRef: {name: x, template: y}}\n"
-    text = ONE_CONTAINER + tail + '          - {name: b, template: "{{item}}", withItems: [main]}\n'
-    assert lint(text, policies={}) == []
+    assert lint(ONE_CONTAINER + tail, policies={}) == []
+
+
+def test_a_template_cannot_be_named_by_a_parameter_as_in_argo() -> None:
+    tail = "    - name: s\n      steps:\n        - - {name: b, template: '{{item}}', withItems: [main]}\n"
+    assert findings(ONE_CONTAINER + tail) == [(11, 'spec.templates[1].steps[0][0]: there is no template "{{item}}"')]
 
 
 def test_two_templates_or_parameters_of_one_name_are_found() -> None:

@@ -267,7 +267,6 @@ def test_all_parameters_together_hold_the_placeholder_and_no_token(all_: str) ->
             "steps:",
             f"        - - {{name: a, templateRef: {{name: x, template: y}}, arguments: {PASS}}}",
         ),
-        ("dag:", f'        tasks: [{{name: a, template: "{{{{item}}}}", arguments: {PASS}}}]'),
         ("suspend: {duration: '1'}", '  arguments: {parameters: [{name: mine, value: "TOKEN"}]}'),
         ("suspend: {duration: '1'}", '  nodeSelector: {"TOKEN": x}'),
         ("suspend: {duration: '1'}", '  podSpecPatch: "TOKEN"'),

@@ -4,7 +4,7 @@ A manifest is data (P9): nothing here evaluates its text, touches a network or a
 its arguments, so the same launch renders the same bytes for ever.
 """
 
-from argosy.manifest.document import Document, parse
+from argosy.manifest.document import Document, load, parse
 from argosy.manifest.lint import STRICTEST, check, check_launch, lint, warnings
 from argosy.manifest.parameters import (
     MEDIA_IDS_LIMIT,
@@ -38,6 +38,7 @@ __all__ = [
     "check_launch",
     "files_per_job_that_fits",
     "lint",
+    "load",
     "media_ids_text",
     "merge_parameters",
     "parse",

@@ -5,15 +5,16 @@ kind run, and their findings come in the order of the lines.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import islice
 
 import orjson
 
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, load, outline, shorten, spell
+from argosy.manifest.parts import mapping
 from argosy.manifest.policy import check_policy
-from argosy.manifest.schema import schema_errors
+from argosy.manifest.schema import schema_errors, well_formed
 from argosy.manifest.token import plan
 from argosy.manifest.validation import validate
 from argosy.manifest.volumes import unmounted
@@ -88,7 +89,8 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
     if document.body.get("kind") == "Workflow":
         findings += islice(schema_errors(document), MAX_FINDINGS)
     if isinstance(document.body.get("spec"), dict):
-        findings += islice(chain(_references(document), validate(document)), MAX_FINDINGS)
+        findings += islice(_references(document), MAX_FINDINGS)
+        findings += islice(validate(document), MAX_FINDINGS) if well_formed(document) else ()
         findings += [] if token_in_clear else plan(document).findings
         findings += islice(_left_out(document), MAX_FINDINGS)
         for cluster, policy in policies.items():
@@ -111,8 +113,12 @@ def _references(document: Document) -> Iterator[ManifestError]:
     for template in templates(document):
         for kind in ("container", "script"):
             body = template.body.get(kind)
-            if isinstance(body, dict) and "image" not in body and "templateDefaults" not in document.spec:
+            default = mapping(mapping(document.spec.get("templateDefaults")).get(kind)).get("image")
+            if isinstance(body, dict) and not (body.get("image") or default):
                 yield document.error((*template.path, kind), f'{spell((*template.path, kind))}: "image" is missing')
     for call in calls(document):
         if call.missing is not None and call.path != ("spec", "entrypoint"):
-            yield document.error(call.path, f'{spell(call.path)}: there is no template "{shorten(call.missing)}"')
+            # A hook's template Argo looks for when the hook runs: what it hangs on has gone well by then.
+            late = call.path[-1] == "onExit" or "hooks" in call.path
+            problem = f'{spell(call.path)}: there is no template "{shorten(call.missing)}"'
+            yield document.error(call.path, problem, warning=late and call.path != ("spec", "onExit"))

@@ -21,15 +21,29 @@ from argosy.manifest.document import Document, Path, shorten, spell
 
 def schema_errors(document: Document) -> Iterator[ManifestError]:
     """Where a manifest differs from Argo's schema; its kind and version are known to be right, its status does not matter."""
-    body = {key: value for key, value in document.body.items() if key not in {"apiVersion", "kind", "status"}}
-    if isinstance(spec := body.get("spec"), dict):
-        body["spec"] = {key: value for key, value in spec.items() if key != "ttlSecondsAfterFinished"}
+    body = _body(document)
+    if isinstance(spec := document.body.get("spec"), dict):
         old = spec.get("ttlSecondsAfterFinished", 0)
         if isinstance(old, bool) or not isinstance(old, int):
             path: Path = ("spec", "ttlSecondsAfterFinished")
             yield document.error(path, f"{spell(path)}: must be an integer, not {_shown(old)}")
     for error in _validator().iter_errors(body):
         yield from _findings(document, error)
+
+
+def well_formed(document: Document) -> bool:
+    """Whether everything is of the type that Argo's schema says, and nothing is missing that it requires: who looks further can rely on
+    that. Fields that it does not know, and values that it does not allow, do not matter."""
+    return not any(
+        isinstance(error.kind, Kind.Type | Kind.Required) for error in _validator().iter_errors(_body(document))
+    )
+
+
+def _body(document: Document) -> dict[str, Any]:
+    body = {key: value for key, value in document.body.items() if key not in {"apiVersion", "kind", "status"}}
+    if isinstance(spec := body.get("spec"), dict):
+        body["spec"] = {key: value for key, value in spec.items() if key != "ttlSecondsAfterFinished"}
+    return body
 
 
 @cache

@@ -7,31 +7,27 @@ cluster or a running workflow can tell (a `templateRef`, a name that is a parame
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.calls import Call, Template, calls, holders, templates, workflow_parameters
+from argosy.manifest.calls import Template, calls, holders, templates
 from argosy.manifest.document import Document, Path, shorten, spell
 from argosy.manifest.parameters import RESERVED
+from argosy.manifest.parts import items, mapping, strings
 from argosy.manifest.schema import definitions
-from argosy.manifest.texts import tags, texts
-
-Finding = tuple[Path, str]
+from argosy.manifest.variables import LEAVES, NOT_DECLARED, Finding, Variables, dependencies, of_items, outputs
 
 KINDS = ("container", "containerSet", "steps", "script", "resource", "dag", "suspend", "data", "http", "plugin")
-_PODS = {"container", "containerSet", "script", "resource", "data"}
-_LEAVES = _PODS | {"http", "plugin"}
-_WITH_RESULT = {"container", "script", "data", "http", "plugin"}
 
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 _PARAMETER = re.compile(r"[-a-zA-Z0-9_]+")
+_ANY = re.compile(r".*", re.DOTALL)
 _ACTIONS = {"get", "create", "apply", "delete", "replace", "patch"}
 _POLICIES = {"", "Always", "OnError", "OnFailure", "OnTransientError"}
 _STRATEGIES = {"", "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess"}
 _RESULTS = {"Succeeded", "Failed", "Skipped", "Omitted", "Errored", "Daemoned", "AnySucceeded", "AllFailed"}
 _OF_ITEMS = {"AnySucceeded", "AllFailed"}
-_DEPENDS = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*)(?:\.([A-Z][a-zA-Z]+))?")
 _SOURCES = ("path", "jqFilter", "jsonPath", "parameter", "expression", "supplied")
 _OUTPUT_FROM = {
     **dict.fromkeys(("container", "containerSet", "script"), ("path",)),
@@ -50,23 +46,18 @@ def validate(document: Document, given: Collection[str] = (), launched: bool = F
     """
     manifest = _Manifest(document, given, launched)
     for path, problem in manifest.findings():
-        yield document.error(path, f"{spell(path)}: {problem}", warning=problem == _NOT_DECLARED)
-
-
-_NOT_DECLARED = "no such parameter is declared in the manifest; each launch has to give it"
+        yield document.error(path, f"{spell(path)}: {problem}", warning=problem == NOT_DECLARED)
 
 
 class _Manifest:
     def __init__(self, document: Document, given: Collection[str], launched: bool) -> None:
-        self._given, self._launched = given, launched
+        self._document, self._given, self._launched = document, given, launched
         self._spec = document.spec
         self._templates = templates(document)
         self._by_path = {template.path: template for template in self._templates}
         self._calls = {call.path: call for call in calls(document)}
-        self._defaults = _mapping(self._spec.get("templateDefaults"))
-        self._declared = {parameter["name"] for _, parameter in workflow_parameters(document)}
-        globals_ = [output.get("globalName") for each in self._templates for output in _outputs(each)]
-        self._globals = {name for name in globals_ if isinstance(name, str)}
+        self._defaults = mapping(self._spec.get("templateDefaults"))
+        self._variables = Variables(document, given, launched)
 
     def findings(self) -> Iterator[Finding]:
         yield from self._workflow()
@@ -74,19 +65,23 @@ class _Manifest:
             yield from self._template(template)
 
     def _workflow(self) -> Iterator[Finding]:
-        strategy = _mapping(self._spec.get("podGC")).get("strategy", "")
+        strategy = mapping(self._spec.get("podGC")).get("strategy", "")
         if strategy not in _STRATEGIES:
             yield ("spec", "podGC", "strategy"), f"one of {', '.join(sorted(_STRATEGIES - {''}))}"
         yield from self._hooks(("spec",), self._spec)
+        for key in ("entrypoint", "onExit"):
+            yield from self._passes_workflows(("spec", key))
         yield from _unique(("spec", "templates"), self._spec.get("templates"), _NAME, "a template")
-        yield from _arguments(("spec", "arguments"), self._spec.get("arguments"), self._is_set, set(RESERVED))
+        arguments = self._spec.get("arguments")
+        yield from _arguments(("spec", "arguments"), arguments, self._is_set, set(RESERVED))
+        yield from self._variables.unresolved(("spec", "arguments"), arguments, ())
 
     def _is_set(self, name: str) -> bool:
         """Whether a parameter of the workflow gets its value from argosy: a reserved one, or the launch's."""
         return name in RESERVED or not self._launched or name in self._given
 
     def _hooks(self, path: Path, holder: Mapping[str, Any]) -> Iterator[Finding]:
-        for event, hook in _mapping(holder.get("hooks")).items():
+        for event, hook in mapping(holder.get("hooks")).items():
             if event != "exit" and isinstance(hook, dict) and not hook.get("expression"):
                 yield (*path, "hooks", event), "a hook other than exit needs an expression"
 
@@ -95,7 +90,7 @@ class _Manifest:
         kinds = [kind for kind in KINDS if kind in body]
         if len(kinds) > 1:
             yield (*path, kinds[1]), f"a template is of one kind, and this one has {' and '.join(kinds)}"
-        elif not kinds and not any(kind in self._defaults for kind in KINDS) and body.keys() <= _known():
+        elif not kinds and body.keys() <= _known():
             yield path, f"a template is of one kind: {', '.join(KINDS)}"
         kind = kinds[0] if len(kinds) == 1 else ""
         yield from self._inputs(template, kind)
@@ -105,17 +100,17 @@ class _Manifest:
         if kind in ("steps", "dag"):
             yield from self._called(template, kind)
         elif kind:
-            scope = self._scope(template, kind)
-            yield from self._variables(path, {k: v for k, v in body.items() if k != "outputs"}, scope)
-            yield from self._variables((*path, "outputs"), body.get("outputs"), scope)
+            scope = self._variables.scope(template, kind)
+            yield from self._variables.unresolved(path, {k: v for k, v in body.items() if k != "outputs"}, scope)
+            yield from self._variables.unresolved((*path, "outputs"), body.get("outputs"), scope)
         yield from self._output_sources(template, kind)
 
     def _inputs(self, template: Template, kind: str) -> Iterator[Finding]:
-        path, inputs = (*template.path, "inputs"), _mapping(template.body.get("inputs"))
+        path, inputs = (*template.path, "inputs"), mapping(template.body.get("inputs"))
         yield from _unique((*path, "parameters"), inputs.get("parameters"), _PARAMETER, "an input parameter")
         yield from _unique((*path, "artifacts"), inputs.get("artifacts"), _PARAMETER, "an input artifact")
-        for place, artifact in _items((*path, "artifacts"), inputs.get("artifacts")):
-            if kind in _LEAVES and not artifact.get("path"):
+        for place, artifact in items((*path, "artifacts"), inputs.get("artifacts")):
+            if kind in LEAVES and not artifact.get("path"):
                 yield place, "an input artifact of a pod needs a path"
             if kind in ("steps", "dag") and artifact.get("path"):
                 yield (*place, "path"), f"only a pod's artifact has a path, and this is a template of {kind}"
@@ -127,7 +122,7 @@ class _Manifest:
     def _of_kind(self, template: Template, kind: str) -> Iterator[Finding]:
         path, body = template.path, template.body
         if kind == "resource":
-            resource = _mapping(body["resource"])
+            resource = mapping(body["resource"])
             action = resource.get("action")
             if action not in _ACTIONS and "{{" not in str(action):
                 yield (*path, "resource", "action"), f"one of {', '.join(sorted(_ACTIONS))}"
@@ -137,20 +132,16 @@ class _Manifest:
             yield from self._container_set(template)
         if kind == "dag":
             yield from self._dag(template)
-        if kind == "script" and "source" not in _mapping(body["script"]):
-            yield (*path, "script"), '"source" is missing'
 
     def _container_set(self, template: Template) -> Iterator[Finding]:
-        path, set_ = (*template.path, "containerSet"), _mapping(template.body["containerSet"])
-        containers = list(_items((*path, "containers"), set_.get("containers")))
+        path, set_ = (*template.path, "containerSet"), mapping(template.body["containerSet"])
+        containers = list(items((*path, "containers"), set_.get("containers")))
         if not containers:
             yield path, "at least one container is needed"
         yield from _unique((*path, "containers"), set_.get("containers"), _NAME, "a container")
         names = {each.get("name") for _, each in containers}
-        yield from _graph({str(e.get("name")): _strings(e.get("dependencies")) for _, e in containers}, path, names)
-        takes = any(_mapping(template.body.get("inputs")).get("artifacts") or []) or any(
-            True for _ in _outputs(template)
-        )
+        yield from _graph({str(e.get("name")): strings(e.get("dependencies")) for _, e in containers}, path, names)
+        takes = any(mapping(template.body.get("inputs")).get("artifacts") or []) or any(True for _ in outputs(template))
         if takes and "main" not in names:
             yield (
                 (*path, "containers"),
@@ -159,8 +150,8 @@ class _Manifest:
 
     def _dag(self, template: Template) -> Iterator[Finding]:
         path = (*template.path, "dag")
-        dag = _mapping(template.body["dag"])
-        tasks = list(_items((*path, "tasks"), dag.get("tasks")))
+        dag = mapping(template.body["dag"])
+        tasks = list(items((*path, "tasks"), dag.get("tasks")))
         if not tasks:
             yield path, "at least one task is needed"
         names = {task.get("name") for _, task in tasks}
@@ -174,14 +165,14 @@ class _Manifest:
                 yield (*place, "dependencies"), "a dag has depends or dependencies, not both"
             if depends and "continueOn" in task:
                 yield (*place, "continueOn"), "in a dag with depends, write a.Failed or a.Errored there"
-            for name, result in _dependencies(task):
+            for name, result in dependencies(task):
                 if result and result not in _RESULTS:
                     yield (*place, "depends"), f"{shorten(result)} is not one of {', '.join(sorted(_RESULTS))}"
                 other = by_name.get(name)
                 loops = other is not None and {"withItems", "withParam", "withSequence"} & other.keys()
                 if result in _OF_ITEMS and other is not None and not loops:
                     yield (*place, "depends"), f"{name}.{result} is of a task with items, and {name} has none"
-        graph = {str(task.get("name")): [name for name, _ in _dependencies(task)] for _, task in tasks}
+        graph = {str(task.get("name")): [name for name, _ in dependencies(task)] for _, task in tasks}
         yield from _graph(graph, (*path, "tasks"), names)
         for target in str(dag.get("target", "")).split():
             if "{{" not in target and target not in names:
@@ -190,14 +181,15 @@ class _Manifest:
     def _mounts(self, template: Template) -> Iterator[Finding]:
         spec, body = self._spec, template.body
         lists = [spec.get("volumes"), body.get("volumes"), self._defaults.get("volumes")]
-        volumes = {each.get("name") for found in lists for _, each in _items((), found)}
+        volumes = {each.get("name") for found in lists for _, each in items((), found)}
         volumes |= {
-            _mapping(each.get("metadata")).get("name") for _, each in _items((), spec.get("volumeClaimTemplates"))
+            mapping(each.get("metadata")).get("name") for _, each in items((), spec.get("volumeClaimTemplates"))
         }
         patched = any(isinstance(each, dict) and "podSpecPatch" in each for each in (spec, body, self._defaults))
         for path, container in _containers(template):
+            yield from _unique((*path, "env"), container.get("env"), _ANY, "an environment variable")
             taken: dict[str, str] = {}
-            for place, mount in _items((*path, "volumeMounts"), container.get("volumeMounts")):
+            for place, mount in items((*path, "volumeMounts"), container.get("volumeMounts")):
                 name, where = str(mount.get("name")), str(mount.get("mountPath"))
                 if name not in volumes and "{{" not in name and not patched:
                     yield (*place, "name"), f'there is no volume "{shorten(name)}"'
@@ -205,8 +197,8 @@ class _Manifest:
                     yield (*place, "mountPath"), f"{shorten(where)} is taken by the volume {shorten(taken[where])}"
                 taken[where] = name
             if path == (*template.path, "container"):
-                inputs = _mapping(body.get("inputs")).get("artifacts")
-                for place, artifact in _items((*template.path, "inputs", "artifacts"), inputs):
+                inputs = mapping(body.get("inputs")).get("artifacts")
+                for place, artifact in items((*template.path, "inputs", "artifacts"), inputs):
                     if (where := str(artifact.get("path"))) in taken:
                         yield (*place, "path"), f"{shorten(where)} is taken by the volume {shorten(taken[where])}"
 
@@ -227,10 +219,10 @@ class _Manifest:
             seconds = str(body["activeDeadlineSeconds"])
             if "{{" not in seconds and not (seconds.isdigit() and len(seconds) < 19):
                 yield (*path, "activeDeadlineSeconds"), "must be a positive number of seconds"
-        policy = _mapping(body.get("retryStrategy")).get("retryPolicy", "")
+        policy = mapping(body.get("retryStrategy")).get("retryPolicy", "")
         if policy not in _POLICIES:
             yield (*path, "retryStrategy", "retryPolicy"), f"one of {', '.join(sorted(_POLICIES - {''}))}"
-        for place, each in _items((*path, "initContainers"), body.get("initContainers")):
+        for place, each in items((*path, "initContainers"), body.get("initContainers")):
             if not each.get("name"):
                 yield place, '"name" is missing'
 
@@ -240,7 +232,7 @@ class _Manifest:
         what = "a step" if kind == "steps" else "a task"
         yield from _unique_of(found, _NAME, what)
         reached: set[str] = set()
-        before = {name: self._ancestry(template, name) for name in self._called_templates(template)}
+        before = {name: self._variables.ancestry(template, name) for name in self._variables.called(template)}
         for path, holder in found:
             name = str(holder.get("name"))
             yield from self._hooks(path, holder)
@@ -252,36 +244,32 @@ class _Manifest:
             if not {"template", "templateRef", "inline"} & holder.keys():
                 yield path, "needs a template to run"
             earlier = reached | {name} if kind == "steps" else None
-            scope = self._scope(template, kind, earlier, before.get(name), name)
-            scope |= _items_of(holder)
-            inline = _mapping(_mapping(holder.get("inline")).get("inputs"))
-            scope |= {f"inputs.parameters.{each.get('name')}" for _, each in _items((), inline.get("parameters"))}
+            ends = "onExit" in holder or "exit" in mapping(holder.get("hooks"))
+            scope = self._variables.scope(template, kind, earlier, before.get(name), "" if ends else name)
+            scope.add(f"{'steps' if kind == 'steps' else 'tasks'}.{name}.status")
+            scope |= of_items(holder)
+            inline = mapping(mapping(holder.get("inline")).get("inputs"))
+            scope |= {f"inputs.parameters.{each.get('name')}" for _, each in items((), inline.get("parameters"))}
             # An inline template is looked at by itself.
-            yield from self._variables(path, {k: v for k, v in holder.items() if k != "inline"}, scope)
+            yield from self._variables.unresolved(path, {k: v for k, v in holder.items() if k != "inline"}, scope)
             reached.add(name)
-        yield from self._variables(
-            (*template.path, "outputs"), template.body.get("outputs"), self._scope(template, kind, reached, set(before))
+        yield from self._variables.unresolved(
+            (*template.path, "outputs"),
+            template.body.get("outputs"),
+            self._variables.scope(template, kind, reached, set(before)),
         )
 
-    def _called_templates(self, template: Template) -> dict[str, Template | None]:
-        """By the name of a step or task, the template that it calls; None where only a cluster can tell."""
-        found: dict[str, Template | None] = {}
-        for path, holder in holders(template):
-            call = self._calls.get(path)
-            target = call.target if isinstance(call, Call) else None
-            found[str(holder.get("name"))] = self._by_path.get(target) if target is not None else None
-        return found
-
-    def _ancestry(self, template: Template, name: str) -> set[str]:
-        tasks = {str(task.get("name")): task for _, task in holders(template)}
-        found: set[str] = set()
-        left = [name]
-        while left:
-            task = tasks.get(left.pop())
-            new = {other for other, _ in _dependencies(task)} - found if task is not None else set()
-            found |= new
-            left += new
-        return found
+    def _passes_workflows(self, path: Path) -> Iterator[Finding]:
+        """What the workflow's own parameters lack of what the template needs that they are passed to."""
+        target = self._variables.target(path)
+        for _, parameter in target.parameters() if target is not None else ():
+            name = parameter["name"]
+            if not {"value", "default", "valueFrom"} & parameter.keys() and not self._variables.is_declared(name):
+                problem = f'the template needs the parameter "{shorten(name)}", and nobody gives it'
+                yield path, problem if self._launched else NOT_DECLARED
+        if target is not None:
+            given = {each.get("name") for _, each in items((), mapping(self._spec.get("arguments")).get("artifacts"))}
+            yield from _needed_artifacts(path, target, given)
 
     def _passes(self, path: Path) -> Iterator[Finding]:
         """What a call does not pass although the template that it calls needs it."""
@@ -292,90 +280,23 @@ class _Manifest:
         for _, parameter in target.parameters():
             if parameter["name"] not in call.arguments and not {"value", "default", "valueFrom"} & parameter.keys():
                 yield path, f'the template that it calls needs the parameter "{shorten(parameter["name"])}"'
-
-    def _scope(
-        self,
-        template: Template,
-        kind: str,
-        earlier: Collection[str] | None = None,
-        ancestors: Collection[str] | None = None,
-        own: str = "",
-    ) -> set[str]:
-        """The variables that may be used in a template, as far as they begin with a word of Argo's."""
-        inputs = _mapping(template.body.get("inputs"))
-        parameters = {f"inputs.parameters.{each.get('name')}" for _, each in _items((), inputs.get("parameters"))}
-        artifacts = {f"inputs.artifacts.{each.get('name')}" for _, each in _items((), inputs.get("artifacts"))}
-        scope = parameters | artifacts | ({"inputs.parameters"} if parameters else set())
-        if kind in _LEAVES:
-            scope |= {f"{name}.path" for name in artifacts}
-        if kind in _PODS:
-            scope.add("pod.name")
-        for name, target in self._called_templates(template).items():
-            prefix = f"{'steps' if kind == 'steps' else 'tasks'}.{name}"
-            if kind == "steps" and earlier is not None and name not in earlier:
-                continue
-            if kind == "steps" or ancestors is None or name in ancestors or name == own:
-                scope.add(f"{prefix}.status")
-            if kind == "steps" and name == own:
-                continue
-            scope |= _of_call(prefix, target)
-        return scope
-
-    def _variables(self, path: Path, value: Any, scope: Collection[str]) -> Iterator[Finding]:
-        for place, text in texts(path, value):
-            for _, tag in tags(text):
-                name = tag[2:-2].strip()
-                if name.startswith("=") or "{{" in name or not name.startswith(_ROOTS):
-                    continue
-                if (problem := self._unresolved(name, scope)) is not None:
-                    yield place, problem
-
-    def _unresolved(self, name: str, scope: Collection[str]) -> str | None:
-        """Why a variable has no value; None where it may have one."""
-        root, _, rest = name.partition(".")
-        if name in scope or root == "outputs" or name.startswith(("tasks.name", "steps.name")):
-            return None
-        if root == "item":
-            return (
-                None
-                if _ANY_ITEM in scope
-                else f"{{{{{shorten(name)}}}}}: only the items of this step or task have a value here"
-            )
-        if root == "workflow":
-            return self._of_workflow(rest)
-        owner = ".".join(name.split(".")[:2])
-        if f"{owner}.*" in scope:
-            return None
-        return f"{{{{{shorten(name)}}}}} has no value here"
-
-    def _of_workflow(self, name: str) -> str | None:
-        kind, _, rest = name.partition(".")
-        if kind == "parameters" and rest not in ("", "json") and rest not in self._declared | set(RESERVED):
-            if rest in self._given:
-                return None
-            return (
-                f"neither the manifest nor the launch has a parameter {shorten(rest)}"
-                if self._launched
-                else _NOT_DECLARED
-            )
-        if kind == "outputs":
-            name_ = rest.partition(".")[2]
-            known = name_ in self._globals or any("{{" in each for each in self._globals)
-            return None if known else f"no template gives out {shorten(name_)} with a globalName"
-        known = kind in _OF_WORKFLOW or name.startswith(("creationTimestamp", "scheduledTime", "duration"))
-        return None if known else f"{{{{workflow.{shorten(name)}}}}} is not one of Argo's variables"
+        holder: Any = self._document.body
+        for step in path:
+            holder = holder[step]
+        given = {each.get("name") for _, each in items((), mapping(mapping(holder).get("arguments")).get("artifacts"))}
+        yield from _needed_artifacts(path, target, given)
 
     def _output_sources(self, template: Template, kind: str) -> Iterator[Finding]:
-        outputs = _mapping(template.body.get("outputs"))
+        outputs = mapping(template.body.get("outputs"))
         path = (*template.path, "outputs")
         yield from _unique((*path, "parameters"), outputs.get("parameters"), _PARAMETER, "an output parameter")
         yield from _unique((*path, "artifacts"), outputs.get("artifacts"), _PARAMETER, "an output artifact")
-        for place, artifact in _items((*path, "artifacts"), outputs.get("artifacts")):
-            if kind in _LEAVES and not artifact.get("path"):
+        for place, artifact in items((*path, "artifacts"), outputs.get("artifacts")):
+            if kind in LEAVES and not artifact.get("path"):
                 yield place, "an output artifact of a pod needs a path"
             if kind in ("steps", "dag") and artifact.get("path"):
                 yield (*place, "path"), f"only a pod's artifact has a path, and this is a template of {kind}"
-        for place, parameter in _items((*path, "parameters"), outputs.get("parameters")):
+        for place, parameter in items((*path, "parameters"), outputs.get("parameters")):
             source = parameter.get("valueFrom")
             if "value" in parameter and source is not None:
                 yield (*place, "valueFrom"), "give value or valueFrom"
@@ -393,55 +314,31 @@ class _Manifest:
                     )
 
 
-_ROOTS = ("item.", "steps.", "inputs.", "outputs.", "pod.", "workflow.", "tasks.")
-_ANY_ITEM = "item.*"
-_OF_WORKFLOW = {
-    "name", "namespace", "mainEntrypoint", "serviceAccountName", "uid", "parameters", "annotations", "labels", "creationTimestamp",
-    "priority", "duration", "scheduledTime", "status", "failures",
-}  # fmt: skip
+def _needed_artifacts(path: Path, target: Template, given: Collection[Any]) -> Iterator[Finding]:
+    """Input artifacts of a template that are not passed, and come from nowhere else."""
+    for _, artifact in items((), mapping(target.body.get("inputs")).get("artifacts")):
+        name = artifact.get("name")
+        if name not in given and not artifact.get("optional") and not _LOCATIONS & artifact.keys():
+            yield path, f'the template needs the artifact "{shorten(str(name))}"'
 
 
-def _of_call(prefix: str, target: Template | None) -> set[str]:
-    """The variables that a step or task has once it has run."""
-    if target is None:
-        return {f"{prefix}.*"}
-    found = {f"{prefix}.{name}" for name in ("id", "startedAt", "finishedAt", "hostNodeName", "ip")}
-    named = {each.get("name") for _, each in _items((), _mapping(target.body.get("containerSet")).get("containers"))}
-    found |= {f"{prefix}.outputs.parameters", f"{prefix}.outputs.result", f"{prefix}.exitCode"}
-    if not (_WITH_RESULT & target.body.keys() or "main" in named or "containerSet" in target.body):
-        found -= {f"{prefix}.outputs.result", f"{prefix}.exitCode"}
-    outputs = _mapping(target.body.get("outputs"))
-    for kind in ("parameters", "artifacts"):
-        found |= {f"{prefix}.outputs.{kind}.{each.get('name')}" for _, each in _items((), outputs.get(kind))}
-    return found
-
-
-def _items_of(holder: Mapping[str, Any]) -> set[str]:
-    if "withParam" in holder or any("{{" in str(each) for each in _list(holder.get("withItems"))):
-        return {_ANY_ITEM}
-    found: set[str] = set()
-    for each in _list(holder.get("withItems")):
-        keys = (
-            each if isinstance(each, dict) else [f"[{at}]" for at in range(len(each))] if isinstance(each, list) else []
-        )
-        found |= {f"item.{key}" for key in keys}
-    return found
+_LOCATIONS = {"artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "raw", "s3"}
 
 
 def _loops(path: Path, holder: Mapping[str, Any]) -> Iterator[Finding]:
     given = [name for name in ("withItems", "withParam", "withSequence") if holder.get(name) not in (None, "", [])]
     if len(given) > 1:
         yield (*path, given[1]), f"give one of {' and '.join(given)}"
-    sequence = _mapping(holder.get("withSequence"))
+    sequence = mapping(holder.get("withSequence"))
     if "count" in sequence and "end" in sequence:
         yield (*path, "withSequence"), "give count or end"
 
 
 def _arguments(path: Path, holder: Any, is_set: Callable[[str], bool], skip: Collection[str]) -> Iterator[Finding]:
-    arguments = _mapping(holder)
+    arguments = mapping(holder)
     yield from _unique((*path, "parameters"), arguments.get("parameters"), _PARAMETER, "a parameter", skip)
     yield from _unique((*path, "artifacts"), arguments.get("artifacts"), _PARAMETER, "an artifact")
-    for place, parameter in _items((*path, "parameters"), arguments.get("parameters")):
+    for place, parameter in items((*path, "parameters"), arguments.get("parameters")):
         name, source = str(parameter.get("name")), parameter.get("valueFrom")
         if source is None and "value" not in parameter and not is_set(name):
             yield place, "a value is missing"
@@ -455,13 +352,13 @@ def _arguments(path: Path, holder: Any, is_set: Callable[[str], bool], skip: Col
             and not is_set(name)
         ):
             yield (*place, "value"), "is not one of its enum"
-    for place, artifact in _items((*path, "artifacts"), arguments.get("artifacts")):
+    for place, artifact in items((*path, "artifacts"), arguments.get("artifacts")):
         if artifact.get("from") and artifact.get("fromExpression"):
             yield (*place, "fromExpression"), "give from or fromExpression"
 
 
 def _unique(path: Path, value: Any, form: re.Pattern[str], what: str, skip: Collection[str] = ()) -> Iterator[Finding]:
-    yield from _unique_of(list(_items(path, value)), form, what, skip)
+    yield from _unique_of(list(items(path, value)), form, what, skip)
 
 
 def _unique_of(
@@ -484,13 +381,6 @@ def _named(path: Path, name: Any, form: re.Pattern[str], what: str) -> Iterator[
         yield (*path, "name"), f'"{shorten(name)}": the name of {what} has {letters} only, at most 128'
 
 
-def _dependencies(task: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The tasks that one waits for, each with the result that it asks for."""
-    if isinstance(depends := task.get("depends"), str):
-        return [(found[1], found[2] or "") for found in _DEPENDS.finditer(depends)]
-    return [(name, "") for name in _strings(task.get("dependencies"))]
-
-
 def _graph(graph: Mapping[str, list[str]], path: Path, names: Collection[Any]) -> Iterator[Finding]:
     for name, others in graph.items():
         for other in others:
@@ -510,36 +400,12 @@ def _containers(template: Template) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield (*template.path, kind), body
     if isinstance(set_ := template.body.get("containerSet"), dict):
         yield (*template.path, "containerSet"), set_
-        yield from _items((*template.path, "containerSet", "containers"), set_.get("containers"))
+        yield from items((*template.path, "containerSet", "containers"), set_.get("containers"))
     for kind in ("initContainers", "sidecars"):
-        yield from _items((*template.path, kind), template.body.get(kind))
+        yield from items((*template.path, kind), template.body.get(kind))
 
 
-def _outputs(template: Template) -> Iterator[dict[str, Any]]:
-    outputs = _mapping(template.body.get("outputs"))
-    for kind in ("parameters", "artifacts"):
-        yield from (each for _, each in _items((), outputs.get(kind)))
-
-
-def _items(path: Path, value: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for index, item in enumerate(_list(value)):
-        if isinstance(item, dict):
-            yield (*path, index), item
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _strings(value: Any) -> list[str]:
-    return [each for each in _list(value) if isinstance(each, str)]
-
-
-def _known() -> Collection[str]:
+def _known() -> Set[str]:
     """The fields of a template: one that is misspelt may be its kind."""
     fields: dict[str, Any] = definitions()["Template"]["properties"]
     return fields.keys()

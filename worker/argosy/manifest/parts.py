@@ -1,0 +1,28 @@
+"""Parts of a manifest, whatever their shape: what is of another one is passed over, because the schema reports it. Pure."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from argosy.manifest.document import Path
+
+
+def items(path: Path, value: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The mappings of a list, with their paths."""
+    for index, item in enumerate(listed(value)):
+        if isinstance(item, dict):
+            yield (*path, index), item
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A mapping; empty where there is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """A list; empty where there is none."""
+    return value if isinstance(value, list) else []
+
+
+def strings(value: Any) -> list[str]:
+    """The texts of a list."""
+    return [each for each in listed(value) if isinstance(each, str)]
