@@ -7,8 +7,9 @@ import pytest
 from argosy import manifest
 from argosy.errors import ManifestError
 from argosy.manifest import Renderer
+from argosy.manifest.allowed import check_policy
 from argosy.manifest.document import load
-from argosy.manifest.policy import OPEN, TABLE, UNREACHED, check_policy
+from argosy.manifest.policy import OPEN, TABLE, UNREACHED
 from argosy.manifest.schema import definitions
 from argosy.shapes.given import Policy
 from tests.support import hostile

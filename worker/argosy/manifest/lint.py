@@ -10,10 +10,10 @@ from itertools import islice
 import orjson
 
 from argosy.errors import InvalidRequest, ManifestError
+from argosy.manifest.allowed import check_policy
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, load, outline, shorten, spell
 from argosy.manifest.parts import mapping
-from argosy.manifest.policy import check_policy
 from argosy.manifest.schema import schema_errors, well_formed
 from argosy.manifest.token import plan
 from argosy.manifest.validation import validate

@@ -1,0 +1,86 @@
+"""Whether a cluster's policy allows what a manifest asks for: every field, by its type, against the table. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from argosy.errors import ManifestError
+from argosy.manifest.checks import Place
+from argosy.manifest.document import Document, Path, spell
+from argosy.manifest.expressions import refused
+from argosy.manifest.policy import NEVER, OPEN, TABLE, Row
+from argosy.manifest.schema import definitions, type_of
+from argosy.manifest.volumes import unmounted
+from argosy.shapes.given import PROFILES, Policy
+
+_NOTHING = Row({})
+
+
+def check_policy(document: Document, policy: Policy, cluster: str = "") -> Iterator[ManifestError]:
+    """Everything in a manifest that a cluster's policy does not allow. What Argo's schema does not know is the schema's to report.
+
+    Args:
+        document: The manifest.
+        policy: The cluster's.
+        cluster: Its name, for the findings.
+    """
+    spec, dropped = document.body.get("spec"), set(unmounted(document))
+    if isinstance(spec, dict):
+        for path, problem in _walk("Workflow", document.body, Place(policy, cluster, (), {}, spec)):
+            if not any(path[: len(volume)] == volume for volume in dropped):
+                yield document.error(path, f"{spell(path)}: {problem}")
+
+
+def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
+    """Check a value of a type of the schema, and what is in it."""
+    if kind.startswith("["):
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            yield from _walk(kind[1:-1], item, _below(at, index, at.holder))
+        return
+    if kind.startswith("{"):
+        for key, item in value.items() if isinstance(value, dict) else ():
+            if "{{" in key:
+                yield (*at.path, key), "a key is literal: Argo would fill it in after it was checked"
+            yield from _walk(kind[1:-1], item, _below(at, key, value))
+        return
+    if kind in OPEN:
+        yield from _texts(value, at)
+        return
+    if not isinstance(value, dict):
+        if why := refused(value, at.path, at.policy.profile):
+            yield at.path, why
+        return
+    row = TABLE.get(kind, _NOTHING)
+    for name, item in value.items():
+        there = _below(at, name, value)
+        if name in row.ignored or name not in definitions().get(kind, {}).get("properties", {}):
+            continue
+        level = row.levels.get(name, NEVER)
+        harmless = item is False or item in (0, "", [], {})
+        if not harmless and (level == NEVER or PROFILES.index(at.policy.profile) < PROFILES.index(level)):
+            yield there.path, _needs(level, at)
+            continue
+        if name in row.checks and (why := row.checks[name](item, there)):
+            yield there.path, why
+            continue
+        yield from _walk(type_of(kind, name), item, there)
+
+
+def _texts(value: Any, at: Place) -> Iterator[tuple[Path, str]]:
+    """The texts of what has no type."""
+    if isinstance(value, list | dict):
+        for step, item in enumerate(value) if isinstance(value, list) else value.items():
+            yield from _texts(item, _below(at, step, at.holder))
+    elif why := refused(value, at.path, at.policy.profile):
+        yield at.path, why
+
+
+def _below(at: Place, step: str | int, holder: Mapping[str, Any]) -> Place:
+    return replace(at, path=(*at.path, step), holder=holder)
+
+
+def _needs(level: str, at: Place) -> str:
+    if level == NEVER:
+        return "not allowed on any cluster"
+    of = f" of cluster {at.cluster}" if at.cluster else ""
+    return f"not allowed by profile {at.policy.profile}{of}; its owner may allow it with profile {level}"

@@ -1,0 +1,204 @@
+"""What the value of a field must keep where a policy allows the field: one function for each kind. Pure.
+
+Each says why a value is refused, or nothing.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from argosy.labels import OWN_ACCOUNT, SAFE_TO_EVICT, SECRET_PREFIX
+from argosy.manifest.document import Path, shorten
+from argosy.shapes.given import PROFILES, Policy
+
+RESTRICTED, BASELINE, TRUSTED = PROFILES
+
+MEMORY_VOLUME = 4 << 30
+"""Bytes of a volume in memory, at most: it counts against nobody's limit where a container has none."""
+
+SEQUENCE = 10_000
+"""Calls that one `withSequence` may make."""
+
+Check = Callable[[Any, "Place"], str]
+"""Why a value is refused; empty where it is not."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value is.
+
+    Args:
+        policy: Of the cluster.
+        cluster: Its name; empty where no cluster is meant.
+        path: Of the value in the manifest.
+        holder: The mapping that has the field.
+        spec: The workflow's.
+    """
+
+    policy: Policy
+    cluster: str
+    path: Path
+    holder: Mapping[str, Any]
+    spec: Mapping[str, Any]
+
+
+def named(values: Callable[[Policy], Any], what: str) -> Check:
+    """A name that the policy lists; in `trusted` any literal one."""
+
+    def check(value: Any, at: Place) -> str:
+        if not isinstance(value, str):
+            return ""
+        if "{{" in value:
+            return f"the name of a {what} is literal: Argo would fill it in after it was checked"
+        if value == "" or value in values(at.policy) or at.policy.profile == TRUSTED:
+            return ""
+        return f'the {what} "{shorten(value)}" is not on the cluster\'s list; its owner may add it to the policy'
+
+    return check
+
+
+def secret(value: Any, at: Place) -> str:
+    """A Secret by its name: one that the policy lists, and none of argosy's."""
+    if isinstance(value, str) and value.startswith(SECRET_PREFIX):
+        return "Secrets of argosy hold other launches' tokens; the own token is {{workflow.parameters.rest_token}}"
+    return _LISTED_SECRET(value, at)
+
+
+_LISTED_SECRET = named(lambda policy: policy.secrets, "Secret")
+
+
+def account(value: Any, at: Place) -> str:
+    """A ServiceAccount by its name: one that the policy lists, and not argosy's."""
+    if value == OWN_ACCOUNT:
+        return "argosy's own ServiceAccount may read every launch's token; no workflow may run as it"
+    return _LISTED_ACCOUNT(value, at)
+
+
+_LISTED_ACCOUNT = named(lambda policy: policy.service_accounts, "ServiceAccount")
+
+
+def literal(value: Any, at: Place) -> str:
+    """A name that Argo has nothing to fill into."""
+    return "a name here is literal: Argo would fill it in after it was checked" if "{{" in str(value) else ""
+
+
+def storage_class(value: Any, at: Place) -> str:
+    """A storage class: any, or one that the cluster maps."""
+    classes = at.policy.storage_classes
+    return named(lambda _: {*classes, *classes.values()}, "storage class")(value, at) if classes else literal(value, at)
+
+
+def image(value: Any, at: Place) -> str:
+    """An image: any, or from a listed registry."""
+    registries = at.policy.registries
+    if not registries or not isinstance(value, str) or value.startswith(tuple(registries)):
+        return ""
+    return f"the image is not from one of the cluster's registries: {', '.join(registries)}"
+
+
+def node_selector(value: Any, at: Place) -> str:
+    """Labels of nodes, by their keys."""
+    if not isinstance(value, dict) or at.policy.profile == TRUSTED:
+        return ""
+    other = [str(key) for key in value if key not in at.policy.node_labels]
+    return f'the node label "{shorten(other[0])}" is not on the cluster\'s list' if other else ""
+
+
+def node_label(value: Any, at: Place) -> str:
+    """One key of a label of nodes."""
+    return node_selector({value: ""}, at)
+
+
+def toleration(value: Any, at: Place) -> str:
+    """Taints that are tolerated, by their keys."""
+    for each in value if isinstance(value, list) else ():
+        key = each.get("key") if isinstance(each, dict) else None
+        if at.policy.profile != TRUSTED and key not in at.policy.tolerations:
+            return f'a toleration of "{shorten(str(key or "everything"))}" is not on the cluster\'s list'
+    return ""
+
+
+def metadata(value: Any, at: Place) -> str:
+    """Labels and annotations steer Argo, Kubernetes and argosy by their domains: with Argo's own on a pod one ended another's workflow."""
+    for key, text in value.items() if isinstance(value, dict) else ():
+        if "{{" in key:
+            return "a key is literal: Argo would fill it in after it was checked"
+        domain = key.partition("/")[0] if "/" in key else ""
+        pinned = key == SAFE_TO_EVICT and (text == "false" or at.path[:2] == ("spec", "podMetadata"))
+        if pinned or key in _TITLES:
+            continue
+        domains = _DOMAINS[:2] if at.policy.profile == TRUSTED else _DOMAINS
+        if domain and any(domain == own or domain.endswith("." + own) for own in domains):
+            return f'"{shorten(key)}" is in a domain that is not the manifest\'s to set'
+        if key in _OWN_LABELS:
+            return f'"{shorten(key)}" is set by argosy'
+    return ""
+
+
+_DOMAINS = ("argoproj.io", "argosy.dev", "kubernetes.io", "k8s.io")
+_TITLES = {"workflows.argoproj.io/title", "workflows.argoproj.io/description"}
+_OWN_LABELS = {"job_type", "project", "gid", "uid", "user"}
+
+
+def capabilities(value: Any, at: Place) -> str:
+    """Linux capabilities that are added."""
+    added = {str(each) for each in value} if isinstance(value, list) else set()
+    if at.policy.profile == TRUSTED or added <= _USUAL_CAPABILITIES:
+        return ""
+    return f'capability "{shorten(sorted(added - _USUAL_CAPABILITIES)[0])}" is not one that containers have anyway'
+
+
+_USUAL_CAPABILITIES = {
+    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP",
+    "SETUID", "SYS_CHROOT",
+}  # fmt: skip
+
+
+def confined(value: Any, at: Place) -> str:
+    """A profile that confines a container, or what it sees of /proc."""
+    if at.policy.profile == TRUSTED or value in ("RuntimeDefault", "Default"):
+        return ""
+    return "only RuntimeDefault is allowed"
+
+
+def memory(value: Any, at: Place) -> str:
+    """The medium of an emptyDir: what is in memory is bounded."""
+    if value in ("", None) or at.policy.profile != RESTRICTED:
+        return ""
+    size = _bytes(at.holder.get("sizeLimit"))
+    if value != "Memory" or size is None or size > MEMORY_VOLUME:
+        return f"a volume in memory needs a sizeLimit of at most {MEMORY_VOLUME >> 30}Gi"
+    return ""
+
+
+def _bytes(quantity: Any) -> float | None:
+    found = _QUANTITY.fullmatch(str(quantity))
+    return float(found[1]) * _UNITS[found[2]] if found else None
+
+
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTP]i|[kMGTP]|)")
+_UNITS = {"": 1, **{f"{unit}i": 1 << 10 * (at + 1) for at, unit in enumerate("KMGTP")}} | {
+    unit: 1000 ** (at + 1) for at, unit in enumerate("kMGTP")
+}
+
+
+def ends(value: Any, at: Place) -> str:
+    """A suspended workflow keeps its slot: it must end by itself."""
+    limited = value is False or "activeDeadlineSeconds" in at.holder or "activeDeadlineSeconds" in at.spec
+    if limited or (isinstance(value, dict) and value.get("duration")):
+        return ""
+    return "a suspended job keeps its place for ever: give it a duration, or activeDeadlineSeconds"
+
+
+def calls(value: Any, at: Place) -> str:
+    """How many calls a sequence makes, where that is a number."""
+    digits = str(value).lstrip("+-")
+    if digits.isdigit() and (len(digits) > 15 or int(digits) > SEQUENCE):
+        return f"more than {SEQUENCE} calls"
+    return ""
+
+
+def width(value: Any, at: Place) -> str:
+    """How the items of a sequence are written."""
+    return "a width of up to two digits is allowed" if re.search(r"%[-+# 0]*\d{3}", str(value)) else ""
