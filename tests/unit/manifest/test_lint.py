@@ -8,6 +8,7 @@ from argosy import manifest
 from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest import check, check_launch
 from argosy.manifest.document import MAX_FINDINGS
+from argosy.shapes.given import Policy
 from tests.unit.manifest.samples import HEAD, ONE_CONTAINER, TATOR
 
 
@@ -151,7 +152,7 @@ def test_findings_of_every_kind_come_in_line_order() -> None:
 
 
 def test_a_syntax_error_is_the_only_finding() -> None:
-    assert [line for line, _ in findings(ONE_CONTAINER + "  a: [\n")] == [10]
+    assert [line for line, _ in findings(ONE_CONTAINER + "  a: [\n")] == [9]
 
 
 def test_a_hostile_manifest_has_no_more_findings_than_people_read() -> None:
@@ -205,3 +206,35 @@ spec:
     check_launch(document, [])
     with pytest.raises(InvalidRequest, match='parameter "size": huge is not one of small, large, 3'):
         check_launch(document, [("size", "huge")])
+
+
+def test_a_field_that_differs_in_case_only_is_taken_for_argos_with_a_warning_as_in_tator() -> None:
+    text = ONE_CONTAINER + "  ttlStrategy: {SecondsAfterSuccess: 600, secondsAfterFailure: 60}\n"
+    (found,) = manifest.lint(text)
+    assert (found.line, found.warning) == (9, True)
+    assert "SecondsAfterSuccess: taken for secondsAfterSuccess" in found.problem
+    document = check(text)
+    assert document.spec["ttlStrategy"] == {"secondsAfterSuccess": 600, "secondsAfterFailure": 60}
+    assert [str(each) for each in manifest.warnings(document)] == [str(found)]
+
+
+def test_a_field_that_is_there_in_both_cases_is_an_unknown_one() -> None:
+    assert findings(ONE_CONTAINER + "  ttlStrategy: {SecondsAfterSuccess: 600, secondsAfterSuccess: 60}\n")
+
+
+def test_a_workflow_of_a_workflow_template_needs_no_templates_of_its_own() -> None:
+    text = HEAD.replace("  entrypoint: main\n", "") + "  workflowTemplateRef: {name: shared}\n"
+    assert lint(text, policies={"north": Policy(templates=["shared"])}) == []
+    (found,) = lint(text)
+    assert "WorkflowTemplate" in found.problem
+    assert findings(ONE_CONTAINER + "  workflowTemplateRef: {name: shared}\n")[0][0] == 5
+
+
+def test_a_mistake_at_the_end_of_a_file_is_on_its_last_line() -> None:
+    (found,) = lint(ONE_CONTAINER + "  volumes: [\n")
+    assert found.line == 9
+
+
+def test_in_a_folded_text_the_line_is_that_of_the_word() -> None:
+    text = ONE_CONTAINER + "        workingDir: >-\n          /a\n          {{workflow.parameters.rest_token}}\n"
+    assert [line for line, _ in findings(text)] == [11]

@@ -42,10 +42,13 @@ class Document:
 
     Args:
         body: `apiVersion`, `kind`, `metadata` and `spec`, as Argo would read them; fields that are null are left out.
+        respelled: Warnings about names of fields that were put right in it.
     """
 
     body: dict[str, Any]
     _root: yaml.Node = field(repr=False, compare=False)
+    _text: str = field(default="", repr=False, compare=False)
+    respelled: list[ManifestError] = field(default_factory=list, compare=False)
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -74,7 +77,15 @@ class Document:
             return None
         if offset and isinstance(node, yaml.ScalarNode) and node.style == "|":
             return node.start_mark.line + 2 + str(node.value).count("\n", 0, offset), 1
+        if offset and isinstance(node, yaml.ScalarNode) and node.end_mark.line > node.start_mark.line:
+            return self._line_of(node, str(node.value)[offset:].split()[0])
         return mark.line + 1, mark.column + 1
+
+    def _line_of(self, node: yaml.ScalarNode, word: str) -> tuple[int, int]:
+        """Where a word of a text is written whose line ends are folded into blanks."""
+        first, last = node.start_mark.line, node.end_mark.line
+        lines = self._text.splitlines()[first : last + 1]
+        return first + 1 + next((at for at, line in enumerate(lines) if word in line), 0), 1
 
     def error(self, path: Sequence[str | int], problem: str, offset: int = 0, warning: bool = False) -> ManifestError:
         """A finding at a path, with its line."""
@@ -121,7 +132,7 @@ def load(text: str) -> Document:
     _measure(root, 1, {}, set())
     body: dict[str, Any] = _build(root)
     _as_argo_reads(body)
-    return Document(body, root)
+    return Document(body, root, text)
 
 
 def outline(document: Document) -> Iterator[ManifestError]:
@@ -137,6 +148,10 @@ def outline(document: Document) -> Iterator[ManifestError]:
     spec = body.get("spec")
     if not isinstance(spec, dict):
         yield document.error(("spec",), "spec is missing: it holds the entrypoint and the templates")
+        return
+    if isinstance(spec.get("workflowTemplateRef"), dict):
+        if "templates" in spec:
+            yield document.error(("spec", "templates"), "spec.templates: give templates or workflowTemplateRef")
         return
     templates = spec.get("templates")
     if not isinstance(templates, list) or not templates:
@@ -165,7 +180,7 @@ def _compose(text: str) -> yaml.Node:
     except UnicodeEncodeError as error:
         raise _in_text(text, error.start, "half of a surrogate pair: save the file as UTF-8") from error
     if size > MAX_BYTES:
-        raise ManifestError(f"is {size} bytes; at most {MAX_BYTES} are allowed")
+        raise ManifestError(f"is {size} bytes; at most {MAX_BYTES} are allowed", 1, 1)
     if (null := text.find("\0")) >= 0:
         raise _in_text(text, null, "NUL character: remove it")
     try:
@@ -182,7 +197,8 @@ def _compose(text: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(part for part in (error.context, error.problem) if part)
-        raise ManifestError(f"syntax error: {problem}", *(() if mark is None else _place(mark))) from error
+        line, column = (1, 1) if mark is None else _place(mark)
+        raise ManifestError(f"syntax error: {problem}", min(line, len(text.splitlines()) or 1), column) from error
     roots = [root for root in roots if not (root.tag == _PLAIN and not root.value)]
     if not roots:
         raise ManifestError("is empty", 1, 1)

@@ -15,6 +15,7 @@ from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, load, outline, shorten, spell
 from argosy.manifest.parts import mapping
 from argosy.manifest.schema import schema_errors, well_formed
+from argosy.manifest.spelling import respell
 from argosy.manifest.token import plan
 from argosy.manifest.validation import validate
 from argosy.manifest.volumes import unmounted
@@ -40,7 +41,9 @@ def lint(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy]
         The findings in line order, warnings among them; none = good.
     """
     try:
-        return _findings(load(text), token_in_clear, policies)
+        document = load(text)
+        respelled = respell(document)
+        return sorted([*respelled, *_findings(document, token_in_clear, policies)], key=_place)
     except ManifestError as error:
         return [error]
 
@@ -52,6 +55,7 @@ def check(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy
         ManifestError: The first finding of `lint` that is no warning; the others are in its `others`.
     """
     document = load(text)
+    document.respelled.extend(respell(document))
     if findings := [each for each in _findings(document, token_in_clear, policies) if not each.warning]:
         raise ManifestError(findings[0].problem, findings[0].line, findings[0].column, findings[1:])
     return document
@@ -95,11 +99,16 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
         findings += islice(_left_out(document), MAX_FINDINGS)
         for cluster, policy in policies.items():
             findings += islice(check_policy(document, policy, cluster), MAX_FINDINGS)
-    return sorted(findings, key=lambda finding: (finding.line or 0, finding.column or 0))
+    return sorted(findings, key=_place)
+
+
+def _place(finding: ManifestError) -> tuple[int, int]:
+    return finding.line or 0, finding.column or 0
 
 
 def warnings(document: Document, given: Collection[str] = ()) -> Iterator[ManifestError]:
     """What its author should know of a manifest that can be run, if these parameters are given."""
+    yield from document.respelled
     yield from (found for found in validate(document, given) if found.warning)
     yield from _left_out(document)
 

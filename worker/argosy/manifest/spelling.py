@@ -1,0 +1,40 @@
+"""Names of fields that differ from Argo's in case only. Pure.
+
+Go reads `SecondsAfterSuccess` as `secondsAfterSuccess`, so manifests with such names work in Tator. The cluster itself drops or refuses
+them: they are put right, with a warning.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from argosy.errors import ManifestError
+from argosy.manifest.document import Document, Path, spell
+from argosy.manifest.schema import definitions, type_of
+
+
+def respell(document: Document) -> list[ManifestError]:
+    """Put them right in the document.
+
+    Returns:
+        A warning for each.
+    """
+    return list(_respelled(document, "Workflow", document.body, ()))
+
+
+def _respelled(document: Document, kind: str, value: Any, path: Path) -> Iterator[ManifestError]:
+    if kind.startswith("["):
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            yield from _respelled(document, kind[1:-1], item, (*path, index))
+    elif kind.startswith("{"):
+        for key, item in value.items() if isinstance(value, dict) else ():
+            yield from _respelled(document, kind[1:-1], item, (*path, key))
+    elif isinstance(value, dict):
+        fields = definitions().get(kind, {}).get("properties", {})
+        right = {name.lower(): name for name in fields}
+        for given in list(value):
+            name = given if given in fields else right.get(given.lower(), given)
+            if name != given and name not in value:
+                yield document.error((*path, given), f"{spell((*path, given))}: taken for {name}", warning=True)
+                value[name] = value.pop(given)
+            if name in fields and name in value:
+                yield from _respelled(document, type_of(kind, name), value[name], (*path, name))
