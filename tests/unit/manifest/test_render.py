@@ -250,3 +250,13 @@ def test_a_claim_gets_the_storage_class_that_the_cluster_has_for_the_manifests()
     assert made["spec"]["storageClassName"] == "standard"
     with pytest.raises(ManifestError, match="nfs-client"):
         rendered(text, policy=Policy(storage_classes={"aws-efs": "standard"}))
+
+
+def test_no_template_chooses_whether_its_pod_has_an_accounts_token() -> None:
+    inline = "inline: {automountServiceAccountToken: true, container: {image: a}}"
+    text = (
+        ONE_CONTAINER.replace("    - name: main\n", "    - name: main\n      automountServiceAccountToken: true\n")
+        + f"    - {{name: s, automountServiceAccountToken: true, steps: [[{{name: a, {inline}}}]]}}\n"
+        + "  automountServiceAccountToken: true\n  templateDefaults: {automountServiceAccountToken: true}\n"
+    )
+    assert "automountServiceAccountToken" not in str(rendered(text, policy=Policy()))

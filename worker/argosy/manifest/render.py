@@ -37,7 +37,7 @@ from argosy.labels import (
     workflow_name,
 )
 from argosy.manifest import volumes
-from argosy.manifest.calls import workflow_parameters
+from argosy.manifest.calls import templates, workflow_parameters
 from argosy.manifest.document import API_VERSION, Document
 from argosy.manifest.lint import check
 from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
@@ -129,6 +129,8 @@ class Renderer:
         self.secret_name = secret_name(frame.gid)
         self.uses_secret = frame.token is None and _take_from_secret(document, frame, self.secret_name)
         self._parameters = _parameters(frame, [parameter for _, parameter in workflow_parameters(document)])
+        for holder in (spec, spec.get("templateDefaults", {}), *(template.body for template in templates(document))):
+            holder.pop("automountServiceAccountToken", None)
         _adjust(spec, frame)
         arguments = spec.pop("arguments", {})
         self._arguments = {key: _dumped(value) for key, value in arguments.items() if key != "parameters"}
@@ -220,7 +222,6 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
     """Make a tenant's spec ours where tracking depends on it."""
     spec.pop("shutdown", None)
     spec.pop("workflowMetadata", None)
-    spec.pop("automountServiceAccountToken", None)
     metadata = spec.setdefault("podMetadata", {})
     metadata["annotations"] = {**metadata.get("annotations", {}), **_NEVER_EVICT}
     if frame.policy.storage_classes:
