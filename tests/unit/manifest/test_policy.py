@@ -120,6 +120,8 @@ def test_images_come_from_the_listed_registries_where_there_are_some() -> None:
         "      outputs: {parameters: [{name: o, valueFrom: {path: /o}}], artifacts: [{name: a, path: /a, archive: {none: {}}}]}\n",
         "    - {name: s, steps: [[{name: a, template: main, when: \"{{=asInt('3') > 2}}\", withSequence: {count: '5'}}]]}\n",
         "    - {name: s, suspend: {duration: '10'}}\n",
+        "      retryStrategy: {limit: 1, expression: \"lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == 2\"}\n",
+        "        args: ['{\"a\": {\"b\": 1}}', 'awk {print}', '{{workflow.name}}{{workflow.uid}}']\n",
     ],
 )
 def test_what_hurts_nobody_is_allowed(tail: str) -> None:
@@ -132,3 +134,22 @@ def test_a_volume_that_nobody_mounts_is_left_out_with_a_warning() -> None:
     assert found.warning
     assert "no container mounts it" in found.problem
     assert b"docker.sock" not in Renderer(frame(text, policy=Policy())).render(frame().gid, 1, [1]).body
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "    - {name: s, steps: [[{name: a, template: main, withSequence: {count: '²'}}]]}\n",
+        "  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: "
+        "[{matchExpressions: [{key: [a], operator: In}]}]}}}\n",
+    ],
+)
+def test_values_of_strange_kinds_are_no_crash(tail: str) -> None:
+    manifest.lint(ONE_CONTAINER + tail)
+
+
+def test_only_claims_have_storage_classes() -> None:
+    text = (
+        ONE_CONTAINER + "    - {name: s, steps: [[{name: a, template: main, withItems: [{storageClassName: [a]}]}]]}\n"
+    )
+    Renderer(frame(text, policy=Policy(storage_classes={"a": "b"}))).render(frame().gid, 1, [1])

@@ -107,7 +107,7 @@ def node_selector(value: Any, at: Place) -> str:
 
 def node_label(value: Any, at: Place) -> str:
     """One key of a label of nodes."""
-    return node_selector({value: ""}, at)
+    return node_selector({value: ""}, at) if isinstance(value, str) else ""
 
 
 def toleration(value: Any, at: Place) -> str:
@@ -194,7 +194,7 @@ def ends(value: Any, at: Place) -> str:
 def calls(value: Any, at: Place) -> str:
     """How many calls a sequence makes, where that is a number."""
     digits = str(value).lstrip("+-")
-    if digits.isdigit() and (len(digits) > 15 or int(digits) > SEQUENCE):
+    if digits.isdecimal() and digits.isascii() and (len(digits) > 15 or int(digits) > SEQUENCE):
         return f"more than {SEQUENCE} calls"
     return ""
 

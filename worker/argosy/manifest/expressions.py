@@ -25,7 +25,10 @@ LONGEST = 1000
 _FIELDS = {"expression", "fromExpression"}
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
 _CALL = re.compile(r"([A-Za-z_$][\w.$?]*)\s*\(")
-_GROWS = re.compile(r"\.\.|\*\*|[{}#|;]|\blet\b")
+_GROWS = re.compile(r"\.\.|\*\*|[{}#;]|(?<!\|)\|(?!\|)|\blet\b")
+_COMMENT = re.compile(r"/\*|//")
+_SPLIT = re.compile(r"\{\{(?:(?!\}\}).)*\{\{|\}\}\{(?!\{)|(?<!\{)\{\{\{|\{\Z", re.DOTALL)
+"""Braces that become a tag only when what is beside them has been filled in."""
 
 
 def refused(value: Any, path: Path, profile: str) -> str:
@@ -40,6 +43,8 @@ def refused(value: Any, path: Path, profile: str) -> str:
         return ""
     if path[-1] in _FIELDS:
         return _why(value)
+    if _SPLIT.search(value):
+        return "braces that are put together when values are filled in; write each tag whole"
     if "{{" not in value:
         return ""
     if path[:2] == ("spec", "arguments") and _TAG.search(value):
@@ -59,6 +64,8 @@ def _why(expression: str) -> str:
     if "{{" in expression:
         return "an expression that is put together from values; name the variable without {{ }}"
     rest = _TEXT.sub("''", expression)
+    if _COMMENT.search(expression):
+        return "a comment in an expression"
     if _QUOTE.search(rest.replace("''", "")):
         return "an expression with a text that does not end"
     if grows := _GROWS.search(rest):

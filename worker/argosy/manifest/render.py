@@ -129,8 +129,10 @@ class Renderer:
         self.secret_name = secret_name(frame.gid)
         self.uses_secret = frame.token is None and _take_from_secret(document, frame, self.secret_name)
         self._parameters = _parameters(frame, [parameter for _, parameter in workflow_parameters(document)])
-        for holder in (spec, spec.get("templateDefaults", {}), *(template.body for template in templates(document))):
+        holders = [spec, spec.get("templateDefaults", {}), *(template.body for template in templates(document))]
+        for holder in holders:
             holder.pop("automountServiceAccountToken", None)
+        _map_storage_classes(spec, holders, frame.policy.storage_classes)
         _adjust(spec, frame)
         arguments = spec.pop("arguments", {})
         self._arguments = {key: _dumped(value) for key, value in arguments.items() if key != "parameters"}
@@ -224,8 +226,6 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
     spec.pop("workflowMetadata", None)
     metadata = spec.setdefault("podMetadata", {})
     metadata["annotations"] = {**metadata.get("annotations", {}), **_NEVER_EVICT}
-    if frame.policy.storage_classes:
-        _map_storage_classes(spec, frame.policy.storage_classes)
     if frame.service_account is not None:
         spec["serviceAccountName"] = frame.service_account
     old = spec.pop("ttlSecondsAfterFinished", None)
@@ -236,12 +236,19 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
         ttl.update({name: max(ttl[name], TTL_FLOOR) for name in _TTL_FIELDS if name in ttl})
 
 
-def _map_storage_classes(value: Any, classes: Mapping[str, str]) -> None:
+def _map_storage_classes(spec: dict[str, Any], holders: Sequence[dict[str, Any]], classes: Mapping[str, str]) -> None:
     """Give each claim the storage class that the cluster has for the one which the manifest names."""
-    if isinstance(value, dict) and value.get("storageClassName") in classes:
-        value["storageClassName"] = classes[value["storageClassName"]]
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _map_storage_classes(item, classes)
+    claims = [*spec.get("volumeClaimTemplates", [])]
+    for holder in holders:
+        claims += [
+            each["ephemeral"].get("volumeClaimTemplate", {})
+            for each in holder.get("volumes", [])
+            if "ephemeral" in each
+        ]
+    for claim in claims:
+        wanted = claim.get("spec", {})
+        if (name := wanted.get("storageClassName")) in classes:
+            wanted["storageClassName"] = classes[name]
 
 
 def _dumped(value: Any) -> orjson.Fragment:
