@@ -181,6 +181,24 @@ WHOLE = {
     "a-thousand-million-calls": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '1000000000'}}]]}",
     "calls-to-a-far-end": "{name: main, steps: [[{name: a, template: main, withSequence: {start: '1', end: '900000000'}}]]}",
     "calls-with-long-names": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '2', format: '%01000000000d'}}]]}",
+    "calls-by-a-parameter": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '{{workflow.parameters.gid}}'}}]]}",
+    "calls-with-precise-names": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '2', format: '%.999999d'}}]]}",
+    "calls-with-widths-by-value": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '2', format: '%[1]*[1]d'}}]]}",
+    "calls-with-a-long-format": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '2', format: '"
+    + "a" * 999
+    + "%d'}}]]}",
+    "many-items": "{name: main, steps: [[{name: a, template: main, withParam: '[" + "1," * 20_000 + "1]'}]]}",
+    "many-parentheses": "{name: main, steps: [[{name: a, template: main, when: '"
+    + "(" * 20_000
+    + "1"
+    + ")" * 20_000
+    + " == 1'}]]}",
+    "many-variables": "{name: main, container: {image: a, args: ['" + "{{workflow.parameters.gid}}" * 101 + "']}}",
+    "value-of-parentheses": "{name: main, steps: [[{name: a, template: main, arguments: {parameters: [{name: p, value: '"
+    + "(" * 2000
+    + "'}]}}]]}",
+    "value-that-doubles": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, arguments: "
+    "{parameters: [{name: x, value: '{{inputs.parameters.x}}{{inputs.parameters.x}}'}]}}]]}",
     "item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [\"{{=sprig.env('HOME')}}\"]}]]}",
     "item-in-an-object": "{name: main, steps: [[{name: a, template: main, withItems: [{x: \"{{=sprig.env('HOME')}}\"}]}]]}",
     "set-of-containers": "{name: main, containerSet: {containers: [{name: a, image: a, securityContext: {privileged: true}}]}}",

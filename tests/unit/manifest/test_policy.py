@@ -153,3 +153,12 @@ def test_only_claims_have_storage_classes() -> None:
         ONE_CONTAINER + "    - {name: s, steps: [[{name: a, template: main, withItems: [{storageClassName: [a]}]}]]}\n"
     )
     Renderer(frame(text, policy=Policy(storage_classes={"a": "b"}))).render(frame().gid, 1, [1])
+
+
+def test_a_value_may_hold_its_callers_inputs_twice_where_that_has_an_end() -> None:
+    twice = "{parameters: [{name: x, value: '{{inputs.parameters.x}}-{{inputs.parameters.x}}'}]}"
+    text = ONE_CONTAINER + (
+        f"    - {{name: s, inputs: {{parameters: [{{name: x}}]}}, steps: [[{{name: a, template: t, arguments: {twice}}}]]}}\n"
+        "    - {name: t, inputs: {parameters: [{name: x}]}, container: {image: a}}\n"
+    )
+    assert errors(text) == []

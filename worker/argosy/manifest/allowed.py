@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.checks import Place
+from argosy.manifest.checks import TRUSTED, Place
 from argosy.manifest.document import Document, Path, spell
 from argosy.manifest.expressions import refused
+from argosy.manifest.growth import growing
 from argosy.manifest.policy import NEVER, OPEN, TABLE, Row
 from argosy.manifest.schema import definitions, type_of
 from argosy.manifest.volumes import unmounted
@@ -26,8 +27,11 @@ def check_policy(document: Document, policy: Policy, cluster: str = "") -> Itera
     """
     spec, dropped = document.body.get("spec"), set(unmounted(document))
     if isinstance(spec, dict):
+        if policy.profile != TRUSTED:
+            for path, problem in growing(document):
+                yield document.error(path, f"{spell(path)}: {problem}")
         for path, problem in _walk("Workflow", document.body, Place(policy, cluster, (), {}, spec)):
-            if not any(path[: len(volume)] == volume for volume in dropped):
+            if not any(path[:end] in dropped for end in range(len(path) + 1)):
                 yield document.error(path, f"{spell(path)}: {problem}")
 
 

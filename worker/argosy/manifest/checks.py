@@ -194,6 +194,8 @@ def ends(value: Any, at: Place) -> str:
 def calls(value: Any, at: Place) -> str:
     """How many calls a sequence makes, where that is a number."""
     digits = str(value).lstrip("+-")
+    if "{{" in digits and at.policy.profile == RESTRICTED:
+        return "a number that is filled in could be any; use withParam with a list"
     if digits.isdecimal() and digits.isascii() and (len(digits) > 15 or int(digits) > SEQUENCE):
         return f"more than {SEQUENCE} calls"
     return ""
@@ -201,4 +203,12 @@ def calls(value: Any, at: Place) -> str:
 
 def width(value: Any, at: Place) -> str:
     """How the items of a sequence are written."""
-    return "a width of up to two digits is allowed" if re.search(r"%[-+# 0]*\d{3}", str(value)) else ""
+    if at.policy.profile == TRUSTED or re.fullmatch(r"[^%]{0,100}%0?\d{0,2}[dxX][^%]{0,100}", str(value)):
+        return ""
+    return "write one number of up to two digits' width, such as host-%02d"
+
+
+def many(value: Any, at: Place) -> str:
+    """How many items a loop has, where they stand in the manifest."""
+    count_ = len(value) if isinstance(value, list) else str(value).count(",")
+    return f"more than {SEQUENCE} calls" if count_ > SEQUENCE and at.policy.profile != TRUSTED else ""

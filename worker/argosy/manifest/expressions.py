@@ -9,6 +9,8 @@ import re
 from typing import Any
 
 from argosy.manifest.document import Path, shorten
+from argosy.manifest.growth import MOST_TAGS
+from argosy.manifest.parameters import PARENTHESES
 
 FUNCTIONS = frozenset(
     {
@@ -21,6 +23,9 @@ FUNCTIONS = frozenset(
 
 LONGEST = 1000
 """Characters of one expression."""
+
+_CONDITIONS = {"when", "depends"}
+"""Fields whose text Argo takes apart by recursion: 245,000 parentheses are a stack overflow, from which Go does not recover."""
 
 _FIELDS = {"expression", "fromExpression"}
 _TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
@@ -43,6 +48,12 @@ def refused(value: Any, path: Path, profile: str) -> str:
         return ""
     if path[-1] in _FIELDS:
         return _why(value)
+    if path[-1] in _CONDITIONS and len(value) > LONGEST:
+        return f"a condition of more than {LONGEST} characters; a script template can do more"
+    if path[-1] in ("value", "default") and value.count("(") > PARENTHESES:
+        return f"a value with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
+    if value.count("{{") > MOST_TAGS:
+        return f"a text with more than {MOST_TAGS} variables"
     if _SPLIT.search(value):
         return "braces that are put together when values are filled in; write each tag whole"
     if "{{" not in value:

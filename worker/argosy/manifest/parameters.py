@@ -36,6 +36,9 @@ MEDIA_IDS_LIMIT = 120 * 1024
 UNUSABLE = ("json",)
 """Names under which Argo has something else: `workflow.parameters.json` is all parameters."""
 
+PARENTHESES = 1000
+"""Opening ones in a value."""
+
 _NAME = re.compile(r"[-a-zA-Z0-9_]+")
 _OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b", re.IGNORECASE)
 
@@ -107,6 +110,11 @@ def safe_text(what: str, value: Scalar) -> str:
         text.encode()
     except ValueError as error:
         raise InvalidRequest(f"{what}: the value cannot be written as text ({error})") from error
+    if text.count("(") > PARENTHESES:
+        raise InvalidRequest(
+            f"{what}: the value holds more than {PARENTHESES} opening parentheses, with which a condition could end Argo's controller; "
+            "hand it on as a file"
+        )
     if "\0" in text:
         raise InvalidRequest(f"{what}: the value holds a NUL character; remove it")
     if _OPENS_A_TEMPLATE.search(text):

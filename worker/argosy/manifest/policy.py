@@ -21,6 +21,7 @@ from argosy.manifest.checks import (
     ends,
     image,
     literal,
+    many,
     memory,
     metadata,
     named,
@@ -68,7 +69,7 @@ _ARTIFACT = (
     "archive archiveLogs artifactory deleted from fromExpression gcs git globalName http mode name optional oss path raw recurseMode s3 "
     "subPath azure"
 )
-_CALL = "arguments continueOn hooks inline name onExit template templateRef when withItems withParam withSequence"
+_CALL = "arguments continueOn hooks inline name onExit template templateRef when withSequence"
 
 TABLE: dict[str, Row] = {
     # The workflow; metadata, and what decides where it is run and recorded, argosy sets itself.
@@ -117,8 +118,8 @@ TABLE: dict[str, Row] = {
         suspend=ends,
         tolerations=toleration,
     ),
-    "WorkflowStep": _row(_CALL),
-    "DAGTask": _row(_CALL + " dependencies depends"),
+    "WorkflowStep": _row(_CALL, withItems=many, withParam=many),
+    "DAGTask": _row(_CALL + " dependencies depends", withItems=many, withParam=many),
     "DAGTemplate": _row("failFast target tasks"),
     "LifecycleHook": _row("arguments expression template templateRef"),
     "ContinueOn": _row("error failed"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.document import Document, Path, spell
+from argosy.manifest.document import MAX_FINDINGS, Document, Path, spell
 from argosy.manifest.schema import definitions, type_of
 
 
@@ -16,25 +16,28 @@ def respell(document: Document) -> list[ManifestError]:
     """Put them right in the document.
 
     Returns:
-        A warning for each.
+        A warning for each, the first `MAX_FINDINGS`.
     """
-    return list(_respelled(document, "Workflow", document.body, ()))
+    found = list(_respelled("Workflow", document.body, ()))
+    return [
+        document.error(path, f"{spell(path)}: taken for {name}", warning=True) for path, name in found[:MAX_FINDINGS]
+    ]
 
 
-def _respelled(document: Document, kind: str, value: Any, path: Path) -> Iterator[ManifestError]:
+def _respelled(kind: str, value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if kind.startswith("["):
         for index, item in enumerate(value if isinstance(value, list) else ()):
-            yield from _respelled(document, kind[1:-1], item, (*path, index))
+            yield from _respelled(kind[1:-1], item, (*path, index))
     elif kind.startswith("{"):
         for key, item in value.items() if isinstance(value, dict) else ():
-            yield from _respelled(document, kind[1:-1], item, (*path, key))
+            yield from _respelled(kind[1:-1], item, (*path, key))
     elif isinstance(value, dict):
         fields = definitions().get(kind, {}).get("properties", {})
         right = {name.lower(): name for name in fields}
         for given in list(value):
             name = given if given in fields else right.get(given.lower(), given)
             if name != given and name not in value:
-                yield document.error((*path, given), f"{spell((*path, given))}: taken for {name}", warning=True)
+                yield (*path, given), name
                 value[name] = value.pop(given)
             if name in fields and name in value:
-                yield from _respelled(document, type_of(kind, name), value[name], (*path, name))
+                yield from _respelled(type_of(kind, name), value[name], (*path, name))

@@ -107,6 +107,8 @@ class _Uses:
                     self._default_places.add((*place, key))
                     self._defaults[template.path, parameter["name"]] = parameter[key]
         self.received = self._follow()
+        self._all_received = set().union(*self.received.values())
+        self._simple: dict[Path, set[str]] = {}
 
     def _follow(self) -> dict[Path, set[str]]:
         edges: dict[tuple[Path, str], list[tuple[Path, str]]] = defaultdict(list)
@@ -156,11 +158,16 @@ class _Uses:
 
     def find(self, path: Path, text: str) -> tuple[int, str] | None:
         """The first use of the token in a text: where, and the words."""
+        if "{{" not in text and path[-1] not in _EXPRESSION_FIELDS:
+            return None
         scope = self.scope(path)
-        received = set().union(*self.received.values()) if scope == _DEFAULTS else self.received.get(scope, set())
+        received = self._all_received if scope == _DEFAULTS else self.received.get(scope, set())
         if path[-1] in _EXPRESSION_FIELDS:
             return _in_expression(text, received)
-        simple = {_TOKEN, *(_INPUT + name for name in received), *(["inputs.parameters"] if received else [])}
+        if scope not in self._simple:
+            names = {_TOKEN, *(_INPUT + name for name in received), *(["inputs.parameters"] if received else [])}
+            self._simple[scope] = names
+        simple = self._simple[scope]
         for start, tag in tags(text):
             inside = tag[2:-2].strip()
             if inside.startswith("="):

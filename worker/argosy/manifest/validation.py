@@ -8,6 +8,7 @@ cluster or a running workflow can tell (a `templateRef`, a name that is a parame
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from typing import Any
 
 from argosy.errors import ManifestError
@@ -16,7 +17,18 @@ from argosy.manifest.document import Document, Path, shorten, spell
 from argosy.manifest.parameters import RESERVED
 from argosy.manifest.parts import items, mapping, strings
 from argosy.manifest.schema import definitions
-from argosy.manifest.variables import LEAVES, NOT_DECLARED, Finding, Variables, dependencies, of_items, outputs
+from argosy.manifest.variables import (
+    LEAVES,
+    NOT_DECLARED,
+    Finding,
+    Scope,
+    Variables,
+    ancestors,
+    dependencies,
+    of_items,
+    ordered,
+    outputs,
+)
 
 KINDS = ("container", "containerSet", "steps", "script", "resource", "dag", "suspend", "data", "http", "plugin")
 
@@ -57,6 +69,10 @@ class _Manifest:
         self._by_path = {template.path: template for template in self._templates}
         self._calls = {call.path: call for call in calls(document)}
         self._defaults = mapping(self._spec.get("templateDefaults"))
+        lists = [self._spec.get("volumes"), self._defaults.get("volumes")]
+        claims = items((), self._spec.get("volumeClaimTemplates"))
+        self._volumes = {each.get("name") for found in lists for _, each in items((), found)}
+        self._volumes |= {mapping(each.get("metadata")).get("name") for _, each in claims}
         self._variables = Variables(document, given, launched)
 
     def findings(self) -> Iterator[Finding]:
@@ -74,7 +90,7 @@ class _Manifest:
         yield from _unique(("spec", "templates"), self._spec.get("templates"), _NAME, "a template")
         arguments = self._spec.get("arguments")
         yield from _arguments(("spec", "arguments"), arguments, self._is_set, set(RESERVED))
-        yield from self._variables.unresolved(("spec", "arguments"), arguments, ())
+        yield from self._variables.unresolved(("spec", "arguments"), arguments, Scope(frozenset()))
 
     def _is_set(self, name: str) -> bool:
         """Whether a parameter of the workflow gets its value from argosy: a reserved one, or the launch's."""
@@ -179,19 +195,15 @@ class _Manifest:
                 yield (*path, "target"), f'there is no task "{shorten(target)}"'
 
     def _mounts(self, template: Template) -> Iterator[Finding]:
-        spec, body = self._spec, template.body
-        lists = [spec.get("volumes"), body.get("volumes"), self._defaults.get("volumes")]
-        volumes = {each.get("name") for found in lists for _, each in items((), found)}
-        volumes |= {
-            mapping(each.get("metadata")).get("name") for _, each in items((), spec.get("volumeClaimTemplates"))
-        }
-        patched = any(isinstance(each, dict) and "podSpecPatch" in each for each in (spec, body, self._defaults))
+        body = template.body
+        own = {each.get("name") for _, each in items((), body.get("volumes"))}
+        patched = any("podSpecPatch" in each for each in (self._spec, body, self._defaults))
         for path, container in _containers(template):
             yield from _unique((*path, "env"), container.get("env"), _ANY, "an environment variable")
             taken: dict[str, str] = {}
             for place, mount in items((*path, "volumeMounts"), container.get("volumeMounts")):
                 name, where = str(mount.get("name")), str(mount.get("mountPath"))
-                if name not in volumes and "{{" not in name and not patched:
+                if name not in own and name not in self._volumes and "{{" not in name and not patched:
                     yield (*place, "name"), f'there is no volume "{shorten(name)}"'
                 if where in taken:
                     yield (*place, "mountPath"), f"{shorten(where)} is taken by the volume {shorten(taken[where])}"
@@ -232,7 +244,9 @@ class _Manifest:
         what = "a step" if kind == "steps" else "a task"
         yield from _unique_of(found, _NAME, what)
         reached: set[str] = set()
-        before = {name: self._variables.ancestry(template, name) for name in self._variables.called(template)}
+        whole = self._variables.scope(template, kind)
+        before = ancestors({str(task.get("name")): task for _, task in found}) if kind == "dag" else {}
+        bits = {name: 1 << at for at, name in enumerate(whole.calls)}
         for path, holder in found:
             name = str(holder.get("name"))
             yield from self._hooks(path, holder)
@@ -243,21 +257,20 @@ class _Manifest:
                 yield (*path, "template"), "give template or templateRef"
             if not {"template", "templateRef", "inline"} & holder.keys():
                 yield path, "needs a template to run"
-            earlier = reached | {name} if kind == "steps" else None
-            ends = "onExit" in holder or "exit" in mapping(holder.get("hooks"))
-            scope = self._variables.scope(template, kind, earlier, before.get(name), "" if ends else name)
-            scope.add(f"{'steps' if kind == 'steps' else 'tasks'}.{name}.status")
-            scope |= of_items(holder)
             inline = mapping(mapping(holder.get("inline")).get("inputs"))
-            scope |= {f"inputs.parameters.{each.get('name')}" for _, each in items((), inline.get("parameters"))}
+            passed = {f"inputs.parameters.{each.get('name')}" for _, each in items((), inline.get("parameters"))}
+            names = whole.names | of_items(holder) | passed if passed or of_items(holder) else whole.names
+            if kind == "steps":
+                ends = "onExit" in holder or "exit" in mapping(holder.get("hooks"))
+                visible = _With(reached, name) if ends else reached
+                scope = replace(whole, names=names, visible=visible, with_status=_With(reached, name).__contains__)
+            else:
+                known = before.get(name, 0) | bits[name]
+                scope = replace(whole, names=names, with_status=lambda other, known=known: bool(known & bits[other]))  # type: ignore[misc]
             # An inline template is looked at by itself.
             yield from self._variables.unresolved(path, {k: v for k, v in holder.items() if k != "inline"}, scope)
             reached.add(name)
-        yield from self._variables.unresolved(
-            (*template.path, "outputs"),
-            template.body.get("outputs"),
-            self._variables.scope(template, kind, reached, set(before)),
-        )
+        yield from self._variables.unresolved((*template.path, "outputs"), template.body.get("outputs"), whole)
 
     def _passes_workflows(self, path: Path) -> Iterator[Finding]:
         """What the workflow's own parameters lack of what the template needs that they are passed to."""
@@ -386,12 +399,20 @@ def _graph(graph: Mapping[str, list[str]], path: Path, names: Collection[Any]) -
         for other in others:
             if other not in names:
                 yield path, f'{shorten(name)} waits for "{shorten(other)}", which is not there'
-    done: set[str] = set()
-    left = {name: {other for other in others if other in graph} for name, others in graph.items()}
-    while ready := [name for name, others in left.items() if others <= done and name not in done]:
-        done |= set(ready)
-    if circle := sorted(left.keys() - done):
+    known = {name: [other for other in others if other in graph] for name, others in graph.items()}
+    if circle := sorted(graph.keys() - set(ordered(known))):
         yield path, f"these wait for each other: {', '.join(map(shorten, circle[:5]))}"
+
+
+@dataclass(frozen=True)
+class _With:
+    """A set that still grows, and one name more."""
+
+    names: Set[str]
+    name: str
+
+    def __contains__(self, name: object) -> bool:
+        return name == self.name or name in self.names
 
 
 def _containers(template: Template) -> Iterator[tuple[Path, dict[str, Any]]]:

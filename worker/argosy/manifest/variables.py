@@ -5,7 +5,8 @@ looked at, and what only a cluster or a running workflow can tell may have a val
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from argosy.manifest.calls import Template, calls, holders, templates, workflow_parameters
@@ -49,6 +50,7 @@ class Variables:
         self._calls = {call.path: call for call in calls(document)}
         globals_ = [output.get("globalName") for template in found for output in outputs(template)]
         self._globals = {name for name in globals_ if isinstance(name, str)}
+        self._results: dict[Path, set[str]] = {}
 
     def is_declared(self, name: str) -> bool:
         """Whether the workflow has a parameter, as far as anybody knows yet."""
@@ -63,47 +65,19 @@ class Variables:
         """The templates that a template's steps or tasks run, by the names of those."""
         return {str(holder.get("name")): self.target(path) for path, holder in holders(template)}
 
-    def ancestry(self, template: Template, name: str) -> set[str]:
-        """The tasks that one waits for, and those that they wait for."""
-        tasks = {str(task.get("name")): task for _, task in holders(template)}
-        found: set[str] = set()
-        left = [name]
-        while left:
-            task = tasks.get(left.pop())
-            new = {other for other, _ in dependencies(task)} - found if task is not None else set()
-            found |= new
-            left += new
-        return found
-
-    def scope(
-        self,
-        template: Template,
-        kind: str,
-        earlier: Collection[str] | None = None,
-        ancestors: Collection[str] | None = None,
-        own: str = "",
-    ) -> set[str]:
-        """The variables that may be used in a template, as far as they begin with a word of Argo's."""
+    def scope(self, template: Template, kind: str) -> "Scope":
+        """The variables that may be used in a template, as far as they begin with a word of Argo's; those of all its steps or tasks."""
         inputs = mapping(template.body.get("inputs"))
         parameters = {f"inputs.parameters.{each.get('name')}" for _, each in items((), inputs.get("parameters"))}
         artifacts = {f"inputs.artifacts.{each.get('name')}" for _, each in items((), inputs.get("artifacts"))}
-        scope = parameters | artifacts | ({"inputs.parameters"} if parameters else set())
+        names = parameters | artifacts | ({"inputs.parameters"} if parameters else set())
         if kind in LEAVES:
-            scope |= {f"{name}.path" for name in artifacts}
+            names |= {f"{name}.path" for name in artifacts}
         if kind in PODS:
-            scope.add("pod.name")
-        for name, target in self.called(template).items():
-            prefix = f"{'steps' if kind == 'steps' else 'tasks'}.{name}"
-            if kind == "steps" and earlier is not None and name not in earlier:
-                continue
-            if kind == "steps" or ancestors is None or name in ancestors or name == own:
-                scope.add(f"{prefix}.status")
-            if kind == "steps" and name == own:
-                continue
-            scope |= _of_call(prefix, target)
-        return scope
+            names.add("pod.name")
+        return Scope(names, {"steps": "steps", "dag": "tasks"}.get(kind, ""), self.called(template))
 
-    def unresolved(self, path: Path, value: Any, scope: Collection[str]) -> Iterator[Finding]:
+    def unresolved(self, path: Path, value: Any, scope: "Scope") -> Iterator[Finding]:
         """The variables in a value that have none."""
         for place, text in texts(path, value):
             for _, tag in tags(text):
@@ -113,23 +87,34 @@ class Variables:
                 if (problem := self._problem(name, scope)) is not None:
                     yield place, problem
 
-    def _problem(self, name: str, scope: Collection[str]) -> str | None:
+    def _problem(self, name: str, scope: "Scope") -> str | None:
         """Why a variable has no value; None where it may have one."""
         root, _, rest = name.partition(".")
-        if name in scope or root == "outputs" or name.startswith(("tasks.name", "steps.name")):
+        if name in scope.names or root == "outputs" or name.startswith(("tasks.name", "steps.name")):
             return None
-        if root == "item":
-            return (
-                None
-                if _ANY_ITEM in scope
-                else f"{{{{{shorten(name)}}}}}: only the items of this step or task have a value here"
-            )
         if root == "workflow":
             return self._of_workflow(rest)
-        owner = ".".join(name.split(".")[:2])
-        if f"{owner}.*" in scope:
+        if root == "item" and _ANY_ITEM in scope.names:
+            return None
+        if root == "item":
+            return f"{{{{{shorten(name)}}}}}: only the items of this step or task have a value here"
+        owner, _, variable = rest.partition(".")
+        if root == scope.root and owner in scope.calls and self._has(scope, owner, variable):
             return None
         return f"{{{{{shorten(name)}}}}} has no value here"
+
+    def _has(self, scope: "Scope", owner: str, variable: str) -> bool:
+        """Whether a step or task has a variable, as far as its scope goes."""
+        if variable == "status":
+            return scope.with_status(owner)
+        if scope.visible is not None and owner not in scope.visible:
+            return False
+        target = scope.calls[owner]
+        if target is None:
+            return True
+        if target.path not in self._results:
+            self._results[target.path] = _of_call(target)
+        return variable in self._results[target.path]
 
     def _of_workflow(self, name: str) -> str | None:
         kind, _, rest = name.partition(".")
@@ -149,19 +134,64 @@ class Variables:
         return None if known else f"{{{{workflow.{shorten(name)}}}}} is not one of Argo's variables"
 
 
-def _of_call(prefix: str, target: Template | None) -> set[str]:
-    """The variables that a step or task has once it has run."""
-    if target is None:
-        return {f"{prefix}.*"}
-    found = {f"{prefix}.{name}" for name in ("id", "startedAt", "finishedAt", "hostNodeName")}
-    found |= {f"{prefix}.ip"} if target.body.get("daemon") else set()
+@dataclass(frozen=True)
+class Scope:
+    """What has a value somewhere.
+
+    Args:
+        names: Variables, whole.
+        root: How the variables of steps or tasks begin here; empty for a pod's template.
+        calls: By the name of each, the template that it runs; None where only a cluster can tell.
+        visible: Of which of them everything is known; None for all.
+        with_status: Of which the status is.
+    """
+
+    names: Set[str]
+    root: str = ""
+    calls: Mapping[str, Template | None] = field(default_factory=dict)
+    visible: Container[str] | None = None
+    with_status: Callable[[str], bool] = lambda name: True
+
+
+def ancestors(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Of each task the tasks that it waits for, and those that they wait for, as bits in the order of the tasks; one in a circle has none.
+    A manifest may have thousands of tasks, so each is looked at once."""
+    waits = {name: [other for other, _ in dependencies(task) if other in tasks] for name, task in tasks.items()}
+    bits = {name: 1 << at for at, name in enumerate(tasks)}
+    found: dict[str, int] = {}
+    for name in ordered(waits):
+        found[name] = 0
+        for other in waits[name]:
+            found[name] |= bits[other] | found[other]
+    return found
+
+
+def ordered(graph: Mapping[str, Sequence[str]]) -> list[str]:
+    """The nodes of a graph, each after those that it waits for; what is in a circle, or waits for one, is not among them (Kahn)."""
+    waiting = {name: len(set(others)) for name, others in graph.items()}
+    followers: dict[str, list[str]] = {name: [] for name in graph}
+    for name, others in graph.items():
+        for other in set(others):
+            followers[other].append(name)
+    ready = [name for name, count in waiting.items() if not count]
+    for name in ready:
+        for follower in followers[name]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                ready.append(follower)
+    return ready
+
+
+def _of_call(target: Template) -> set[str]:
+    """The variables that a step or task has once it has run, without its name; its status aside."""
+    found = {"id", "startedAt", "finishedAt", "hostNodeName", "outputs.parameters"}
+    found |= {"ip"} if target.body.get("daemon") else set()
     named = {each.get("name") for _, each in items((), mapping(target.body.get("containerSet")).get("containers"))}
-    found |= {f"{prefix}.outputs.parameters", f"{prefix}.outputs.result", f"{prefix}.exitCode"}
-    if not (_WITH_RESULT & target.body.keys() or "main" in named or "containerSet" in target.body):
-        found -= {f"{prefix}.outputs.result", f"{prefix}.exitCode"}
-    outputs = mapping(target.body.get("outputs"))
+    if _WITH_RESULT & target.body.keys() or "main" in named or "containerSet" in target.body:
+        found |= {"outputs.result", "exitCode"}
     for kind in ("parameters", "artifacts"):
-        found |= {f"{prefix}.outputs.{kind}.{each.get('name')}" for _, each in items((), outputs.get(kind))}
+        each_ = items((), mapping(target.body.get("outputs")).get(kind))
+        found |= {f"outputs.{kind}.{each.get('name')}" for _, each in each_}
     return found
 
 
