@@ -10,7 +10,7 @@ demo: .venv/ready ## run the main job here, on a simulated cluster
 
 test: .venv/ready ## the whole test suite, on the simulator, a real control plane and a real node
 	$(BIN)/python -m clusters.local build --node
-	$(BIN)/python -m pytest --numprocesses $(WORLDS) --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses $(WORLDS) --dist loadscope
 
 check: .venv/ready ## format, lint, types, import order
 	$(BIN)/ruff format --check .

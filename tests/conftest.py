@@ -1,5 +1,6 @@
 """Real servers for the tests that need them: one PostgreSQL, Valkey and control plane a process, one fresh database a test."""
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -8,6 +9,8 @@ import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from argosy import crypto
 from argosy.client import Client
@@ -17,6 +20,8 @@ from argosy.store import database
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 
+_ON_NODE = re.compile(r"/test_node\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
+
 ROOT = Path(__file__).parents[1]
 
 # A machine that does something else as well makes no example wrong.
@@ -24,6 +29,19 @@ hypothesis.settings.register_profile("argosy", deadline=None)
 hypothesis.settings.load_profile("argosy")
 
 _databases = count(1)
+
+
+class _NodeTogether(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests on a real node stay together, so that one of the processes side by side has one; of the others each goes where there is room.
+    (xdist's own groups go by names of tests that pytest 9 does not let it change.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "node" if _ON_NODE.search(nodeid) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _NodeTogether:
+    """How tests are shared out; called by pytest-xdist."""
+    return _NodeTogether(config, log)
 
 
 @pytest.fixture(scope="session")

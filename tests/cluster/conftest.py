@@ -39,14 +39,6 @@ def simulated_cluster() -> Iterator[Cluster]:
         yield Cluster("simulated", access(connection), connection.admin_token, POWERLESS, compact)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on a real node stay together, so that one of the processes side by side has one."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        if "local_node" in getattr(item, "fixturenames", ()) or (callspec and "node" in callspec.params.values()):
-            item.add_marker(pytest.mark.xdist_group("node"))
-
-
 FIXTURES = {"simulated": "simulated_cluster", "local": "real_cluster", "node": "node_cluster"}
 
 
