@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("argosy")
 _databases = count(1)
 
 
-class _NodeTogether(LoadScopeScheduling):  # type: ignore[misc]
+class _NodeTogether(LoadScopeScheduling):
     """Tests on a real node stay together, so that one of the processes side by side has one; of the others each goes where there is room.
     (xdist's own groups go by names of tests that pytest 9 does not let it change.)"""
 

@@ -36,6 +36,11 @@ SPEC = {
     "keeps-others-off": "affinity: {podAntiAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
     "[{topologyKey: kubernetes.io/hostname, namespaces: [kube-system], labelSelector: {}}]}}",
     "suspended-for-ever": "suspend: true",
+    "suspended-with-a-deadline": "{suspend: true, activeDeadlineSeconds: 60}",
+    "all-namespaces": "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: "
+    "[{topologyKey: kubernetes.io/hostname, namespaceSelector: {}}]}}",
+    "suspended-exit-handler": "{onExit: w, activeDeadlineSeconds: 60, "
+    "templates: [{name: main, container: {image: a}}, {name: w, suspend: {}}]}",
     "mutex-elsewhere": "synchronization: {mutex: {name: m, namespace: other}}",
     "mutexes-elsewhere": "synchronization: {mutexes: [{name: m, namespace: other}]}",
     "semaphore-elsewhere": "synchronization: {semaphore: {namespace: other, configMapKeyRef: {name: c, key: k}}}",
@@ -187,6 +192,12 @@ WHOLE = {
     "calls-with-a-long-format": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '2', format: '"
     + "a" * 999
     + "%d'}}]]}",
+    "items-that-become-fields": "{name: main, dag: {tasks: [{name: a, template: '{{item.x', when: 'y}}', withItems: "
+    '[{\'x\\",\\"when\\":\\"y\': z}]}]}}',
+    "item-with-a-strange-key": "{name: main, steps: [[{name: a, template: main, withItems: [{'a\\\"b': 1}]}]]}",
+    "items-by-the-thousand": "{name: main, steps: [[{name: a, template: main, withItems: [" + "1," * 1000 + "1]}]]}",
+    "suspended-for-ten-years": "{name: main, suspend: {duration: 87600h}}",
+    "suspended-with-its-own-deadline": "{name: main, activeDeadlineSeconds: 60, suspend: {}}",
     "many-items": "{name: main, steps: [[{name: a, template: main, withParam: '[" + "1," * 20_000 + "1]'}]]}",
     "many-parentheses": "{name: main, steps: [[{name: a, template: main, when: '"
     + "(" * 20_000

@@ -58,7 +58,7 @@ def test_a_hostile_manifest_is_refused_with_its_line_and_never_rendered(name: st
     [
         "spec-runs-as-argosy", "template-runs-as-argosy", "template-volume-secret", "template-volume-secret-by-parameter",
         "container-env-secret", "container-env-from-secret", "spec-pod-labels", "template-annotations", "spec-our-labels",
-        "template-artifact-git-secret", "spec-claim-with-an-owner", "spec-node-by-parameter", "spec-suspended-for-ever",
+        "template-artifact-git-secret", "spec-claim-with-an-owner", "spec-node-by-parameter",
     ],
 )  # fmt: skip
 def test_what_would_hand_over_argosy_or_another_tenant_no_profile_allows(name: str, profile: str) -> None:
@@ -98,6 +98,7 @@ def test_images_come_from_the_listed_registries_where_there_are_some() -> None:
     assert errors(ONE_CONTAINER, registries=["registry.example/team/"])
     text = ONE_CONTAINER.replace("image: alpine", "image: registry.example/team/alpine:3")
     assert errors(text, registries=["registry.example/team/"]) == []
+    assert errors(text.replace("registry.example", "registry.example.evil"), registries=["registry.example"])
 
 
 @pytest.mark.parametrize(
@@ -162,3 +163,15 @@ def test_a_value_may_hold_its_callers_inputs_twice_where_that_has_an_end() -> No
         "    - {name: t, inputs: {parameters: [{name: x}]}, container: {image: a}}\n"
     )
     assert errors(text) == []
+
+
+def test_a_volume_that_a_clusters_template_may_mount_stays() -> None:
+    text = ONE_CONTAINER + (
+        "    - {name: s, steps: [[{name: a, templateRef: {name: shared, template: t}}]]}\n  volumes: [{name: v, emptyDir: {}}]\n"
+    )
+    assert manifest.lint(text, policies={"north": Policy(templates=["shared"])}) == []
+
+
+def test_numbers_in_fields_of_another_case_become_texts_too() -> None:
+    text = ONE_CONTAINER + "        Resources: {Limits: {cpu: 1}}\n"
+    assert b'"limits":{"cpu":"1"}' in Renderer(frame(text, policy=Policy())).render(frame().gid, 1, [1]).body

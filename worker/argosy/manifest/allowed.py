@@ -60,7 +60,7 @@ def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
         if name in row.ignored or name not in definitions().get(kind, {}).get("properties", {}):
             continue
         level = row.levels.get(name, NEVER)
-        harmless = item is False or item in (0, "", [], {})
+        harmless = item is False or item in (0, "", [])
         if not harmless and (level == NEVER or PROFILES.index(at.policy.profile) < PROFILES.index(level)):
             yield there.path, _needs(level, at)
             continue

@@ -17,6 +17,9 @@ RESTRICTED, BASELINE, TRUSTED = PROFILES
 MEMORY_VOLUME = 4 << 30
 """Bytes of a volume in memory, at most: it counts against nobody's limit where a container has none."""
 
+ITEMS = 500
+"""Items of a loop that stand in the manifest."""
+
 SEQUENCE = 10_000
 """Calls that one `withSequence` may make."""
 
@@ -92,7 +95,10 @@ def storage_class(value: Any, at: Place) -> str:
 def image(value: Any, at: Place) -> str:
     """An image: any, or from a listed registry."""
     registries = at.policy.registries
-    if not registries or not isinstance(value, str) or value.startswith(tuple(registries)):
+    whole = tuple(
+        each.rstrip("/") + "/" for each in registries
+    )  # or registry.corp would be registry.corp.evil.example, too
+    if not registries or not isinstance(value, str) or value.startswith(whole):
         return ""
     return f"the image is not from one of the cluster's registries: {', '.join(registries)}"
 
@@ -185,10 +191,22 @@ _UNITS = {"": 1, **{f"{unit}i": 1 << 10 * (at + 1) for at, unit in enumerate("KM
 
 def ends(value: Any, at: Place) -> str:
     """A suspended workflow keeps its slot: it must end by itself."""
-    limited = value is False or "activeDeadlineSeconds" in at.holder or "activeDeadlineSeconds" in at.spec
-    if limited or (isinstance(value, dict) and value.get("duration")):
+    if value is False or at.policy.profile == TRUSTED:
         return ""
-    return "a suspended job keeps its place for ever: give it a duration, or activeDeadlineSeconds"
+    duration = _DURATION.fullmatch(str(value.get("duration", ""))) if isinstance(value, dict) else None
+    if duration is not None and int(duration[1]) * _SECONDS[duration[2]] <= LONGEST_SUSPENSION:
+        return ""
+    deadline, handlers = at.spec.get("activeDeadlineSeconds"), {"onExit", "hooks"} & at.spec.keys()
+    if isinstance(value, dict) and "duration" not in value and isinstance(deadline, int) and not handlers:
+        return ""  # an exit handler runs on after the workflow's deadline
+    return "a suspended job keeps its place: give it a duration of a week at most, or the workflow a deadline and no exit handler"
+
+
+LONGEST_SUSPENSION = 7 * 86_400
+"""Seconds."""
+
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|)")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def calls(value: Any, at: Place) -> str:
@@ -209,6 +227,20 @@ def width(value: Any, at: Place) -> str:
 
 
 def many(value: Any, at: Place) -> str:
-    """How many items a loop has, where they stand in the manifest."""
-    count_ = len(value) if isinstance(value, list) else str(value).count(",")
-    return f"more than {SEQUENCE} calls" if count_ > SEQUENCE and at.policy.profile != TRUSTED else ""
+    """How many items a loop has, where they stand in the manifest, and what their fields are called. Argo keeps a copy of the whole list
+    for each, and fills `{{item.KEY}}` into the task as JSON: a strange key became fields of the task."""
+    if at.policy.profile == TRUSTED:
+        return ""
+    given = value if isinstance(value, list) else []
+    if max(len(given), str(value).count(",") if isinstance(value, str) else 0) > ITEMS:
+        return f"more than {ITEMS} items; a step that puts out the list, and withParam, can have more"
+    keys = [key for each in given if isinstance(each, dict) for key in each]
+    other = [key for key in keys if not _ITEM_KEY.fullmatch(key)]
+    return (
+        f'"{shorten(other[0])}": the name of an item\'s field has letters, digits, "-", "_" and "." only'
+        if other
+        else ""
+    )
+
+
+_ITEM_KEY = re.compile(r"[-A-Za-z0-9_.]{1,63}")

@@ -131,7 +131,7 @@ def load(text: str) -> Document:
         raise _at(root, "must be a mapping with apiVersion, kind, metadata and spec")
     _measure(root, 1, {}, set())
     body: dict[str, Any] = _build(root)
-    _as_argo_reads(body)
+    as_argo_reads(body)
     return Document(body, root, text)
 
 
@@ -316,11 +316,11 @@ def _expect_tag(node: yaml.Node, *names: str) -> None:
         raise _at(node, f'tag "{shorten(node.tag.replace(_TAG, "!!"))}" is not allowed here; write a plain value')
 
 
-def _as_argo_reads(value: Any, parent: str | int = "") -> None:
+def as_argo_reads(value: Any, parent: str | int = "") -> None:
     """Write numbers as text where Argo's Go types take either but its full CRD takes text only."""
     if isinstance(value, list):
         for item in value:
-            _as_argo_reads(item, parent)
+            as_argo_reads(item, parent)
     if not isinstance(value, dict):
         return
     for key, item in value.items():
@@ -334,7 +334,7 @@ def _as_argo_reads(value: Any, parent: str | int = "") -> None:
         elif key in {"limits", "requests"} and parent == "resources" and isinstance(item, dict):
             _stringify(item, *item)
         else:
-            _as_argo_reads(item, key)
+            as_argo_reads(item, key)
 
 
 def _stringify(mapping: Any, *keys: str) -> None:

@@ -54,8 +54,8 @@ def refused(value: Any, path: Path, profile: str) -> str:
         return f"a value with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
     if value.count("{{") > MOST_TAGS:
         return f"a text with more than {MOST_TAGS} variables"
-    if _SPLIT.search(value):
-        return "braces that are put together when values are filled in; write each tag whole"
+    if _SPLIT.search(value) or value.rfind("{{") > value.rfind("}}"):
+        return "braces that are put together when values are filled in; write each tag whole, in one text"
     if "{{" not in value:
         return ""
     if path[:2] == ("spec", "arguments") and _TAG.search(value):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.document import MAX_FINDINGS, Document, Path, spell
+from argosy.manifest.document import MAX_FINDINGS, Document, Path, as_argo_reads, spell
 from argosy.manifest.schema import definitions, type_of
 
 
@@ -19,6 +19,8 @@ def respell(document: Document) -> list[ManifestError]:
         A warning for each, the first `MAX_FINDINGS`.
     """
     found = list(_respelled("Workflow", document.body, ()))
+    if found:
+        as_argo_reads(document.body)  # which goes by the names
     return [
         document.error(path, f"{spell(path)}: taken for {name}", warning=True) for path, name in found[:MAX_FINDINGS]
     ]

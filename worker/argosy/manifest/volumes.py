@@ -4,18 +4,22 @@ Real manifests declare the node's Docker socket and never mount it. What nobody 
 and not refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from argosy.manifest.document import Document, Path
+
+_FROM_ELSEWHERE = {"podSpecPatch", "templateRef", "workflowTemplateRef"}
+"""Fields by which containers come in that the manifest does not show."""
 
 _MOUNTS = {"volumeMounts", "volumeDevices"}
 
 
 def unmounted(document: Document) -> list[Path]:
-    """The paths of such volumes; none where only Argo can tell, because a mount's name is a parameter or a patch may mount any."""
+    """The paths of such volumes; none where only Argo can tell, because a mount's name is a parameter, or a patch or a
+    template of the cluster may mount any."""
     names = set(_mounted(document.body))
-    if any("{{" in name for name in names) or _patched(document.body):
+    if any("{{" in name for name in names) or _has(document.body, _FROM_ELSEWHERE):
         return []
     return [path for path, name in _declared(("spec",), document.body.get("spec")) if name not in names]
 
@@ -49,8 +53,8 @@ def _declared(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
             yield from _declared((*path, key), item)
 
 
-def _patched(value: Any) -> bool:
-    return any(key == "podSpecPatch" or _patched(item) for key, item in _items(value))
+def _has(value: Any, fields: Collection[str]) -> bool:
+    return any(key in fields or _has(item, fields) for key, item in _items(value))
 
 
 def _items(value: Any) -> Iterator[tuple[str | int, Any]]:
