@@ -7,6 +7,7 @@ manifest is bad when either refuses it.
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from tests.support.mutants import mutant
 
 CORPUS = Path(__file__).parent / "corpus"
 _SIDE_BY_SIDE = 3
-_OF_PODS = ("there is no volume", '"image" is missing')
+_UNSEEN = re.compile(r"there is no volume|\"image\" is missing|\.inline\..*: unknown field")
 
 
 @dataclass
@@ -113,10 +114,8 @@ def compare(judges: Judges, bodies: list[dict[str, Any]]) -> Agreement:
         texts = [yaml.safe_dump(body, sort_keys=False) for body in bodies]
         for text, verdict in zip(texts, pool.map(judges.refuse, map(_as_sent, texts)), strict=True):
             ours = manifest.lint(text, policies={})
-            # What only the creation of a pod would show, neither judge looks at.
-            errors = [
-                str(each) for each in ours if not each.warning and not any(word in each.problem for word in _OF_PODS)
-            ]
+            # What only the creation of a pod would show, and what is misspelt in an inline template, neither judge looks at.
+            errors = [str(each) for each in ours if not each.warning and not _UNSEEN.search(each.problem)]
             came.judged += 1
             came.bad += bool(verdict)
             came.found += bool(verdict and ours)

@@ -30,6 +30,9 @@ from argosy.manifest.variables import (
     outputs,
 )
 
+_WHERE_USED = "; a template that uses the parameter fails"
+"""A warning: whether one does, Argo finds out."""
+
 KINDS = ("container", "containerSet", "steps", "script", "resource", "dag", "suspend", "data", "http", "plugin")
 
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
@@ -58,7 +61,9 @@ def validate(document: Document, given: Collection[str] = (), launched: bool = F
     """
     manifest = _Manifest(document, given, launched)
     for path, problem in manifest.findings():
-        yield document.error(path, f"{spell(path)}: {problem}", warning=problem == NOT_DECLARED)
+        yield document.error(
+            path, f"{spell(path)}: {problem}", warning=problem == NOT_DECLARED or problem.endswith(_WHERE_USED)
+        )
 
 
 class _Manifest:
@@ -90,7 +95,8 @@ class _Manifest:
         yield from _unique(("spec", "templates"), self._spec.get("templates"), _NAME, "a template")
         arguments = self._spec.get("arguments")
         yield from _arguments(("spec", "arguments"), arguments, self._is_set, set(RESERVED))
-        yield from self._variables.unresolved(("spec", "arguments"), arguments, Scope(frozenset()))
+        for path, problem in self._variables.unresolved(("spec", "arguments"), arguments, Scope(frozenset())):
+            yield path, problem + _WHERE_USED
 
     def _is_set(self, name: str) -> bool:
         """Whether a parameter of the workflow gets its value from argosy: a reserved one, or the launch's."""
