@@ -28,7 +28,7 @@ from argosy.errors import ArgosyError
 from argosy.kube import status
 from argosy.processes.wakeups import StrictEncoder
 from argosy.shapes.given import PROFILES, Policy
-from tests.support import hostile
+from tests.support import heavy, hostile
 from tests.support.mutants import mutant
 
 HERE = Path(__file__).parent
@@ -151,7 +151,7 @@ def broken(data: bytes, chance: random.Random) -> bytes:
 
 def fails(target: Target, data: bytes) -> str:
     """Why an input is not borne; empty where it is."""
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of a processor: a busy machine makes nothing hang
     try:
         target.run(data)
     except TimeoutError:
@@ -159,7 +159,7 @@ def fails(target: Target, data: bytes) -> str:
     except (Exception, MemoryError) as error:  # noqa: BLE001 -- whatever it is, it is what is looked for
         return f"{type(error).__name__}: {str(error)[:200]}"
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return ""
 
 
@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    signal.signal(signal.SIGALRM, _hangs)
+    signal.signal(signal.SIGPROF, _hangs)
     known = targets()
     for target in known.values():  # what is read once, such as the schema, is no input's doing
         target.run(target.seeds[0])
@@ -194,6 +194,8 @@ def main() -> int:
             path.write_bytes(data)
             sys.stdout.write(f"FAILED {path.name}: {why}\n")
 
+    for text in heavy.MANIFESTS.values():
+        attempt("lint", text.encode())
     for path in sorted(FOUND.glob("*-*")):
         attempt(path.name.partition("-")[0], path.read_bytes())
     chance, until = random.Random(chosen.seed), time.monotonic() + chosen.seconds

@@ -1,6 +1,5 @@
 """Everything wrong at once, in the order of the lines."""
 
-import time
 from typing import Any
 
 import pytest
@@ -239,37 +238,3 @@ def test_a_mistake_at_the_end_of_a_file_is_on_its_last_line() -> None:
 def test_in_a_folded_text_the_line_is_that_of_the_word() -> None:
     text = ONE_CONTAINER + "        workingDir: >-\n          /a\n          {{workflow.parameters.rest_token}}\n"
     assert [line for line, _ in findings(text)] == [11]
-
-
-def _many(count: int, each: str) -> str:
-    return "".join(each.replace("AT", str(at)).replace("LAST", str(at - 1)) for at in range(count))
-
-
-@pytest.mark.parametrize(
-    "tail",
-    [
-        "    - name: d\n      dag:\n        tasks:\n          - {name: a-1, template: main}\n"
-        + _many(1500, "          - {name: aAT, template: main, dependencies: [aLAST], when: '{{tasks.a0.status}} == x'}\n"),
-        "    - name: s\n      steps:\n" + _many(1500, "        - - {name: aAT, template: main, when: '{{steps.a0.status}} == x'}\n"),
-        _many(1500, "    - {name: tAT, container: {image: a, volumeMounts: [{name: vAT, mountPath: /v}]}}\n")
-        + "  volumes:\n" + _many(1500, "    - {name: vAT, emptyDir: {}}\n"),
-        "  volumes:\n" + _many(3000, "    - {name: vAT, hostPath: {path: /}}\n"),
-        "    - name: c\n      containerSet:\n        containers:\n"
-        + _many(1500, "          - {name: cAT, image: a, dependencies: [cLAST]}\n"),
-        "    - name: w\n      inputs:\n        parameters:\n"
-        + _many(800, "          - {name: pAT, default: '{{workflow.parameters.rest_token}}'}\n")
-        + "      container:\n        image: a\n        args:\n" + _many(800, "          - '{{inputs.parameters.pAT}}'\n"),
-        _many(2000, "  TEMPLATEDEFAULTSAT: {}\n"),
-    ],
-    ids=["dag", "steps", "mounts", "volumes", "containers", "tokens", "names"],
-)  # fmt: skip
-def test_what_a_manifest_costs_grows_with_its_size_and_no_faster(tail: str) -> None:
-    """Found by a hostile reading: 34 KB held lint for six seconds. Twice as much may cost twice as much; some of it is in the noise."""
-    text = ONE_CONTAINER + tail
-    assert min(_cost(text) for _ in range(3)) < 60 * max(_cost(ONE_CONTAINER + "#" * len(tail)), 0.02)
-
-
-def _cost(text: str) -> float:
-    begun = time.process_time()
-    manifest.lint(text)
-    return time.process_time() - begun
