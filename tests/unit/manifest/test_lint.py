@@ -238,3 +238,17 @@ def test_a_mistake_at_the_end_of_a_file_is_on_its_last_line() -> None:
 def test_in_a_folded_text_the_line_is_that_of_the_word() -> None:
     text = ONE_CONTAINER + "        workingDir: >-\n          /a\n          {{workflow.parameters.rest_token}}\n"
     assert [line for line, _ in findings(text)] == [11]
+
+
+def test_a_warning_refuses_no_launch() -> None:
+    text = ONE_CONTAINER + "  arguments: {parameters: [{name: unused, value: '{{item.a}}'}]}\n"
+    (found,) = manifest.lint(text)
+    assert found.warning
+    check_launch(check(text), [])
+
+
+def test_a_launch_without_a_parameter_that_the_manifest_uses_is_refused() -> None:
+    text = ONE_CONTAINER + "        args: ['{{workflow.parameters.threshold}}']\n"
+    check_launch(check(text), [("threshold", "1")])
+    with pytest.raises(InvalidRequest, match="threshold"):
+        check_launch(check(text), [])

@@ -6,7 +6,7 @@ deep (T4).
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from argosy.manifest.calls import Call, calls
 from argosy.manifest.document import Document, Path
@@ -30,25 +30,25 @@ def growing(document: Document) -> Iterator[tuple[Path, str]]:
             edges[call.caller].append((call.target, doubles))
         if doubles:
             doubling.append(call)
-    for call in doubling:
-        if _deepest(edges, call.caller) > MOST_DOUBLINGS:
+    if doubling and _too_deep(edges):
+        for call in doubling:
             yield (
                 call.path,
                 "passes its inputs more than once, and so do the calls around it: the value would grow without an end",
             )
 
 
-def _deepest(edges: dict[Path, list[tuple[Path, bool]]], start: Path) -> int:
-    """How many doubling calls lie one inside of the other from a template on, counted to one more than is allowed."""
-    best = {start: 0}
-    left = [start]
+def _too_deep(edges: Mapping[Path, Sequence[tuple[Path, bool]]]) -> bool:
+    """Whether more doubling calls lie one inside of the other than are allowed. Each template is looked at as often as that at most."""
+    best = dict.fromkeys(edges, 0)
+    left = list(edges)
     while left:
         at = left.pop()
-        for target, doubles in edges[at]:
+        for target, doubles in edges.get(at, ()):
             count = best[at] + doubles
+            if count > MOST_DOUBLINGS:
+                return True
             if count > best.get(target, -1):
                 best[target] = count
                 left.append(target)
-                if count > MOST_DOUBLINGS:
-                    return count
-    return max(best.values())
+    return False

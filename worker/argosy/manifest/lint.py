@@ -80,7 +80,8 @@ def check_launch(document: Document, parameters: Sequence[tuple[str, str]]) -> N
         )
     values = dict(parameters)
     for finding in validate(document, values.keys(), launched=True):
-        raise InvalidRequest(str(finding))
+        if not finding.warning:
+            raise InvalidRequest(str(finding))
     for _, declared in workflow_parameters(document):
         choices, name = declared.get("enum"), declared["name"]
         if isinstance(choices, list) and name in values and values[name] not in map(str, choices):

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from argosy.errors import ManifestError
@@ -272,7 +273,7 @@ class _Manifest:
                 scope = replace(whole, names=names, visible=visible, with_status=_With(reached, name).__contains__)
             else:
                 known = before.get(name, 0) | bits[name]
-                scope = replace(whole, names=names, with_status=lambda other, known=known: bool(known & bits[other]))  # type: ignore[misc]
+                scope = replace(whole, names=names, with_status=partial(_is_among, known, bits))
             # An inline template is looked at by itself.
             yield from self._variables.unresolved(path, {k: v for k, v in holder.items() if k != "inline"}, scope)
             reached.add(name)
@@ -408,6 +409,10 @@ def _graph(graph: Mapping[str, list[str]], path: Path, names: Collection[Any]) -
     known = {name: [other for other in others if other in graph] for name, others in graph.items()}
     if circle := sorted(graph.keys() - set(ordered(known))):
         yield path, f"these wait for each other: {', '.join(map(shorten, circle[:5]))}"
+
+
+def _is_among(known: int, bits: Mapping[str, int], name: str) -> bool:
+    return bool(known & bits[name])
 
 
 @dataclass(frozen=True)
