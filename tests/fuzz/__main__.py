@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import orjson
 import yaml
@@ -30,6 +29,7 @@ from argosy.processes.wakeups import StrictEncoder
 from argosy.shapes.given import PROFILES, Policy
 from tests.support import heavy, hostile
 from tests.support.mutants import mutant
+from tests.unit.manifest.samples import frame
 
 HERE = Path(__file__).parent
 FOUND = HERE / "found"
@@ -41,23 +41,6 @@ _WORDS = [
     b"? ", b"- ", b": ", b"|\n", b">-\n", b"---\n", b"...\n", b"%YAML 9.9\n", b"[" * 200, b"{a: " * 120, b"9" * 5000, b"1e999", b".inf",
     b"-0x7fffffffffffffff", b"null", b"~", b"'", b'"', b"\\", b"\\u0000", b"\\ud800", b"\n" * 50, b"# ", b"a" * 70_000,
 ]  # fmt: skip
-
-_FRAME = manifest.LaunchFrame(
-    gid=UUID("0b1e8f0a-e7be-11f1-a60a-02fc00000001"),
-    project=4,
-    user=7,
-    algorithm_id=12,
-    algorithm_name="fuzz",
-    manifest="",
-    parameters=[],
-    installation="argosy",
-    host="h",
-    rest_url="r",
-    tus_url="t",
-    service_account=None,
-    policy=Policy(profile="trusted"),
-    finalizer=True,
-)
 
 
 @dataclass(frozen=True)
@@ -75,8 +58,8 @@ def lint(data: bytes) -> None:
         for finding in manifest.lint(text, policies={"c": Policy(profile=profile)}):
             str(finding).encode("utf-8")
     try:
-        frame = manifest.LaunchFrame(**{**_FRAME.__dict__, "manifest": text})
-        manifest.Renderer(frame).render(_FRAME.gid, 1, [1, 2]).terminated()
+        launch = frame(text, policy=Policy(profile="trusted"))
+        manifest.Renderer(launch).render(launch.gid, 1, [1, 2]).terminated()
     except ArgosyError:
         return
 
