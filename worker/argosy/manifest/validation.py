@@ -5,8 +5,6 @@ The rules are those of Argo's own validation (argo-workflows v3.7, workflow/vali
 cluster or a running workflow can tell (a `templateRef`, a name that is a parameter), nothing is found.
 """
 
-import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,41 +13,23 @@ from typing import Any
 from argosy.errors import ManifestError
 from argosy.manifest.calls import Template, calls, holders, templates
 from argosy.manifest.document import Document, Path, shorten, spell
+from argosy.manifest.kinds import kind_of, of_kind
+from argosy.manifest.names import ANY, NAME, PARAMETER, unique, unique_of
 from argosy.manifest.parameters import RESERVED
-from argosy.manifest.parts import items, mapping, strings
-from argosy.manifest.schema import definitions
+from argosy.manifest.parts import items, mapping
 from argosy.manifest.variables import (
-    LEAVES,
     NOT_DECLARED,
     Finding,
     Scope,
     Variables,
     ancestors,
-    dependencies,
     of_items,
-    ordered,
-    outputs,
 )
 
 _WHERE_USED = "; a template that uses the parameter fails"
 """A warning: whether one does, Argo finds out."""
 
-KINDS = ("container", "containerSet", "steps", "script", "resource", "dag", "suspend", "data", "http", "plugin")
-
-_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
-_PARAMETER = re.compile(r"[-a-zA-Z0-9_]+")
-_ANY = re.compile(r".*", re.DOTALL)
-_ACTIONS = {"get", "create", "apply", "delete", "replace", "patch"}
-_POLICIES = {"", "Always", "OnError", "OnFailure", "OnTransientError"}
 _STRATEGIES = {"", "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess"}
-_RESULTS = {"Succeeded", "Failed", "Skipped", "Omitted", "Errored", "Daemoned", "AnySucceeded", "AllFailed"}
-_OF_ITEMS = {"AnySucceeded", "AllFailed"}
-_SOURCES = ("path", "jqFilter", "jsonPath", "parameter", "expression", "supplied")
-_OUTPUT_FROM = {
-    **dict.fromkeys(("container", "containerSet", "script"), ("path",)),
-    "resource": ("jqFilter", "jsonPath"),
-    **dict.fromkeys(("steps", "dag"), ("parameter", "expression")),
-}
 
 
 def validate(document: Document, given: Collection[str] = (), launched: bool = False) -> Iterator[ManifestError]:
@@ -93,7 +73,7 @@ class _Manifest:
         yield from self._hooks(("spec",), self._spec)
         for key in ("entrypoint", "onExit"):
             yield from self._passes_workflows(("spec", key))
-        yield from _unique(("spec", "templates"), self._spec.get("templates"), _NAME, "a template")
+        yield from unique(("spec", "templates"), self._spec.get("templates"), NAME, "a template")
         arguments = self._spec.get("arguments")
         yield from _arguments(("spec", "arguments"), arguments, self._is_set, set(RESERVED))
         for path, problem in self._variables.unresolved(("spec", "arguments"), arguments, Scope(frozenset())):
@@ -110,103 +90,22 @@ class _Manifest:
 
     def _template(self, template: Template) -> Iterator[Finding]:
         path, body = template.path, template.body
-        kinds = [kind for kind in KINDS if kind in body]
-        if len(kinds) > 1:
-            yield (*path, kinds[1]), f"a template is of one kind, and this one has {' and '.join(kinds)}"
-        elif not kinds and body.keys() <= _known():
-            yield path, f"a template is of one kind: {', '.join(KINDS)}"
-        kind = kinds[0] if len(kinds) == 1 else ""
-        yield from self._inputs(template, kind)
-        yield from self._of_kind(template, kind)
+        kind = kind_of(template)
+        yield from of_kind(template)
         yield from self._mounts(template)
-        yield from self._common(template, kind)
         if kind in ("steps", "dag"):
             yield from self._called(template, kind)
         elif kind:
             scope = self._variables.scope(template, kind)
             yield from self._variables.unresolved(path, {k: v for k, v in body.items() if k != "outputs"}, scope)
             yield from self._variables.unresolved((*path, "outputs"), body.get("outputs"), scope)
-        yield from self._output_sources(template, kind)
-
-    def _inputs(self, template: Template, kind: str) -> Iterator[Finding]:
-        path, inputs = (*template.path, "inputs"), mapping(template.body.get("inputs"))
-        yield from _unique((*path, "parameters"), inputs.get("parameters"), _PARAMETER, "an input parameter")
-        yield from _unique((*path, "artifacts"), inputs.get("artifacts"), _PARAMETER, "an input artifact")
-        for place, artifact in items((*path, "artifacts"), inputs.get("artifacts")):
-            if kind in LEAVES and not artifact.get("path"):
-                yield place, "an input artifact of a pod needs a path"
-            if kind in ("steps", "dag") and artifact.get("path"):
-                yield (*place, "path"), f"only a pod's artifact has a path, and this is a template of {kind}"
-            if artifact.get("from"):
-                yield (*place, "from"), "an input artifact has no from: the caller says from where it comes"
-            if isinstance(git := artifact.get("git"), dict) and not git.get("repo"):
-                yield (*place, "git"), '"repo" is missing'
-
-    def _of_kind(self, template: Template, kind: str) -> Iterator[Finding]:
-        path, body = template.path, template.body
-        if kind == "resource":
-            resource = mapping(body["resource"])
-            action = resource.get("action")
-            if action not in _ACTIONS and "{{" not in str(action):
-                yield (*path, "resource", "action"), f"one of {', '.join(sorted(_ACTIONS))}"
-            if action not in ("delete", "get") and ("manifest" in resource) == ("manifestFrom" in resource):
-                yield (*path, "resource"), "give manifest or manifestFrom"
-        if kind == "containerSet":
-            yield from self._container_set(template)
-        if kind == "dag":
-            yield from self._dag(template)
-
-    def _container_set(self, template: Template) -> Iterator[Finding]:
-        path, set_ = (*template.path, "containerSet"), mapping(template.body["containerSet"])
-        containers = list(items((*path, "containers"), set_.get("containers")))
-        if not containers:
-            yield path, "at least one container is needed"
-        yield from _unique((*path, "containers"), set_.get("containers"), _NAME, "a container")
-        names = {each.get("name") for _, each in containers}
-        yield from _graph({str(e.get("name")): strings(e.get("dependencies")) for _, e in containers}, path, names)
-        takes = any(mapping(template.body.get("inputs")).get("artifacts") or []) or any(True for _ in outputs(template))
-        if takes and "main" not in names:
-            yield (
-                (*path, "containers"),
-                'artifacts and outputs are those of a container named "main", and there is none',
-            )
-
-    def _dag(self, template: Template) -> Iterator[Finding]:
-        path = (*template.path, "dag")
-        dag = mapping(template.body["dag"])
-        tasks = list(items((*path, "tasks"), dag.get("tasks")))
-        if not tasks:
-            yield path, "at least one task is needed"
-        names = {task.get("name") for _, task in tasks}
-        depends = any(task.get("depends") for _, task in tasks)
-        by_name = {str(task.get("name")): task for _, task in tasks}
-        for place, task in tasks:
-            starts_with_digit = str(task.get("name", ""))[:1].isdigit()
-            if (depends or task.get("dependencies")) and starts_with_digit:
-                yield (*place, "name"), "in a dag with dependencies a name cannot begin with a digit"
-            if depends and task.get("dependencies"):
-                yield (*place, "dependencies"), "a dag has depends or dependencies, not both"
-            if depends and "continueOn" in task:
-                yield (*place, "continueOn"), "in a dag with depends, write a.Failed or a.Errored there"
-            for name, result in dependencies(task):
-                if result and result not in _RESULTS:
-                    yield (*place, "depends"), f"{shorten(result)} is not one of {', '.join(sorted(_RESULTS))}"
-                other = by_name.get(name)
-                loops = other is not None and {"withItems", "withParam", "withSequence"} & other.keys()
-                if result in _OF_ITEMS and other is not None and not loops:
-                    yield (*place, "depends"), f"{name}.{result} is of a task with items, and {name} has none"
-        graph = {str(task.get("name")): [name for name, _ in dependencies(task)] for _, task in tasks}
-        yield from _graph(graph, (*path, "tasks"), names)
-        for target in str(dag.get("target", "")).split():
-            if "{{" not in target and target not in names:
-                yield (*path, "target"), f'there is no task "{shorten(target)}"'
 
     def _mounts(self, template: Template) -> Iterator[Finding]:
         body = template.body
         own = {each.get("name") for _, each in items((), body.get("volumes"))}
         patched = any("podSpecPatch" in each for each in (self._spec, body, self._defaults))
         for path, container in _containers(template):
-            yield from _unique((*path, "env"), container.get("env"), _ANY, "an environment variable")
+            yield from unique((*path, "env"), container.get("env"), ANY, "an environment variable")
             taken: dict[str, str] = {}
             for place, mount in items((*path, "volumeMounts"), container.get("volumeMounts")):
                 name, where = str(mount.get("name")), str(mount.get("mountPath"))
@@ -221,35 +120,11 @@ class _Manifest:
                     if (where := str(artifact.get("path"))) in taken:
                         yield (*place, "path"), f"{shorten(where)} is taken by the volume {shorten(taken[where])}"
 
-    def _common(self, template: Template, kind: str) -> Iterator[Finding]:
-        path, body = template.path, template.body
-        if kind in ("steps", "dag") and "activeDeadlineSeconds" in body:
-            yield (
-                (*path, "activeDeadlineSeconds"),
-                f"only of pods, and this is a template of {kind}; see spec.activeDeadlineSeconds",
-            )
-        if kind in ("steps", "dag", "suspend") and body.get("timeout"):
-            yield (*path, "timeout"), f"only of pods, and this is a template of {kind}"
-        elif str(body.get("timeout", "")).isdigit():
-            yield (*path, "timeout"), "write a duration with its unit, such as 90s"
-        if kind not in ("steps", "dag", "") and "parallelism" in body:
-            yield (*path, "parallelism"), f"only of steps and dag, and this is a template of {kind}"
-        if kind not in ("steps", "dag") and "activeDeadlineSeconds" in body:
-            seconds = str(body["activeDeadlineSeconds"])
-            if "{{" not in seconds and not (seconds.isdigit() and len(seconds) < 19):
-                yield (*path, "activeDeadlineSeconds"), "must be a positive number of seconds"
-        policy = mapping(body.get("retryStrategy")).get("retryPolicy", "")
-        if policy not in _POLICIES:
-            yield (*path, "retryStrategy", "retryPolicy"), f"one of {', '.join(sorted(_POLICIES - {''}))}"
-        for place, each in items((*path, "initContainers"), body.get("initContainers")):
-            if not each.get("name"):
-                yield place, '"name" is missing'
-
     def _called(self, template: Template, kind: str) -> Iterator[Finding]:
         """The steps or tasks of a template: what they are called, what they pass, which variables they use."""
         found = list(holders(template))
         what = "a step" if kind == "steps" else "a task"
-        yield from _unique_of(found, _NAME, what)
+        yield from unique_of(found, NAME, what)
         reached: set[str] = set()
         whole = self._variables.scope(template, kind)
         before = ancestors({str(task.get("name")): task for _, task in found}) if kind == "dag" else {}
@@ -306,33 +181,6 @@ class _Manifest:
         given = {each.get("name") for _, each in items((), mapping(mapping(holder).get("arguments")).get("artifacts"))}
         yield from _needed_artifacts(path, target, given)
 
-    def _output_sources(self, template: Template, kind: str) -> Iterator[Finding]:
-        outputs = mapping(template.body.get("outputs"))
-        path = (*template.path, "outputs")
-        yield from _unique((*path, "parameters"), outputs.get("parameters"), _PARAMETER, "an output parameter")
-        yield from _unique((*path, "artifacts"), outputs.get("artifacts"), _PARAMETER, "an output artifact")
-        for place, artifact in items((*path, "artifacts"), outputs.get("artifacts")):
-            if kind in LEAVES and not artifact.get("path"):
-                yield place, "an output artifact of a pod needs a path"
-            if kind in ("steps", "dag") and artifact.get("path"):
-                yield (*place, "path"), f"only a pod's artifact has a path, and this is a template of {kind}"
-        for place, parameter in items((*path, "parameters"), outputs.get("parameters")):
-            source = parameter.get("valueFrom")
-            if "value" in parameter and source is not None:
-                yield (*place, "valueFrom"), "give value or valueFrom"
-            elif "value" not in parameter and not isinstance(source, dict):
-                yield place, "an output parameter needs valueFrom"
-            elif isinstance(source, dict):
-                given = [each for each in _SOURCES if source.get(each) not in (None, "")]
-                wanted = _OUTPUT_FROM.get(kind, _SOURCES)
-                if len(given) > 1:
-                    yield (*place, "valueFrom"), f"give one of {' and '.join(given)}"
-                elif not given or (given[0] not in wanted):
-                    yield (
-                        (*place, "valueFrom"),
-                        f"of a template of {kind or 'this kind'} it needs {' or '.join(wanted)}",
-                    )
-
 
 def _needed_artifacts(path: Path, target: Template, given: Collection[Any]) -> Iterator[Finding]:
     """Input artifacts of a template that are not passed, and come from nowhere else."""
@@ -356,8 +204,8 @@ def _loops(path: Path, holder: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _arguments(path: Path, holder: Any, is_set: Callable[[str], bool], skip: Collection[str]) -> Iterator[Finding]:
     arguments = mapping(holder)
-    yield from _unique((*path, "parameters"), arguments.get("parameters"), _PARAMETER, "a parameter", skip)
-    yield from _unique((*path, "artifacts"), arguments.get("artifacts"), _PARAMETER, "an artifact")
+    yield from unique((*path, "parameters"), arguments.get("parameters"), PARAMETER, "a parameter", skip)
+    yield from unique((*path, "artifacts"), arguments.get("artifacts"), PARAMETER, "an artifact")
     for place, parameter in items((*path, "parameters"), arguments.get("parameters")):
         name, source = str(parameter.get("name")), parameter.get("valueFrom")
         if source is None and "value" not in parameter and not is_set(name):
@@ -375,40 +223,6 @@ def _arguments(path: Path, holder: Any, is_set: Callable[[str], bool], skip: Col
     for place, artifact in items((*path, "artifacts"), arguments.get("artifacts")):
         if artifact.get("from") and artifact.get("fromExpression"):
             yield (*place, "fromExpression"), "give from or fromExpression"
-
-
-def _unique(path: Path, value: Any, form: re.Pattern[str], what: str, skip: Collection[str] = ()) -> Iterator[Finding]:
-    yield from _unique_of(list(items(path, value)), form, what, skip)
-
-
-def _unique_of(
-    found: list[tuple[Path, dict[str, Any]]], form: re.Pattern[str], what: str, skip: Collection[str] = ()
-) -> Iterator[Finding]:
-    seen: Counter[str] = Counter()
-    for path, each in found:
-        name = each.get("name")
-        yield from _named(path, name, form, what)
-        seen[str(name)] += 1
-        if isinstance(name, str) and seen[name] > 1 and name not in skip:
-            yield (*path, "name"), f'{what} named "{shorten(name)}" is there already'
-
-
-def _named(path: Path, name: Any, form: re.Pattern[str], what: str) -> Iterator[Finding]:
-    if name is None or name == "":
-        yield path, '"name" is missing'
-    elif isinstance(name, str) and not form.fullmatch(name):
-        letters = 'letters, digits and "-"' if form is _NAME else 'letters, digits, "-" and "_"'
-        yield (*path, "name"), f'"{shorten(name)}": the name of {what} has {letters} only, at most 128'
-
-
-def _graph(graph: Mapping[str, list[str]], path: Path, names: Collection[Any]) -> Iterator[Finding]:
-    for name, others in graph.items():
-        for other in others:
-            if other not in names:
-                yield path, f'{shorten(name)} waits for "{shorten(other)}", which is not there'
-    known = {name: [other for other in others if other in graph] for name, others in graph.items()}
-    if circle := sorted(graph.keys() - set(ordered(known))):
-        yield path, f"these wait for each other: {', '.join(map(shorten, circle[:5]))}"
 
 
 def _is_among(known: int, bits: Mapping[str, int], name: str) -> bool:
@@ -435,9 +249,3 @@ def _containers(template: Template) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield from items((*template.path, "containerSet", "containers"), set_.get("containers"))
     for kind in ("initContainers", "sidecars"):
         yield from items((*template.path, kind), template.body.get(kind))
-
-
-def _known() -> Set[str]:
-    """The fields of a template: one that is misspelt may be its kind."""
-    fields: dict[str, Any] = definitions()["Template"]["properties"]
-    return fields.keys()
