@@ -283,6 +283,20 @@ def test_in_its_own_cluster_argosy_is_granted_exactly_what_a_jobcluster_grants(r
         assert pod_specs(objects)[component]["serviceAccountName"] == "argosy-runner"
 
 
+def test_in_its_own_cluster_no_pod_bears_the_name_of_another_workflow(render: Render) -> None:
+    (policy,) = [each for each in render(EVERYTHING) if each["kind"] == "ValidatingAdmissionPolicy"]
+    granted = list(yaml.safe_load_all((ROOT / "clusters/jobcluster.yaml").read_text()))
+    (expected,) = [each["spec"] for each in granted if each["kind"] == "ValidatingAdmissionPolicy"]
+    _runs_as_argosy, bears_a_name = expected.pop("validations")
+    assert policy["spec"].pop("validations") == [bears_a_name]
+    assert policy["spec"] == expected
+    binding = one(render(EVERYTHING), "ValidatingAdmissionPolicyBinding", "-pods")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    assert binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": "argosy"
+    }
+
+
 @VALUE_SETS
 def test_a_deployment_selects_its_own_pods(render: Render, values: Path) -> None:
     objects = render(values)

@@ -105,7 +105,7 @@ def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> 
     manifest.safe_text("name", spec.name)
     manifest.merge_parameters(spec.parameters, [])
     document = manifest.check(spec.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
-    return [str(warning) for warning in manifest.warnings(document, [each.name for each in spec.parameters])]
+    return [str(warning) for warning in manifest.warnings(document, [each.name for each in spec.parameters], in_clear)]
 
 
 def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:

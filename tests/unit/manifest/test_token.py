@@ -252,7 +252,28 @@ def test_on_a_command_line_the_token_is_a_variable_that_kubernetes_fills_in(fiel
     "all_", ["{{workflow.parameters}}", "{{workflow.parameters.json}}", "{{=toJson(workflow.parameters)}}"]
 )
 def test_all_parameters_together_hold_the_placeholder_and_no_token(all_: str) -> None:
-    assert lint(manifest(main(f"container: {{image: a, args: ['{all_}']}}"))) == []
+    (found,) = lint(manifest(main(f"container: {{image: a, args: ['{all_}']}}")))
+    assert found.warning
+    assert "placeholder in place of the API token" in str(found)
+
+
+def test_a_variable_of_the_manifests_that_the_tokens_own_replaces_is_a_warning() -> None:
+    env = "env: [{name: A, value: a}, {name: ARGOSY_TOKEN, value: mine}]"
+    text = manifest(main(f"container: {{image: a, {env}, args: ['{{{{workflow.parameters.rest_token}}}}']}}"))
+    (found,) = lint(text)
+    assert found.warning
+    assert str(found).endswith(
+        "spec.templates[0].container.env[1]: ARGOSY_TOKEN is argosy's own name for the token on a command line, "
+        "and takes this one's place"
+    )
+    names = [entry["name"] for entry in rendered(text)["spec"]["templates"][0]["container"]["env"]]
+    assert names == ["ARGOSY_TOKEN", "A"]
+
+
+def test_many_warnings_hide_no_use_of_the_token_that_cannot_be_served() -> None:
+    words = ", ".join(["'{{workflow.parameters}}'"] * 200)
+    text = manifest(main(f"container: {{image: '{{{{workflow.parameters.rest_token}}}}', args: [{words}]}}"))
+    assert [each for each in lint(text) if not each.warning]
 
 
 @pytest.mark.parametrize(

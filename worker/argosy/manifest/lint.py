@@ -96,7 +96,9 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
     if isinstance(document.body.get("spec"), dict):
         findings += islice(_references(document), MAX_FINDINGS)
         findings += islice(validate(document), MAX_FINDINGS) if well_formed(document) else ()
-        findings += [] if token_in_clear else plan(document).findings
+        if not token_in_clear:
+            token = plan(document)
+            findings += [*token.findings, *token.warnings]
         findings += islice(_left_out(document), MAX_FINDINGS)
         for cluster, policy in policies.items():
             findings += islice(check_policy(document, policy, cluster), MAX_FINDINGS)
@@ -107,11 +109,12 @@ def _place(finding: ManifestError) -> tuple[int, int]:
     return finding.line or 0, finding.column or 0
 
 
-def warnings(document: Document, given: Collection[str] = ()) -> Iterator[ManifestError]:
+def warnings(document: Document, given: Collection[str] = (), token_in_clear: bool = False) -> Iterator[ManifestError]:
     """What its author should know of a manifest that can be run, if these parameters are given."""
     yield from document.respelled
     yield from (found for found in validate(document, given) if found.warning)
     yield from _left_out(document)
+    yield from () if token_in_clear else plan(document, given).warnings
 
 
 def _left_out(document: Document) -> Iterator[ManifestError]:

@@ -17,6 +17,7 @@ from argosy.errors import ManifestError
 from argosy.manifest.calls import Call, calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, Path, shorten, spell
 from argosy.manifest.parameters import RESERVED
+from argosy.manifest.parts import items
 from argosy.manifest.texts import tags, texts
 
 _TOKEN = "workflow.parameters.rest_token"  # noqa: S105
@@ -25,6 +26,8 @@ _WHOLE_TAG = re.compile(r"\{\{\s*([^{}=\s][^{}\s]*)\s*\}\}")
 _IN_EXPRESSION = re.compile(
     r"\b(workflow|inputs)\s*\??\.\s*parameters\b\s*(?:\??\.\s*([\w-]+)|(?:\?\.)?\[\s*(['\"])([^'\"]*)\3\s*\])?"
 )
+_ALL = re.compile(r"\bworkflow\s*\??\.\s*parameters\b(?!\s*(?:\??\.|(?:\?\.)?\[))")
+_TOGETHER = {"workflow.parameters", "workflow.parameters.json"}
 _EXPRESSION_FIELDS = {"expression", "fromExpression"}
 _CONTAINERS = {("container",), ("script",)}
 _CONTAINER_LISTS = {("containerSet", "containers"), ("initContainers",), ("sidecars",)}
@@ -41,6 +44,9 @@ _INSTEAD = (
 )
 
 
+_A_PLACEHOLDER = "holds a placeholder in place of the API token, which is never among the parameters"
+
+
 @dataclass(frozen=True)
 class Plan:
     """How a manifest's uses of the token are served.
@@ -50,11 +56,13 @@ class Plan:
         words: Paths, likewise, of words of a command line, and what they become: the token as `$(ARGOSY_TOKEN)`, which Kubernetes fills in
             from the container's environment without a shell.
         findings: Uses that cannot be rewritten, the first `MAX_FINDINGS`.
+        warnings: Where the manifest gets something else than it says, the first `MAX_FINDINGS`.
     """
 
     rewrites: list[Path]
     words: dict[Path, str]
     findings: list[ManifestError]
+    warnings: list[ManifestError]
 
 
 def plan(document: Document, given: Collection[str] = ()) -> Plan:
@@ -68,9 +76,12 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
     findings = list(islice(uses.broken_calls(), MAX_FINDINGS))
     rewrites = []
     words: dict[Path, str] = {}
+    warnings: list[ManifestError] = []
     for path, text in texts(("spec",), document.spec):
         use = None if uses.is_dropped(path) else uses.find(path, text)
         if use is None:
+            if len(warnings) < MAX_FINDINGS and (tag := _all_together(path, text)):
+                warnings.append(document.error(path, f"{spell(path)}: {tag} {_A_PLACEHOLDER}", warning=True))
             continue
         if uses.is_env(path) and uses.is_token(text, uses.scope(path)):
             rewrites.append(path[1:-1])
@@ -79,7 +90,8 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
         elif len(findings) < MAX_FINDINGS and not uses.is_handed_on(path, text):
             offset, tag = use
             findings.append(document.error(path, f"{spell(path)}: {shorten(tag)} {_INSTEAD}", offset))
-    return Plan(rewrites, words, findings)
+    warnings += islice(_replaced(document, {path[:-2] for path in words}), MAX_FINDINGS)
+    return Plan(rewrites, words, findings, warnings)
 
 
 class _Uses:
@@ -219,6 +231,37 @@ class _Uses:
                 parameter = self._document.spec["arguments"]["parameters"][index]
                 return isinstance(parameter, dict) and parameter.get("name") in RESERVED
         return False
+
+
+def _all_together(path: Path, text: str) -> str:
+    """The first use of all workflow parameters as one text; empty where there is none."""
+    if "workflow" not in text:
+        return ""
+    if path[-1] in _EXPRESSION_FIELDS:
+        return "workflow.parameters" if _ALL.search(text) else ""
+    for _, tag in tags(text):
+        inside = tag[2:-2].strip()
+        if inside in _TOGETHER or (inside.startswith("=") and _ALL.search(inside)):
+            return shorten(tag)
+    return ""
+
+
+def _replaced(document: Document, holders: Collection[Path]) -> Iterator[ManifestError]:
+    """Variables of the manifest that the token's own takes the place of.
+
+    Args:
+        document: The manifest.
+        holders: Paths, from `spec` on, of the containers that get the token's variable.
+    """
+    for holder in sorted(holders, key=str):
+        container: Any = document.spec
+        for step in holder:
+            container = container[step]
+        path: Path = ("spec", *holder, "env")
+        for place, entry in items(path, container.get("env")):
+            if entry.get("name") == ARGOSY_TOKEN:
+                problem = f"{spell(place)}: {ARGOSY_TOKEN} is argosy's own name for the token on a command line, and takes this one's place"
+                yield document.error(place, problem, warning=True)
 
 
 def _exactly(value: Any) -> str:
