@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.inputs import clean
+from argosy.errors import InvalidRequest
+from argosy.inputs import clean, validated
+from argosy.shapes.given import Policy
 
 
 def test_nul_and_lone_surrogates_become_replacement_characters() -> None:
@@ -54,3 +56,21 @@ def test_what_is_left_is_short_and_can_be_encoded(text: str, limit: int) -> None
     assert len(cleaned) <= limit
     assert "\x00" not in cleaned
     cleaned.encode()
+
+
+def test_all_that_is_wrong_with_fields_is_said_at_once_and_in_plain_words() -> None:
+    fields = {"service_account": ["a"], "volume_claims": "models", "storage_classes": [], "profile": "Trusted"}
+    with pytest.raises(InvalidRequest) as caught:
+        validated(Policy, fields)
+    assert str(caught.value).split("; ") == [
+        "profile: must be 'restricted', 'baseline' or 'trusted'",
+        "volume_claims: must be a list",
+        "storage_classes: must be a mapping of names to values",
+        "service_account: no such field",
+        'did you mean "service_accounts"?',
+    ]
+
+
+def test_of_many_faults_the_first_are_said() -> None:
+    with pytest.raises(InvalidRequest, match=r"; and 15 more$"):
+        validated(Policy, {f"field{number}": 1 for number in range(20)})

@@ -5,14 +5,16 @@ that was to record it. And libraries copy what they could not send into their ex
 reason and in the log (`Illegal header value b'Token …'`).
 """
 
+import difflib
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from argosy.errors import InvalidRequest
 
@@ -59,14 +61,37 @@ def _shapes(secret: str) -> set[str]:
     return {shape for shape in shapes if shape.strip()}
 
 
-def first_fault(error: ValidationError, *at: str) -> tuple[str, str]:
-    """Where pydantic found the first fault (field names joined by dots, after `at`), and what it is, in our words."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in (*at, *first["loc"]))
-    return where, _WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+def faults(error: ValidationError, *at: str, fields: Collection[str] = ()) -> Sequence[tuple[str, str]]:
+    """What pydantic found, in our words.
+
+    Args:
+        error: What it raised.
+        at: Where the value is that it looked at.
+        fields: Names of the fields that the value may have.
+
+    Returns:
+        Where each fault is (names of fields joined by dots, after `at`), and what it is.
+    """
+    found = error.errors(include_input=False, include_url=False)
+    return [(".".join(str(part) for part in (*at, *each["loc"])), _in_words(each, fields)) for each in found]
 
 
-_WORDS = {"missing": "required field is missing", "extra_forbidden": "no such field"}
+def _in_words(fault: ErrorDetails, fields: Collection[str]) -> str:
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(fault["loc"][-1]), fields, 1) if len(fault["loc"]) == 1 else []
+        return "no such field" + (f'; did you mean "{close[0]}"?' if close else "")
+    words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    return re.sub("^Input should be", "must be", words)
+
+
+_WORDS = {
+    "missing": "required field is missing",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of names to values",
+}
+
+_FAULTS = 5
+"""That are told at once."""
 
 
 def validated(model: type[M], fields: object) -> M:
@@ -78,7 +103,7 @@ def validated(model: type[M], fields: object) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise _refused(error) from None
+        raise _refused(error, fields=model.model_fields) from None
 
 
 def checked(method: Callable[P, T]) -> Callable[P, T]:
@@ -107,6 +132,7 @@ def checked(method: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _refused(error: ValidationError, *at: str) -> InvalidRequest:
-    where, why = first_fault(error, *at)
-    return InvalidRequest(f"{where}: {why}" if where else why)
+def _refused(error: ValidationError, *at: str, fields: Collection[str] = ()) -> InvalidRequest:
+    told = [f"{where}: {why}" if where else why for where, why in faults(error, *at, fields=fields)]
+    more = [f"and {len(told) - _FAULTS} more"] if len(told) > _FAULTS else []
+    return InvalidRequest("; ".join([*told[:_FAULTS], *more]))

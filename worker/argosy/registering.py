@@ -97,7 +97,8 @@ def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> 
     """What its author should know, where nothing is wrong."""
     if registry.name_taken(session, Algorithm, spec.name, own):
         raise Conflict(
-            f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects)"
+            f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects): update that one, or choose "
+            "another name"
         )
     named = [*spec.clusters, *([] if spec.cluster is None else [spec.cluster])]
     clusters = registry.candidates(session, named, spec.cluster_labels)
@@ -105,7 +106,12 @@ def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> 
     manifest.safe_text("name", spec.name)
     manifest.merge_parameters(spec.parameters, [])
     document = manifest.check(spec.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
-    return [str(warning) for warning in manifest.warnings(document, [each.name for each in spec.parameters], in_clear)]
+    warnings = [str(each) for each in manifest.warnings(document, [each.name for each in spec.parameters], in_clear)]
+    if spec.cluster_labels and not clusters:
+        warnings.append(
+            "cluster_labels: no registered cluster carries these labels; launches are rejected until one does"
+        )
+    return warnings
 
 
 def _algorithm_row(spec: AlgorithmSpec) -> dict[str, Any]:

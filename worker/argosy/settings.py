@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from argosy.errors import NotConfigured
-from argosy.inputs import first_fault
+from argosy.inputs import faults
 
 
 class Settings(BaseSettings):
@@ -94,6 +94,6 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        where, why = first_fault(error)
+        where, why = faults(error)[0]
         name = "ARGOSY_" + where.replace(".", "_").upper()
         raise NotConfigured(f"{name}: {why}; set it in the environment (see README, “Settings”)") from None

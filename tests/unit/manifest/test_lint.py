@@ -252,3 +252,30 @@ def test_a_launch_without_a_parameter_that_the_manifest_uses_is_refused() -> Non
     check_launch(check(text), [("threshold", "1")])
     with pytest.raises(InvalidRequest, match="threshold"):
         check_launch(check(text), [])
+
+
+def test_a_number_without_its_quotes_hides_no_other_mistake() -> None:
+    env = "env: [{name: A, value: 3}, {name: B, value: '{{workflow.parameters.treshold}}'}]"
+    arguments = "arguments: {parameters: [{name: threshold, value: '1'}]}"
+    text = HEAD + (f"  {arguments}\n  templates: [{{name: main, container: {{image: a, {env}}}}}]")
+    found = [str(each) for each in manifest.lint(text)]
+    assert len(found) == 2
+    assert "must be string, not 3: put it in quotes" in found[0]
+    assert "treshold" in found[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"), [("16GB", "16Gi, or 16G"), ("100 kb", "100Ki, or 100k"), ("2MiB", "2Mi, or 2M")]
+)
+def test_bytes_as_people_write_them_are_answered_with_a_quantity(given: str, advice: str) -> None:
+    resources = f"resources: {{limits: {{memory: {given}}}}}"
+    text = HEAD + (f"  templates: [{{name: main, container: {{image: a, {resources}}}}}]")
+    (found,) = manifest.lint(text)
+    assert str(found).endswith(f"; write {advice}")
+
+
+def test_many_warnings_hide_no_error() -> None:
+    uses = ", ".join(f"'{{{{workflow.parameters.p{number}}}}}'" for number in range(MAX_FINDINGS + 50))
+    parts = f"container: {{image: a, args: [{uses}], volumeMounts: [{{name: gone, mountPath: /a}}]}}"
+    text = HEAD + f"  templates: [{{name: other, {parts}}}, {{name: main, {parts}}}]"
+    assert len(lint(text)) == 2

@@ -84,7 +84,7 @@ def test_a_finding_names_place_profile_and_cluster() -> None:
     (error,) = errors(ONE_CONTAINER + "        securityContext: {privileged: true}\n")
     assert error == (
         "manifest: line 9, column 27: spec.templates[0].container.securityContext.privileged: not allowed by profile restricted of "
-        "cluster north; its owner may allow it with profile trusted"
+        "cluster north; the cluster's owner may allow it with profile trusted"
     )
 
 

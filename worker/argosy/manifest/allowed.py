@@ -1,6 +1,6 @@
 """Whether a cluster's policy allows what a manifest asks for: every field, by its type, against the table. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -67,13 +67,24 @@ def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
         if name in row.checks and (why := row.checks[name](item, there)):
             yield there.path, why
             continue
+        if name in row.each:
+            for step, part in _parts(item):
+                if why := row.each[name](part, _below(there, step, value)):
+                    yield (*there.path, step), why
         yield from _walk(type_of(kind, name), item, there)
+
+
+def _parts(value: Any) -> Iterable[tuple[str | int, Any]]:
+    """Items of a list, or keys of a mapping with their values."""
+    if isinstance(value, list):
+        return enumerate(value)
+    return value.items() if isinstance(value, dict) else ()
 
 
 def _texts(value: Any, at: Place) -> Iterator[tuple[Path, str]]:
     """The texts of what has no type."""
     if isinstance(value, list | dict):
-        for step, item in enumerate(value) if isinstance(value, list) else value.items():
+        for step, item in _parts(value):
             yield from _texts(item, _below(at, step, at.holder))
     elif why := refused(value, at.path, at.policy.profile):
         yield at.path, why
@@ -87,4 +98,4 @@ def _needs(level: str, at: Place) -> str:
     if level == NEVER:
         return "not allowed on any cluster"
     of = f" of cluster {at.cluster}" if at.cluster else ""
-    return f"not allowed by profile {at.policy.profile}{of}; its owner may allow it with profile {level}"
+    return f"not allowed by profile {at.policy.profile}{of}; the cluster's owner may allow it with profile {level}"

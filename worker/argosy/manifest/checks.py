@@ -46,19 +46,29 @@ class Place:
     spec: Mapping[str, Any]
 
 
-def named(values: Callable[[Policy], Any], what: str) -> Check:
-    """A name that the policy lists; in `trusted` any literal one."""
+def named(field: str, what: str) -> Check:
+    """A name that a list of the policy has; in `trusted` any literal one.
+
+    Args:
+        field: The list's name.
+        what: What it lists names of, for the message.
+    """
 
     def check(value: Any, at: Place) -> str:
         if not isinstance(value, str):
             return ""
         if "{{" in value:
             return f"the name of a {what} is literal: Argo would fill it in after it was checked"
-        if value == "" or value in values(at.policy) or at.policy.profile == TRUSTED:
+        if value == "" or value in getattr(at.policy, field) or at.policy.profile == TRUSTED:
             return ""
-        return f'the {what} "{shorten(value)}" is not on the cluster\'s list; its owner may add it to the policy'
+        return _unlisted(f'the {what} "{shorten(value)}"', field, at)
 
     return check
+
+
+def _unlisted(what: str, field: str, at: Place) -> str:
+    of = f"of cluster {at.cluster}" if at.cluster else "of a cluster"
+    return f"{what} is not in {field}, in the policy {of}; the cluster's owner may list it there"
 
 
 def secret(value: Any, at: Place) -> str:
@@ -68,7 +78,7 @@ def secret(value: Any, at: Place) -> str:
     return _LISTED_SECRET(value, at)
 
 
-_LISTED_SECRET = named(lambda policy: policy.secrets, "Secret")
+_LISTED_SECRET = named("secrets", "Secret")
 
 
 def account(value: Any, at: Place) -> str:
@@ -78,7 +88,7 @@ def account(value: Any, at: Place) -> str:
     return _LISTED_ACCOUNT(value, at)
 
 
-_LISTED_ACCOUNT = named(lambda policy: policy.service_accounts, "ServiceAccount")
+_LISTED_ACCOUNT = named("service_accounts", "ServiceAccount")
 
 
 def literal(value: Any, at: Place) -> str:
@@ -89,7 +99,12 @@ def literal(value: Any, at: Place) -> str:
 def storage_class(value: Any, at: Place) -> str:
     """A storage class: any, or one that the cluster maps."""
     classes = at.policy.storage_classes
-    return named(lambda _: {*classes, *classes.values()}, "storage class")(value, at) if classes else literal(value, at)
+    if not classes or value in classes.values():
+        return literal(value, at)
+    return _MAPPED_CLASS(value, at)
+
+
+_MAPPED_CLASS = named("storage_classes", "storage class")
 
 
 def image(value: Any, at: Place) -> str:
@@ -103,43 +118,38 @@ def image(value: Any, at: Place) -> str:
     return f"the image is not from one of the cluster's registries: {', '.join(registries)}"
 
 
-def node_selector(value: Any, at: Place) -> str:
-    """Labels of nodes, by their keys."""
-    if not isinstance(value, dict) or at.policy.profile == TRUSTED:
-        return ""
-    other = [str(key) for key in value if key not in at.policy.node_labels]
-    return f'the node label "{shorten(other[0])}" is not on the cluster\'s list' if other else ""
-
-
 def node_label(value: Any, at: Place) -> str:
-    """One key of a label of nodes."""
-    return node_selector({value: ""}, at) if isinstance(value, str) else ""
+    """The key of a label of nodes."""
+    if not isinstance(value, str) or at.policy.profile == TRUSTED or value in at.policy.node_labels:
+        return ""
+    return _unlisted(f'the node label "{shorten(value)}"', "node_labels", at)
+
+
+def node_selector(value: Any, at: Place) -> str:
+    """One label of nodes, by its key."""
+    return node_label(at.path[-1], at)
 
 
 def toleration(value: Any, at: Place) -> str:
-    """Taints that are tolerated, by their keys."""
-    for each in value if isinstance(value, list) else ():
-        key = each.get("key") if isinstance(each, dict) else None
-        if at.policy.profile != TRUSTED and key not in at.policy.tolerations:
-            return f'a toleration of "{shorten(str(key or "everything"))}" is not on the cluster\'s list'
-    return ""
+    """A taint that is tolerated, by its key."""
+    key = value.get("key") if isinstance(value, dict) else None
+    if at.policy.profile == TRUSTED or key in at.policy.tolerations:
+        return ""
+    return _unlisted(f'a toleration of "{shorten(str(key or "everything"))}"', "tolerations", at)
 
 
 def metadata(value: Any, at: Place) -> str:
-    """Labels and annotations steer Argo, Kubernetes and argosy by their domains: with Argo's own on a pod one ended another's workflow."""
-    for key, text in value.items() if isinstance(value, dict) else ():
-        if "{{" in key:
-            return "a key is literal: Argo would fill it in after it was checked"
-        domain = key.partition("/")[0] if "/" in key else ""
-        pinned = key == SAFE_TO_EVICT and (text == "false" or at.path[:2] == ("spec", "podMetadata"))
-        if pinned or key in _TITLES:
-            continue
-        domains = _DOMAINS[:2] if at.policy.profile == TRUSTED else _DOMAINS
-        if domain and any(domain == own or domain.endswith("." + own) for own in domains):
-            return f'"{shorten(key)}" is in a domain that is not the manifest\'s to set'
-        if key in _OWN_LABELS:
-            return f'"{shorten(key)}" is set by argosy'
-    return ""
+    """A label or an annotation: they steer Argo, Kubernetes and argosy by their domains. With Argo's own on a pod one ended another's
+    workflow."""
+    key = str(at.path[-1])
+    domain = key.partition("/")[0] if "/" in key else ""
+    pinned = key == SAFE_TO_EVICT and (value == "false" or at.path[:2] == ("spec", "podMetadata"))
+    if pinned or key in _TITLES:
+        return ""
+    domains = _DOMAINS[:2] if at.policy.profile == TRUSTED else _DOMAINS
+    if domain and any(domain == own or domain.endswith("." + own) for own in domains):
+        return f'"{shorten(key)}" is in a domain that is not the manifest\'s to set'
+    return f'"{shorten(key)}" is set by argosy' if key in _OWN_LABELS else ""
 
 
 _DOMAINS = ("argoproj.io", "argosy.dev", "kubernetes.io", "k8s.io")

@@ -4,7 +4,8 @@ An author who learns of one mistake per upload, or of a misspelt template only f
 kind run, and their findings come in the order of the lines.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import orjson
@@ -94,8 +95,9 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
     if document.body.get("kind") == "Workflow":
         findings += islice(schema_errors(document), MAX_FINDINGS)
     if isinstance(document.body.get("spec"), dict):
-        findings += islice(_references(document), MAX_FINDINGS)
-        findings += islice(validate(document), MAX_FINDINGS) if well_formed(document) else ()
+        findings += _first(_references(document))
+        if (whole := well_formed(document)) is not None:
+            findings += _first(validate(whole))
         if not token_in_clear:
             token = plan(document)
             findings += [*token.findings, *token.warnings]
@@ -105,6 +107,17 @@ def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, P
     return sorted(findings, key=_place)
 
 
+def _first(findings: Iterable[ManifestError]) -> Iterator[ManifestError]:
+    """The first errors and the first warnings: many of those hide none of these."""
+    told = Counter[bool]()
+    for finding in findings:
+        told[finding.warning] += 1
+        if told[finding.warning] <= MAX_FINDINGS:
+            yield finding
+        elif not finding.warning:
+            return
+
+
 def _place(finding: ManifestError) -> tuple[int, int]:
     return finding.line or 0, finding.column or 0
 
@@ -112,8 +125,8 @@ def _place(finding: ManifestError) -> tuple[int, int]:
 def warnings(document: Document, given: Collection[str] = (), token_in_clear: bool = False) -> Iterator[ManifestError]:
     """What its author should know of a manifest that can be run, if these parameters are given."""
     yield from document.respelled
-    yield from (found for found in validate(document, given) if found.warning)
-    yield from _left_out(document)
+    yield from (found for found in _first(validate(document, given)) if found.warning)
+    yield from islice(_left_out(document), MAX_FINDINGS)
     yield from () if token_in_clear else plan(document, given).warnings
 
 

@@ -43,11 +43,13 @@ class Row:
     Args:
         levels: The profile from which on a field is allowed; `NEVER` for no profile.
         checks: What a value must keep, in every profile.
+        each: What each item of a list, or each key with its value, must keep.
         ignored: Fields that argosy sets or drops itself: whatever a manifest has there.
     """
 
     levels: Mapping[str, str]
     checks: Mapping[str, Check] = field(default_factory=dict)
+    each: Mapping[str, Check] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
 
 
@@ -58,7 +60,12 @@ def _row(
     levels |= dict.fromkeys(baseline.split(), BASELINE)
     levels |= dict.fromkeys(trusted.split(), TRUSTED)
     levels |= dict.fromkeys(never.split(), NEVER)
-    return Row(levels, checks, frozenset(ignored.split()))
+    each = {name: check for name, check in checks.items() if check in _OF_ITEMS}
+    whole = {name: check for name, check in checks.items() if check not in _OF_ITEMS}
+    return Row(levels, whole, each, frozenset(ignored.split()))
+
+
+_OF_ITEMS = {metadata, node_selector, toleration}
 
 
 _CONTAINER = (
@@ -75,45 +82,39 @@ TABLE: dict[str, Row] = {
     # The workflow; metadata, and what decides where it is run and recorded, argosy sets itself.
     "Workflow": _row("apiVersion kind spec", ignored="metadata"),
     "WorkflowSpec": _row(
-        "activeDeadlineSeconds affinity archiveLogs arguments dnsConfig dnsPolicy entrypoint executor hooks hostAliases onExit parallelism "
-        "podGC retryStrategy securityContext synchronization templateDefaults templates ttlStrategy volumeClaimGC volumeClaimTemplates "
-        "volumes workflowTemplateRef imagePullSecrets",
+        "activeDeadlineSeconds affinity archiveLogs arguments dnsConfig dnsPolicy entrypoint executor hooks hostAliases imagePullSecrets "
+        "onExit parallelism podGC podMetadata retryStrategy securityContext synchronization templateDefaults templates ttlStrategy "
+        "volumeClaimGC volumeClaimTemplates volumes workflowTemplateRef",
         baseline="artifactGC",
         trusted="artifactRepositoryRef hostNetwork metrics podDisruptionBudget podSpecPatch priority schedulerName",
         ignored="shutdown workflowMetadata automountServiceAccountToken",
         nodeSelector=node_selector,
-        podMetadata=metadata,
-        podPriorityClassName=named(lambda policy: policy.priority_classes, "priority class"),
+        podPriorityClassName=named("priority_classes", "priority class"),
         serviceAccountName=account,
         suspend=ends,
         tolerations=toleration,
     ),
-    "WorkflowTemplateRef": _row(
-        trusted="clusterScope", name=named(lambda policy: policy.templates, "WorkflowTemplate")
-    ),
-    "TemplateRef": _row(
-        "template", trusted="clusterScope", name=named(lambda policy: policy.templates, "WorkflowTemplate")
-    ),
+    "WorkflowTemplateRef": _row(trusted="clusterScope", name=named("templates", "WorkflowTemplate")),
+    "TemplateRef": _row("template", trusted="clusterScope", name=named("templates", "WorkflowTemplate")),
     "ExecutorConfig": _row(serviceAccountName=account),
     "PodGC": _row("deleteDelayDuration labelSelector strategy"),
     "TTLStrategy": _row("secondsAfterCompletion secondsAfterFailure secondsAfterSuccess"),
     "VolumeClaimGC": _row("strategy"),
     "WorkflowLevelArtifactGC": _row(
-        "forceFinalizerRemoval strategy", trusted="podSpecPatch", podMetadata=metadata, serviceAccountName=account
+        "forceFinalizerRemoval podMetadata strategy", trusted="podSpecPatch", serviceAccountName=account
     ),
-    "ArtifactGC": _row("strategy", podMetadata=metadata, serviceAccountName=account),
+    "ArtifactGC": _row("podMetadata strategy", serviceAccountName=account),
     # Templates and calls.
     "Template": _row(
         "activeDeadlineSeconds affinity archiveLocation container containerSet daemon dag data executor failFast hostAliases "
-        "http initContainers inputs name outputs parallelism retryStrategy script securityContext sidecars steps synchronization timeout "
-        "volumes",
+        "http initContainers inputs metadata name outputs parallelism retryStrategy script securityContext sidecars steps synchronization "
+        "timeout volumes",
         baseline="memoize",
         trusted="metrics plugin podSpecPatch resource schedulerName",
         ignored="automountServiceAccountToken",
         annotations=metadata,
-        metadata=metadata,
         nodeSelector=node_selector,
-        priorityClassName=named(lambda policy: policy.priority_classes, "priority class"),
+        priorityClassName=named("priority_classes", "priority class"),
         serviceAccountName=account,
         suspend=ends,
         tolerations=toleration,
@@ -276,7 +277,7 @@ TABLE: dict[str, Row] = {
     "k8s.ImageVolumeSource": _row("pullPolicy", reference=image),
     "k8s.EphemeralVolumeSource": _row("volumeClaimTemplate"),
     "k8s.PersistentVolumeClaimVolumeSource": _row(
-        "readOnly", claimName=named(lambda policy: policy.volume_claims, "PersistentVolumeClaim")
+        "readOnly", claimName=named("volume_claims", "PersistentVolumeClaim")
     ),
     "k8s.PersistentVolumeClaimTemplate": _row("metadata spec"),
     "k8s.PersistentVolumeClaim": _row("apiVersion kind metadata spec", ignored="status"),

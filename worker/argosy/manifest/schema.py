@@ -5,8 +5,11 @@ a job that does nothing. The schema that ships here is Argo's, closed: every unk
 name that was probably meant. `clusters/local/schema.py` makes it from a release of Argo.
 """
 
+import copy
 import difflib
+import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -31,11 +34,32 @@ def schema_errors(document: Document) -> Iterator[ManifestError]:
         yield from _findings(document, error)
 
 
-def well_formed(document: Document) -> bool:
-    """Whether everything is of the type that Argo's schema says, and nothing is missing that it requires: who looks further can rely on
-    that. Fields that it does not know, and values that it does not allow, do not matter."""
-    return not any(
-        isinstance(error.kind, Kind.Type | Kind.Required) for error in _validator().iter_errors(_body(document))
+def well_formed(document: Document) -> Document | None:
+    """A manifest in which everything is of the type that Argo's schema says, and nothing is missing that it requires, so that who looks
+    further can rely on that. Numbers and the like that stand for texts are texts in it, because their authors forget the quotes. None where
+    more is wrong than that. Fields that the schema does not know, and values that it does not allow, do not matter.
+    """
+    wrong = [error for error in _validator().iter_errors(_body(document)) if isinstance(error.kind, _OF_ANOTHER_TYPE)]
+    if not wrong:
+        return document
+    if not all(_is_unquoted(error) for error in wrong):
+        return None
+    body = copy.deepcopy(document.body)
+    for error in wrong:
+        *steps, last = error.instance_path
+        holder: Any = body
+        for step in steps:
+            holder = holder[step]
+        holder[last] = str(error.instance)
+    return replace(document, body=body)
+
+
+_OF_ANOTHER_TYPE = (Kind.Type, Kind.Required)
+
+
+def _is_unquoted(error: ValidationError) -> bool:
+    return (
+        isinstance(error.kind, Kind.Type) and "string" in error.kind.types and isinstance(error.instance, int | float)
     )
 
 
@@ -101,10 +125,22 @@ def _findings(document: Document, error: ValidationError) -> Iterator[ManifestEr
         case Kind.Enum(options=options):
             problem = f"{_shown(error.instance)} is not one of {', '.join(map(_shown, options))}"
         case Kind.Pattern():
-            problem = f"{_shown(error.instance)} is not a quantity such as 500m, 2 or 1.5Gi"
+            problem = f"{_shown(error.instance)} is not a quantity such as 500m, 2 or 1.5Gi{_unit(error.instance)}"
         case _:
             problem = f"{_shown(error.instance)} is not allowed here"
     yield document.error(path, f"{spell(path)}: {problem}")
+
+
+def _unit(quantity: Any) -> str:
+    """What somebody meant who wrote bytes as people do."""
+    meant = _AS_PEOPLE_WRITE.fullmatch(str(quantity))
+    if meant is None:
+        return ""
+    number, unit = meant[1], meant[2].upper()
+    return f"; write {number}{unit}i, or {number}{'k' if unit == 'K' else unit}"
+
+
+_AS_PEOPLE_WRITE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([kKmMgGtT])i?[bB]")
 
 
 def _known(schema_path: Sequence[str | int]) -> Collection[str]:

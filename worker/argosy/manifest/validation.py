@@ -43,7 +43,7 @@ def validate(document: Document, given: Collection[str] = (), launched: bool = F
     manifest = _Manifest(document, given, launched)
     for path, problem in manifest.findings():
         yield document.error(
-            path, f"{spell(path)}: {problem}", warning=problem == NOT_DECLARED or problem.endswith(_WHERE_USED)
+            path, f"{spell(path)}: {problem}", warning=NOT_DECLARED in problem or problem.endswith(_WHERE_USED)
         )
 
 
@@ -161,7 +161,7 @@ class _Manifest:
             name = parameter["name"]
             if not {"value", "default", "valueFrom"} & parameter.keys() and not self._variables.is_declared(name):
                 problem = f'the template needs the parameter "{shorten(name)}", and nobody gives it'
-                yield path, problem if self._launched else NOT_DECLARED
+                yield path, problem if self._launched else self._variables.not_declared(name)
         if target is not None:
             given = {each.get("name") for _, each in items((), mapping(self._spec.get("arguments")).get("artifacts"))}
             yield from _needed_artifacts(path, target, given)

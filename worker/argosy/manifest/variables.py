@@ -4,6 +4,7 @@ A step knows the steps before it, a task all tasks of its dag, a pod only what i
 looked at, and what only a cluster or a running workflow can tell may have a value.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -17,7 +18,10 @@ from argosy.manifest.texts import tags, texts
 
 Finding = tuple[Path, str]
 
-NOT_DECLARED = "no such parameter is declared in the manifest; each launch has to give it"
+_COMPARED, _COMPARED_WITH = 5, 100
+"""Names that are looked for among others that are much the same: a hostile manifest could have thousands of each."""
+
+NOT_DECLARED = " is not declared in the manifest; each launch has to give it"
 """A warning, until the launch is there."""
 
 PODS = {"container", "containerSet", "script", "resource", "data"}
@@ -50,11 +54,21 @@ class Variables:
         self._calls = {call.path: call for call in calls(document)}
         globals_ = [output.get("globalName") for template in found for output in outputs(template)]
         self._globals = {name for name in globals_ if isinstance(name, str)}
+        self._close: dict[str, list[str]] = {}
         self._results: dict[Path, set[str]] = {}
 
     def is_declared(self, name: str) -> bool:
         """Whether the workflow has a parameter, as far as anybody knows yet."""
         return name in self._declared or name in RESERVED or name in self._given
+
+    def not_declared(self, name: str) -> str:
+        """What is to be said of a parameter that nobody declares."""
+        known = [*self._declared, *RESERVED, *self._given]
+        if name not in self._close and len(self._close) < _COMPARED and len(known) < _COMPARED_WITH:
+            self._close[name] = difflib.get_close_matches(name[:40], [each[:40] for each in known], 1)
+        close = self._close.get(name)
+        hint = f', or did you mean "{shorten(close[0])}"?' if close else ""
+        return f'the parameter "{shorten(name)}"{NOT_DECLARED}{hint}'
 
     def target(self, path: Path) -> Template | None:
         """The template that the call at a path runs; None where only a cluster can tell."""
@@ -119,11 +133,9 @@ class Variables:
     def _of_workflow(self, name: str) -> str | None:
         kind, _, rest = name.partition(".")
         if kind == "parameters" and rest not in ("", "json") and not self.is_declared(rest):
-            return (
-                f"neither the manifest nor the launch has a parameter {shorten(rest)}"
-                if self._launched
-                else NOT_DECLARED
-            )
+            if self._launched:
+                return f'neither the manifest nor the launch has a parameter "{shorten(rest)}"'
+            return self.not_declared(rest)
         if kind == "outputs":
             name_ = rest.partition(".")[2]
             known = name_ in self._globals or any("{{" in each for each in self._globals)
