@@ -178,6 +178,7 @@ class Bench:
         gid: UUID = uuid1()
         frame = LaunchFrame(
             gid=gid,
+            secret_id=gid,
             project=1,
             user=1,
             algorithm_id=1,

@@ -101,8 +101,8 @@ async def connection(cluster: Cluster, admin: Connection, mine: str) -> AsyncIte
             await workflows.release(name, uid, item["metadata"].get("finalizers", []))
             if "deletionTimestamp" not in item["metadata"]:
                 await delete(admin, name, uid)
-        for name, uid in (await secrets.found(f"{LABEL}={mine}")).items():
-            await secrets.delete(name, uid)
+        for found in await secrets.found({LABEL: mine}):
+            await secrets.delete(found.name, found.uid)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ async def test_a_token_without_the_role_is_forbidden_to_every_call(cluster: Clus
             workflows.page(f"{LABEL}={mine}"),
             workflows.create(workflow(mine, container())),
             workflows.get(mine),
-            Secrets(connection).found(f"{LABEL}={mine}"),
+            Secrets(connection).found({LABEL: mine}),
         ):
             with pytest.raises(answers.ClusterDown, match="grant the Role") as caught:
                 await call

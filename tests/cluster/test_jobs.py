@@ -115,13 +115,11 @@ async def test_nothing_is_left_on_the_cluster_but_released_workflows_when_a_laun
     registered: Client, stack: Direct, there: Connection, engine: Engine
 ) -> None:
     launched = registered.launch("hello", project=1, user=7, media_ids=[1, 2], token="canary-of-the-user")
-    secret = secret_name(launched.gid)
     await finished(registered, launched.gid, PATIENCE)
 
     async def settled() -> bool:
-        selector = f"{LABEL_INSTALLATION}={identity(engine)}"
         held = any(item["metadata"].get("finalizers") for item in await ours(engine, there))
-        return not held and secret not in await Secrets(there).found(selector)
+        return not held and not await Secrets(there).found({LABEL_INSTALLATION: identity(engine)})
 
     await until(settled, bool, 20)
     (item,) = await ours(engine, there)
@@ -148,7 +146,9 @@ async def test_the_pods_get_the_token_through_the_launchs_secret(
     assert "canary" not in str(item)
     env = item["spec"]["templates"][0]["container"]["env"]
     reference = next(entry for entry in env if entry["name"] == "TOKEN")["valueFrom"]["secretKeyRef"]
-    assert reference["name"] == secret_name(launched.gid)
+    with engine.connect() as connection:
+        ours_alone = connection.execute(text("SELECT secret_id FROM argosy.launch")).scalar_one()
+    assert reference["name"] == secret_name(ours_alone) != secret_name(launched.gid)
     url = f"https://{cluster.at.host}:{cluster.at.port}/api/v1/namespaces/{cluster.at.namespace}/secrets/{reference['name']}"
     async with httpx.AsyncClient(verify=ssl.create_default_context(cadata=cluster.at.ca)) as http:
         answer = await http.get(url, headers={"Authorization": f"Bearer {cluster.admin_token}"})

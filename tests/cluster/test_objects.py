@@ -1,5 +1,6 @@
 """What the API answers about objects: names, uids, finalizers, pages and secrets."""
 
+from dataclasses import astuple
 from uuid import uuid4
 
 import orjson
@@ -202,8 +203,8 @@ async def test_a_secret_is_made_once_found_by_label_and_deleted_twice(
     await secrets.ensure(mine, {LABEL: mine}, {"token": "first"})
     await secrets.ensure(mine, {LABEL: mine}, {"token": "second"})
 
-    ((name, uid),) = (await secrets.found(f"{LABEL}={mine}")).items()
-    assert (name, await secrets.uid(mine), await secrets.uid(f"{mine}-other")) == (mine, uid, None)
+    ((name, uid, gid),) = [astuple(each) for each in await secrets.found({LABEL: mine})]
+    assert (name, gid) == (mine, None)
     async with Connection(cluster.access("admin", cluster.admin_token)) as admin:
         found = orjson.loads(await admin.call("get", "secrets", path))
     assert found["data"] == {"token": "Zmlyc3Q="}
@@ -211,7 +212,7 @@ async def test_a_secret_is_made_once_found_by_label_and_deleted_twice(
         await secrets.delete(mine, str(uuid4()))
     await secrets.delete(mine, uid)
     await secrets.delete(mine, uid)
-    assert await secrets.found(f"{LABEL}={mine}") == {}
+    assert await secrets.found({LABEL: mine}) == []
 
 
 async def test_secrets_are_found_page_by_page(
@@ -222,7 +223,7 @@ async def test_secrets_are_found_page_by_page(
     names = {f"{mine}-{number}" for number in range(5)}
     for name in names:
         await secrets.ensure(name, {LABEL: mine}, {"token": "t"})
-    assert (await secrets.found(f"{LABEL}={mine}")).keys() == names
+    assert {found.name for found in await secrets.found({LABEL: mine})} == names
 
 
 async def test_the_data_of_our_secrets_is_immutable(cluster: Cluster, connection: Connection, mine: str) -> None:

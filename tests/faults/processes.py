@@ -31,7 +31,7 @@ from sqlalchemy import text
 from argosy import crypto
 from argosy.client import Client
 from argosy.demo.embedded import free_ports
-from argosy.labels import LABEL_GID, LABEL_INSTALLATION, secret_name, workflow_name
+from argosy.labels import LABEL_GID, LABEL_INSTALLATION, workflow_name
 from argosy.processes.wakeups import LAUNCH, broker
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape
@@ -323,8 +323,9 @@ class World:
     def left(self, gid: UUID) -> list[str]:
         """What a launch still holds on the cluster: workflows with finalizers, its Secret."""
         held = [item["metadata"]["name"] for item in self.workflows(gid) if item["metadata"].get("finalizers")]
-        secret = self.local.admin.get(f"{SECRETS}/{secret_name(gid)}")
-        return held + ([] if secret.status_code == 404 else [f"Secret: {secret.status_code}"])
+        answer = self.local.admin.get(SECRETS, params={"labelSelector": f"{LABEL_GID}={gid}"})
+        answer.raise_for_status()
+        return held + [f"Secret {item['metadata']['name']}" for item in answer.json()["items"]]
 
     def workflows(self, gid: UUID | None = None) -> list[dict[str, Any]]:
         """This installation's workflows, or those of one launch."""

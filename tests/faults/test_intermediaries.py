@@ -119,18 +119,18 @@ async def test_a_success_that_is_not_the_api_servers_ends_releases_and_deletes_n
             lambda: workflows_.terminate("believed", made["uid"]),
             lambda: workflows_.release("believed", made["uid"], [FINALIZER], made["resourceVersion"]),
             lambda: secrets.ensure("believed", {LABEL: "believed"}, {"token": "t"}),
-            lambda: secrets.found(f"{LABEL}=believed"),
+            lambda: secrets.found({LABEL: "believed"}),
         ):
             proxy.on(foreign)
             with pytest.raises(answers.Unclear):
                 await work()
         await secrets.ensure("believed", {LABEL: "believed"}, {"token": "t"})
-        ((name, uid),) = (await secrets.found(f"{LABEL}=believed")).items()
+        (secret,) = await secrets.found({LABEL: "believed"})
         proxy.on(foreign)
         with pytest.raises(answers.Unclear):
-            await secrets.delete(name, uid)
-        await secrets.delete(name, uid)
-        assert await secrets.found(f"{LABEL}=believed") == {}
+            await secrets.delete(secret.name, secret.uid)
+        await secrets.delete(secret.name, secret.uid)
+        assert await secrets.found({LABEL: "believed"}) == []
     now = await Workflows(there).get("believed")
     assert (now["metadata"]["finalizers"], now["spec"].get("shutdown")) == ([FINALIZER], None)
     await remove(there, "believed")

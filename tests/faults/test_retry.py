@@ -10,7 +10,7 @@ from sqlalchemy import text
 from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
-from argosy.labels import secret_name
+from argosy.labels import LABEL_GID
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import Creates, ours
@@ -90,8 +90,8 @@ async def test_a_retry_with_a_new_token_hands_the_new_one_to_its_pods(
         await until(wiped, bool)
         assert proxied.retry(launched.gid, token="second") == 1
         await shown(proxied, launched.gid, "Running")
-        path = f"/api/v1/namespaces/{there.access.namespace}/secrets/{secret_name(launched.gid)}"
-        secret = (await asyncio.to_thread(local_cluster.admin.get, path)).json()
+        path = f"/api/v1/namespaces/{there.access.namespace}/secrets?labelSelector={LABEL_GID}%3D{launched.gid}"
+        (secret,) = (await asyncio.to_thread(local_cluster.admin.get, path)).json()["items"]
         assert b64decode(secret["data"]["rest_token"]) == b"second"
         proxied.cancel(launched.gid)
         await shown(proxied, launched.gid, "Cancelled")

@@ -14,7 +14,7 @@ from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.errors import Conflict
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from argosy.labels import LABEL_INSTALLATION, secret_name
+from argosy.labels import LABEL_GID, LABEL_INSTALLATION
 from argosy.launch.expand import Launching, expand
 from argosy.processes.housekeeping import Housekeeping
 from argosy.recovery.custody import Custody
@@ -125,9 +125,9 @@ async def test_what_waits_for_its_automatic_retry_needs_nobody_elses_end(
     assert statuses(registered, gid) == ["Queued"]
 
 
-async def gone(secrets: Secrets, name: str) -> None:
-    if (uid := await secrets.uid(name)) is not None:
-        await secrets.delete(name, uid)
+async def gone(secrets: Secrets, gid: UUID) -> None:
+    for found in await secrets.found({LABEL_GID: str(gid)}):
+        await secrets.delete(found.name, found.uid)
 
 
 WITH_TOKEN = LONG + '          - {name: TOKEN, value: "{{workflow.parameters.rest_token}}"}\n'
@@ -182,7 +182,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
     gid = client.launch("with-token", project=1, user=7, media_ids=[1], token="first").gid
     await asyncio.to_thread(expand, there.launching, gid)
     loop, connection = asyncio.get_running_loop(), (await there.clusters.reach(1)).connection
-    calls = count(1)
+    calls, ours = count(1), {LABEL_INSTALLATION: identity(engine)}
 
     class Slow(Submitter):
         """Between its first claim and its second everything ends, is cleaned up and begins anew."""
@@ -192,7 +192,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
                 ended(engine, gid)
                 with engine.begin() as database:
                     (debt,) = secrets.due(database)
-                asyncio.run_coroutine_threadsafe(gone(Secrets(connection), secret_name(gid)), loop).result()
+                asyncio.run_coroutine_threadsafe(gone(Secrets(connection), gid), loop).result()
                 with engine.begin() as database:
                     secrets.settle(database, debt)
                     assert secrets.wipe_tokens(database) == 1
@@ -202,7 +202,7 @@ async def test_a_secret_that_went_between_two_claims_of_one_pass_is_made_again_w
     await Slow(engine, settings, there.clusters, identity(engine), "w").run(1)
     assert sql(engine, "SELECT number, state FROM argosy.attempt ORDER BY 1") == [(1, "failed"), (2, "pending")]
     assert sql(engine, "SELECT gid, deleting FROM argosy.launch_secret") == [(gid, False)]
-    assert secret_name(gid) in await Secrets(connection).found(f"{LABEL_INSTALLATION}={identity(engine)}")
+    assert [found.gid for found in await Secrets(connection).found(ours)] == [gid]
 
 
 async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_it(
@@ -214,7 +214,7 @@ async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_i
     await there.submitter.run(1)
     sql(engine, "DELETE FROM argosy.launch_secret")
     connection = (await there.clusters.reach(1)).connection
-    selector = f"{LABEL_INSTALLATION}={identity(engine)}"
+    ours = {LABEL_INSTALLATION: identity(engine)}
 
     async def kept() -> bool:
         housekeeping = Housekeeping(engine, settings, there.clusters, there)
@@ -222,7 +222,7 @@ async def test_a_secret_whose_row_the_database_has_lost_goes_when_nobody_needs_i
         await asyncio.gather(*housekeeping._tasks.values())
         await housekeeping._delete_secrets()
         await asyncio.gather(*housekeeping._tasks.values())
-        return secret_name(gid) in await Secrets(connection).found(selector)
+        return [found.gid for found in await Secrets(connection).found(ours)] == [gid]
 
     assert await kept()
     assert sql(engine, "SELECT FROM argosy.launch_secret") == [], "whose cluster is not followed may be another's"
@@ -289,7 +289,7 @@ async def test_a_former_housekeeper_deletes_no_secret_that_a_retry_has_made_anew
     await asyncio.gather(*former._tasks.values())
     assert sql(engine, "SELECT number, state FROM argosy.attempt ORDER BY 1") == [(1, "failed"), (2, "pending")]
     assert sql(engine, "SELECT deleting FROM argosy.launch_secret") == [(False,)]
-    assert await Secrets((await there.clusters.reach(1)).connection).uid(secret_name(gid)) is not None
+    assert await Secrets((await there.clusters.reach(1)).connection).found({LABEL_GID: str(gid)})
 
 
 def test_the_secrets_of_a_cluster_that_does_not_answer_keep_no_others_waiting(client: Client, engine: Engine) -> None:

@@ -210,6 +210,36 @@ WHOLE = {
     + "'}]}}]]}",
     "value-that-doubles": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, arguments: "
     "{parameters: [{name: x, value: '{{inputs.parameters.x}}{{inputs.parameters.x}}'}]}}]]}",
+    "value-that-doubles-in-an-expression": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, "
+    "arguments: {parameters: [{name: x, value: '{{=inputs.parameters.x + inputs.parameters.x}}'}]}}]]}",
+    "value-of-all-inputs": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, "
+    "arguments: {parameters: [{name: x, value: '{{=string(inputs.parameters)}}'}]}}]]}",
+    "value-that-doubles-by-items": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, "
+    "withItems: ['{{inputs.parameters.x}}'], arguments: {parameters: [{name: x, value: '{{item}}{{item}}'}]}}]]}",
+    "value-that-doubles-by-a-list": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, "
+    "withParam: '[\"{{inputs.parameters.x}}\"]', arguments: {parameters: [{name: x, value: '{{item}}{{item}}'}]}}]]}",
+    "value-that-is-multiplied-twice": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, inline: {inputs: "
+    "{parameters: [{name: x}]}, steps: [[{name: b, inline: {inputs: {parameters: [{name: x}]}, container: {image: a}}, "
+    "arguments: {parameters: [{name: x, value: '"
+    + "{{inputs.parameters.x}}" * 100
+    + "'}]}}]]}, arguments: {parameters: [{name: x, value: '"
+    + "{{inputs.parameters.x}}" * 100
+    + "'}]}}]]}",
+    "value-that-doubles-on-its-way-back": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, "
+    "arguments: {parameters: [{name: x, value: '{{inputs.parameters.x}}'}]}}]], outputs: {parameters: [{name: y, valueFrom: "
+    "{expression: 'steps.a.outputs.parameters.y + inputs.parameters.x + steps.a.outputs.parameters.y'}}]}}",
+    "tag-made-by-an-expression": "{name: main, container: {image: a, args: [\"{{='{'+'{=sprig.getHostByName(string(1))}'+'}'}}\"]}}",
+    "tag-made-by-an-escape": "{name: main, container: {image: a, args: ['{{=\"\\x7b\\x7b=sprig.env(string(1))\"}}']}}",
+    "key-of-an-item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [{a: {\"{{=sprig.env('HOME')}}\": 1}}]}]]}",
+    "key-in-a-list-of-items": "{name: main, steps: [[{name: a, template: main, withItems: [[{\"{{=sprig.env('HOME')}}\": 1}]]}]]}",
+    "key-of-an-item-is-not-closed": "{name: main, steps: [[{name: a, template: main, withItems: [{a: {'{{item.x': 1}}]}]]}",
+    "item-of-parentheses": "{name: main, steps: [[{name: a, template: main, when: '{{item}}1 == 1', withItems: ['"
+    + "(" * 20_000
+    + "']}]]}",
+    "list-with-a-strange-key": '{name: main, steps: [[{name: a, template: main, withParam: \'[{"a\\"b": 1}]\'}]]}',
+    "list-that-is-no-json": "{name: main, steps: [[{name: a, template: main, withParam: '[{{inputs.parameters.x}}]'}]]}",
+    "item-called-as-a-field-of-a-task": "{name: main, steps: [[{name: a, template: main, withItems: [{a: {inline: {podSpecPatch: x}}}]}]]}",
+    "list-with-a-field-of-a-task": "{name: main, steps: [[{name: a, template: main, withParam: '[{\"Inline\": {}}]'}]]}",
     "item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [\"{{=sprig.env('HOME')}}\"]}]]}",
     "item-in-an-object": "{name: main, steps: [[{name: a, template: main, withItems: [{x: \"{{=sprig.env('HOME')}}\"}]}]]}",
     "set-of-containers": "{name: main, containerSet: {containers: [{name: a, image: a, securityContext: {privileged: true}}]}}",

@@ -11,6 +11,7 @@ from argosy.manifest.scalars import Scalar
 from argosy.shapes.given import Policy
 
 GID = UUID("0b1e8f0a-e7be-11f1-a60a-02fc00000001")
+SECRET_ID = UUID("5f0c2a53-6a52-4b0c-9d3b-0c8f6a1b2c3d")
 UID = UUID("0b1e8f0b-e7be-11f1-a60a-02fc00000001")
 TOKEN = "{{workflow.parameters.rest_token}}"
 
@@ -100,6 +101,7 @@ def frame(manifest: str = ONE_CONTAINER, **changes: Any) -> LaunchFrame:
     """A launch frame around a manifest."""
     base = LaunchFrame(
         gid=GID,
+        secret_id=SECRET_ID,
         project=4,
         user=7,
         algorithm_id=12,

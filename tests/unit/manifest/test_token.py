@@ -9,9 +9,9 @@ from argosy import manifest as manifests
 from argosy.errors import ManifestError
 from argosy.labels import SECRET_KEY, secret_name
 from argosy.manifest import PLACEHOLDER, Renderer
-from tests.unit.manifest.samples import GID, HEAD, TATOR, TOKEN, frame, rendered
+from tests.unit.manifest.samples import HEAD, SECRET_ID, TATOR, TOKEN, frame, rendered
 
-SECRET = {"secretKeyRef": {"name": secret_name(GID), "key": SECRET_KEY}}
+SECRET = {"secretKeyRef": {"name": secret_name(SECRET_ID), "key": SECRET_KEY}}
 ENV = '[{name: T, value: "{{workflow.parameters.rest_token}}"}]'
 USE = '[{name: T, value: "{{inputs.parameters.t}}"}]'
 PASS = '{parameters: [{name: t, value: "{{workflow.parameters.rest_token}}"}]}'

@@ -3,14 +3,27 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 import orjson
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
+from argosy.labels import LABEL_GID
 
 _PAGE = "500"
 """Secrets in one answer."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A secret on the cluster; `gid` is the launch's by its label, None where that is no launch's."""
+
+    name: str
+    uid: str
+    gid: UUID | None
 
 
 class Secrets:
@@ -44,13 +57,21 @@ class Secrets:
             with answers.understood():
                 _told(orjson.loads(answer)["metadata"]["name"], name)
 
-    async def found(self, selector: str) -> dict[str, str]:
-        """Names and uids of the secrets that match a label selector."""
-        return await self._list({"labelSelector": selector})
-
-    async def uid(self, name: str) -> str | None:
-        """Uid of a secret; None where there is none. Listed, because nobody grants argosy to `get` one."""
-        return (await self._list({"fieldSelector": f"metadata.name={name}"})).get(name)
+    async def found(self, labels: Mapping[str, str]) -> list[Found]:
+        """The secrets that have these labels. Nobody grants argosy to `get` one."""
+        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        found: list[Found] = []
+        page = {"limit": _PAGE}
+        while page:
+            query = {"labelSelector": selector, **page}
+            answer = await self._connection.call("list", "secrets", self._path, query=query)
+            with answers.understood():
+                document = orjson.loads(answer)
+                _told(document["kind"], "SecretList")
+                found += [_found(item["metadata"]) for item in document["items"]]
+                token = document["metadata"].get("continue")
+                page = {"limit": _PAGE, "continue": str(token)} if token else {}
+        return found
 
     async def delete(self, name: str, uid: str) -> None:
         """Delete a secret; one that is gone already is as good.
@@ -66,18 +87,14 @@ class Secrets:
                 document = orjson.loads(answer)
                 _told(document["details" if document["kind"] == "Status" else "metadata"]["uid"], uid)
 
-    async def _list(self, which: Mapping[str, str]) -> dict[str, str]:
-        found: dict[str, str] = {}
-        page = {"limit": _PAGE}
-        while page:
-            answer = await self._connection.call("list", "secrets", self._path, query={**which, **page})
-            with answers.understood():
-                document = orjson.loads(answer)
-                _told(document["kind"], "SecretList")
-                found |= {str(item["metadata"]["name"]): str(item["metadata"]["uid"]) for item in document["items"]}
-                token = document["metadata"].get("continue")
-                page = {"limit": _PAGE, "continue": str(token)} if token else {}
-        return found
+
+def _found(metadata: Mapping[str, Any]) -> Found:
+    labels = metadata.get("labels") or {}
+    try:
+        gid = UUID(str(labels.get(LABEL_GID)))
+    except ValueError:
+        gid = None
+    return Found(str(metadata["name"]), str(metadata["uid"]), gid)
 
 
 def _told(value: object, wanted: str) -> None:

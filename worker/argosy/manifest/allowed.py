@@ -45,6 +45,8 @@ def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
         for key, item in value.items() if isinstance(value, dict) else ():
             if "{{" in key:
                 yield (*at.path, key), "a key is literal: Argo would fill it in after it was checked"
+            elif why := refused(key, (*at.path, key), at.policy.profile):
+                yield (*at.path, key), why
             yield from _walk(kind[1:-1], item, _below(at, key, value))
         return
     if kind in OPEN:
@@ -85,7 +87,10 @@ def _texts(value: Any, at: Place) -> Iterator[tuple[Path, str]]:
     """The texts of what has no type."""
     if isinstance(value, list | dict):
         for step, item in _parts(value):
-            yield from _texts(item, _below(at, step, at.holder))
+            there = _below(at, step, at.holder)
+            if why := refused(step, there.path, at.policy.profile):
+                yield there.path, why
+            yield from _texts(item, there)
     elif why := refused(value, at.path, at.policy.profile):
         yield at.path, why
 

@@ -4,9 +4,11 @@ Each says why a value is refused, or nothing.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from argosy.labels import OWN_ACCOUNT, SAFE_TO_EVICT, SECRET_PREFIX
 from argosy.manifest.document import Path, shorten
@@ -241,16 +243,37 @@ def many(value: Any, at: Place) -> str:
     for each, and fills `{{item.KEY}}` into the task as JSON: a strange key became fields of the task."""
     if at.policy.profile == TRUSTED:
         return ""
-    given = value if isinstance(value, list) else []
-    if max(len(given), str(value).count(",") if isinstance(value, str) else 0) > ITEMS:
-        return f"more than {ITEMS} items; a step that puts out the list, and withParam, can have more"
-    keys = [key for each in given if isinstance(each, dict) for key in each]
-    other = [key for key in keys if not _ITEM_KEY.fullmatch(key)]
-    return (
-        f'"{shorten(other[0])}": the name of an item\'s field has letters, digits, "-", "_" and "." only'
-        if other
-        else ""
-    )
+    given = value
+    if isinstance(value, str):
+        if value.count(",") > ITEMS:
+            return _TOO_MANY
+        if _ONE_TAG.fullmatch(value.strip()):
+            return ""
+        try:
+            given = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return "the list is JSON, or one {{…}} whose value is"
+    given = given if isinstance(given, list) else []
+    if len(given) > ITEMS:
+        return _TOO_MANY
+    for key in _keys(given):
+        if not _ITEM_KEY.fullmatch(key):
+            return f'"{shorten(key)}": the name of an item\'s field has letters, digits, "-", "_" and "." only'
+        if key.lower() in _OF_A_CALL:
+            return f'"{shorten(key)}" is what Argo calls a field of the step or task itself; call the item\'s field otherwise'
+    return ""
 
 
+def _keys(value: Any) -> Iterator[str]:
+    """Names of fields, at any depth."""
+    for key, item in value.items() if isinstance(value, dict) else [("", each) for each in value]:
+        if isinstance(value, dict):
+            yield str(key)
+        if isinstance(item, dict | list):
+            yield from _keys(item)
+
+
+_TOO_MANY = f"more than {ITEMS} items; a step that puts out the list, and withParam, can have more"
+_ONE_TAG = re.compile(r"\{\{[^{}]*\}\}")
+_OF_A_CALL = {"arguments", "hooks", "inline", "templateref"}
 _ITEM_KEY = re.compile(r"[-A-Za-z0-9_.]{1,63}")

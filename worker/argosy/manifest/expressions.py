@@ -28,9 +28,9 @@ _CONDITIONS = {"when", "depends"}
 """Fields whose text Argo takes apart by recursion: 245,000 parentheses are a stack overflow, from which Go does not recover."""
 
 _FIELDS = {"expression", "fromExpression"}
-_TEXT = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`")
+_TEXT = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _CALL = re.compile(r"([A-Za-z_$][\w.$?]*)\s*\(")
-_GROWS = re.compile(r"\.\.|\*\*|[{}#;]|(?<!\|)\|(?!\|)|\blet\b")
+_GROWS = re.compile(r"\.\.|\*\*|[#;]|(?<!\|)\|(?!\|)|\blet\b")
 _COMMENT = re.compile(r"/\*|//")
 _SPLIT = re.compile(r"\{\{(?:(?!\}\}).)*\{\{|\}\}\{(?!\{)|(?<!\{)\{\{\{|\{\Z", re.DOTALL)
 """Braces that become a tag only when what is beside them has been filled in."""
@@ -50,12 +50,12 @@ def refused(value: Any, path: Path, profile: str) -> str:
         return _why(value)
     if path[-1] in _CONDITIONS and len(value) > LONGEST:
         return f"a condition of more than {LONGEST} characters; a script template can do more"
-    if path[-1] in ("value", "default") and value.count("(") > PARENTHESES:
-        return f"a value with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
+    if value.count("(") > PARENTHESES and not _WITHIN_A_CONTAINER & set(path):
+        return f"a text with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
     if value.count("{{") > MOST_TAGS:
         return f"a text with more than {MOST_TAGS} variables"
-    if _SPLIT.search(value) or value.rfind("{{") > value.rfind("}}"):
-        return "braces that are put together when values are filled in; write each tag whole, in one text"
+    if why := _half_a_tag(value):
+        return why
     if "{{" not in value:
         return ""
     if path[:2] == ("spec", "arguments") and _TAG.search(value):
@@ -66,6 +66,23 @@ def refused(value: Any, path: Path, profile: str) -> str:
     return ""
 
 
+def _half_a_tag(text: str) -> str:
+    """Why braces could become a tag when what is beside them has been filled in."""
+    if "{" not in text:
+        return ""
+    if text.rfind("{{") > text.rfind("}}"):
+        return '"{{" is not closed by "}}"'
+    if found := _SPLIT.search(text):
+        return (
+            f'"{shorten(found[0])}" could become a variable of Argo\'s when what is beside it has been filled in; write a space between '
+            "these braces, or make the text in a script"
+        )
+    return ""
+
+
+_WITHIN_A_CONTAINER = {"args", "command", "env", "source"}
+"""Fields whose texts no condition is made of."""
+
 _TAG = re.compile(r"\{\{\s*=(.*?)(?:\}\}|\Z)", re.DOTALL)
 
 
@@ -74,6 +91,9 @@ def _why(expression: str) -> str:
         return f"an expression of more than {LONGEST} characters; a script template can do more"
     if "{{" in expression:
         return "an expression that is put together from values; name the variable without {{ }}"
+    if brace := _BRACE.search(expression):
+        # Argo fills in more than once: '{'+'{=…}}' is an expression the next time.
+        return f'"{brace[0]}" in an expression, in its texts too, is not allowed here; a script template can do more'
     rest = _TEXT.sub("''", expression)
     if _COMMENT.search(expression):
         return "a comment in an expression"
@@ -90,6 +110,7 @@ def _why(expression: str) -> str:
     return ""
 
 
+_BRACE = re.compile(r"[{}\\]")
 _QUOTE = re.compile(r"['\"`]")
 _WORDS = {"in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith"}
 """Operators that may stand before a parenthesis."""

@@ -68,6 +68,7 @@ class LaunchFrame:
     """
 
     gid: UUID
+    secret_id: UUID
     project: int
     user: int
     algorithm_id: int
@@ -126,7 +127,7 @@ class Renderer:
         document = check(frame.manifest, token_in_clear=True, policies={"": frame.policy})
         volumes.drop(document)
         spec = document.spec
-        self.secret_name = secret_name(frame.gid)
+        self.secret_name = secret_name(frame.secret_id)
         self.uses_secret = frame.token is None and _take_from_secret(document, frame, self.secret_name)
         self._parameters = _parameters(frame, [parameter for _, parameter in workflow_parameters(document)])
         holders = [spec, spec.get("templateDefaults", {}), *(template.body for template in templates(document))]

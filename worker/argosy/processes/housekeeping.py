@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 
 from argosy.access import Clusters
 from argosy.kube.secrets import Secrets
-from argosy.labels import LABEL_INSTALLATION, launch_of_secret, secret_name
+from argosy.labels import LABEL_GID, LABEL_INSTALLATION
 from argosy.loops import surviving
 from argosy.metrics import (
     ACTIVE,
@@ -123,23 +123,27 @@ class Housekeeping:
 
     async def _find_on(self, cluster_id: int) -> None:
         reached = await self._clusters.reach(cluster_id)
-        selector = f"{LABEL_INSTALLATION}={await asyncio.to_thread(identity, self._engine)}"
-        found = await Secrets(reached.connection).found(selector)
-        gids = {gid for name in found if (gid := launch_of_secret(name)) is not None}
+        found = await Secrets(reached.connection).found(await self._ours())
+        gids = {secret.gid for secret in found if secret.gid is not None}
         if count := await transact(self._engine, secrets.found, cluster_id, gids):
             log.warning("Secrets that no row knew", cluster=cluster_id, count=count)
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
         for debt in debts:
             reached = await self._clusters.reach(cluster_id)
-            there, name = Secrets(reached.connection), secret_name(debt.gid)
-            uid = await there.uid(name)
-            # Asked after the uid was read: if another process deleted the Secret and made a new one meanwhile, that has another uid.
+            there = Secrets(reached.connection)
+            # By its label: one of a launch that was lost, and sent again, has another name than the row says.
+            found = await there.found({**await self._ours(), LABEL_GID: str(debt.gid)})
+            # Asked after the uids were read: if another process deleted the Secret and made a new one meanwhile, that has another uid.
             if not await transact(self._engine, secrets.still_due, debt):
                 continue
-            if uid is not None:
-                await there.delete(name, uid)
+            for secret in found:
+                await there.delete(secret.name, secret.uid)
             await transact(self._engine, secrets.settle, debt)
+
+    async def _ours(self) -> dict[str, str]:
+        """The label of this installation's objects."""
+        return {LABEL_INSTALLATION: await asyncio.to_thread(identity, self._engine)}
 
     async def _forget(self) -> None:
         if time.monotonic() - self._forgot < _FORGET_EVERY:

@@ -59,6 +59,7 @@ class Frame:
     manifest: str
     parameters: list[list[str]]
     token_sealed: bytes | None
+    secret_id: UUID
 
 
 # The request of a launch.
@@ -76,7 +77,7 @@ def get(connection: Connection, gid: UUID) -> Request:
 
 # Values that all jobs of a launch share.
 _FRAME = text(
-    "SELECT gid, project, user_id, algorithm_id, algorithm_name, manifest, parameters, token_sealed "
+    "SELECT gid, project, user_id, algorithm_id, algorithm_name, manifest, parameters, token_sealed, secret_id "
     "FROM argosy.launch WHERE gid = :gid"
 )
 

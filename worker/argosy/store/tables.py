@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
     text,
 )
@@ -77,6 +78,7 @@ class Launch(Base, table=True):
     failure_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     token_wiped: bool = columns.flag(False)
+    secret_id: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
     hidden: bool = columns.flag(False)
     state: str = columns.string("accepted")
     reason: str = columns.string()

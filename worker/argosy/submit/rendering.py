@@ -62,6 +62,7 @@ class Renderers:
         return Renderer(
             LaunchFrame(
                 gid=frame.gid,
+                secret_id=frame.secret_id,
                 project=frame.project,
                 user=frame.user_id,
                 algorithm_id=frame.algorithm_id,
