@@ -178,6 +178,6 @@ async def test_what_is_left_of_an_attempt_before_the_one_that_was_found_keeps_no
         await cut(steps, gid)
         await submitted(client, steps, gid, ("Running", 2))
         client.cancel(gid)
-        secrets, selector = Secrets(there), f"{LABEL_INSTALLATION}={identity(engine)}"
-        await become(lambda found: not found, secrets.found, selector)
+        secrets, ours = Secrets(there), {LABEL_INSTALLATION: identity(engine)}
+        await become(lambda found: not found, secrets.found, ours)
         await until(lambda: sql(engine, "SELECT token_wiped FROM argosy.launch"), lambda found: found == [(True,)], 30)

@@ -31,6 +31,19 @@ MANIFESTS = {
     + _many(800, "          - {name: pAT, default: '{{workflow.parameters.rest_token}}'}\n")
     + "      container:\n        image: a\n        args:\n"
     + _many(800, "          - '{{inputs.parameters.pAT}}'\n"),
+    "calls": "    - name: t\n      inputs:\n        parameters:\n"
+    + _many(1500, "          - {name: pAT, value: ''}\n")
+    + "      container: {image: a}\n    - name: s\n      steps:\n"
+    + _many(1500, "        - - {name: sAT, template: t, withItems: [{a: 1}]}\n"),
+    "tokens-to-calls": "    - name: t\n      inputs:\n        parameters:\n"
+    + _many(1500, "          - {name: pAT, value: '{{workflow.parameters.rest_token}}'}\n")
+    + "      container: {image: a}\n    - name: s\n      steps:\n"
+    + _many(1500, "        - - {name: sAT, template: t}\n"),
+    "merges": "  podMetadata:\n    labels:\n      <<:\n" + _many(5000, "        - {aAT: x}\n"),
+    "labels": "      metadata:\n        labels:\n" + _many(4000, "          aAT: '{{workflow.parameters.pAT}}'\n"),
+    "findings": "      metadata:\n        labels:\n"
+    + _many(6000, "          aAT: x\n")
+    + _many(200, "          bAT: '{{inputs.parameters.q}}'\n"),
     "names": _many(1500, "  TEMPLATEDEFAULTSAT: {}\n"),
 }
 MANIFESTS = {name: _HEAD + tail for name, tail in MANIFESTS.items()}

@@ -177,8 +177,6 @@ WHOLE = {
     "http-secret": "{name: main, http: {url: u, headers: [{name: a, valueFrom: {secretKeyRef: {name: argosy-x, key: t}}}]}}",
     "data-secret": "{name: main, data: {source: {artifactPaths: {name: a, s3: {bucket: b, secretKeySecret: {name: argosy-x, key: t}}}}, "
     "transformation: [{expression: data}]}}",
-    "data-expression": "{name: main, data: {source: {artifactPaths: {name: a, raw: {data: x}}}, "
-    "transformation: [{expression: \"sprig.repeat(9, 'a')\"}]}}",
     "template-of-another": "{name: main, steps: [[{name: a, templateRef: {name: somebodys, template: t}}]]}",
     "cluster-template": "{name: main, steps: [[{name: a, templateRef: {name: s, template: t, clusterScope: true}}]]}",
     "task-of-another": "{name: main, dag: {tasks: [{name: a, templateRef: {name: somebodys, template: t}}]}}",
@@ -240,6 +238,33 @@ WHOLE = {
     "list-that-is-no-json": "{name: main, steps: [[{name: a, template: main, withParam: '[{{inputs.parameters.x}}]'}]]}",
     "item-called-as-a-field-of-a-task": "{name: main, steps: [[{name: a, template: main, withItems: [{a: {inline: {podSpecPatch: x}}}]}]]}",
     "list-with-a-field-of-a-task": "{name: main, steps: [[{name: a, template: main, withParam: '[{\"Inline\": {}}]'}]]}",
+    "slice-of-a-text": "{name: main, container: {image: a, args: ['{{=workflow.labels.json[0:1]}}{{=workflow.labels.json[0:1]}}']}}",
+    "end-of-a-text": "{name: main, container: {image: a, args: [\"{{=trimSuffix('a', inputs.parameters.x)}}\"]}}",
+    "split-of-a-text": "{name: main, container: {image: a, args: [\"{{=string(split(string(split('a', '')), ''))}}\"]}}",
+    "part-of-json": "{name: main, container: {image: a, args: [\"{{=jsonpath(workflow.parameters.b, '$.a')}}\"]}}",
+    "letter-of-a-text": "{name: main, container: {image: a, args: ['{{=inputs.parameters.x[0]}}']}}",
+    "brace-as-json-writes-it": "{name: main, steps: [[{name: a, template: main, withParam: '[\"\\u007b\\u007b=1\"]'}]]}",
+    "half-an-escape": "{name: main, inputs: {parameters: [{name: x, value: '[\"\\u00'}]}, container: {image: a}}",
+    "escape-that-is-filled-in": "{name: main, inputs: {parameters: [{name: x, value: '[\"\\u{{workflow.parameters.b}}'}]}, "
+    "container: {image: a}}",
+    "list-with-a-variable": "{name: main, steps: [[{name: a, template: main, withParam: '[\"{{inputs.parameters.x}}\"]'}]]}",
+    "format-that-is-filled-in": "{name: main, steps: [[{name: a, template: main, withSequence: {count: 5, "
+    "format: '{{workflow.parameters.b}}%d'}}]]}",
+    "sequence-from-below-zero": "{name: main, steps: [[{name: a, template: main, withSequence: {start: -6000, end: 6000}}]]}",
+    "items-of-variables": "{name: main, steps: [[{name: a, template: main, withItems: ["
+    + "'{{workflow.parameters.b}}'," * 101
+    + "]}]]}",
+    "inline-inputs-that-double": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, inline: {inputs: "
+    "{parameters: [{name: x, value: '{{inputs.parameters.x}}{{inputs.parameters.x}}'}]}, steps: [[{name: b, template: main, "
+    "arguments: {parameters: [{name: x, value: '{{inputs.parameters.x}}'}]}}]]}}]]}",
+    "condition-of-negations": "{name: main, steps: [[{name: a, template: main, when: '" + "!" * 200 + "true'}]]}",
+    "http": "{name: main, http: {url: 'http://a'}}",
+    "memory-without-a-limit": "{name: main, container: {image: a, volumeMounts: [{name: v, mountPath: /v}]}, "
+    "volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 0}}]}",
+    "memory-many-times": "{name: main, container: {image: a}, volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 3Gi}}, "
+    "{name: w, emptyDir: {medium: Memory, sizeLimit: 3Gi}}]}",
+    "role-of-the-cloud": "{name: main, container: {image: a}, metadata: {annotations: {iam.amazonaws.com/role: admin}}}",
+    "suspended-till-a-far-deadline": "{name: main, suspend: {duration: 100000h}}",
     "item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [\"{{=sprig.env('HOME')}}\"]}]]}",
     "item-in-an-object": "{name: main, steps: [[{name: a, template: main, withItems: [{x: \"{{=sprig.env('HOME')}}\"}]}]]}",
     "set-of-containers": "{name: main, containerSet: {containers: [{name: a, image: a, securityContext: {privileged: true}}]}}",

@@ -4,7 +4,7 @@ Everything else that is read comes from the database; these ask, because that is
 they are for commands and API servers, not for workers.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from sqlalchemy import Engine
@@ -189,10 +189,10 @@ def _end_all(engine: Engine, cluster_id: int) -> int:
         ended += count
 
 
-async def _delete_secrets(connection: Connection, selector: str) -> None:
+async def _delete_secrets(connection: Connection, labels: Mapping[str, str]) -> None:
     secrets = Secrets(connection)
-    for name, uid in (await secrets.found(selector)).items():
-        await secrets.delete(name, uid)
+    for found in await secrets.found(labels):
+        await secrets.delete(found.name, found.uid)
 
 
 def _row(engine: Engine, key: str | int) -> Cluster:

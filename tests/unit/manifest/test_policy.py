@@ -128,7 +128,7 @@ def test_images_come_from_the_listed_registries_where_there_are_some() -> None:
         "        volumeMounts: [{name: v, mountPath: /v}]\n  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 2Gi}}]\n",
         "  volumeClaimTemplates: [{metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], storageClassName: fast, "
         "resources: {requests: {storage: 1Gi}}}}]\n",
-        "  podMetadata: {labels: {team: vision, example.com/a: b}, annotations: {note: x}}\n",
+        "  podMetadata: {labels: {team: vision, app.kubernetes.io/name: b}, annotations: {note: x}}\n",
         "  podMetadata: {annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict: 'true'}}\n",
         "  synchronization: {mutex: {name: one-at-a-time}}\n",
         "  ttlStrategy: {secondsAfterSuccess: 60}\n  podGC: {strategy: OnPodSuccess}\n  activeDeadlineSeconds: 3600\n",
@@ -137,6 +137,14 @@ def test_images_come_from_the_listed_registries_where_there_are_some() -> None:
         "    - {name: s, steps: [[{name: a, template: main, when: \"{{=asInt('3') > 2}}\", withSequence: {count: '5'}}]]}\n",
         "    - {name: s, suspend: {duration: '10'}}\n",
         "      retryStrategy: {limit: 1, expression: \"lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == 2\"}\n",
+        "        args: ['echo {', 'see {{=workflow.parameters.host + \"//x\"}}']\n",
+        "        args: ['n={{=asInt(jsonpath(workflow.parameters.host, \"$.n\")) + 1}}']\n",
+        "        args: [\"{{=workflow.parameters['host'] in ['a', 'b'] ? (1) : (2)}}\"]\n",
+        '    - {name: s, steps: [[{name: a, template: main, withParam: \'[{"name": "a"}, 2]\'}]]}\n',
+        "    - {name: d, data: {source: {artifactPaths: {name: a, s3: {bucket: b, key: k}}}, "
+        "transformation: [{expression: 'filter(data, {# endsWith \"main.log\"})'}]}}\n",
+        "      metadata: {annotations: {workflows.argoproj.io/display-name: x}}\n",
+        "    - {name: w, suspend: {duration: 1h30m}}\n",
         "        args: ['{\"a\": {\"b\": 1}}', 'awk {print}', '{{workflow.name}}{{workflow.uid}}']\n",
     ],
 )

@@ -12,6 +12,7 @@ import orjson
 
 from argosy.labels import OWN_ACCOUNT, SAFE_TO_EVICT, SECRET_PREFIX
 from argosy.manifest.document import Path, shorten
+from argosy.manifest.durations import seconds
 from argosy.shapes.given import PROFILES, Policy
 
 RESTRICTED, BASELINE, TRUSTED = PROFILES
@@ -21,6 +22,9 @@ MEMORY_VOLUME = 4 << 30
 
 ITEMS = 500
 """Items of a loop that stand in the manifest."""
+
+ITEM_TAGS = 100
+"""Variables in the items of a loop, of which Argo keeps a copy for each."""
 
 SEQUENCE = 10_000
 """Calls that one `withSequence` may make."""
@@ -149,13 +153,18 @@ def metadata(value: Any, at: Place) -> str:
     if pinned or key in _TITLES:
         return ""
     domains = _DOMAINS[:2] if at.policy.profile == TRUSTED else _DOMAINS
-    if domain and any(domain == own or domain.endswith("." + own) for own in domains):
-        return f'"{shorten(key)}" is in a domain that is not the manifest\'s to set'
+    if domain != _COMMON and any(domain == own or domain.endswith("." + own) for own in domains):
+        return f'"{shorten(key)}" steers Argo, Kubernetes or argosy, and no manifest may set it{_UNLESS if domain in _DOMAINS[2:] else ""}'
+    if domain not in ("", _COMMON) and at.policy.profile == RESTRICTED and domain not in at.policy.metadata_domains:
+        return _unlisted(f'the domain of "{shorten(key)}"', "metadata_domains", at)
     return f'"{shorten(key)}" is set by argosy' if key in _OWN_LABELS else ""
 
 
+_UNLESS = " but with profile trusted"
 _DOMAINS = ("argoproj.io", "argosy.dev", "kubernetes.io", "k8s.io")
-_TITLES = {"workflows.argoproj.io/title", "workflows.argoproj.io/description"}
+_TITLES = {f"workflows.argoproj.io/{name}" for name in ("title", "description", "display-name")}
+_COMMON = "app.kubernetes.io"
+"""Names for people, by which Kubernetes does nothing."""
 _OWN_LABELS = {"job_type", "project", "gid", "uid", "user"}
 
 
@@ -185,8 +194,17 @@ def memory(value: Any, at: Place) -> str:
     if value in ("", None) or at.policy.profile != RESTRICTED:
         return ""
     size = _bytes(at.holder.get("sizeLimit"))
-    if value != "Memory" or size is None or size > MEMORY_VOLUME:
+    if value != "Memory" or size is None or not 1 <= size <= MEMORY_VOLUME:
         return f"a volume in memory needs a sizeLimit of at most {MEMORY_VOLUME >> 30}Gi"
+    return ""
+
+
+def memories(value: Any, at: Place) -> str:
+    """The volumes of a pod: what of them is in memory is bounded together."""
+    volumes = [each.get("emptyDir") for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    sizes = [_bytes(each.get("sizeLimit")) or 0 for each in volumes if isinstance(each, dict) and each.get("medium")]
+    if at.policy.profile == RESTRICTED and sum(sizes) > MEMORY_VOLUME:
+        return f"volumes in memory may have {MEMORY_VOLUME >> 30}Gi together"
     return ""
 
 
@@ -205,35 +223,37 @@ def ends(value: Any, at: Place) -> str:
     """A suspended workflow keeps its slot: it must end by itself."""
     if value is False or at.policy.profile == TRUSTED:
         return ""
-    duration = _DURATION.fullmatch(str(value.get("duration", ""))) if isinstance(value, dict) else None
-    if duration is not None and int(duration[1]) * _SECONDS[duration[2]] <= LONGEST_SUSPENSION:
+    duration = seconds(str(value.get("duration", ""))) if isinstance(value, dict) else None
+    if duration is not None and duration <= LONGEST_SUSPENSION:
         return ""
     deadline, handlers = at.spec.get("activeDeadlineSeconds"), {"onExit", "hooks"} & at.spec.keys()
-    if isinstance(value, dict) and "duration" not in value and isinstance(deadline, int) and not handlers:
+    ended = isinstance(deadline, int) and deadline <= LONGEST_SUSPENSION
+    if isinstance(value, dict) and "duration" not in value and ended and not handlers:
         return ""  # an exit handler runs on after the workflow's deadline
+    if isinstance(value, dict) and duration is None and "duration" in value:
+        return f'"{shorten(str(value["duration"]))}" is no duration; write it as 90s, 10m or 1h30m, a week at most'
     return "a suspended job keeps its place: give it a duration of a week at most, or the workflow a deadline and no exit handler"
 
 
 LONGEST_SUSPENSION = 7 * 86_400
 """Seconds."""
 
-_DURATION = re.compile(r"([0-9]{1,9})(s|m|h|d|)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 
 def calls(value: Any, at: Place) -> str:
     """How many calls a sequence makes, where that is a number."""
-    digits = str(value).lstrip("+-")
-    if "{{" in digits and at.policy.profile == RESTRICTED:
+    if "{{" in str(value) and at.policy.profile == RESTRICTED:
         return "a number that is filled in could be any; use withParam with a list"
-    if digits.isdecimal() and digits.isascii() and (len(digits) > 15 or int(digits) > SEQUENCE):
-        return f"more than {SEQUENCE} calls"
-    return ""
+    ends = [at.holder.get(name) for name in ("start", "end", "count")]
+    start, *others = (int(str(end)) if _INTEGER.fullmatch(str(end)) else 0 for end in ends)
+    return f"more than {SEQUENCE} calls" if max(abs(other - start) for other in others) > SEQUENCE else ""
+
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def width(value: Any, at: Place) -> str:
     """How the items of a sequence are written."""
-    if at.policy.profile == TRUSTED or re.fullmatch(r"[^%]{0,100}%0?\d{0,2}[dxX][^%]{0,100}", str(value)):
+    if at.policy.profile == TRUSTED or re.fullmatch(r"[^%{]{0,100}%0?\d{0,2}[dxX][^%{]{0,100}", str(value)):
         return ""
     return "write one number of up to two digits' width, such as host-%02d"
 
@@ -244,15 +264,17 @@ def many(value: Any, at: Place) -> str:
     if at.policy.profile == TRUSTED:
         return ""
     given = value
+    if str(value).count("{{") > ITEM_TAGS:
+        return f"items with more than {ITEM_TAGS} variables"
     if isinstance(value, str):
-        if value.count(",") > ITEMS:
-            return _TOO_MANY
         if _ONE_TAG.fullmatch(value.strip()):
             return ""
+        if "{{" in value:
+            return "the list is JSON without {{…}}, or one {{…}} whose value is that"
         try:
             given = orjson.loads(value)
         except orjson.JSONDecodeError:
-            return "the list is JSON, or one {{…}} whose value is"
+            return "the list is JSON, or one {{…}} whose value is that"
     given = given if isinstance(given, list) else []
     if len(given) > ITEMS:
         return _TOO_MANY

@@ -7,10 +7,12 @@ line, because the document keeps the graph.
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+import orjson
 import yaml
 
 from argosy.errors import ManifestError
@@ -49,6 +51,9 @@ class Document:
     _root: yaml.Node = field(repr=False, compare=False)
     _text: str = field(default="", repr=False, compare=False)
     respelled: list[ManifestError] = field(default_factory=list, compare=False)
+    _places: dict[yaml.Node, dict[str, tuple[yaml.Mark, yaml.Node]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Document:
         """
         node, mark = self._root, None
         for step in path:
-            found = _child(node, step)
+            found = self._child(node, step)
             if found is None:
                 break
             mark, node = found
@@ -78,7 +83,7 @@ class Document:
         if offset and isinstance(node, yaml.ScalarNode) and node.style == "|":
             return node.start_mark.line + 2 + str(node.value).count("\n", 0, offset), 1
         if offset and isinstance(node, yaml.ScalarNode) and node.end_mark.line > node.start_mark.line:
-            return self._line_of(node, str(node.value)[offset:].split()[0])
+            return self._line_of(node, next(iter(str(node.value)[offset:].split()), ""))
         return mark.line + 1, mark.column + 1
 
     def _line_of(self, node: yaml.ScalarNode, word: str) -> tuple[int, int]:
@@ -86,6 +91,24 @@ class Document:
         first, last = node.start_mark.line, node.end_mark.line
         lines = self._text.splitlines()[first : last + 1]
         return first + 1 + next((at for at, line in enumerate(lines) if word in line), 0), 1
+
+    def _child(self, node: yaml.Node, step: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
+        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            item = node.value[step]
+            return item.start_mark, item
+        return self._keys(node).get(str(step)) if isinstance(node, yaml.MappingNode) else None
+
+    def _keys(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Mark, yaml.Node]]:
+        """Where each key of a mapping is, those that it takes from others included; kept, because many findings may be in one mapping."""
+        if node not in self._places:
+            own = {_key(key): (key.start_mark, value) for key, value in node.value if not _is_merge(key)}
+            for key, value in node.value:
+                if _is_merge(key):
+                    for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                        for name, place in self._keys(source).items():
+                            own.setdefault(name, place)
+            self._places[node] = own
+        return self._places[node]
 
     def error(self, path: Sequence[str | int], problem: str, offset: int = 0, warning: bool = False) -> ManifestError:
         """A finding at a path, with its line."""
@@ -181,6 +204,10 @@ def _compose(text: str) -> yaml.Node:
         raise _in_text(text, error.start, "half of a surrogate pair: save the file as UTF-8") from error
     if size > MAX_BYTES:
         raise ManifestError(f"is {size} bytes; at most {MAX_BYTES} are allowed", 1, 1)
+    if text.lstrip().startswith("{"):
+        text = _PAIR.sub(lambda pair: orjson.loads(f'"{pair[0]}"'), text)
+    if text.count("%TAG") > _DIRECTIVES:
+        raise ManifestError(f'has more than {_DIRECTIVES} "%TAG"', 1, 1)
     if (null := text.find("\0")) >= 0:
         raise _in_text(text, null, "NUL character: remove it")
     try:
@@ -205,6 +232,13 @@ def _compose(text: str) -> yaml.Node:
     if len(roots) > 1:
         raise _at(roots[1], "a second document begins here; a manifest is one Workflow")
     return roots[0]
+
+
+_DIRECTIVES = 100
+"""Of YAML, each of which libyaml compares with all others."""
+
+_PAIR = re.compile(r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+"""How JSON writes a character beyond the first 65,536, which YAML does not know."""
 
 
 def _check_nesting(text: str) -> None:
@@ -277,7 +311,8 @@ def _entries(node: yaml.MappingNode) -> dict[str, Any]:
             for source in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
                 if not isinstance(source, yaml.MappingNode):
                     raise _at(value_node, "<< takes a mapping or a list of mappings")
-                merged = {**_entries(source), **merged}
+                for name, value in _entries(source).items():
+                    merged.setdefault(name, value)
             continue
         key = _key(key_node)
         if key in entries:
@@ -340,23 +375,6 @@ def as_argo_reads(value: Any, parent: str | int = "") -> None:
 def _stringify(mapping: Any, *keys: str) -> None:
     if isinstance(mapping, dict):
         mapping.update({key: as_text(mapping[key]) for key in keys if isinstance(mapping.get(key), int | float)})
-
-
-def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Mark, yaml.Node] | None:
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        item = node.value[step]
-        return item.start_mark, item
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    for key, value in node.value:
-        if not _is_merge(key) and _key(key) == step:
-            return key.start_mark, value
-    for key, value in node.value:
-        if _is_merge(key):
-            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                if found := _child(source, step):
-                    return found
-    return None
 
 
 def _place(mark: yaml.Mark) -> tuple[int, int]:

@@ -2,7 +2,11 @@
 
 `{{=…}}` and the fields `expression` and `fromExpression` are programs. `sprig.repeat` took the controller to 3 GB, `sprig.getHostByName`
 asks the network from there, and a range or a closure multiplies (T4). So under `restricted` and `baseline` only the functions below may be
-called: what they answer is not longer than what they are given.
+called.
+
+Argo fills in several times over, and what one pass has filled in the next one evaluates: `{{='{'+'{=…}'}}` called every function there is.
+So no text may turn into a tag that was none: nothing makes a text out of parts of another one (a slice of `{…`, twice, is `{{`), and no
+text ends in what only the next one makes whole. What containers put out nobody can check.
 """
 
 import re
@@ -14,10 +18,9 @@ from argosy.manifest.parameters import PARENTHESES
 
 FUNCTIONS = frozenset(
     {
-        "abs", "asFloat", "asInt", "ceil", "first", "float", "floor", "hasPrefix", "hasSuffix", "indexOf", "int", "jsonpath", "last", "len",
-        "lower", "max", "min", "round", "split", "string", "trim", "trimPrefix", "trimSuffix", "type", "upper",
-        "sprig.atoi", "sprig.contains", "sprig.default", "sprig.empty", "sprig.float64", "sprig.hasPrefix", "sprig.hasSuffix", "sprig.int",
-        "sprig.int64", "sprig.lower", "sprig.ternary", "sprig.trim", "sprig.trimAll", "sprig.trimPrefix", "sprig.trimSuffix", "sprig.upper",
+        "abs", "asFloat", "asInt", "ceil", "float", "floor", "hasPrefix", "hasSuffix", "indexOf", "int", "len", "lower", "max", "min",
+        "round", "string", "type", "upper", "sprig.atoi", "sprig.contains", "sprig.default", "sprig.empty", "sprig.float64",
+        "sprig.hasPrefix", "sprig.hasSuffix", "sprig.int", "sprig.int64", "sprig.lower", "sprig.ternary", "sprig.upper",
     }
 )  # fmt: skip
 
@@ -27,13 +30,31 @@ LONGEST = 1000
 _CONDITIONS = {"when", "depends"}
 """Fields whose text Argo takes apart by recursion: 245,000 parentheses are a stack overflow, from which Go does not recover."""
 
+_LONGEST_CONDITION, _DEEPEST_CONDITION = 20_000, 100
 _FIELDS = {"expression", "fromExpression"}
-_TEXT = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
-_CALL = re.compile(r"([A-Za-z_$][\w.$?]*)\s*\(")
+_TEXT_OR_COMMENT = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|/\*|//")
+_CALL = re.compile(r"([A-Za-z_$][\w$]*(?:\s*\??\.\s*[\w$]+)*)\s*\(")
 _GROWS = re.compile(r"\.\.|\*\*|[#;]|(?<!\|)\|(?!\|)|\blet\b")
-_COMMENT = re.compile(r"/\*|//")
-_SPLIT = re.compile(r"\{\{(?:(?!\}\}).)*\{\{|\}\}\{(?!\{)|(?<!\{)\{\{\{|\{\Z", re.DOTALL)
+_BRACE = re.compile(r"[{}\\]")
+_PART = re.compile(r"\[(?!(?:\s*''\s*,?)*\s*\])")
+"""A bracket that holds anything but names or texts; the texts are empty by then."""
+
+_NUMBER_IN_JSON = re.compile(r"\b(asInt|asFloat|len)\(\s*jsonpath\(")
+_SPLIT = re.compile(r"\{\{(?:(?!\}\}).)*\{\{|\}\}\{(?!\{)|(?<!\{)\{\{\{", re.DOTALL)
 """Braces that become a tag only when what is beside them has been filled in."""
+
+_ESCAPE = re.compile(r"\\u007b|\\(?:u[0-9a-f]{0,3})?(?:\Z|\{\{)", re.IGNORECASE)
+"""A brace as JSON may write it, or the beginning of one: a list that is filled into `withParam` is read as JSON."""
+
+_WITHIN_A_CONTAINER = {"args", "command", "env", "source"}
+"""Fields whose texts nothing else is made of."""
+
+_TAG = re.compile(r"\{\{\s*=(.*?)(?:\}\}|\Z)", re.DOTALL)
+_QUOTE = re.compile(r"['\"`]")
+_WORDS = {"in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith"}
+"""Operators that may stand before a parenthesis."""
+
+_ELSEWHERE = "; do it in a script template"
 
 
 def refused(value: Any, path: Path, profile: str) -> str:
@@ -47,14 +68,15 @@ def refused(value: Any, path: Path, profile: str) -> str:
     if not isinstance(value, str) or profile == "trusted":
         return ""
     if path[-1] in _FIELDS:
-        return _why(value)
-    if path[-1] in _CONDITIONS and len(value) > LONGEST:
-        return f"a condition of more than {LONGEST} characters; a script template can do more"
-    if value.count("(") > PARENTHESES and not _WITHIN_A_CONTAINER & set(path):
+        return "" if "transformation" in path else _why(value)  # that one is evaluated in the tenant's own pod
+    if path[-1] in _CONDITIONS and (len(value) > _LONGEST_CONDITION or _depth(value) > _DEEPEST_CONDITION):
+        return f"a condition with more than {_LONGEST_CONDITION} characters, or {_DEEPEST_CONDITION} levels{_ELSEWHERE}"
+    within = bool(_WITHIN_A_CONTAINER.intersection(path))
+    if not within and value.count("(") > PARENTHESES:
         return f"a text with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
     if value.count("{{") > MOST_TAGS:
         return f"a text with more than {MOST_TAGS} variables"
-    if why := _half_a_tag(value):
+    if why := _half_a_tag(value, within):
         return why
     if "{{" not in value:
         return ""
@@ -66,8 +88,17 @@ def refused(value: Any, path: Path, profile: str) -> str:
     return ""
 
 
-def _half_a_tag(text: str) -> str:
-    """Why braces could become a tag when what is beside them has been filled in."""
+def _depth(condition: str) -> int:
+    """How deep a condition may be, at most."""
+    return condition.count("(") + max(
+        (len(found[0]) for found in re.finditer(r"(?:[!~-]\s*){2,}", condition)), default=0
+    )
+
+
+def _half_a_tag(text: str, within: bool) -> str:
+    """Why a text could become a tag when what is beside it, or in it, has been filled in."""
+    if not within and (escape := _ESCAPE.search(text)):
+        return f'"{shorten(escape[0])}" could become a brace when the text is read as JSON{_ELSEWHERE}'
     if "{" not in text:
         return ""
     if text.rfind("{{") > text.rfind("}}"):
@@ -77,40 +108,35 @@ def _half_a_tag(text: str) -> str:
             f'"{shorten(found[0])}" could become a variable of Argo\'s when what is beside it has been filled in; write a space between '
             "these braces, or make the text in a script"
         )
+    if not within and text.endswith("{"):
+        return f'a text that ends in "{{" could become a variable of Argo\'s together with the next one{_ELSEWHERE}'
     return ""
-
-
-_WITHIN_A_CONTAINER = {"args", "command", "env", "source"}
-"""Fields whose texts no condition is made of."""
-
-_TAG = re.compile(r"\{\{\s*=(.*?)(?:\}\}|\Z)", re.DOTALL)
 
 
 def _why(expression: str) -> str:
     if len(expression) > LONGEST:
-        return f"an expression of more than {LONGEST} characters; a script template can do more"
+        return f"an expression of more than {LONGEST} characters{_ELSEWHERE}"
     if "{{" in expression:
         return "an expression that is put together from values; name the variable without {{ }}"
     if brace := _BRACE.search(expression):
-        # Argo fills in more than once: '{'+'{=…}}' is an expression the next time.
-        return f'"{brace[0]}" in an expression, in its texts too, is not allowed here; a script template can do more'
-    rest = _TEXT.sub("''", expression)
-    if _COMMENT.search(expression):
+        return f'"{brace[0]}" in an expression, in its texts too, is not allowed here{_ELSEWHERE}'
+    if any(found[0] in ("/*", "//") for found in _TEXT_OR_COMMENT.finditer(expression)):
         return "a comment in an expression"
+    rest = _TEXT_OR_COMMENT.sub("''", expression)
     if _QUOTE.search(rest.replace("''", "")):
         return "an expression with a text that does not end"
     if grows := _GROWS.search(rest):
-        return f'"{grows[0]}" in an expression is not allowed here; a script template can do more'
-    for call in _CALL.finditer(rest):
-        name = call[1].replace("?", "")
+        return f'"{grows[0]}" in an expression is not allowed here{_ELSEWHERE}'
+    if _PART.search(rest):
+        return f"a part of a text or a list in an expression is not allowed here{_ELSEWHERE}"
+    for call in _CALL.finditer(_NUMBER_IN_JSON.sub(r"\1(", rest)):
+        name = re.sub(r"[\s?]", "", call[1])
+        if name == "jsonpath":
+            return (
+                "jsonpath is allowed here for numbers only: asInt(jsonpath(…)), asFloat(jsonpath(…)), len(jsonpath(…))"
+            )
         if name not in FUNCTIONS and name not in _WORDS:
-            return f'the function "{shorten(name)}" in an expression is not allowed here; a script template can do more'
+            return f'the function "{shorten(name)}" in an expression is not allowed here{_ELSEWHERE}'
     if "](" in re.sub(r"\s", "", rest) or ")(" in re.sub(r"\s", "", rest):
         return "an expression that calls what another one made"
     return ""
-
-
-_BRACE = re.compile(r"[{}\\]")
-_QUOTE = re.compile(r"['\"`]")
-_WORDS = {"in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith"}
-"""Operators that may stand before a parenthesis."""

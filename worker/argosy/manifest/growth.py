@@ -32,12 +32,13 @@ def growing(document: Document) -> Iterator[tuple[Path, str]]:
     """The calls with which a value would have been multiplied too often."""
     found = list(calls(document))
     back = _hand_back(document, found)
+    own = {template.path: _level(_defaults(template)) for template in templates(document)}
     edges: dict[Path, list[tuple[Path, int]]] = defaultdict(list)
     doubling: list[Call] = []
     for call in found:
         if call.target is None:
             continue
-        level = _level(_passed(document, call))
+        level = _level(_passed(document, call)) + own.get(call.target, 0)
         edges[call.caller].append((call.target, level))
         if call.target in back:
             edges[call.target].append((call.caller, back[call.target]))
@@ -64,6 +65,13 @@ def _passed(document: Document, call: Call) -> int:
     of_items = max((_count(text) for _, text in texts((), lists)), default=0)
     values = [str(value) for _, value in (call.arguments or {}).values()]
     return max((_count(value) * (max(of_items, 1) if "item" in value else 1) for value in values), default=0)
+
+
+def _defaults(template: Template) -> int:
+    """How often the values that a template gives its own inputs may hold what its caller was given: those of an inline one are filled in
+    together with the call."""
+    given = [parameter.get(key) for _, parameter in template.parameters() for key in ("value", "default")]
+    return max((_count(value) for value in given if isinstance(value, str)), default=0)
 
 
 def _hand_back(document: Document, found: Sequence[Call]) -> dict[Path, int]:

@@ -22,6 +22,7 @@ from argosy.manifest.checks import (
     image,
     literal,
     many,
+    memories,
     memory,
     metadata,
     named,
@@ -84,7 +85,7 @@ TABLE: dict[str, Row] = {
     "WorkflowSpec": _row(
         "activeDeadlineSeconds affinity archiveLogs arguments dnsConfig dnsPolicy entrypoint executor hooks hostAliases imagePullSecrets "
         "onExit parallelism podGC podMetadata retryStrategy securityContext synchronization templateDefaults templates ttlStrategy "
-        "volumeClaimGC volumeClaimTemplates volumes workflowTemplateRef",
+        "volumeClaimGC volumeClaimTemplates workflowTemplateRef",
         baseline="artifactGC",
         trusted="artifactRepositoryRef hostNetwork metrics podDisruptionBudget podSpecPatch priority schedulerName",
         ignored="shutdown workflowMetadata automountServiceAccountToken",
@@ -93,6 +94,7 @@ TABLE: dict[str, Row] = {
         serviceAccountName=account,
         suspend=ends,
         tolerations=toleration,
+        volumes=memories,
     ),
     "WorkflowTemplateRef": _row(trusted="clusterScope", name=named("templates", "WorkflowTemplate")),
     "TemplateRef": _row("template", trusted="clusterScope", name=named("templates", "WorkflowTemplate")),
@@ -107,10 +109,10 @@ TABLE: dict[str, Row] = {
     # Templates and calls.
     "Template": _row(
         "activeDeadlineSeconds affinity archiveLocation container containerSet daemon dag data executor failFast hostAliases "
-        "http initContainers inputs metadata name outputs parallelism retryStrategy script securityContext sidecars steps synchronization "
-        "timeout volumes",
+        "initContainers inputs metadata name outputs parallelism retryStrategy script securityContext sidecars steps synchronization "
+        "timeout",
         baseline="memoize",
-        trusted="metrics plugin podSpecPatch resource schedulerName",
+        trusted="http metrics plugin podSpecPatch resource schedulerName",
         ignored="automountServiceAccountToken",
         annotations=metadata,
         nodeSelector=node_selector,
@@ -118,6 +120,7 @@ TABLE: dict[str, Row] = {
         serviceAccountName=account,
         suspend=ends,
         tolerations=toleration,
+        volumes=memories,
     ),
     "WorkflowStep": _row(_CALL, withItems=many, withParam=many),
     "DAGTask": _row(_CALL + " dependencies depends", withItems=many, withParam=many),

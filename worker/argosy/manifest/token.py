@@ -111,20 +111,26 @@ class _Uses:
         }
         self._declared: set[tuple[Path, str]] = set()
         self._default_places: set[Path] = set()
-        self._defaults: dict[tuple[Path, str], Any] = {}
+        self._defaults: dict[Path, dict[str, Any]] = defaultdict(dict)
+        self._others: dict[tuple[Path, Path], dict[str, Any]] = {}
         for template in templates(document):
             for place, parameter in template.parameters():
                 self._declared.add((template.path, parameter["name"]))
                 if (key := "value" if "value" in parameter else "default") in parameter:
                     self._default_places.add((*place, key))
-                    self._defaults[template.path, parameter["name"]] = parameter[key]
+                    self._defaults[template.path][parameter["name"]] = parameter[key]
         self.received = self._follow()
         self._all_received = set().union(*self.received.values())
         self._simple: dict[Path, set[str]] = {}
 
     def _follow(self) -> dict[Path, set[str]]:
         edges: dict[tuple[Path, str], list[tuple[Path, str]]] = defaultdict(list)
-        reached = [carrier for carrier, value in self._defaults.items() if _exactly(value) == _TOKEN]
+        reached = [
+            (path, name)
+            for path, defaults in self._defaults.items()
+            for name, value in defaults.items()
+            if _exactly(value) == _TOKEN
+        ]
         for call in self._calls:
             for name, value in self._passed(call).items() if call.target is not None else ():
                 source = _exactly(value)
@@ -155,11 +161,10 @@ class _Uses:
         for call in self._calls:
             if call.target is None:
                 continue
-            passed = self._passed(call)
-            for name in sorted(self.received.get(call.target, ())):
-                if name not in passed and (call.target, name) not in self._defaults:
-                    continue
-                value = passed[name] if name in passed else self._defaults[call.target, name]
+            passed, received = self._passed(call), self.received.get(call.target, set())
+            others = self._other_defaults(call.target, call.caller) if received else {}
+            for name in sorted({*(passed.keys() & received), *(others.keys() - passed.keys())}):
+                value = passed[name] if name in passed else others[name]
                 if not self.is_token(value, call.caller):
                     place = call.arguments[name][0] if call.arguments and name in call.arguments else call.path
                     yield self._document.error(
@@ -167,6 +172,17 @@ class _Uses:
                         f'{spell(place)}: parameter "{name}" of this template is passed the API token elsewhere but not '
                         'here; pass exactly "{{workflow.parameters.rest_token}}" at every call, or use another parameter',
                     )
+
+    def _other_defaults(self, target: Path, caller: Path) -> dict[str, Any]:
+        """The parameters that get the token from some call, and without one something else; asked once for each pair of templates."""
+        if (target, caller) not in self._others:
+            received = self.received[target]
+            self._others[target, caller] = {
+                name: default
+                for name, default in self._defaults.get(target, {}).items()
+                if name in received and not self.is_token(default, caller)
+            }
+        return self._others[target, caller]
 
     def find(self, path: Path, text: str) -> tuple[int, str] | None:
         """The first use of the token in a text: where, and the words."""

@@ -5,7 +5,7 @@ The rules are those of Argo's own validation (argo-workflows v3.7, workflow/vali
 cluster or a running workflow can tell (a `templateRef`, a name that is a parameter), nothing is found.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -47,6 +47,14 @@ def validate(document: Document, given: Collection[str] = (), launched: bool = F
         )
 
 
+@dataclass(frozen=True)
+class _Needs:
+    """Names of the inputs of a template that whoever calls it gives."""
+
+    parameters: list[str]
+    artifacts: list[str]
+
+
 class _Manifest:
     def __init__(self, document: Document, given: Collection[str], launched: bool) -> None:
         self._document, self._given, self._launched = document, given, launched
@@ -60,6 +68,7 @@ class _Manifest:
         self._volumes = {each.get("name") for found in lists for _, each in items((), found)}
         self._volumes |= {mapping(each.get("metadata")).get("name") for _, each in claims}
         self._variables = Variables(document, given, launched)
+        self._needs: dict[Path, _Needs] = {}
 
     def findings(self) -> Iterator[Finding]:
         yield from self._workflow()
@@ -141,11 +150,12 @@ class _Manifest:
                 yield path, "needs a template to run"
             inline = mapping(mapping(holder.get("inline")).get("inputs"))
             passed = {f"inputs.parameters.{each.get('name')}" for _, each in items((), inline.get("parameters"))}
-            names = whole.names | of_items(holder) | passed if passed or of_items(holder) else whole.names
+            more = of_items(holder) | passed
+            names = _Either(whole.names, more) if more else whole.names
             if kind == "steps":
                 ends = "onExit" in holder or "exit" in mapping(holder.get("hooks"))
-                visible = _With(reached, name) if ends else reached
-                scope = replace(whole, names=names, visible=visible, with_status=_With(reached, name).__contains__)
+                visible = _Either(reached, {name}) if ends else reached
+                scope = replace(whole, names=names, visible=visible, with_status=_Either(reached, {name}).__contains__)
             else:
                 known = before.get(name, 0) | bits[name]
                 scope = replace(whole, names=names, with_status=partial(_is_among, known, bits))
@@ -157,14 +167,20 @@ class _Manifest:
     def _passes_workflows(self, path: Path) -> Iterator[Finding]:
         """What the workflow's own parameters lack of what the template needs that they are passed to."""
         target = self._variables.target(path)
-        for _, parameter in target.parameters() if target is not None else ():
-            name = parameter["name"]
-            if not {"value", "default", "valueFrom"} & parameter.keys() and not self._variables.is_declared(name):
+        needed = self._needed(target) if target is not None else _Needs([], [])
+        for name in needed.parameters:
+            if not self._variables.is_declared(name):
                 problem = f'the template needs the parameter "{shorten(name)}", and nobody gives it'
                 yield path, problem if self._launched else self._variables.not_declared(name)
         if target is not None:
             given = {each.get("name") for _, each in items((), mapping(self._spec.get("arguments")).get("artifacts"))}
-            yield from _needed_artifacts(path, target, given)
+            yield from _not_passed(path, needed.artifacts, given)
+
+    def _needed(self, target: Template) -> _Needs:
+        """Kept, because many calls may be of one template."""
+        if target.path not in self._needs:
+            self._needs[target.path] = _needs(target)
+        return self._needs[target.path]
 
     def _passes(self, path: Path) -> Iterator[Finding]:
         """What a call does not pass although the template that it calls needs it."""
@@ -172,24 +188,31 @@ class _Manifest:
         target = self._by_path.get(call.target) if call is not None and call.target is not None else None
         if call is None or target is None or call.arguments is None:
             return
-        for _, parameter in target.parameters():
-            if parameter["name"] not in call.arguments and not {"value", "default", "valueFrom"} & parameter.keys():
-                yield path, f'the template that it calls needs the parameter "{shorten(parameter["name"])}"'
+        needed = self._needed(target)
+        for name in needed.parameters:
+            if name not in call.arguments:
+                yield path, f'the template that it calls needs the parameter "{shorten(name)}"'
         holder: Any = self._document.body
         for step in path:
             holder = holder[step]
         given = {each.get("name") for _, each in items((), mapping(mapping(holder).get("arguments")).get("artifacts"))}
-        yield from _needed_artifacts(path, target, given)
+        yield from _not_passed(path, needed.artifacts, given)
 
 
-def _needed_artifacts(path: Path, target: Template, given: Collection[Any]) -> Iterator[Finding]:
-    """Input artifacts of a template that are not passed, and come from nowhere else."""
-    for _, artifact in items((), mapping(target.body.get("inputs")).get("artifacts")):
-        name = artifact.get("name")
-        if name not in given and not artifact.get("optional") and not _LOCATIONS & artifact.keys():
-            yield path, f'the template needs the artifact "{shorten(str(name))}"'
+def _not_passed(path: Path, needed: Collection[str], given: Collection[Any]) -> Iterator[Finding]:
+    yield from ((path, f'the template needs the artifact "{shorten(name)}"') for name in needed if name not in given)
 
 
+def _needs(target: Template) -> _Needs:
+    parameters = [parameter for _, parameter in target.parameters()]
+    artifacts = [artifact for _, artifact in items((), mapping(target.body.get("inputs")).get("artifacts"))]
+    return _Needs(
+        [each["name"] for each in parameters if not _VALUES & each.keys()],
+        [str(each.get("name")) for each in artifacts if not each.get("optional") and not _LOCATIONS & each.keys()],
+    )
+
+
+_VALUES = {"value", "default", "valueFrom"}
 _LOCATIONS = {"artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "raw", "s3"}
 
 
@@ -230,14 +253,14 @@ def _is_among(known: int, bits: Mapping[str, int], name: str) -> bool:
 
 
 @dataclass(frozen=True)
-class _With:
-    """A set that still grows, and one name more."""
+class _Either:
+    """Two sets, of which the first may be large, or still grow."""
 
-    names: Set[str]
-    name: str
+    names: Container[str]
+    more: Container[str]
 
     def __contains__(self, name: object) -> bool:
-        return name == self.name or name in self.names
+        return name in self.names or name in self.more
 
 
 def _containers(template: Template) -> Iterator[tuple[Path, dict[str, Any]]]:

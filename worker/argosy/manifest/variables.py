@@ -6,7 +6,7 @@ looked at, and what only a cluster or a running workflow can tell may have a val
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,7 +158,7 @@ class Scope:
         with_status: Of which the status is.
     """
 
-    names: Set[str]
+    names: Container[str]
     root: str = ""
     calls: Mapping[str, Template | None] = field(default_factory=dict)
     visible: Container[str] | None = None

@@ -7,7 +7,9 @@ and not refused.
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from argosy.manifest.calls import templates
 from argosy.manifest.document import Document, Path
+from argosy.manifest.parts import items, mapping
 
 _FROM_ELSEWHERE = {"podSpecPatch", "templateRef", "workflowTemplateRef"}
 """Fields by which containers come in that the manifest does not show."""
@@ -21,7 +23,7 @@ def unmounted(document: Document) -> list[Path]:
     names = set(_mounted(document.body))
     if any("{{" in name for name in names) or _has(document.body, _FROM_ELSEWHERE):
         return []
-    return [path for path, name in _declared(("spec",), document.body.get("spec")) if name not in names]
+    return [path for path, name in _declared(document) if name not in names]
 
 
 def drop(document: Document) -> None:
@@ -41,16 +43,13 @@ def _mounted(value: Any) -> Iterator[str]:
             yield from _mounted(item)
 
 
-def _declared(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
-    for key, item in _items(value):
-        if key == "volumes" and isinstance(item, list):
-            yield from (
-                ((*path, key, index), str(volume.get("name")))
-                for index, volume in enumerate(item)
-                if isinstance(volume, dict)
-            )
-        else:
-            yield from _declared((*path, key), item)
+def _declared(document: Document) -> Iterator[tuple[Path, str]]:
+    spec: Path = ("spec",)
+    holders = [(spec, document.spec), ((*spec, "templateDefaults"), mapping(document.spec.get("templateDefaults")))]
+    holders += [(template.path, template.body) for template in templates(document)]
+    for path, holder in holders:
+        for place, volume in items((*path, "volumes"), holder.get("volumes")):
+            yield place, str(volume.get("name"))
 
 
 def _has(value: Any, fields: Collection[str]) -> bool:

@@ -259,9 +259,10 @@ class Policy(In):
     """What a cluster's owner lets manifests do there (T2).
 
     `profile` says how far those who write manifests are trusted. The lists name what others own and manifests may use: Secrets,
-    ServiceAccounts, PersistentVolumeClaims, priority classes, node labels by key, taints by key, WorkflowTemplates. `storage_classes` says
-    which class to take for which that manifests name; where it is empty, they may name any. `registries` are beginnings of images' names;
-    where it is empty, images may come from anywhere. Secrets and the ServiceAccount of argosy itself are on no list.
+    ServiceAccounts, PersistentVolumeClaims, priority classes, node labels by key, taints by key, WorkflowTemplates, domains of pods' labels
+    and annotations. `storage_classes` says which class to take for which that manifests name; where it is empty, they may name any.
+    `registries` are whole parts of images' names up to a slash (`nvcr.io`, `docker.io/library`); where it is empty, images may come from
+    anywhere. Secrets and the ServiceAccount of argosy itself are on no list.
     """
 
     profile: Literal["restricted", "baseline", "trusted"] = "restricted"
@@ -273,6 +274,7 @@ class Policy(In):
     node_labels: Names = []
     tolerations: Names = []
     templates: Names = []
+    metadata_domains: Names = []
     registries: Names = []
 
 
