@@ -126,10 +126,10 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, wa
 
 def _take_away(engine: Engine, settings: Settings, row: Cluster) -> None:
     """Our finalizers and Secrets on a cluster."""
-    selector = _selector(engine)
+    ours, selector = {LABEL_INSTALLATION: identity(engine)}, _selector(engine)
     try:
         _on(settings, row, lambda connection: finalizers.release(connection, selector))
-        _on(settings, row, lambda connection: _delete_secrets(connection, selector))
+        _on(settings, row, lambda connection: _delete_secrets(connection, ours))
     except KubeError as error:
         raise Conflict(
             f"cluster {row.name!r} cannot be asked, and its ended workflows may carry the finalizer {FINALIZER}: {error}; "

@@ -45,7 +45,7 @@ class ManifestError(InvalidRequest):
     ) -> None:
         self.problem, self.line, self.column, self.others, self.warning = problem, line, column, others, warning
         where = "" if line is None else f"line {line}" + ("" if column is None else f", column {column}") + ": "
-        more = f" (and {len(others)} more: argosy algorithm lint)" if others else ""
+        more = f" (and {len(others)} more; argosy algorithm lint shows all)" if others else ""
         super().__init__(f"manifest: {where}{problem}{more}")
 
 

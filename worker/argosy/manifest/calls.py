@@ -104,7 +104,7 @@ def _call(path: Path, caller: Path, holder: dict[str, Any], names: Mapping[str, 
         target = (*path, "inline")
     elif isinstance(name, str) and "templateRef" not in holder:
         target = names.get(name)
-        missing = name if target is None else None
+        missing = name if target is None and "{{inputs." not in name else None
     arguments = None
     if passes == "own":
         found = _parameters((*path, "arguments"), holder.get("arguments"))

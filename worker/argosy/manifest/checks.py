@@ -114,14 +114,28 @@ _MAPPED_CLASS = named("storage_classes", "storage class")
 
 
 def image(value: Any, at: Place) -> str:
-    """An image: any, or from a listed registry."""
-    registries = at.policy.registries
-    whole = tuple(
-        each.rstrip("/") + "/" for each in registries
-    )  # or registry.corp would be registry.corp.evil.example, too
-    if not registries or not isinstance(value, str) or value.startswith(whole):
+    """An image: any, or one whose name begins with one that is listed, up to a slash, a tag or a digest."""
+    listed = at.policy.registries
+    if not listed or not isinstance(value, str):
         return ""
-    return f"the image is not from one of the cluster's registries: {', '.join(registries)}"
+    if "{{" in value.partition("/")[0]:
+        return literal(value, at)
+    whole = _whole_name(value)
+    for each in map(_whole_name, (name.rstrip("/") for name in listed)):
+        # After a host alone ":" is a port.
+        if whole == each or (whole.startswith(each) and whole[len(each)] in ("/:@" if "/" in each else "/")):
+            return ""
+    return _unlisted(f'the image "{shorten(value)}"', "registries", at)
+
+
+def _whole_name(image: str) -> str:
+    """A name with its registry: `alpine` is `docker.io/library/alpine` to a node."""
+    host, slash, rest = image.partition("/")
+    if slash and ("." in host or ":" in host or host == "localhost"):
+        return f"docker.io/library/{rest}" if host == "docker.io" and "/" not in rest and rest else image
+    if not slash and ("." in host or host == "localhost"):
+        return image
+    return f"docker.io/{image}" if slash else f"docker.io/library/{image}"
 
 
 def node_label(value: Any, at: Place) -> str:

@@ -96,7 +96,11 @@ class Document:
         if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
             item = node.value[step]
             return item.start_mark, item
-        return self._keys(node).get(str(step)) if isinstance(node, yaml.MappingNode) else None
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        keys, name = self._keys(node), str(step)
+        # What was written in another case was put right.
+        return keys.get(name) or next((place for key, place in keys.items() if key.lower() == name.lower()), None)
 
     def _keys(self, node: yaml.MappingNode) -> dict[str, tuple[yaml.Mark, yaml.Node]]:
         """Where each key of a mapping is, those that it takes from others included; kept, because many findings may be in one mapping."""

@@ -3,11 +3,12 @@
 The rules are those of Argo's own validation (argo-workflows v3.7, workflow/validate).
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from argosy.manifest.calls import Template
-from argosy.manifest.document import shorten
+from argosy.manifest.document import Path, shorten
+from argosy.manifest.durations import seconds
 from argosy.manifest.names import NAME, PARAMETER, graph, unique
 from argosy.manifest.parts import items, mapping, strings
 from argosy.manifest.schema import definitions
@@ -56,9 +57,13 @@ def _inputs(template: Template, kind: str) -> Iterator[Finding]:
     path, inputs = (*template.path, "inputs"), mapping(template.body.get("inputs"))
     yield from unique((*path, "parameters"), inputs.get("parameters"), PARAMETER, "an input parameter")
     yield from unique((*path, "artifacts"), inputs.get("artifacts"), PARAMETER, "an input artifact")
+    paths: set[str] = set()
     for place, artifact in items((*path, "artifacts"), inputs.get("artifacts")):
         if kind in LEAVES and not artifact.get("path"):
             yield place, "an input artifact of a pod needs a path"
+        if (where := str(artifact.get("path", ""))) in paths:
+            yield (*place, "path"), f"{shorten(where)} is the path of another input artifact"
+        paths |= {where} - {""}
         if kind in ("steps", "dag") and artifact.get("path"):
             yield (*place, "path"), f"only a pod's artifact has a path, and this is a template of {kind}"
         if artifact.get("from"):
@@ -134,11 +139,14 @@ def _common(template: Template, kind: str) -> Iterator[Finding]:
         yield (*path, "timeout"), f"only of pods, and this is a template of {kind}"
     elif str(body.get("timeout", "")).isdigit():
         yield (*path, "timeout"), "write a duration with its unit, such as 90s"
+    for place, duration in _durations(path, body):
+        if "{{" not in duration and seconds(duration) is None:
+            yield place, f'"{shorten(duration)}" is no duration; write it as 90s, 10m or 1h30m'
     if kind not in ("steps", "dag", "") and "parallelism" in body:
         yield (*path, "parallelism"), f"only of steps and dag, and this is a template of {kind}"
     if kind not in ("steps", "dag") and "activeDeadlineSeconds" in body:
-        seconds = str(body["activeDeadlineSeconds"])
-        if "{{" not in seconds and not (seconds.isdigit() and len(seconds) < 19):
+        deadline = str(body["activeDeadlineSeconds"])
+        if "{{" not in deadline and not (deadline.isdigit() and len(deadline) < 19):
             yield (*path, "activeDeadlineSeconds"), "must be a positive number of seconds"
     policy = mapping(body.get("retryStrategy")).get("retryPolicy", "")
     if policy not in _POLICIES:
@@ -146,6 +154,16 @@ def _common(template: Template, kind: str) -> Iterator[Finding]:
     for place, each in items((*path, "initContainers"), body.get("initContainers")):
         if not each.get("name"):
             yield place, '"name" is missing'
+
+
+def _durations(path: Path, body: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    backoff = mapping(mapping(body.get("retryStrategy")).get("backoff"))
+    given: list[tuple[Path, Any]] = [
+        ((*path, "timeout"), body.get("timeout")),
+        ((*path, "suspend", "duration"), mapping(body.get("suspend")).get("duration")),
+        *(((*path, "retryStrategy", "backoff", key), backoff.get(key)) for key in ("duration", "maxDuration", "cap")),
+    ]
+    yield from ((place, str(duration)) for place, duration in given if duration not in (None, ""))
 
 
 def _output_sources(template: Template, kind: str) -> Iterator[Finding]:
@@ -156,8 +174,18 @@ def _output_sources(template: Template, kind: str) -> Iterator[Finding]:
     for place, artifact in items((*path, "artifacts"), outputs.get("artifacts")):
         if kind in LEAVES and not artifact.get("path"):
             yield place, "an output artifact of a pod needs a path"
+        if ".." in str(artifact.get("path", "")).split("/"):
+            yield (*place, "path"), 'a path without ".."'
         if kind in ("steps", "dag") and artifact.get("path"):
             yield (*place, "path"), f"only a pod's artifact has a path, and this is a template of {kind}"
+    for kind_ in ("parameters", "artifacts"):
+        for place, each in items((*path, kind_), outputs.get(kind_)):
+            if (
+                "globalName" in each
+                and not PARAMETER.fullmatch(str(each["globalName"]))
+                and "{{" not in each["globalName"]
+            ):
+                yield (*place, "globalName"), 'a name has letters, digits, "-" and "_" only'
     for place, parameter in items((*path, "parameters"), outputs.get("parameters")):
         source = parameter.get("valueFrom")
         if "value" in parameter and source is not None:

@@ -30,6 +30,9 @@ def schema_errors(document: Document) -> Iterator[ManifestError]:
         if isinstance(old, bool) or not isinstance(old, int):
             path: Path = ("spec", "ttlSecondsAfterFinished")
             yield document.error(path, f"{spell(path)}: must be an integer, not {_shown(old)}")
+        elif not 0 <= old < 1 << 31:
+            path = ("spec", "ttlSecondsAfterFinished")
+            yield document.error(path, f"{spell(path)}: {_shown(old)} is beyond the limit {(1 << 31) - 1}")
     for error in _validator().iter_errors(body):
         yield from _findings(document, error)
 

@@ -5,6 +5,7 @@ The rules are those of Argo's own validation (argo-workflows v3.7, workflow/vali
 cluster or a running workflow can tell (a `templateRef`, a name that is a parameter), nothing is found.
 """
 
+import re
 from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -146,19 +147,26 @@ class _Manifest:
             yield from self._passes(path)
             if "template" in holder and "templateRef" in holder:
                 yield (*path, "template"), "give template or templateRef"
+            if (problem := _condition(holder.get("when"))) is not None:
+                yield (*path, "when"), problem
+            if isinstance(holder.get("templateRef"), dict) and not holder["templateRef"].get("name"):
+                yield (*path, "templateRef"), '"name" is missing'
             if not {"template", "templateRef", "inline"} & holder.keys():
                 yield path, "needs a template to run"
             inline = mapping(mapping(holder.get("inline")).get("inputs"))
             passed = {f"inputs.parameters.{each.get('name')}" for _, each in items((), inline.get("parameters"))}
             more = of_items(holder) | passed
             names = _Either(whole.names, more) if more else whole.names
+            loop = of_items(holder)
             if kind == "steps":
                 ends = "onExit" in holder or "exit" in mapping(holder.get("hooks"))
                 visible = _Either(reached, {name}) if ends else reached
-                scope = replace(whole, names=names, visible=visible, with_status=_Either(reached, {name}).__contains__)
+                scope = replace(
+                    whole, names=names, items=loop, visible=visible, with_status=_Either(reached, {name}).__contains__
+                )
             else:
                 known = before.get(name, 0) | bits[name]
-                scope = replace(whole, names=names, with_status=partial(_is_among, known, bits))
+                scope = replace(whole, names=names, items=loop, with_status=partial(_is_among, known, bits))
             # An inline template is looked at by itself.
             yield from self._variables.unresolved(path, {k: v for k, v in holder.items() if k != "inline"}, scope)
             reached.add(name)
@@ -208,12 +216,22 @@ def _needs(target: Template) -> _Needs:
     artifacts = [artifact for _, artifact in items((), mapping(target.body.get("inputs")).get("artifacts"))]
     return _Needs(
         [each["name"] for each in parameters if not _VALUES & each.keys()],
-        [str(each.get("name")) for each in artifacts if not each.get("optional") and not _LOCATIONS & each.keys()],
+        [str(each.get("name")) for each in artifacts if not each.get("optional") and not LOCATIONS & each.keys()],
     )
 
 
 _VALUES = {"value", "default", "valueFrom"}
-_LOCATIONS = {"artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "raw", "s3"}
+LOCATIONS = {"artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "raw", "s3"}
+
+
+def _condition(text: Any) -> str | None:
+    """What is wrong with a condition as far as it can be read."""
+    outside = _QUOTED.sub("", str(text or ""))
+    return "one = compares nothing; write ==" if _ONE_EQUAL.search(outside) else None
+
+
+_QUOTED = re.compile(r"\{\{.*?\}\}|'[^']*'|\"[^\"]*\"", re.DOTALL)
+_ONE_EQUAL = re.compile(r"(?<![=!<>])=(?![=~])")
 
 
 def _loops(path: Path, holder: Mapping[str, Any]) -> Iterator[Finding]:
@@ -236,6 +254,8 @@ def _arguments(path: Path, holder: Any, is_set: Callable[[str], bool], skip: Col
         if isinstance(source, dict) and not {"configMapKeyRef", "event", "supplied"} & source.keys():
             yield (*place, "valueFrom"), "of an argument it needs configMapKeyRef or supplied"
         choices = parameter.get("enum")
+        if choices == []:
+            yield (*place, "enum"), "lists at least one value"
         if (
             isinstance(choices, list)
             and "value" in parameter
@@ -246,6 +266,8 @@ def _arguments(path: Path, holder: Any, is_set: Callable[[str], bool], skip: Col
     for place, artifact in items((*path, "artifacts"), arguments.get("artifacts")):
         if artifact.get("from") and artifact.get("fromExpression"):
             yield (*place, "fromExpression"), "give from or fromExpression"
+        if not {"from", "fromExpression", *LOCATIONS} & artifact.keys():
+            yield place, "an artifact that is passed needs from, or where it is kept (s3, http, raw …)"
 
 
 def _is_among(known: int, bits: Mapping[str, int], name: str) -> bool:

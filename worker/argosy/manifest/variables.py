@@ -6,10 +6,11 @@ looked at, and what only a cluster or a running workflow can tell may have a val
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from argosy import labels
 from argosy.manifest.calls import Template, calls, holders, templates, workflow_parameters
 from argosy.manifest.document import Document, Path, shorten
 from argosy.manifest.parameters import RESERVED
@@ -34,6 +35,15 @@ _ANY_ITEM = "item.*"
 _OF_WORKFLOW = {
     "name", "namespace", "mainEntrypoint", "serviceAccountName", "uid", "parameters", "annotations", "labels", "creationTimestamp",
     "priority", "duration", "scheduledTime", "status", "failures",
+}  # fmt: skip
+
+
+_LABELS = {
+    labels.LABEL_JOB_TYPE, labels.LABEL_PROJECT, labels.LABEL_GID, labels.LABEL_UID, labels.LABEL_USER, labels.LABEL_MANAGED_BY,
+    labels.LABEL_INSTALLATION, labels.LABEL_ATTEMPT,
+}  # fmt: skip
+_ANNOTATIONS = {
+    labels.ANNOTATION_MEDIA_IDS, labels.ANNOTATION_NAME, labels.ANNOTATION_ALGORITHM, labels.ANNOTATION_DIGEST
 }  # fmt: skip
 
 
@@ -110,8 +120,10 @@ class Variables:
             return self._of_workflow(rest)
         if root == "item" and _ANY_ITEM in scope.names:
             return None
+        if root == "item" and (known := sorted(each for each in scope.items if each != _ANY_ITEM)):
+            return f"{{{{{shorten(name)}}}}}: not every item of this step or task has that; they have {', '.join(map(shorten, known[:10]))}"
         if root == "item":
-            return f"{{{{{shorten(name)}}}}}: only the items of this step or task have a value here"
+            return f"{{{{{shorten(name)}}}}}: only a step or task with items has a value here"
         owner, _, variable = rest.partition(".")
         if root == scope.root and owner in scope.calls and self._has(scope, owner, variable):
             return None
@@ -142,6 +154,15 @@ class Variables:
             return None if known else f"no template gives out {shorten(name_)} with a globalName"
         if kind == "failures" and "onExit" not in self._spec:
             return "{{workflow.failures}} has a value only where the workflow has an onExit"
+        if kind in ("labels", "annotations") and rest not in ("", "json"):
+            known = rest in (_LABELS if kind == "labels" else _ANNOTATIONS)
+            return (
+                None
+                if known
+                else f"workflows have no {kind[:-1]} {shorten(rest)}; argosy sets {', '.join(sorted(_LABELS))}"
+            )
+        if kind == "priority" and "priority" not in self._spec:
+            return "{{workflow.priority}} has a value only where the workflow has a priority"
         known = kind in _OF_WORKFLOW or name.startswith(("creationTimestamp", "scheduledTime", "duration"))
         return None if known else f"{{{{workflow.{shorten(name)}}}}} is not one of Argo's variables"
 
@@ -155,6 +176,7 @@ class Scope:
         root: How the variables of steps or tasks begin here; empty for a pod's template.
         calls: By the name of each, the template that it runs; None where only a cluster can tell.
         visible: Of which of them everything is known; None for all.
+        items: Variables of the items that are looped over.
         with_status: Of which the status is.
     """
 
@@ -162,6 +184,7 @@ class Scope:
     root: str = ""
     calls: Mapping[str, Template | None] = field(default_factory=dict)
     visible: Container[str] | None = None
+    items: Set[str] = frozenset()
     with_status: Callable[[str], bool] = lambda name: True
 
 
@@ -209,20 +232,22 @@ def _of_call(target: Template) -> set[str]:
 
 def of_items(holder: Mapping[str, Any]) -> set[str]:
     """The variables that a step or task with items has."""
-    if "withParam" in holder or any("{{" in str(each) for each in listed(holder.get("withItems"))):
+    given = listed(holder.get("withItems"))
+    if "withParam" in holder or any("{{" in str(each) for each in given):
         return {_ANY_ITEM}
-    found: set[str] = set()
-    for each in listed(holder.get("withItems")):
-        keys = (
-            each if isinstance(each, dict) else [f"[{at}]" for at in range(len(each))] if isinstance(each, list) else []
-        )
-        found |= {f"item.{key}" for key in keys}
-    return found
+    found = [{f"item.{key}" for key in (each if isinstance(each, dict) else _indexes(each))} for each in given]
+    return set.intersection(*found) if found else set()
+
+
+def _indexes(item: Any) -> list[str]:
+    return [f"[{at}]" for at in range(len(item))] if isinstance(item, list) else []
 
 
 def dependencies(task: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The tasks that one waits for, each with the result that it asks for."""
     if isinstance(depends := task.get("depends"), str):
+        if "{{" in depends:
+            return []  # Argo fills it in first
         return [(found[1], found[2] or "") for found in _DEPENDS.finditer(depends)]
     return [(name, "") for name in strings(task.get("dependencies"))]
 

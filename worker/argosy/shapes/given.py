@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from argosy.batches import distinct
+from argosy.labels import OWN_ACCOUNT, SECRET_PREFIX
 
 _BIGINT = 1 << 63
 _DEEPEST = 32
@@ -276,6 +277,20 @@ class Policy(In):
     templates: Names = []
     metadata_domains: Names = []
     registries: Names = []
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        for name in self.secrets:
+            if name.startswith(SECRET_PREFIX):
+                raise ValueError(f"secrets: {name!r}: no manifest may use a Secret of argosy")
+        if OWN_ACCOUNT in self.service_accounts:
+            raise ValueError(f"service_accounts: {OWN_ACCOUNT!r}: no manifest may run as argosy")
+        for field in type(self).model_fields:
+            if isinstance(names := getattr(self, field), list) and any("*" in name for name in names):
+                raise ValueError(
+                    f"{field}: names stand for themselves, and * for nothing; list each, or choose profile trusted"
+                )
+        return self
 
 
 class ClusterSpec(In):
