@@ -215,12 +215,16 @@ def _needs(target: Template) -> _Needs:
     parameters = [parameter for _, parameter in target.parameters()]
     artifacts = [artifact for _, artifact in items((), mapping(target.body.get("inputs")).get("artifacts"))]
     return _Needs(
-        [each["name"] for each in parameters if not _VALUES & each.keys()],
+        [each["name"] for each in parameters if not {"value", "default"} & each.keys() and not _is_found(each)],
         [str(each.get("name")) for each in artifacts if not each.get("optional") and not LOCATIONS & each.keys()],
     )
 
 
-_VALUES = {"value", "default", "valueFrom"}
+def _is_found(parameter: Mapping[str, Any]) -> bool:
+    """Whether a parameter comes from a place that Argo asks by itself."""
+    return bool(mapping(parameter.get("valueFrom")).keys() - {"supplied", "default"})
+
+
 LOCATIONS = {"artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "raw", "s3"}
 
 
