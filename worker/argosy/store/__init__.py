@@ -1,5 +1,5 @@
-"""The record of everything, and the queue of record: tables, queries, sessions, migrations.
+"""The database: tables, queries, sessions, migrations. Its rows are the record of everything, and they are the queue.
 
-This room knows no Kubernetes. It is synchronous, one implementation only; stages that run on an event loop bridge to it batch-wise with
-`asyncio.to_thread` (A3). Hot statements are named SQL with a line on what each is for; the rest is SQLAlchemy.
+This room knows nothing of Kubernetes. It is synchronous; stages that run on an event loop call it with `asyncio.to_thread`, a batch at a
+time (A3). Frequent statements are written as named SQL, each with a comment that says what it is for; the rest is SQLAlchemy.
 """

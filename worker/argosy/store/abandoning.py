@@ -1,8 +1,9 @@
-"""Giving up a cluster that is gone for good: what ran there, and what nothing else may run, ends, because nobody will ever see how.
+"""Giving up a cluster that is gone for good: this ends the jobs that ran there, because nobody will ever see how they ended, and the queued
+jobs that no other cluster may take.
 
-A few jobs a transaction, of which there may be a million, in the order in which the tracker locks them. The cluster is paused before, so
-that nothing more is claimed there, and its lease is revoked for the last look, so that no tracker writes any more. Whoever dies in
-between leaves a paused cluster, and the same command goes on.
+There may be a million jobs, so each transaction ends one batch and locks its rows in the same order as the tracker. The cluster is paused
+first, so that nothing more is claimed there. Its lease is revoked before the last check, so that no tracker writes any more. If the process
+dies half-way, the cluster stays paused, and the same command continues.
 """
 
 from uuid import UUID
@@ -24,21 +25,21 @@ _UNFINISHED = (
 )
 
 
-# Launches not cut that only this cluster may take.
+# Launches that are not fully cut and that only this cluster may take.
 _LAUNCHES = text(
     f"SELECT l.gid FROM {placements.ONLY_HERE} JOIN argosy.launch l ON l.placement_id = p.id AND l.state = 'resolved'"
 )
 
 
 def launches(connection: Connection, cluster_id: int) -> list[UUID]:
-    """Those that are not cut to their end, and whose jobs no other cluster may take."""
+    """The launches that are not fully cut and whose jobs no other cluster may take."""
     rows = connection.execute(_LAUNCHES, {"cluster": cluster_id})
     return list(rows.scalars())
 
 
 def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, int]], list[UUID]]:
-    """What another cluster takes when a held one is abandoned, and perhaps ran there: attempts that wait from before the hold, and launches
-    that are not cut to their end."""
+    """What may have run on a held cluster, and would run again on another one when the held one is abandoned: attempts that were queued
+    before the hold, and launches that are not fully cut."""
     elsewhere = f"p.id NOT IN (SELECT p.id FROM {placements.ONLY_HERE})"
     rows = connection.execute(
         text(
@@ -53,10 +54,10 @@ def doubtful(connection: Connection, cluster_id: int) -> tuple[list[tuple[UUID, 
     return [(row.uid, row.number) for row in rows], uncut
 
 
-# Some of what has not ended there.
+# A batch of the unfinished attempts.
 _UNFINISHED_BATCH = text(f"SELECT * FROM ({_UNFINISHED}) u LIMIT :limit")
 
-# Jobs that may run on this cluster alone can run nowhere now.
+# End them. Jobs that only this cluster may take get no automatic retry.
 _UNPLACED = text(
     "WITH here AS MATERIALIZED (SELECT p.id FROM " + placements.ONLY_HERE + ") UPDATE argosy.attempt a SET "
     "state = CASE WHEN a.state = 'queued' OR j.cancel_requested THEN 'cancelled' ELSE 'lost' END, "
@@ -72,11 +73,12 @@ _UNPLACED = text(
 
 
 def end(connection: Connection, cluster_id: int) -> int:
-    """End some of what is unfinished: on the cluster as `lost`, or `cancelled` where that was asked for; as `cancelled` what waits for it
-    and may go nowhere else. What was lost and may run elsewhere is tried again there, if its algorithm says so.
+    """End a batch of unfinished attempts. Those on the cluster end `lost`, or `cancelled` if a cancel was requested; queued ones that no
+    other cluster may take end `cancelled`. Lost jobs that another cluster may take are retried there, if their algorithm has automatic
+    retries.
 
     Returns:
-        How many; 0 where nothing is left.
+        How many; 0 if nothing is left.
     """
     found = connection.execute(_UNFINISHED_BATCH, {"cluster": cluster_id, "limit": _BATCH}).all()
     if not found:

@@ -1,5 +1,5 @@
-"""A cancel as rows: a flag that the claim, the record and the tracker obey, because nobody but them knows whether a workflow exists at that
-moment (P5); only what is queued ends on the spot."""
+"""A cancel in the database (P5). It ends queued jobs at once. For all others it sets a flag: only the code that claims jobs, records
+creates or tracks workflows knows whether a workflow exists at that moment, so that code acts on the flag."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,8 +17,8 @@ CANCELLED_EARLY = "cancelled before it was submitted"
 
 @dataclass(frozen=True)
 class Cancelled:
-    """Result of a cancel, in jobs: ended on the spot, to be ended on their clusters, had ended before. And in `launches` that end before
-    they were cut into jobs."""
+    """Result of a cancel, as numbers of jobs: those that it ended at once, those that will end on their clusters, those that had ended
+    before. `launches` counts launches that it ended before they were cut into jobs."""
 
     cancelled: int = 0
     cancelling: int = 0
@@ -35,11 +35,11 @@ class Cancelled:
 
 
 def unended(connection: Connection, project: int) -> list[UUID]:
-    """The launches of a project of which something is to be cancelled, those that are not cut yet first."""
+    """The launches of a project that have something to cancel; those that are not cut yet come first."""
     queued = "SELECT a.gid FROM argosy.placement p JOIN argosy.attempt a ON a.placement_id = p.id AND a.project = :project AND {}"
     rows = connection.execute(
         text(
-            # Each part by an index of its own, which holds nothing that has ended.
+            # Each part uses its own partial index, which has no ended rows.
             "SELECT gid, 0 AS turn FROM argosy.launch WHERE project = :project AND state IN ('accepted', 'resolved') "
             f"UNION SELECT gid, 1 FROM argosy.attempt WHERE project = :project AND {in_states(ACTIVE)} "
             f"UNION SELECT gid, 1 FROM argosy.attempt a WHERE project = :project AND {retry_due('a')} "
@@ -69,7 +69,7 @@ _CANCEL = text(
 
 
 def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = False) -> tuple[Cancelled, int | None]:
-    """Cancel what has not ended of a batch, waiting automatic retries included. Doing it again changes nothing.
+    """Cancel the jobs of a batch that have not ended, including those that wait for an automatic retry. Doing it again changes nothing.
 
     Args:
         connection: In the transaction of `targets.locked`.
@@ -78,7 +78,7 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
         hide: Also leave it out of default lists.
 
     Returns:
-        What it came to, and with which ordinal the next batch begins; None where there is none.
+        The result, and the ordinal with which the next batch begins; None if there is no next batch.
     """
     if target.ordinal is not None:
         return _cancel_early(connection, target, hide), None
@@ -123,7 +123,7 @@ def _cancel_early(connection: Connection, target: Target, hide: bool) -> Cancell
     return Cancelled(cancelled=noted, ended=1 - noted)
 
 
-# End a launch that is not cut to its end; it is cut no further.
+# End a launch that is not fully cut; no more jobs are cut from it.
 _END_LAUNCH = text(
     "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
     "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "
@@ -133,7 +133,7 @@ _END_LAUNCH = text(
 
 
 def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> int:
-    """A launch that is not cut, or not to its end, is cut no further; without a job its token goes at once.
+    """End a launch that is not fully cut: no more jobs are cut from it. If it has no jobs yet, its token is wiped at once.
 
     Args:
         connection: In a transaction.
@@ -142,6 +142,6 @@ def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> in
         reason: For people.
 
     Returns:
-        0 where it had ended or was cut to its end.
+        0 if it had ended or was fully cut.
     """
     return connection.execute(_END_LAUNCH, {"gid": gid, "state": state, "reason": reason}).rowcount

@@ -1,11 +1,11 @@
 """Claiming: which queued jobs a cluster takes next, in one transaction *before* anything is created.
 
-A claim writes `submitting`, the cluster, a new epoch and a lease, so that a job is with one worker at a time and a dead worker's job is
-found again. The cluster's row lock makes claims of one cluster take turns, which keeps its limits and those of its tenants exact under any
-number of workers (`submitting` counts), and lets the breaker and the window be shared.
+A claim writes `submitting`, the cluster, a new epoch and a lease. So only one worker at a time has a job, and the job of a worker that died
+is found again. Each claim locks the cluster's row, so claims of one cluster run one after another. This keeps the limits of the cluster and
+of its tenants exact with any number of workers (`submitting` jobs count too), and all workers share the breaker and the window.
 
-Its cost does not grow with the queue: the tenants that wait are found by skipping from one to the next in the queue's index, and only
-as many rows of each are read as are taken (P7).
+The cost of a claim does not grow with the queue: it finds the tenants with queued jobs by skipping from one to the next in the queue's
+index, and of each tenant it reads only as many rows as it takes (P7).
 """
 
 from collections import Counter, deque
@@ -75,8 +75,8 @@ class Waiters(NamedTuple):
 
 
 _PATIENCE = 5.0
-"""Seconds that a job waits for a cluster with more room; after that whichever may takes it, because a limit of its tenant may keep it from
-the other, or nobody be at work there."""
+"""Seconds that a job waits for a cluster with more free slots. After that any cluster that may take it does: its tenant's limit may be
+reached on the first one, or no worker may be submitting there."""
 
 _CLUSTER = text(
     f"SELECT {pacing.CAPACITY} AS capacity, c.project_max_active, c.virtual_time, c.health, c.open_tries > 0 AS failing "
@@ -103,7 +103,7 @@ _NOT_PAUSED = (
 )
 """SQL, for rows that have these columns. No join: with one the planner underestimates how many projects are not paused."""
 
-# Claims that ran out: their worker died, was stopped, or left the create unresolved. They hold a slot already.
+# Claims that ran out: their worker died, was stopped, or left the create unresolved. They occupy a slot already.
 _STALE = text(
     f"SELECT {_COLUMNS} FROM argosy.attempt a {_JOB} "
     "WHERE a.cluster_id = :cluster AND a.state = 'submitting' AND a.lease_until < clock_timestamp() "
@@ -119,7 +119,8 @@ _DUE = text(
 )
 
 # The recursion goes from the first row of one lane to the first row of the next. Each column comes as one list, which Python reads faster
-# than rows. Turns are read apart, because tenants without queued jobs have turns too; so are weights and limits, which few tenants have.
+# than rows. Turns come as lists of their own, because tenants without queued jobs have turns too; so do weights and limits, which few
+# tenants have.
 _LANES = text(
     f"""
     WITH RECURSIVE placed AS MATERIALIZED (
@@ -148,9 +149,10 @@ _LANES = text(
     """
 )
 
-# What was queued when one of the clusters that may take it was held may have run there, as far as anybody knows. Where the database may
-# have lost claims, their creates may still arrive elsewhere.
-# Here and below, rows are handed over as one JSON text, because psycopg takes longer for an array a column than PostgreSQL for the rest.
+# Skip jobs that were queued before one of their clusters was held: they may have run there already. After the database may have lost
+# claims, also skip for a while jobs that several clusters may take: a create of a lost claim may still arrive on another cluster. Here and
+# below, rows are passed as one JSON text: with one array for each column, psycopg would take longer than PostgreSQL takes for the whole
+# statement.
 _HEADS = text(
     f"""
     SELECT a.user_id, l.placement, {_COLUMNS} FROM json_to_recordset(CAST(:lanes AS json))
@@ -214,18 +216,18 @@ def claim(
     Args:
         connection: In a transaction, which the caller commits before it creates anything.
         cluster_id: Which cluster.
-        worker: Who claims, for people.
+        worker: Who claims; only shown to people.
         lease: Seconds until others may take the claim over.
         limit: The most to take; the cluster's free slots are the other bound.
-        travel: Seconds after the lease in which a create that was given up may still arrive.
-        render: Gives each job's name and digest, stored with the claim, or the reason why it can never be rendered, which
-            rejects it.
+        travel: Seconds after the lease during which a create that the worker gave up may still arrive.
+        render: Returns a job's name and digest, which are stored with the claim; or the reason why it can never be rendered, and then the
+            job is rejected.
     """
     cluster = connection.execute(_CLUSTER, {"cluster": cluster_id}).one_or_none()
     if cluster is None:
         return Claims([])
     limit = 1 if cluster.failing else limit
-    # If possible a probe is not the job whose unclear create may have made the cluster look broken.
+    # Prefer another job as the probe: the unclear create of a stale one may have made the cluster look broken.
     waiting = [] if cluster.failing else _stale(connection, cluster_id, limit)
     if len(waiting) < limit:
         waiting += _by_turn(connection, cluster_id, cluster, limit - len(waiting), lease + travel)
@@ -258,7 +260,7 @@ def _stale(connection: Connection, cluster_id: int, limit: int) -> list[Waiting]
 
 
 def _by_turn(connection: Connection, cluster_id: int, cluster: Row[Any], limit: int, quiet: float) -> list[Waiting]:
-    """The next jobs by turn, as many as there are free slots; each tenant pays for its own."""
+    """The next jobs by fair share, as many as there are free slots; each tenant pays virtual time for its own jobs."""
     active = {(row.project, row.user_id): row.active for row in connection.execute(_ACTIVE, {"cluster": cluster_id})}
     room = min(limit, cluster.capacity - sum(active.values()))
     if room <= 0:
@@ -339,8 +341,8 @@ def _heads(
     taken: list[UUID],
     quiet: float,
 ) -> dict[tuple[int, int], deque[tuple[bool, Waiting]]]:
-    """The first jobs of each user who is to get some, locked, in the order in which they are to run, and whether another cluster may take
-    them too, as may those of the placements `choices`."""
+    """The first jobs of each user in `counts`, locked, in the order in which they are to run. Each comes with whether another cluster may
+    take it too, which is so for the placements `choices`."""
     asked = [lane._asdict() | {"count": count} for lane in lanes if (count := counts.get((lane.project, lane.user)))]
     found_rows = connection.execute(_HEADS, {"lanes": rows.recordset(asked), "taken": taken, "quiet": quiet})
     found: dict[tuple[int, int], deque[tuple[bool, Waiting]]] = {}
@@ -376,7 +378,7 @@ _WITH_WORK = text(
     f"SELECT c.id FROM argosy.cluster c WHERE {pacing.OPEN} "
     "AND (EXISTS (SELECT FROM argosy.attempt a WHERE a.cluster_id = c.id AND a.state = 'submitting' "
     "AND a.lease_until < clock_timestamp()) OR (EXISTS (SELECT FROM argosy.placement p JOIN LATERAL ("
-    # In the order of an index, or the planner reads the table until it comes to a queued row: at its end.
+    # ORDER BY makes the planner use the index; else it scans the table for a queued row, which is near the end.
     f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {READY} ORDER BY project LIMIT 1) UNION ALL "
     f"(SELECT FROM argosy.attempt WHERE placement_id = p.id AND {DELAYED} AND not_before < clock_timestamp() "
     "ORDER BY not_before LIMIT 1)"

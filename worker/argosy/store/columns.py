@@ -1,4 +1,5 @@
-"""The columns that tables are made of: never null unless they say so, with the default in the database too."""
+"""Functions that make the columns of the tables. A column is NOT NULL unless its function says otherwise, and its default is in the
+database too."""
 
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlmodel import Field
 
 
 def made_at() -> Any:
-    """When the row came to be."""
+    """When the row was inserted."""
     return Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()))
 
 
@@ -23,7 +24,7 @@ def string(default: str = "") -> Any:
 
 
 def key() -> Any:
-    """A key that the database gives on insert."""
+    """A key that the database assigns on insert."""
     return Field(default=None, primary_key=True)
 
 

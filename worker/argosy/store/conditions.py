@@ -1,14 +1,14 @@
-"""Conditions on rows, as SQL: statements and partial indexes must use the same words."""
+"""Conditions on rows, as SQL. Statements must use the same text as the partial indexes, or the planner does not use these."""
 
 from collections.abc import Iterable
 
 from argosy.states import State
 
 GID_NODE = "substring(uuid_send(gid) from 12 for 5)"
-"""SQL: the end of a launch's gid."""
+"""SQL: the last five bytes of a launch's gid."""
 
 UIDS_NODE = "substring(sha256(uuid_send(gid)) from 4 for 5)"
-"""SQL: the end of the uids of its jobs, whatever their number (batches.py)."""
+"""SQL: the last five bytes of the uids of its jobs, which are the same for all of them (batches.py)."""
 
 
 def in_states(states: Iterable[State], alias: str = "") -> str:
@@ -17,12 +17,12 @@ def in_states(states: Iterable[State], alias: str = "") -> str:
 
 
 def retry_due(alias: str = "") -> str:
-    """SQL: whether an attempt is to be followed by another one without anybody asking."""
+    """SQL: whether an attempt is to be followed by an automatic retry."""
     return f"{alias and alias + '.'}retries_left > 0 AND {in_states((State.ERROR, State.LOST), alias)}"
 
 
 READY = "state = 'queued' AND not_before IS NULL"
-"""An attempt that may be claimed now; one that is to wait is left out until a claim finds its time come."""
+"""An attempt that may be claimed now. A delayed one becomes ready when a claim finds that its time has come."""
 
 DELAYED = "state = 'queued' AND not_before IS NOT NULL"
-"""An attempt that waits for its time."""
+"""An attempt that may not be claimed before a certain time."""

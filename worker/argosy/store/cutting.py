@@ -18,15 +18,17 @@ from argosy.store.launches import MINE, Claim
 
 
 class HeldUp(ArgosyError):
-    """A launch from before a cluster was held is not cut: it may have been, and have run there, in what the database has lost."""
+    """A launch that is older than the hold of a cluster cannot be cut now: the database may have lost that it was cut and that its jobs ran
+    there."""
 
 
 def known_since(gid: UUID, created_at: datetime) -> datetime:
-    """From when on a launch may have had jobs. It may have been asked for before its row was written: the row that it had was lost."""
+    """The earliest time at which a launch may have had jobs. The time in its gid counts too: the row may be the second one, written after
+    the database lost the first."""
     return min(created_at, made(gid) - requests.SKEW)
 
 
-# A cluster of its placement that is held.
+# A held cluster that its placement allows.
 _HELD = text(
     f"SELECT c.name FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
     f"WHERE p.id = :placement AND {holds.HELD} AND c.held_at > :since ORDER BY c.id LIMIT 1"
@@ -41,7 +43,7 @@ def _check_holds(connection: Connection, placement: int, since: datetime) -> Non
 
 @dataclass(frozen=True)
 class Cut:
-    """A batch of jobs that was made: which clusters may take them, and whether it was the launch's last."""
+    """A batch of jobs that was cut: which clusters may take them, and whether it was the launch's last batch."""
 
     clusters: list[int]
     last: bool
@@ -84,21 +86,21 @@ _FORGET_EARLY = text("DELETE FROM argosy.early_cancel WHERE gid = :gid AND ordin
 
 
 def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | None:
-    """The next jobs of a resolved launch and their first attempts, in bulk, under the launch's row lock; after the last it is expanded.
-    Jobs that were cancelled before they had a row begin as cancelled ones.
+    """Insert the next jobs of a resolved launch and their first attempts, in bulk, under the launch's row lock; after the last batch the
+    launch is `expanded`. Jobs that were cancelled before they had a row are inserted as cancelled.
 
     Args:
-        connection: In a transaction, which must end well before the session's time-out: hence the bound.
+        connection: In a transaction, which must end well before the session's time-out; `most` is there for that.
         claim: The launch.
         most: Jobs at most.
         lease: Seconds for which the claim is renewed.
 
     Returns:
-        None where it was cancelled, or its claim is somebody else's now.
+        None if it was cancelled, or another worker has claimed it since.
 
     Raises:
         NotFound: No registered cluster may take its jobs any more.
-        HeldUp: One of them is held, since after it was launched.
+        HeldUp: One of these clusters is held, and the hold began after the launch was requested.
     """
     asked = {"gid": claim.gid, "epoch": claim.epoch, "most": most}
     launch = connection.execute(_NEXT_MEDIA, asked).one_or_none()

@@ -1,11 +1,11 @@
 """Engines and migrations.
 
-Every session gives up by itself: a process that is stopped inside a transaction (SIGSTOP, a paused VM) must hold nobody up for longer
-than `idle_in_transaction_session_timeout`, and nobody waits for a row lock for ever (P3). Every connection gives up by itself
-too: a host that loses its power closes none, and without keepalives a client waits for its answer for hours.
+Every session has time-outs: a process that is stopped inside a transaction (SIGSTOP, a paused VM) must not block others for longer than
+`idle_in_transaction_session_timeout`, and nobody waits for a row lock for ever (P3). Every connection has keepalives: a host that loses
+power does not close its connections, and without keepalives a client would wait for an answer for hours.
 
-`OperationalError` means one thing everywhere: the database is away, the same again will do. A pool whose connections are all in use is that
-too.
+`OperationalError` means the same everywhere: the database cannot be reached at the moment, and a retry will work. A pool whose connections
+are all in use raises it too.
 """
 
 import asyncio
@@ -34,16 +34,16 @@ _SESSION = {
     "statement_timeout": "60s",
     "tcp_user_timeout": "10s",
     "timezone": "UTC",
-    "jit": "off",  # compiling takes longer than any statement here
-    # What we ask for are few rows of tables that keep all that ever ran: their indexes are in memory, and the default, which is for a
-    # disk's head, has the planner read a whole table of a million jobs to count the queued ones.
+    "jit": "off",  # compiling would take longer than any statement here runs
+    # Our statements read few rows of large tables whose indexes are in memory. The default is for spinning disks: with it the planner would
+    # read a whole table of a million jobs to count the queued ones.
     "random_page_cost": "1.1",
 }
 
 _CONNECTION = {
     "connect_timeout": 5,
     "application_name": "argosy",
-    # What was sent is acknowledged within 10 s, and while nothing is sent a probe is: else the host has vanished.
+    # A host counts as gone if it acknowledges neither data nor, while no data is sent, keepalive probes within 10 s.
     "tcp_user_timeout": 10_000,
     "keepalives": 1,
     "keepalives_idle": 4,
@@ -58,13 +58,14 @@ _SLEPT = ("25P03", "25P04")
 """idle_in_transaction_session_timeout and transaction_timeout."""
 
 _POOLED = (
-    "ARGOSY_DATABASE_URL: something between argosy and PostgreSQL, as PgBouncer does with pool_mode = transaction, gives each transaction "
-    "another session; argosy's time-outs and notices need their own: set pool_mode = session, or write PostgreSQL's own address"
+    "ARGOSY_DATABASE_URL: a pooler between argosy and PostgreSQL gives each transaction another session, as PgBouncer does with "
+    "pool_mode = transaction; argosy needs sessions of its own, for its time-outs and notices: set pool_mode = session, or write "
+    "PostgreSQL's own address"
 )
 
 
 class _Pool(QueuePool):
-    __module__ = QueuePool.__module__  # names its logger, which is then as quiet as SQLAlchemy's
+    __module__ = QueuePool.__module__  # the name of its logger; so it logs no more than SQLAlchemy's own pool
 
     def connect(self) -> PoolProxiedConnection:
         try:
@@ -76,7 +77,7 @@ class _Pool(QueuePool):
 async def transact(
     engine: Engine, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Do something with a connection, in a transaction and a thread of its own."""
+    """Call a function with a connection, in a transaction of its own, in another thread."""
 
     def run() -> T:
         with engine.begin() as connection:
@@ -93,7 +94,7 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
         pool_size: Connections kept; twice as many are opened under load.
 
     Raises:
-        NotConfigured: The address cannot be used. So does the first connection where sessions are shared on the way (PgBouncer).
+        NotConfigured: The address cannot be used. The first connection raises it too, if a pooler on the way shares sessions (PgBouncer).
     """
     made = create_engine(
         _url(settings),
@@ -116,13 +117,13 @@ async def listener(settings: Settings) -> psycopg.AsyncConnection[Any]:
 
 
 def _arguments(url: URL) -> dict[str, Any]:
-    """How psycopg connects to where an engine does: one parser of addresses for both."""
+    """Arguments with which psycopg connects to the engine's database; SQLAlchemy parses the address for both."""
     found: dict[str, Any] = PGDialect_psycopg().create_connect_args(url)[1]  # type: ignore[no-untyped-call]
     return found | _CONNECTION
 
 
 def _url(settings: Settings) -> URL:
-    """The database's address; what people write for the same thing, with this driver."""
+    """The database's address, with our driver. Accepts the other usual ways of writing the scheme."""
     try:
         url = make_url(settings.database_url.get_secret_value())
         usable = url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}
@@ -130,13 +131,13 @@ def _url(settings: Settings) -> URL:
     except (ArgumentError, ValueError, psycopg.Error):
         usable = False
     if not usable:
-        # The address itself is not told: a password may be in it.
+        # The message does not contain the address: a password may be in it.
         raise NotConfigured("ARGOSY_DATABASE_URL: write postgresql://user:password@host:port/database")
     return url.set(drivername="postgresql+psycopg")
 
 
 def _set_session(raw: Any) -> None:
-    """Not as startup options, which PgBouncer refuses or drops."""
+    """Set the session's parameters. Not as startup options, because PgBouncer refuses or drops these."""
     raw.autocommit = True
     settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items())
     raw.execute(f"SELECT {settings}")
@@ -146,8 +147,8 @@ def _set_session(raw: Any) -> None:
 def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
     """Refuse a pooler that shares sessions between clients.
 
-    A pooler tells its clients an id of the backend that is not PostgreSQL's. Where there is one, two connections ask who serves them: one
-    that shares sessions serves both by the same, or one of them by two, whichever way it picks.
+    A pooler tells its clients a backend pid that differs from PostgreSQL's own. If it differs, two connections ask several times which
+    backend serves them: a pooler that shares sessions serves both with the same backend, or one connection with several.
 
     Raises:
         NotConfigured: It does.
@@ -168,10 +169,10 @@ def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
 
 
 def _sorted(context: ExceptionContext) -> DBAPIError | None:
-    """So that `OperationalError` means one thing.
+    """Change an error's class, so that `OperationalError` always means the same.
 
-    The driver's classes are the server's, and two are wrong for that: a session that was ended because it slept in its transaction is an
-    internal error there, and a value over a limit (class 54) an operational one.
+    The driver takes its classes from the server's error codes, and two of them do not fit: a session that was ended by
+    idle_in_transaction_session_timeout is an internal error there, and a value over a limit (class 54) is an operational one.
     """
     error, state = context.sqlalchemy_exception, getattr(context.original_exception, "sqlstate", None) or ""
     wanted = OperationalError if state in _SLEPT else DataError if state.startswith("54") else None
@@ -185,7 +186,7 @@ def _sorted(context: ExceptionContext) -> DBAPIError | None:
 # One migration at a time.
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
 
-# Where the schema is.
+# The revision of the schema.
 _REVISION = text("SELECT version_num FROM argosy.alembic_version")
 
 
@@ -193,7 +194,7 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     """Bring the schema to a revision. Safe to run from several processes at once: they take turns.
 
     Returns:
-        The revision that it is at afterwards: a newer one than was asked for stays.
+        The revision of the schema afterwards; if the schema is newer than the requested revision, it stays as it is.
 
     Raises:
         NotConfigured: The database cannot be reached.

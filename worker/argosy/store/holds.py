@@ -1,7 +1,9 @@
-"""Clusters that are held: nothing is created, ended, released or called lost there until somebody, or the evidence, says how things stand.
+"""Clusters that are held: nothing is created, ended, released or called lost there until it is known what runs there. An operator decides
+that, or the hold ends by itself if the cluster shows that nothing is missing.
 
-A database that was restored from a dump, or failed over and lost commits, is older than the world. What it does not know has run, and would
-run again. The cluster remembers (kube/marks.py), and the row remembers what was last written there: a smaller epoch in the row is proof.
+A database that was restored from a dump, or that lost commits in a fail-over, is older than its clusters: it would run again what it does
+not know has run. So an epoch is written to each cluster (kube/marks.py) and to the cluster's row: if the row's epoch is smaller than the
+cluster's, the database is the older one.
 """
 
 from collections.abc import Sequence
@@ -19,14 +21,15 @@ DOUBTED = (
     "another database server answers, or this database is older than another cluster: what runs here is looked at first; "
     "where that is not done by itself: argosy db reconcile"
 )
-"""Reason of a hold that ends by itself where a complete look finds nothing to decide."""
+"""Reason of a hold that ends by itself if a complete list of the cluster shows nothing that an operator must decide."""
 
 HELD = "held_at IS NOT NULL AND removed_at IS NULL"
 """SQL: whether a cluster is held."""
 
 
 def in_hold(alias: str) -> str:
-    """SQL: whether a cluster is held that may have run the jobs of a row, by its name in the statement, that has a placement."""
+    """SQL: whether a cluster is held that may have run the jobs of a row. `alias` is the name, in the statement, of a table with a
+    placement_id."""
     return (
         f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {FITS} "
         f"WHERE p.id = {alias}.placement_id AND {HELD})"
@@ -35,9 +38,9 @@ def in_hold(alias: str) -> str:
 
 @dataclass(frozen=True)
 class Marked:
-    """The part of a cluster's row that belongs to its mark: the mark's uid (empty where none was seen yet), the epoch last written to it
-    and when; why it is held, empty where it is not; whether it has unfinished workflows; whether ended ones are kept until they are
-    recorded; the version of its address and credentials; and its health."""
+    """The part of a cluster's row that belongs to its mark: the mark's uid (empty if none was seen yet), the epoch last written to it and
+    when; why the cluster is held (empty if it is not); whether it has unfinished workflows; whether a finalizer keeps ended ones until they
+    are recorded; the version of its address and credentials; and its health."""
 
     name: str
     identity: str
@@ -58,7 +61,8 @@ _DATABASE = text(
 
 
 def database(connection: Connection) -> str:
-    """Which database this is: a copy of it, in another server or under another name, is another one; a replica that takes over is not."""
+    """Which database this is. A copy in another server or under another name is another database; a replica that takes over is the same
+    one."""
     row = connection.execute(_DATABASE).one()
     return str(row.name)
 
@@ -68,7 +72,7 @@ _SERVER = text("SELECT pg_postmaster_start_time()::text || '/' || (pg_control_ch
 
 
 def server(connection: Connection) -> str:
-    """Which server answers, and since when: another one after a fail-over, and after a restart too."""
+    """Which server answers, and since when. The value changes with a fail-over, and with a restart too."""
     row = connection.execute(_SERVER).one()
     return str(row.name)
 
@@ -84,7 +88,7 @@ _MARKED = text(
 
 
 def marked(connection: Connection, cluster_id: int) -> Marked | None:
-    """A registered cluster's side of its mark."""
+    """What the row of a registered cluster says about its mark."""
     row = connection.execute(_MARKED, {"cluster": cluster_id}).one_or_none()
     return None if row is None else Marked(**row._mapping)
 
@@ -97,12 +101,12 @@ _RECORDED = text(
 
 
 def recorded(connection: Connection, cluster_id: int) -> Sequence[tuple[str, str]]:
-    """(name, k8s uid) of a few unfinished workflows that a cluster must have, if it is the one that its row means."""
+    """(name, k8s uid) of a few unfinished workflows. If the cluster is the one that its row means, it must have them."""
     rows = connection.execute(_RECORDED, {"cluster": cluster_id})
     return [(row.name, row.k8s_uid) for row in rows]
 
 
-# Another entry of the same cluster.
+# Another registration with the same mark.
 _TWIN = text(
     "SELECT name FROM argosy.cluster WHERE identity = :identity AND id IS DISTINCT FROM CAST(:cluster AS int) "
     "AND removed_at IS NULL ORDER BY id LIMIT 1"
@@ -115,7 +119,7 @@ def twin(connection: Connection, cluster_id: int | None, identity: str) -> str |
     return None if name is None else str(name)
 
 
-# Another entry of the same address and namespace.
+# Another registration with the same address and namespace.
 _NEIGHBOUR = text(
     "SELECT name FROM argosy.cluster WHERE host IS NOT DISTINCT FROM CAST(:host AS text) AND port = :port "
     "AND namespace = :namespace AND id IS DISTINCT FROM CAST(:cluster AS int) AND removed_at IS NULL ORDER BY id LIMIT 1"
@@ -141,7 +145,7 @@ def intend(connection: Connection, cluster_id: int, identity: str, epoch: int, v
     """Write what is about to be written to the mark, so that the row is never behind it.
 
     Returns:
-        The time; None where the cluster has another address or other credentials by now, of which nothing was asked.
+        The time; None if the cluster's address or credentials have changed since the mark was read.
     """
     at: datetime | None = connection.execute(
         _INTEND, {"cluster": cluster_id, "identity": identity, "epoch": epoch, "version": version}
@@ -168,42 +172,43 @@ _HOLD = text(
 
 
 def hold(connection: Connection, cluster_id: int | None, reason: str, epoch: int | None = None) -> Sequence[str]:
-    """Hold a cluster, or all of them; one that is held keeps its reason, unless that was only a doubt.
+    """Hold a cluster, or all of them. A cluster that is held already keeps its reason, unless that is `DOUBTED`.
 
     Args:
         connection: In a transaction.
         cluster_id: Which; None for all.
         reason: For people.
-        epoch: The row's when that was found, if a later one disproves it: somebody has let the cluster go on since.
+        epoch: The row's epoch when the reason was found. If the row has another one by now, somebody has resumed the cluster since, and it
+            is not held. None: hold it anyway.
 
     Returns:
-        The names of those that are held for this reason now, and were not.
+        The names of the clusters that this call has held.
     """
     rows = connection.execute(_HOLD, {"cluster": cluster_id, "reason": reason, "doubted": DOUBTED, "epoch": epoch})
     return [row.name for row in rows]
 
 
-# Commits may be lost.
+# When commits may have been lost.
 _DOUBT = text("UPDATE argosy.installation SET doubted_at = clock_timestamp()")
 
 
 def doubt(connection: Connection) -> None:
-    """Hold all clusters until each was looked at. The database has lost commits, perhaps, and who wrote them may still be creating: what
-    was queued by now, and has a choice of clusters, waits until that is over (store/claims.py)."""
+    """Hold all clusters until each was listed completely. The database may have lost commits, and the workers that wrote them may still be
+    creating workflows: jobs that are queued now and that several clusters may take wait until that is over (store/claims.py)."""
     connection.execute(_DOUBT)
     hold(connection, None, DOUBTED)
 
 
-# The timeline that was seen last, and that of now.
+# The timeline that was seen last, and the present one.
 _TIMELINE = text("SELECT timeline, left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM argosy.installation")
 
-# The first one to see it.
+# Only the first process that sees a new timeline finds the known one. True if no timeline was known before.
 _NEW_TIMELINE = text("UPDATE argosy.installation SET timeline = :timeline WHERE timeline = :known RETURNING :known = 0")
 
 
 def check_server(connection: Connection) -> None:
-    """Doubt everything if a server answers that has taken another one's place since somebody last asked. Each that does begins a new
-    timeline, the first eight digits of its WAL file's name."""
+    """Call `doubt` if another server has taken over since the last check. A server that takes over begins a new timeline: the first eight
+    hex digits of its WAL file's name."""
     known, now = connection.execute(_TIMELINE).one()
     if known == (timeline := int(now, 16)):
         return
@@ -212,15 +217,15 @@ def check_server(connection: Connection) -> None:
         doubt(connection)
 
 
-# Only the hold that was decided about.
+# Not if the row is older than the mark that was decided about.
 _RESUME = text("UPDATE argosy.cluster SET held_at = NULL, held_reason = '' WHERE id = :cluster AND epoch >= :epoch")
 
 
 def resume(connection: Connection, cluster_id: int, epoch: int) -> bool:
-    """Let a cluster go on, and notify the workers that wait for its queue.
+    """End a cluster's hold, and notify the workers that wait for its queue.
 
     Returns:
-        False where its row does not know this epoch, as after one more restore.
+        False if the row's epoch is smaller than `epoch`, as it is after another restore.
     """
     resumed = connection.execute(_RESUME, {"cluster": cluster_id, "epoch": epoch})
     notices.queue_grew(connection, cluster_id)

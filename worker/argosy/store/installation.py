@@ -1,11 +1,11 @@
-"""The name of this installation: drawn by the first migration, so that no two databases share one."""
+"""The id of this installation. The first migration makes it at random, so that no two databases have the same one."""
 
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from argosy.errors import NotConfigured
 
-# One row.
+# The table has one row.
 _IDENTITY = text("SELECT id FROM argosy.installation")
 
 

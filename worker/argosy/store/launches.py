@@ -1,6 +1,6 @@
-"""Launch rows on their way to jobs: claimed by the worker that works on them, frozen into what they run with, put off, or rejected.
+"""Launch rows until they are cut into jobs: a worker claims a launch, then freezes its inputs, postpones it, or rejects it.
 
-A launch is a committed row before any wake-up exists (P10); how it is cut is in cutting.py.
+A launch is a committed row before any wake-up for it is sent (P10). Cutting it is in cutting.py.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from argosy.store import placements, rows
 
 @dataclass(frozen=True)
 class Request:
-    """An accepted launch, as read back for resolving."""
+    """An accepted launch, as it is read from its row to be resolved."""
 
     gid: UUID
     project: int
@@ -31,7 +31,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None where they are stored already."""
+    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None if they are stored already."""
 
     algorithm_id: int
     cluster_ids: list[int]
@@ -90,10 +90,10 @@ def frame(connection: Connection, gid: UUID) -> Frame:
 
 @dataclass(frozen=True)
 class Claim:
-    """A launch in one worker's hands: nobody else works on it until its time is over, and what is written for it carries the epoch.
+    """A launch that one worker has claimed: nobody else works on it until the claim runs out, and every write for it names the epoch.
 
-    `state` is `accepted` or `resolved`; `tries` counts the claims since it last got further, this one included; `reason` says why the last
-    one did not.
+    `state` is `accepted` or `resolved`. `tries` counts the claims since the launch last made progress, this one included. `reason` says why
+    the last one made none.
     """
 
     gid: UUID
@@ -109,13 +109,13 @@ MINE = "gid = :gid AND claim_epoch = :epoch"
 
 @dataclass(frozen=True)
 class Progress:
-    """A launch that may be worked on: whose it is, and whether its media must be asked for."""
+    """A launch that may be claimed: its project, and whether its media must still be asked for."""
 
     project: int
     asks: bool
 
 
-# Where a launch is on its way to be cut.
+# How far a launch has come.
 _STANDING = text(
     "SELECT project, state = 'accepted' AND media_ids IS NULL AS asks, "
     "state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AS due FROM argosy.launch WHERE gid = :gid"
@@ -123,7 +123,7 @@ _STANDING = text(
 
 
 def standing(connection: Connection, gid: UUID) -> Progress | None:
-    """A launch as a worker finds it before it claims it; None where there is nothing to do for it now.
+    """How far a launch has come, for a worker that may claim it; None if there is nothing to do for it now.
 
     Raises:
         NotFound: It is not in the database.
@@ -144,28 +144,28 @@ _CLAIM = text(
 
 
 def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim | None:
-    """Take a launch in hand, in a transaction of its own before anything is done for it.
+    """Claim a launch, in a transaction of its own, before anything is done for it.
 
     Args:
         connection: In a transaction, which the caller commits at once.
         gid: Which.
-        worker: Who, for people.
-        lease: Seconds until somebody else may, unless the claim is renewed.
+        worker: Who claims; only shown to people.
+        lease: Seconds until another worker may claim it, unless the claim is renewed.
 
     Returns:
-        None where there is nothing to do, or somebody is at it, or its time to be tried again has not come.
+        None if there is nothing to do, another worker has claimed it, or it is postponed and its time has not come.
     """
     row = connection.execute(_CLAIM, {"gid": gid, "worker": worker, "lease": lease}).one_or_none()
     return None if row is None else Claim(**row._mapping)
 
 
 def renew(connection: Connection, claims: Sequence[Claim], lease: float) -> None:
-    """Keep claims for `lease` seconds from now; those whose row is locked at this moment are not waited for."""
+    """Renew claims for `lease` seconds from now, except those whose row somebody else has locked at this moment."""
     _each(connection, claims, "next_try_at = clock_timestamp() + make_interval(secs => :lease)", lease=lease)
 
 
 def release(connection: Connection, claims: Sequence[Claim]) -> None:
-    """Hand launches back that were not worked to an end, for others to take at once. It counts as no try."""
+    """Release claims of unfinished launches, so that others can claim these at once. It does not count as a try."""
     _each(
         connection,
         claims,
@@ -199,7 +199,7 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
     """accepted → resolved.
 
     Returns:
-        The claim that goes on; None where it was cancelled, or its claim is somebody else's now.
+        The claim with the new state; None if the launch was cancelled, or another worker has claimed it since.
 
     Raises:
         NotFound: No registered cluster may take its jobs any more.
@@ -229,15 +229,15 @@ _REJECT = text(
 
 
 def reject(connection: Connection, claim: Claim, reason: str) -> bool:
-    """End a launch. The token is of no more use and goes, unless jobs that were cut already need it.
+    """End a launch. Its token is wiped, unless jobs that were cut already need it.
 
     Returns:
-        False where it was cancelled, or its claim is somebody else's now.
+        False if the launch was cancelled, or another worker has claimed it since.
     """
     return bool(connection.execute(_REJECT, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason}).rowcount)
 
 
-# It waits for longer each time.
+# Release the claim until the next try.
 _POSTPONE = text(
     "UPDATE argosy.launch SET reason = :reason, claim_worker = NULL, "
     f"next_try_at = clock_timestamp() + make_interval(secs => :seconds) WHERE {MINE} AND state IN ('accepted', 'resolved')"
@@ -245,21 +245,21 @@ _POSTPONE = text(
 
 
 def postpone(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
-    """Leave a launch for later, with the reason in sight."""
+    """Try a launch again later; readers see the reason."""
     connection.execute(_POSTPONE, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason, "seconds": seconds})
 
 
-# Forget the last error.
+# Count no tries.
 _FRESH = text(f"UPDATE argosy.launch SET tries = 0 WHERE {MINE}")
 
 
 def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> None:
-    """As `postpone`, for as long as it takes: no try is counted."""
+    """As `postpone`, but without counting a try, so it may be done any number of times."""
     postpone(connection, claim, reason, seconds)
     connection.execute(_FRESH, {"gid": claim.gid, "epoch": claim.epoch})
 
 
-# Launches whose time has come; woken ones again only when that went nowhere.
+# Launches whose time has come. One that was woken is returned again only if nothing came of it.
 _DUE = text(
     "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch "
     "WHERE state IN ('accepted', 'resolved') AND greatest(next_try_at, woken_at) < clock_timestamp() - make_interval(secs => :age) "
@@ -270,7 +270,7 @@ _DUE = text(
 def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUID]:
     """Launches that nobody works on and somebody should: their wake-up was lost, their worker died, or their time to try again has come.
 
-    Those that were returned longest ago come first: however many get no further, all others have their turn.
+    Those that were returned longest ago come first, so that launches that make no progress do not keep others from being returned.
 
     Args:
         connection: In a transaction.

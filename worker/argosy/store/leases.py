@@ -1,10 +1,10 @@
 """Leases: one holder at a time, by the database's clock.
 
-The epoch grows whenever the holder changes. A holder's transactions begin with `fence`, which holds the lease row by its key: a take-over
-cannot happen while such a transaction is open, and every later one of the former holder finds another epoch and changes nothing (P3).
-Nobody ever waits here. A renewal does not change the key, so it does not wait for the holder's own fences, however long they are open. A
-row that a frozen process has locked is left for the next round, until `idle_in_transaction_session_timeout` ends its session: a tracker
-that waited would lose its other leases meanwhile.
+The epoch grows whenever the holder changes. A holder's transactions begin with `fence`, which locks the lease row FOR KEY SHARE: no other
+process can take the lease over while such a transaction is open, and every later transaction of the former holder finds another epoch and
+changes nothing (P3). Taking and renewing a lease never waits. A renewal does not change the key, so it does not wait for the holder's own
+fences. If a frozen process has locked the row, the lease is skipped and tried again in the next round, until
+`idle_in_transaction_session_timeout` ends the session of that process: a tracker that waited would lose its other leases meanwhile.
 """
 
 from sqlalchemy import Connection, text
@@ -13,24 +13,24 @@ from argosy.errors import Fenced
 
 
 def of_cluster(cluster_id: int) -> str:
-    """The lease of who tracks a cluster."""
+    """The name of the lease to track a cluster."""
     return f"cluster/{cluster_id}"
 
 
 # Waits until the holder has no transaction open.
 _LOCK = text("SELECT 1 FROM argosy.lease WHERE name = :name FOR UPDATE")
 
-# All later writes of its holder are refused.
+# The fence refuses all later writes of its holder.
 _REVOKE = text("UPDATE argosy.lease SET until = clock_timestamp(), holder = '', epoch = epoch + 1 WHERE name = :name")
 
 
 def revoke(connection: Connection, name: str) -> None:
-    """End a lease whoever holds it: waits for transactions of the holder that are open, and every later one finds itself fenced."""
+    """End a lease, no matter who holds it. Waits until the holder's open transactions have ended; its later ones raise `Fenced`."""
     connection.execute(_LOCK, {"name": name})
     connection.execute(_REVOKE, {"name": name})
 
 
-# Still ours.
+# Renew, if we still hold it.
 _RENEW = text(
     "UPDATE argosy.lease SET until = clock_timestamp() + make_interval(secs => :seconds) "
     "WHERE name = :name AND holder = :holder RETURNING epoch"
@@ -56,12 +56,12 @@ def acquire(connection: Connection, name: str, holder: str, seconds: float) -> i
 
     Args:
         connection: In a transaction that is committed at once.
-        name: Of what.
-        holder: Who.
-        seconds: How long it is held without renewal.
+        name: Name of the lease.
+        holder: Name of the process.
+        seconds: How long the lease lasts without renewal.
 
     Returns:
-        The epoch, or None while another holds it.
+        The epoch; None if another process holds the lease.
     """
     parameters = {"name": name, "holder": holder, "seconds": seconds}
     renewed = connection.execute(_RENEW, parameters).scalar_one_or_none()
@@ -75,14 +75,14 @@ def acquire(connection: Connection, name: str, holder: str, seconds: float) -> i
     return int(epoch)
 
 
-# Free at once.
+# Another process can take it at once.
 _RELEASE = text(
     "UPDATE argosy.lease SET until = clock_timestamp(), holder = '' WHERE name = :name AND holder = :holder"
 )
 
 
 def release(connection: Connection, name: str, holder: str) -> None:
-    """Give a lease back, so that another need not wait for its end."""
+    """Release a lease, so that another process does not have to wait until it runs out."""
     connection.execute(_RELEASE, {"name": name, "holder": holder})
 
 
@@ -91,17 +91,17 @@ _GONE = text("DELETE FROM argosy.lease WHERE name LIKE :group AND until < clock_
 
 
 def present(connection: Connection, group: str, holder: str, seconds: float, counted: bool = True) -> int:
-    """Say that a process is alive.
+    """Record that a process is alive, and count the processes of its kind.
 
     Args:
         connection: In a transaction that is committed at once.
-        group: Of what kind it is.
+        group: Its kind.
         holder: The process.
-        seconds: How long that is believed.
-        counted: Whether others are to count with it.
+        seconds: How long it counts as alive without another call.
+        counted: Whether the others are to count it.
 
     Returns:
-        How many of its kind are, itself among them.
+        How many processes of its kind are alive, itself included.
     """
     if counted:
         acquire(connection, f"{group}/{holder}", holder, seconds)

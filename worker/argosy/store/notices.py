@@ -1,4 +1,5 @@
-"""Notifications of a commit (LISTEN, NOTIFY): a new launch, a longer queue. Housekeeping finds those that were missed."""
+"""Notifications that are sent with a commit (LISTEN, NOTIFY): a new launch, a longer queue. Housekeeping finds launches and queues whose
+notification was missed."""
 
 from typing import Any, Protocol
 from uuid import UUID
@@ -17,7 +18,7 @@ class _Cursor(Protocol):
 
 
 def launch_accepted(cursor: _Cursor, gid: UUID) -> None:
-    """Say so when this commits."""
+    """Notify of a new launch when this transaction commits."""
     cursor.execute("SELECT pg_notify(%s, %s)", (LAUNCHES, str(gid)))
 
 
@@ -26,7 +27,7 @@ _ONE = text("SELECT pg_notify(:channel, :id)")
 
 
 def queue_grew(connection: Connection, cluster_id: int) -> None:
-    """Say so when this commits."""
+    """Notify of new jobs for a cluster when this transaction commits."""
     connection.execute(_ONE, {"channel": QUEUES, "id": str(cluster_id)})
 
 
@@ -35,5 +36,5 @@ _ALL = text("SELECT pg_notify(:channel, id::text) FROM argosy.cluster WHERE remo
 
 
 def queues_go_on(connection: Connection) -> None:
-    """Say of every cluster, when this commits, that there may be something to submit."""
+    """Notify for every cluster, when this transaction commits, that there may be something to submit."""
     connection.execute(_ALL, {"channel": QUEUES})

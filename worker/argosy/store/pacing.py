@@ -1,7 +1,7 @@
 """Limits on a cluster's queue: its window and its circuit breaker, both in the cluster's row, so that all workers share them.
 
-The breaker is open until a time. Where the cluster only asked to be left alone for a while, everything goes on then; where it failed, one
-job is claimed first as a probe, and an answer to that closes it (half-open).
+The breaker is open until a certain time. If the cluster only asked to wait, claims continue after that time. If the cluster failed, one job
+is claimed first as a probe (the breaker is half-open), and a clear answer to it closes the breaker.
 """
 
 from dataclasses import dataclass
@@ -13,36 +13,36 @@ from argosy.states import ACTIVE
 from argosy.store.conditions import in_states
 
 CAPACITY = f"CASE WHEN c.pace THEN least(c.max_active, coalesce(c.pace_window, {pace.FIRST})) ELSE c.max_active END"
-"""SQL: the most unfinished workflows that a cluster `c` is given at present."""
+"""SQL: how many unfinished workflows cluster `c` may have at present."""
 
 CLOSED = "(c.open_until IS NULL OR c.open_until <= clock_timestamp())"
-"""SQL: whether something may be claimed for cluster `c`, if only a probe."""
+"""SQL: whether the breaker lets something be claimed for cluster `c`, at least a probe."""
 
 OPEN = f"c.removed_at IS NULL AND c.paused_at IS NULL AND c.held_at IS NULL AND c.health <> 'misplaced' AND {CLOSED}"
-"""SQL: whether nothing else keeps cluster `c` from getting jobs: a pause, a hold, or that its address leads to another place."""
+"""SQL: whether cluster `c` may get jobs: it is not removed, paused, held or misplaced, and its breaker is not open."""
 
 _OPEN = (5.0, 15.0)
-"""Seconds for which a cluster that failed is left alone: at first, and at most; in between they double."""
+"""Seconds for which the breaker of a cluster that failed is open: the first time, and at most. They double with each failure in a row."""
 
 _SETTLE = 10.0
 """Seconds between two halvings: signals that come within this time count once."""
 
 
-# It opens no earlier than before.
+# Open the breaker for as long as the cluster asks.
 _WAIT = text(
-    # The longest wait that it asked for wins; a probe's time ends with its answer.
+    # The longest requested wait wins. After a failure (open_tries > 0) the old time was that of a probe, which has its answer now.
     "UPDATE argosy.cluster SET open_reason = :reason, open_until = greatest(CASE WHEN open_tries = 0 THEN open_until END, "
     "clock_timestamp() + make_interval(secs => :seconds)) WHERE id = :cluster"
 )
 
 
 def wait(connection: Connection, cluster_id: int, reason: str, seconds: float) -> None:
-    """Leave a cluster alone for the seconds that it asked for, and halve its window."""
+    """Open a cluster's breaker for the seconds that the cluster asked for, and halve its window."""
     connection.execute(_WAIT, {"cluster": cluster_id, "reason": reason[:2000], "seconds": seconds})
     slow(connection, cluster_id)
 
 
-# It waits for longer after each failure.
+# The breaker stays open longer after each failure.
 _FAILED = text(
     "UPDATE argosy.cluster SET open_reason = :reason, open_tries = open_tries + 1, "
     "open_until = greatest(CASE WHEN open_tries = 0 THEN open_until END, "
@@ -52,14 +52,14 @@ _FAILED = text(
 
 
 def failed(connection: Connection, cluster_id: int, reason: str, probe: bool) -> None:
-    """Leave a cluster alone that failed, until a probe is answered, and halve its window.
+    """Open the breaker of a cluster that failed, until a probe is answered, and halve its window.
 
     Args:
         connection: In a transaction.
         cluster_id: Which.
         reason: For people.
-        probe: Whether it was one that failed. What else was under way when the cluster had failed already says nothing new, unless it is
-            so late that a probe was due, which nobody could send.
+        probe: Whether the failed job was a probe. Failures of other jobs, which were under way when the breaker opened, change nothing
+            while it is open. After that they count, because no probe could be sent when it was due.
     """
     connection.execute(
         _FAILED,
@@ -74,27 +74,27 @@ def failed(connection: Connection, cluster_id: int, reason: str, probe: bool) ->
     slow(connection, cluster_id)
 
 
-# Closed while one job tries.
+# No claims while the probe is under way.
 _PROBING = text(
     "UPDATE argosy.cluster SET open_until = clock_timestamp() + make_interval(secs => :seconds) WHERE id = :cluster"
 )
 
 
 def probing(connection: Connection, cluster_id: int, seconds: float) -> None:
-    """A probe is under way: nobody else claims anything until it is answered or its claim has run out."""
+    """Begin a probe: nothing else is claimed until it is answered or its claim has run out."""
     connection.execute(_PROBING, {"cluster": cluster_id, "seconds": seconds})
 
 
-# It works again.
+# Close the breaker.
 _CLOSE = text("UPDATE argosy.cluster SET open_until = NULL, open_reason = '', open_tries = 0 WHERE id = :cluster")
 
 
 def close(connection: Connection, cluster_id: int) -> None:
-    """The cluster has answered."""
+    """Close the breaker: the cluster has answered."""
     connection.execute(_CLOSE, {"cluster": cluster_id})
 
 
-# The window may shrink now.
+# If the last time the window shrank is long enough ago.
 _SLOW = text(
     f"SELECT {CAPACITY} AS capacity FROM argosy.cluster c WHERE id = :cluster AND c.pace "
     "AND coalesce(c.slowed_at < clock_timestamp() - make_interval(secs => :settle), true) FOR NO KEY UPDATE"
@@ -102,7 +102,7 @@ _SLOW = text(
 
 
 def slow(connection: Connection, cluster_id: int) -> None:
-    """Halve the window, once for all that come to the same conclusion at the same time."""
+    """Halve the window, unless it shrank a short time ago: several workers see the same slowness."""
     row = connection.execute(_SLOW, {"cluster": cluster_id, "settle": _SETTLE}).one_or_none()
     if row is not None:
         _resize(connection, cluster_id, pace.halved(row.capacity), slowed=True)
@@ -120,10 +120,10 @@ _ADAPT = text(
 
 
 def adapt(connection: Connection, cluster_id: int) -> int | None:
-    """Look how the cluster keeps up and resize its window; called by its tracker every few seconds.
+    """Resize the window to how fast Argo processes the cluster's workflows. The tracker calls this every few seconds.
 
     Returns:
-        The window; None where the cluster is not paced.
+        The window; None if the cluster has no pacing.
     """
     row = connection.execute(_ADAPT, {"cluster": cluster_id, "settle": _SETTLE, "late": pace.LATE}).one_or_none()
     if row is None:
@@ -138,7 +138,7 @@ def adapt(connection: Connection, cluster_id: int) -> int | None:
 
 @dataclass(frozen=True)
 class Gauges:
-    """How a cluster stands: the unfinished workflows that it is given and has, whether its breaker is open, it is paused, it is held."""
+    """Figures of a cluster: how many unfinished workflows it may have and has; whether its breaker is open, it is paused, it is held."""
 
     name: str
     capacity: int

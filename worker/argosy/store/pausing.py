@@ -1,4 +1,4 @@
-"""Pausing a cluster, a project or an algorithm: the claim leaves its jobs in the queue, and readers say why they wait."""
+"""Pausing a cluster, a project or an algorithm: claims leave its jobs in the queue, and readers show why they wait."""
 
 from typing import Literal
 
@@ -9,12 +9,12 @@ from argosy.store import notices
 Pausable = Literal["cluster", "project", "algorithm"]
 
 
-# A project that has nothing of its own yet.
+# Insert a project that has no row yet.
 _PROJECT = text("INSERT INTO argosy.project (id) VALUES (:key) ON CONFLICT DO NOTHING")
 
 
 def pause(connection: Connection, table: Pausable, key: int, reason: str) -> None:
-    """Claim nothing more of this; a later reason takes the place of an earlier one."""
+    """Stop claiming jobs of this. A later reason replaces an earlier one."""
     if table == "project":
         connection.execute(_PROJECT, {"key": key})
     connection.execute(
@@ -27,7 +27,7 @@ def pause(connection: Connection, table: Pausable, key: int, reason: str) -> Non
 
 
 def resume(connection: Connection, table: Pausable, key: int) -> None:
-    """Claim it again, at once: every cluster is woken when this commits."""
+    """Claim its jobs again, at once: workers of all clusters are notified when this transaction commits."""
     connection.execute(
         text(f"UPDATE argosy.{table} SET paused_at = NULL, paused_reason = '' WHERE id = :key"), {"key": key}
     )

@@ -17,10 +17,10 @@ _COUNTED = " UNION ALL ".join(
         (DELAYED, "0", "count(*)"),
     )
 )
-"""SQL: unfinished workflows and queued jobs of projects; each part by an index of its own, which holds nothing that has ended."""
+"""SQL: unfinished workflows and queued jobs of projects. Each part uses its own partial index, which has no ended rows."""
 
 
-# Its share, and how much may wait.
+# Its weight, and how many jobs it may have in the queue.
 _PUT = text("UPDATE argosy.project SET weight = :weight, max_queued = :max_queued WHERE id = :id")
 
 
@@ -32,10 +32,10 @@ def put(connection: Connection, project: int, spec: ProjectSpec) -> None:
     )
 
 
-# As the cluster's others.
+# Remove its own limit, so that the cluster's `project_max_active` applies.
 _NO_LIMIT = text("DELETE FROM argosy.project_limit WHERE project = :project AND cluster_id = :cluster")
 
-# Its own bound on one cluster.
+# Its own limit on one cluster.
 _LIMIT = text(
     "INSERT INTO argosy.project_limit (project, cluster_id, max_active) VALUES (:project, :cluster, :max_active) "
     "ON CONFLICT (project, cluster_id) DO UPDATE SET max_active = excluded.max_active"
@@ -43,7 +43,7 @@ _LIMIT = text(
 
 
 def limit(connection: Connection, project: int, cluster_id: int, max_active: int | None) -> None:
-    """Write, or take away, a project's bound on one cluster."""
+    """Write a project's own limit on one cluster; None removes it."""
     parameters = {"project": project, "cluster": cluster_id, "max_active": max_active}
     if max_active is None:
         connection.execute(_NO_LIMIT, parameters)
@@ -51,12 +51,13 @@ def limit(connection: Connection, project: int, cluster_id: int, max_active: int
         connection.execute(_LIMIT, parameters)
 
 
-# The row is there, and ours until the end of the transaction.
+# Insert the row if there is none, and lock it until the transaction ends.
 _LOCK = text("INSERT INTO argosy.project (id) VALUES (:id) ON CONFLICT (id) DO UPDATE SET id = excluded.id")
 
 
 def locked(connection: Connection, project: int) -> ProjectShape:
-    """A project whose row nobody else changes until the transaction ends, so that of two who each change a field neither is undone."""
+    """A project with its row locked until the transaction ends, so that two callers that each change one field do not undo each other's
+    change."""
     connection.execute(_LOCK, {"id": project})
     return get(connection, project)
 
@@ -79,7 +80,7 @@ def all_(connection: Connection) -> Sequence[ProjectShape]:
     return _read(connection, [row.id for row in rows])
 
 
-# The settings of projects, or what holds without.
+# The settings of projects, or the defaults.
 _READ = text(
     "SELECT i.id, coalesce(p.weight, 1) AS weight, p.max_queued, p.paused_at, coalesce(p.paused_reason, '') AS paused_reason, "
     "(SELECT coalesce(jsonb_object_agg(c.name, m.max_active), '{}') FROM argosy.project_limit m "

@@ -1,10 +1,11 @@
-"""How creates ended, as rows.
+"""Recording how creates ended.
 
-Every write by a claimer carries the epoch of its claim and is compare-and-set on the state: a worker that slept past its lease changes
-nothing (P1, P3).
+Every write by a claimer names the epoch of its claim and is a compare-and-set on the state: a worker whose lease ran out while it was
+stopped changes nothing (P1, P3).
 
-A claim says until when a create sent under it may still arrive (`quiet_at`): the tracker keeps the name taken until then, because a
-create that finds it free would make a second workflow. Where every create that was sent is accounted for, that is at once.
+A claim stores until when a create that was sent under it may still arrive (`quiet_at`). The tracker does not release the workflow before
+that time: it keeps the name taken, and a create that found the name free would make a second workflow. If the result of every create that
+was sent is known, the workflow may be released at once.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ class Key:
 class Created(Key):
     """The attempt's workflow exists: created, or adopted after an unclear answer.
 
-    `answered` is how many of the creates that were sent are accounted for: this one, and for a taken name the one that took it.
+    `answered` is the number of sent creates whose result is known: this one, and, if the name was taken, also the one that made the
+    workflow.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Created(Key):
 
 @dataclass(frozen=True)
 class Returned(Key):
-    """The create surely did not happen: back to the queue, not before `seconds` from now."""
+    """The create surely did not happen: the attempt goes back to the queue and is not claimed for `seconds`."""
 
     reason: str
     seconds: float
@@ -49,8 +51,8 @@ class Returned(Key):
 
 @dataclass(frozen=True)
 class Unresolved(Key):
-    """The create may have happened: the attempt stays `submitting`, and the same name is created again after `seconds`. `unclear` where
-    that is so because the cluster gave no clear answer."""
+    """The create may have happened: the attempt stays `submitting`, and the same name is created again after `seconds`. `unclear` says that
+    the reason is an unclear answer of the cluster."""
 
     reason: str
     seconds: float
@@ -59,8 +61,8 @@ class Unresolved(Key):
 
 @dataclass(frozen=True)
 class Ended(Key):
-    """The attempt ended without a workflow that can be tracked: `rejected` or `lost`, with the reason. `asked` where its cluster said
-    so."""
+    """The attempt ended without a workflow that can be tracked: `rejected` or `lost`, with the reason. `asked` says whether its cluster
+    gave that answer."""
 
     state: str
     reason: str
@@ -85,11 +87,11 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         retries.follow(connection, [outcome.uid for outcome in ended])
 
 
-# A claim whose workflow came to be; only the newest epoch may say so.
+# A claim whose workflow exists. Only the newest epoch may write this.
 _CREATED = text(
     "UPDATE argosy.attempt a SET state = 'pending', k8s_uid = c.k8s_uid, name = c.name, digest = c.digest, "
     "submitted_at = clock_timestamp(), as_of = clock_timestamp(), lease_until = NULL, message = '', "
-    # An adopted workflow may have ended before its row knew of it, and no event says so again.
+    # An adopted workflow may have ended before its row had its uid, and the watch sends no further event for it: read it once.
     "quiet_at = CASE WHEN a.tries > c.answered THEN a.quiet_at END, unread = c.answered > 1 "
     "FROM json_to_recordset(CAST(:rows AS json)) "
     "AS c (uid uuid, number int, epoch int, name text, digest text, k8s_uid text, answered int) "
@@ -112,11 +114,11 @@ def _record_created(connection: Connection, outcomes: list[Created]) -> None:
     updated = connection.execute(_CREATED, parameters)
     if updated.rowcount == len(outcomes):
         return
-    # Where the tracker was first, this answer is all that the record still has to say.
+    # If the tracker recorded the workflow first, only this answer is left to record.
     connection.execute(_SETTLED, parameters)
 
 
-# Back to the queue, or still unclear; later.
+# Back to the queue, or still unclear; both not before a certain time.
 _DELAY = text(
     "UPDATE argosy.attempt a SET as_of = clock_timestamp(), "
     "state = CASE WHEN :state = 'queued' AND j.cancel_requested THEN 'cancelled' ELSE :state END, "
@@ -125,7 +127,7 @@ _DELAY = text(
     "lease_until = CASE WHEN :state = 'submitting' THEN clock_timestamp() + make_interval(secs => c.seconds) END, "
     "tries = CASE WHEN :state = 'submitting' THEN a.tries ELSE 0 END, "
     "quiet_at = CASE WHEN :state = 'submitting' THEN a.quiet_at END, "
-    # Where there is a choice of clusters it is made anew; an unclear create stays where it is.
+    # If several clusters may take the job, the next claim decides again; an unclear create stays on its cluster.
     "cluster_id = CASE WHEN :state = 'submitting' OR cardinality(p.cluster_ids) = 1 THEN a.cluster_id END, "
     "not_before = clock_timestamp() + make_interval(secs => c.seconds) "
     "FROM argosy.job j, argosy.placement p, json_to_recordset(CAST(:rows AS json)) "
@@ -136,17 +138,18 @@ _DELAY = text(
 
 
 def _delay(connection: Connection, outcomes: Sequence[Returned | Unresolved], state: str) -> None:
-    """Back to the queue, or left `submitting`. A job that was cancelled meanwhile and surely has no workflow ends here."""
+    """Put attempts back into the queue, or leave them `submitting`. A job that was cancelled meanwhile and surely has no workflow ends
+    here."""
     if not outcomes:
         return
     connection.execute(_DELAY, {"rows": rows.recordset(outcomes), "state": state})
 
 
-# Ended without a workflow; `cancelled` where that was asked for.
+# Ended without a workflow; `cancelled` if a cancel was requested.
 _END = text(
     "UPDATE argosy.attempt a SET state = CASE WHEN j.cancel_requested THEN 'cancelled' ELSE c.state END, "
     "message = c.reason, as_of = clock_timestamp(), finished_at = clock_timestamp(), lease_until = NULL, "
-    # An earlier create of it may have arrived all the same.
+    # An earlier create of it may still have made a workflow.
     "unread = a.tries > 1 "
     "FROM argosy.job j, json_to_recordset(CAST(:rows AS json)) AS c (uid uuid, number int, epoch int, state text, reason text) "
     "WHERE a.uid = c.uid AND a.number = c.number "

@@ -36,8 +36,8 @@ SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (
     SELECT * FROM argosy.job WHERE gid = l.gid AND (NOT hidden OR :hidden){jobs} ORDER BY ordinal LIMIT :limit + :offset
 ) j WHERE l.expanded_at IS NOT NULL{launches} ORDER BY l.expanded_at DESC, l.gid, j.ordinal LIMIT :limit OFFSET :offset
 """
-# Launch by launch, because launches are few: no index over the jobs is kept for the order, and no more rows are read than are left out
-# and shown. All jobs of a launch were made when it was expanded.
+# Read launch by launch, because launches are few: the order needs no index on jobs, and only the rows of this page and of the pages before
+# it are read. All jobs of a launch were inserted when it was expanded.
 
 _JOBS = """
 SELECT j.uid, j.gid, a.name, j.project, j.user_id, l.algorithm_name, a.state, j.cancel_requested, {message} AS message,
@@ -61,10 +61,10 @@ _MESSAGE = """CASE
     WHEN c.paused_at IS NOT NULL THEN concat_ws(': ', 'cluster ' || c.name || ' is paused', nullif(c.paused_reason, ''))
     WHEN a.message = '' AND a.cluster_id IS NULL AND a.queued_at < (SELECT doubted_at FROM argosy.installation
         WHERE doubted_at > clock_timestamp() - interval '90 seconds')
-        THEN 'another database server answers: what the former one had created for it may still arrive on a cluster'
+        THEN 'another database server answers: a create that was sent for it before that may still arrive on a cluster'
     WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
     ELSE a.message END"""
-# Why a queued job waits depends on others, so it is computed and not stored with it.
+# Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
 
 _OF_LAUNCHES = {
     "project": "l.project = :project",
@@ -74,7 +74,7 @@ _OF_LAUNCHES = {
 
 _OF_JOBS = {
     "uid": "uid = :uid",
-    # Where `batches` put it; no index of media is kept, and no media of other batches are looked through.
+    # The batch into which `batches` has put the medium. So no index on media is needed, and no media of other batches are searched.
     "media_id": "ordinal = (array_position(l.media_ids, CAST(:media_id AS bigint)) - 1) / l.files_per_job",
 }
 
@@ -123,7 +123,7 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
 
 
 def job(connection: Connection, where: Filter) -> JobShape:
-    """One job, also before its launch was expanded and after it was rejected.
+    """One job, even if its launch is not expanded yet or was rejected.
 
     Raises:
         NotFound: There is no such job, or attempt.
@@ -166,7 +166,8 @@ def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUI
 def launches(
     connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
 ) -> list[LaunchShape]:
-    """Launches, newest first, each with its jobs counted by status; one that is asked for by its gid also when it is hidden."""
+    """Launches, newest first, each with its jobs counted by status. A launch that is requested by its gid is returned even if it is
+    hidden."""
     conditions = ["(:hidden OR NOT hidden)" if gid is None else "gid = :gid"]
     if project is not None:
         conditions.append("project = :project")
@@ -196,7 +197,7 @@ def launches(
 
 # How many jobs of each launch are in each state.
 _COUNTS = text(
-    # Launch by launch, or the planner reads all jobs that there ever were.
+    # LATERAL forces one index lookup per launch, or the planner would read the whole table of jobs.
     "SELECT l.gid, c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) CROSS JOIN LATERAL ("
     "SELECT a.state, j.cancel_requested, count(*) AS jobs FROM argosy.job j "
     "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
@@ -228,7 +229,7 @@ class Early:
     created_at: datetime
 
 
-# Launches in which jobs will be, newest first.
+# Launches that the job may belong to.
 _EARLY_LAUNCHES = text(
     "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
     "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
@@ -239,9 +240,10 @@ _EARLY_CANCEL = text("SELECT EXISTS (SELECT FROM argosy.early_cancel WHERE gid =
 
 
 def early(connection: Connection, uid: UUID) -> Early | None:
-    """A job that exists only as a derived uid.
+    """A job that has no row yet: its uid follows from a launch's gid.
 
-    Number i has the time `gid.time + 1 + i`, and a gid's time is at most an hour ahead of its launch, so few launches come into question.
+    The uid of job number i has the time `gid.time + 1 + i`, and a gid's time is at most an hour later than its launch was written, so only
+    few launches must be checked.
     """
     rows = connection.execute(_EARLY_LAUNCHES, {"made": made(uid)})
     for row in rows:
@@ -296,9 +298,10 @@ def recorded(connection: Connection, k8s_uids: Sequence[str], seconds: float) ->
 
 
 def jobs_by_state(connection: Connection) -> dict[str, int]:
-    """Attempts by state: unfinished ones, and those that finished within a day."""
+    """Number of attempts by state: unfinished ones, and those that finished within a day."""
     active, final = (", ".join(f"'{state}'" for state in sorted(states)) for states in (ACTIVE, FINAL))
-    # Each part by an index of its own; `now()`, because none is used for a time that changes while the statement runs.
+    # Each part uses its own index. `now()` and not `clock_timestamp()`: the planner uses no index for a time that changes while the
+    # statement runs.
     rows = connection.execute(
         text(
             f"SELECT state, count(*) AS jobs FROM argosy.attempt WHERE state IN ({active}) GROUP BY state "

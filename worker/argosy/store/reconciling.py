@@ -1,6 +1,7 @@
-"""Writes to a database that is older than its clusters: what was found there, and what an operator decided where nothing was found.
+"""Writes to a database that is older than its clusters: the workflows that were found on the clusters, and what an operator decided about
+jobs whose workflows were not found.
 
-Only while the clusters are held: no claim, no tracker and no retry touches these rows meanwhile.
+Used only while the clusters are held, so that no claim, tracker or retry changes these rows at the same time.
 """
 
 import math
@@ -20,10 +21,10 @@ from argosy.store.conditions import in_states, retry_due
 from argosy.store.strays import Stray
 
 RECOVERED = "recovered from its workflows: the database had lost it"
-"""Reason of a launch of which only its workflows told."""
+"""Reason of a launch whose row was written from its workflows."""
 
 Waiting = Literal["run", "lost"]
-"""What an operator decides for queued jobs that perhaps ran."""
+"""What an operator decides for queued jobs that may have run."""
 
 _WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
 
@@ -34,8 +35,8 @@ _BATCH = 1000
 
 @dataclass(frozen=True)
 class Row:
-    """An unfinished newest attempt that a held cluster has, or may have had: `queued` ones may run there and have waited since before the
-    hold, `error` and `lost` ones are to be tried again by themselves, and perhaps were."""
+    """The newest attempt of a job that may have a workflow on a held cluster. A `queued` one was queued before the hold, so it may run
+    there; an `error` or `lost` one is due for an automatic retry, which may have happened already."""
 
     uid: UUID
     number: int
@@ -45,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Lost:
-    """A workflow whose attempt the database has lost, as its labels and annotations tell."""
+    """A workflow whose attempt the database has lost, as described by its labels and annotations."""
 
     cluster_id: int
     name: str
@@ -62,12 +63,12 @@ class Lost:
 
     @property
     def ordinal(self) -> int | None:
-        """Which job of its launch it is; None where its uid is not one of that launch's."""
+        """The number of the job in its launch; None if the uid is not of a job of that launch."""
         return ordinal(self.gid, self.uid)
 
     @property
     def stray(self) -> Stray:
-        """What is to be known of it until it has a row."""
+        """What is stored of it until its job has a row."""
         return Stray(self.k8s_uid, self.uid, self.number, self.gid, self.name)
 
 
@@ -114,12 +115,12 @@ _UNFINISHED = text(
 
 
 def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
-    """Attempts whose workflow a held cluster must have, or may have run to its end."""
+    """Attempts whose workflow a held cluster must have, or may have had and ended."""
     rows = connection.execute(_UNFINISHED, {"cluster": cluster_id})
     return [Row(**row._mapping) for row in rows]
 
 
-# Launches that may have been cut in what the database lost.
+# Launches that may have been cut in commits that the database lost.
 _UNCUT = text(
     "SELECT l.gid, l.expanded_jobs, l.created_at, c.held_at FROM argosy.cluster c JOIN argosy.launch l "
     "ON l.state IN ('accepted', 'resolved') LEFT JOIN argosy.placement p ON p.id = l.placement_id "
@@ -129,7 +130,7 @@ _UNCUT = text(
 
 
 def uncut(connection: Connection, cluster_id: int) -> dict[UUID, int]:
-    """Launches from before the hold that are not cut to their end, and how many of their jobs are: the others may have run."""
+    """Launches from before the hold that are not fully cut, with how many of their jobs are cut. Their other jobs may have run."""
     rows = connection.execute(_UNCUT, {"cluster": cluster_id})
     return {row.gid: row.expanded_jobs for row in rows if cutting.known_since(row.gid, row.created_at) < row.held_at}
 
@@ -156,8 +157,8 @@ _PLAUSIBLE = text(
 
 
 def plausible(connection: Connection, lost: Sequence[Lost]) -> set[tuple[UUID, int]]:
-    """Those that may be what they say: what the database knows of their launch and job does not speak against it. A cluster that lies must
-    not put words into other tenants' jobs."""
+    """Those whose labels do not contradict what the database knows of their launch and job. A cluster that lies must not be able to change
+    jobs of other tenants."""
     found = connection.execute(_PLAUSIBLE, {"lost": rows.recordset(lost), "retries": strays.LATEST})
     return {(row.uid, row.number) for row in found}
 
@@ -176,7 +177,7 @@ _END = text(
 
 
 def end(connection: Connection, attempts: Sequence[tuple[UUID, int]], why: str) -> int:
-    """End attempts of which nobody knows whether they ran: `lost`, or `cancelled` where that was asked for. None is tried again by itself.
+    """End attempts of which nobody knows whether they ran: `lost`, or `cancelled` if a cancel was requested. None gets an automatic retry.
 
     Returns:
         How many.
@@ -188,7 +189,8 @@ def end(connection: Connection, attempts: Sequence[tuple[UUID, int]], why: str) 
 
 
 def end_waiting(engine: Engine, jobs: Sequence[tuple[UUID, int]], launches: Sequence[UUID]) -> None:
-    """End what waits and perhaps ran: attempts, and launches that are not cut. In batches; doing it again goes on."""
+    """End attempts that are queued and may have run, and launches that are not cut. In batches; a second call continues after an
+    interruption."""
     for keys in batches(jobs):
         with engine.begin() as connection:
             end(connection, keys, _WAITED)
@@ -198,11 +200,11 @@ def end_waiting(engine: Engine, jobs: Sequence[tuple[UUID, int]], launches: Sequ
 
 
 def batches(keys: Sequence[tuple[UUID, int]]) -> Iterable[Sequence[tuple[UUID, int]]]:
-    """As many attempts as are ended in one transaction."""
+    """Split attempts into batches that are each ended in one transaction."""
     return (keys[start : start + _BATCH] for start in range(0, len(keys), _BATCH))
 
 
-# Jobs whose end nobody saw.
+# Those of the jobs that are lost.
 _AGAIN = text(
     "SELECT j.uid FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
     "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.state = 'lost' ORDER BY j.uid FOR UPDATE OF j, a"
@@ -210,7 +212,7 @@ _AGAIN = text(
 
 
 def again(connection: Connection, uids: Sequence[UUID]) -> None:
-    """Give jobs that were ended here a new attempt; a job with a cancel request gets none."""
+    """Give jobs that `end` has ended as `lost` a new attempt. A job with a cancel request ended `cancelled` and gets none."""
     rows = connection.execute(_AGAIN, {"uids": list(uids)})
     retries.new_attempts(connection, [row.uid for row in rows])
 
@@ -220,10 +222,10 @@ _LAUNCH = text("SELECT state, expanded_jobs FROM argosy.launch WHERE gid = :gid 
 
 
 def adopt(connection: Connection, gid: UUID, lost: Sequence[Lost]) -> int:
-    """Write the rows of what only its workflows told of: the launch, the job, the attempt; how it stands is read from the cluster next.
+    """Write the rows of lost workflows: the launch, the job, the attempt. The tracker then reads their state from the cluster.
 
-    Somebody may have asked for the launch again meanwhile: then its jobs find their workflows when they are cut, and if it was ended
-    before that the tracker ends these.
+    If somebody has requested the launch again meanwhile, jobs that are not cut yet get no rows here: they find their workflows when they
+    are cut. If that launch ends before it is cut, the tracker ends the workflows.
 
     Returns:
         How many attempts were written.
@@ -252,7 +254,7 @@ def adopt(connection: Connection, gid: UUID, lost: Sequence[Lost]) -> int:
 
 
 _SECURED = "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING"
-"""A launch's Secret, if it has one, goes when its last job there has ended."""
+"""SQL: a launch's Secret, if it has one, is deleted when its last job there has ended."""
 
 _ADOPTING = (
     "INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, algorithm_id, request_digest, state, reason, manifest, "

@@ -1,4 +1,5 @@
-"""The tables of what is registered, and the base of all, in the schema `argosy`, because the database is shared with the API server."""
+"""The tables of what is registered, and the base class of all tables. They are in the schema `argosy`, because the database is shared with
+the API server."""
 
 from datetime import datetime
 from typing import Any
@@ -38,14 +39,15 @@ metadata = MetaData(
 
 
 class Base(SQLModel):
-    """Base of the tables; their metadata is their own, so that the API server's models stay out of our migrations."""
+    """Base class of the tables. It has metadata of its own, so that our migrations do not include the API server's models."""
 
     metadata = metadata
 
 
 class Installation(Base, table=True):
-    """The one row that names this installation: the label on all its objects, so that two can share a cluster. `timeline` is that of the
-    database server which was seen last, `doubted_at` when another one was: what runs on the clusters is looked at anew since then."""
+    """The one row that names this installation. Its id is a label on all its objects, so that two installations can share a cluster.
+    `timeline` is that of the database server that was seen last. `doubted_at` is when another timeline was found last and all clusters were
+    held to be listed."""
 
     __tablename__ = "installation"
 
@@ -55,8 +57,8 @@ class Installation(Base, table=True):
 
 
 class Cluster(Base, table=True):
-    """A registered JobCluster. Removed ones stay as rows without credentials, because finished attempts name them. `identity` and `epoch`
-    are those of the mark that the cluster itself bears (kube/marks.py); while it is held, nothing is created or ended there."""
+    """A registered JobCluster. The row of a removed one stays, without credentials, because finished attempts name it. `identity` and
+    `epoch` are those of the mark on the cluster (kube/marks.py). While a cluster is held, nothing is created or ended there."""
 
     __tablename__ = "cluster"
     __table_args__ = (
@@ -116,7 +118,7 @@ class Cluster(Base, table=True):
 
 
 class Stray(Base, table=True):
-    """A workflow of ours on a cluster that no row knows, for the row that may come later (store/strays.py)."""
+    """A workflow of ours on a cluster whose attempt has no row. The row may be written later and then finds it here (store/strays.py)."""
 
     __tablename__ = "stray"
 
@@ -130,7 +132,7 @@ class Stray(Base, table=True):
 
 
 class Algorithm(Base, table=True):
-    """A registered algorithm. Launches copy what they need, so it can change or go at any time."""
+    """A registered algorithm. Launches copy what they need, so it can be changed or removed at any time."""
 
     __tablename__ = "algorithm"
     __table_args__ = (
@@ -161,7 +163,7 @@ class Algorithm(Base, table=True):
 
 
 class Project(Base, table=True):
-    """How a tenant is treated; one without a row has weight 1, no cap and is not paused."""
+    """The settings of a tenant. One without a row has weight 1, no cap and is not paused."""
 
     __tablename__ = "project"
     __table_args__ = (
@@ -177,7 +179,7 @@ class Project(Base, table=True):
 
 
 class ProjectLimit(Base, table=True):
-    """The most unfinished workflows of a project on a cluster, where that is not the cluster's own `project_max_active`."""
+    """The most unfinished workflows of a project on a cluster, if it is not the cluster's `project_max_active`."""
 
     __tablename__ = "project_limit"
     __table_args__ = (CheckConstraint("max_active >= 0", name="max_active"),)
@@ -199,7 +201,7 @@ class Placement(Base, table=True):
 
 
 class Turn(Base, table=True):
-    """Whose turn it is on a cluster: the virtual time at which a user's last claimed job was paid for (see fair.py)."""
+    """How much virtual time a user has paid on a cluster, as of the user's last claimed job. It decides whose turn it is (see fair.py)."""
 
     __tablename__ = "turn"
 

@@ -14,7 +14,7 @@ from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.registered import Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
-"""Name of the cluster that argosy itself runs in, registered by itself when an algorithm needs it."""
+"""Name of the cluster that argosy itself runs in. It is registered automatically when an algorithm needs it."""
 
 
 def clusters(session: Session, organization: int | None = None) -> Sequence[Cluster]:
@@ -39,7 +39,7 @@ def cluster(session: Session, key: str | int) -> Cluster:
 
 
 def default_cluster(session: Session) -> int:
-    """Id of the default cluster; where none is registered, of the one that argosy runs in."""
+    """Id of the default cluster; if none is registered, of the one that argosy runs in."""
     default = session.exec(
         select(Cluster.id).where(col(Cluster.is_default), col(Cluster.removed_at).is_(None))
     ).one_or_none()
@@ -56,7 +56,8 @@ def default_cluster(session: Session) -> int:
 
 
 def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
-    """The clusters that may take an algorithm's jobs: those that carry its labels, those it lists, the one it names, or the default one.
+    """The clusters that may take an algorithm's jobs: those with its labels, those that it lists, the one that it names, or the default
+    one.
 
     Raises:
         NotFound: There is none.
@@ -75,8 +76,8 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
 
 
 def candidates(session: Session, ids: Sequence[int], labels: dict[str, str]) -> Sequence[Cluster]:
-    """The clusters that would take jobs now of an algorithm that lists these, or says which labels they carry, or neither; none where none
-    is registered for it.
+    """The clusters that could take jobs now of an algorithm that lists these clusters, or these labels, or neither. Empty if no registered
+    cluster fits.
 
     Raises:
         NotFound: One of those that it lists is not registered.
@@ -106,7 +107,7 @@ def active(session: Session) -> dict[int, int]:
 
 
 def unfinished(session: Session, cluster_id: int) -> int:
-    """Number of jobs on a cluster that have not ended, and of queued jobs and uncut launches that no other cluster may take."""
+    """Number of unfinished jobs on a cluster, plus the queued jobs and uncut launches that no other cluster may take."""
     only_here = placements.ONLY_HERE
     row = session.connection().execute(
         text(
@@ -121,7 +122,7 @@ def unfinished(session: Session, cluster_id: int) -> int:
 
 
 def locked(session: Session, key: str | int) -> Cluster:
-    """A cluster whose row nobody else changes until the transaction ends.
+    """A cluster, with its row locked until the transaction ends.
 
     Raises:
         NotFound: There is none, or it was removed just now.
@@ -132,12 +133,12 @@ def locked(session: Session, key: str | int) -> Cluster:
     return cluster(session, key)
 
 
-# Nobody claims for it now.
+# No claims while it is locked.
 _LOCK = text("SELECT FROM argosy.cluster WHERE id = :id FOR UPDATE")
 
 
 def removable(session: Session, key: str | int, abandoned: bool = False) -> Cluster:
-    """A cluster that nothing needs any more, its row locked.
+    """A cluster that nothing needs any more, with its row locked.
 
     Args:
         session: In a transaction.
@@ -145,10 +146,10 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
         abandoned: Remove it even if it has unfinished jobs.
 
     Raises:
-        Conflict: Jobs on it have not ended, workflows are there that no job knows, or algorithms name it.
+        Conflict: It has unfinished jobs, or workflows that no row knows, or an algorithm names it.
     """
     found = locked(session, key)
-    # Locks the key, too: a transaction that places a job there holds that lock.
+    # FOR UPDATE also waits for transactions that are queueing a job there: these lock the row FOR KEY SHARE.
     session.connection().execute(_LOCK, {"id": found.id})
     if not abandoned and (jobs := unfinished(session, found.id)):
         raise Conflict(
@@ -158,7 +159,8 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     if not abandoned and (lost := strays.count(session.connection(), found.id)):
         raise Conflict(
             f"cluster {found.name!r} has {lost} workflow{'s' * (lost != 1)} of jobs that this database does not know: it may have lost "
-            "them, and a launch that is repeated finds them there; delete those that nobody needs, then remove it, or leave them: --abandon"
+            "them, and a repeated launch would adopt them; delete the workflows that nobody needs, then remove the cluster, or leave them "
+            "there: --abandon"
         )
     named = session.exec(
         select(Algorithm.name).where(
@@ -172,7 +174,7 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
     return found
 
 
-# Its row stays, for the history; its secrets go.
+# Its row stays for the history, without its credentials.
 _REMOVE = text(
     "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', is_default = false, "
     "credential_version = credential_version + 1 WHERE id = :id"
@@ -182,8 +184,8 @@ _REMOVE = text(
 def remove_cluster(session: Session, key: str | int, abandoned: bool = False) -> Cluster:
     """Remove a cluster; its row stays without credentials, because finished attempts name it. Raises as `removable`.
 
-    What it has of lost jobs is remembered where it was abandoned: they do not run anew elsewhere as if they had never run. Its lease is
-    revoked first, as its tracker's transactions take it first: none re-opens a job there that is counted as ended here.
+    If it is abandoned, its strays are kept: their jobs must not run again elsewhere as if they had never run. Its lease is revoked first,
+    in the same lock order as its tracker's transactions, so that the tracker cannot re-open a job that counts as ended here.
     """
     leases.revoke(session.connection(), leases.of_cluster(cluster(session, key).id))
     found = removable(session, key, abandoned)

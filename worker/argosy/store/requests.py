@@ -1,6 +1,6 @@
-"""A launch request as a row, written in its caller's own transaction: with his other rows, or not at all (P10).
+"""A launch request as a row. It is written in the caller's own transaction: together with the caller's other rows, or not at all (P10).
 
-It knows nothing of the caller's database library but a DB-API cursor.
+Of the caller's database library it only needs a DB-API cursor.
 """
 
 from base64 import b64decode
@@ -65,15 +65,15 @@ SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
-# files_per_job is fixed here already, so that a caller who gave the media can answer with all uids at once. A gid from before the retention
-# window is refused, by the database's clock: its former jobs may be forgotten, and would run a second time (P1). The window begins
-# an hour later than what is forgotten ends, because a gid may have been an hour ahead of its launch.
+# files_per_job is fixed here, so that a caller that gave the media can return all job uids at once. A gid that is older than the retention
+# window, by the database's clock, is refused: its launch may have run and been forgotten, and would run a second time (P1). The window is
+# an hour shorter than the retention, because a gid's time may be an hour later than its launch was written.
 
 
 def digest(request: LaunchRequest) -> str:
-    """The fields that make two requests the same: all that are set but the token, which is sealed differently each time.
+    """Hash of the fields that make two requests the same: all that are set, except the token, which is sealed differently each time.
 
-    What is at its default is left out: a field that a later version adds must not make a redelivered request another one.
+    Fields with their default value are left out. So a field that a later version adds does not change the digest of a redelivered request.
     """
     return _sha256(request.model_dump(mode="json", exclude={"token_sealed"}, exclude_defaults=True))
 
@@ -85,7 +85,7 @@ _FORMER_FIELDS = {
 
 
 def _former_digest(request: LaunchRequest) -> str:
-    """As rows from before migration 0004 carry it, whose requests may be redelivered across the upgrade."""
+    """The digest as rows from before migration 0004 have it: their requests may be redelivered after the upgrade."""
     return _sha256(request.model_dump(mode="json", include=_FORMER_FIELDS))
 
 
@@ -95,8 +95,8 @@ def _sha256(fields: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A launch row: whether it is `new`, how many jobs it will have, None where that is not known yet (a query, or an algorithm that is
-    not registered), its state, and how many jobs of its project wait before it."""
+    """A launch row: whether it is `new`; how many jobs it will have (None if that is not known yet, as for a query, or for an algorithm
+    that is not registered); its state; and how many jobs of its project are queued before it."""
 
     new: bool
     jobs: int | None
@@ -105,8 +105,9 @@ class Written:
 
 
 _CAP = "UPDATE argosy.project SET max_queued = max_queued WHERE id = %s AND max_queued IS NOT NULL RETURNING max_queued"
-# Where a project has a cap, its launches take turns, so that two of them cannot both be the last that fits. Written and not just locked,
-# so that a caller in REPEATABLE READ, who cannot see what the one before has queued, gets a serialization failure instead of room.
+# If a project has a cap, its launches are inserted one after another, so that two of them cannot both take the last room. The row is
+# written and not just locked: a caller in REPEATABLE READ cannot see what another launch has just queued, and must get a serialization
+# failure.
 
 _QUEUED = f"""
 SELECT (SELECT count(*) FROM (
@@ -118,20 +119,20 @@ SELECT (SELECT count(*) FROM (
 """
 
 _FAR = 10_000
-"""A position beyond this is not counted out: nobody acts on the difference, and a launch must not cost more the longer the queue is."""
+"""Positions in the queue are counted only up to this, so that the cost of a launch does not grow with the queue."""
 
 
 def _queued(cursor: Cursor, project: int, gid: UUID, at_most: int | None) -> int:
-    """How many jobs of a project are queued, those of launches that are not cut yet included, without those of launch `gid`."""
+    """How many jobs of a project are queued, including those of launches that are not cut yet, but not those of launch `gid`."""
     cursor.execute(_QUEUED, (project, project, at_most, project, str(gid)))
     return int(cursor.fetchone()[0])
 
 
 def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
-    """See that so many more jobs of a launch fit under its project's cap.
+    """Check that a project's cap allows `jobs` more queued jobs.
 
     Raises:
-        QueueFull: It does not.
+        QueueFull: The cap does not allow them.
     """
     cursor.execute(_CAP, (project,))
     row = cursor.fetchone()
@@ -194,7 +195,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
 
 
 def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retention_days: int) -> Written:
-    """The launch that has the request's gid already, if it is the same one. Raises as `insert`."""
+    """The launch that already has the request's gid, if its request was the same. Raises as `insert`."""
     cursor.execute("SELECT request_digest, files_per_job, state FROM argosy.launch WHERE gid = %s", (str(request.gid),))
     row = cursor.fetchone()
     if row is None:

@@ -1,10 +1,10 @@
-"""Forgetting: launches that ended long ago, with their jobs, attempts and nodes, a small batch a transaction.
+"""Forgetting: deletes launches that ended long ago, with their jobs, attempts and nodes, a small batch in each transaction.
 
-A whole launch at a time, never a part of one that still runs. The rows are the tombstones of their workflows (P1); they can go
-only because a gid from before the window is refused (`requests.insert`), and not before the launch's Secrets are surely gone.
+Nothing of a launch is deleted while a part of it still runs. The rows prove that their workflows existed (P1). They can be deleted only
+because a gid from before the retention window is refused (`requests.insert`), and only after the launch's Secrets are surely deleted.
 
-Asked twice, the second time under the launches' locks, which a retry and an automatic retry take first: else one that commits in between
-would find its job gone.
+The condition is checked again after the launches are locked, because a retry may have committed in between: its job must not be deleted.
+Retries lock the launch first.
 """
 
 from uuid import UUID
@@ -14,14 +14,14 @@ from sqlalchemy import Connection, text
 from argosy.store import holds, strays
 
 _LAUNCHES = 10
-"""Launches begun at a time."""
+"""Launches in one batch."""
 
 _JOBS = 500
-"""Jobs removed at a time, their attempts and nodes with them."""
+"""Jobs deleted in one transaction, with their attempts and nodes."""
 
 _ENDED = (
     "l.created_at < now() - make_interval(days => :days) AND l.state NOT IN ('accepted', 'resolved') "
-    # Two looks at the index by gid and end, however many jobs there are.
+    # Two lookups in the index by gid and end, however many jobs there are.
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at IS NULL) "
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at > now() - make_interval(days => :days)) "
     "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
@@ -35,7 +35,7 @@ _OLD = text(
     f"SELECT l.gid FROM argosy.launch l WHERE {_ENDED} ORDER BY l.created_at LIMIT :limit FOR UPDATE SKIP LOCKED"
 )
 
-# Asked again under their locks.
+# Checked again after they are locked.
 _STILL = text(f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND {_ENDED}")
 
 # Some jobs; their attempts and nodes go with them.
@@ -52,10 +52,10 @@ _DELETE_LAUNCHES = text(
 
 
 def forget(connection: Connection, days: int) -> int:
-    """Remove a batch of what ended more than so many days ago.
+    """Delete a batch of launches that ended more than `days` days ago.
 
     Returns:
-        How many jobs and launches were removed; 0 where nothing is left to remove.
+        How many jobs and launches were deleted; 0 if nothing is left to delete.
     """
     strays.forget_abandoned(connection, days)
     found = _OLD
@@ -69,7 +69,7 @@ def forget(connection: Connection, days: int) -> int:
     return jobs + launches
 
 
-# Turns that decide nothing any more.
+# Turns that are too old to change who comes next.
 _TURNS = text(
     "DELETE FROM argosy.turn t USING argosy.cluster c WHERE c.id = t.cluster_id "
     "AND t.tag < c.virtual_time - 1 / (SELECT least(min(weight), 1) FROM argosy.project)"
@@ -77,5 +77,6 @@ _TURNS = text(
 
 
 def forget_turns(connection: Connection) -> int:
-    """Drop what tenants have paid so long ago that they would start at the present anyway (`fair.earliest`); how many there were."""
+    """Delete the turns of tenants that paid so long ago that they would start at the present virtual time anyway (`fair.earliest`). Returns
+    how many."""
     return connection.execute(_TURNS).rowcount

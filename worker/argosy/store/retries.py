@@ -1,8 +1,8 @@
 """Retries in the database: a new attempt beside the old one (P6), on request or by the algorithm's own rule.
 
-A statement that waits for a lock goes on with the eyes of before it waited, so what is locked is read again by the next one: an automatic
-retry that committed meanwhile is a row that the first never sees. The tracker and the workers hold attempts when they come to `follow`,
-which therefore waits for nothing.
+A statement that waited for a lock uses its old snapshot: it does not see the new attempt that an automatic retry committed meanwhile. So a
+second statement reads the locked rows again. The tracker and the workers have attempts locked when they call `follow`, so `follow` waits
+for no lock.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ _PLACEABLE = (
 """SQL: whether a registered cluster may take attempt `a`."""
 
 _HELD = holds.in_hold("a")
-"""SQL: whether a cluster is held that may have run a later attempt of `a`'s job, in what the database has lost."""
+"""SQL: whether a cluster is held that may have run a later attempt of `a`'s job, which the database has lost."""
 
 _HOPELESS = (
     "(j.cancel_requested OR EXISTS (SELECT FROM argosy.placement p WHERE p.id = a.placement_id AND p.cluster_ids <> '{}' "
     "AND NOT EXISTS (SELECT FROM argosy.cluster c WHERE c.id = ANY (p.cluster_ids) AND c.removed_at IS NULL)))"
 )
-"""SQL: whether attempt `a` will never be followed: its job was cancelled, or all clusters that it names were removed. One that goes by
-labels waits, because a cluster may get them back."""
+"""SQL: whether attempt `a` can never be retried: its job was cancelled, or all clusters that it lists were removed. An attempt that is
+placed by labels waits instead, because a cluster may get these labels again."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -54,22 +54,22 @@ _SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidde
 def retry(
     connection: Connection, target: Target, failed_only: bool, sealed: bytes | None, first: int = 0
 ) -> tuple[int, int | None]:
-    """Give what has ended of a batch a new attempt.
+    """Give the ended jobs of a batch a new attempt.
 
     Args:
         connection: In the transaction of `targets.locked`.
         target: A job or a launch.
-        failed_only: Only what did not succeed and was not rejected; else whatever has ended.
-        sealed: The launch's token anew, sealed.
+        failed_only: Only jobs that did not succeed and were not rejected; else all that have ended.
+        sealed: A new sealed token for the launch.
         first: The ordinal with which the batch begins.
 
     Returns:
-        How many jobs are queued again, and with which ordinal the next batch begins; None where there is none.
+        How many jobs are queued again, and the ordinal with which the next batch begins; None if there is no next batch.
 
     Raises:
         Conflict: The launch has no jobs, its cluster was removed, or its unfinished jobs still use the present token.
         InvalidRequest: The launch's token was wiped and is not given.
-        QueueFull: The project has too many queued jobs: with the first batch, if not all of the launch's fit.
+        QueueFull: The project has too many queued jobs. The first batch raises it if not all jobs of the launch fit.
     """
     _check_launch(connection, target)
     wanted = in_states(_RETRIED if failed_only else _RETRIED | {State.REJECTED, State.SUCCEEDED}, "a")
@@ -87,7 +87,7 @@ def retry(
     return len(rows), following
 
 
-# Held clusters that some of the jobs may have run on.
+# Names of the clusters that the placement lists, for the message.
 _HELD_CLUSTERS = text(
     "SELECT string_agg(c.name, ', ' ORDER BY c.name) FROM argosy.placement p JOIN argosy.cluster c ON c.id = ANY (p.cluster_ids) "
     "WHERE p.id = :placement"
@@ -95,7 +95,8 @@ _HELD_CLUSTERS = text(
 
 
 def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
-    """Those that may take the jobs of a launch, which share a placement; none is removed meanwhile."""
+    """The clusters that may take the jobs of a launch, which all have the same placement. Their rows are locked, so that none is removed
+    meanwhile."""
     clusters = placements.held(connection, placement_id)
     if clusters:
         return clusters
@@ -105,12 +106,13 @@ def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
     )
 
 
-# Whether the project has a bound.
+# Whether the project has a cap.
 _BOUNDED = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
 
 
 def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, wanted: str) -> None:
-    """Of so many jobs, or of all in the launch that are `wanted`, which are counted only where the project has a cap."""
+    """Check the project's cap for so many jobs. If `jobs` is None, for all jobs of the launch that are `wanted`; they are counted only if
+    there is a cap."""
     capped = _BOUNDED
     if connection.execute(capped, {"project": project}).one_or_none() is None:
         return
@@ -123,7 +125,7 @@ def _check_room(connection: Connection, target: Target, project: int, jobs: int 
     requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
 
 
-# Attempts in the order of their keys, so that there is no deadlock.
+# Lock attempts in the order of their keys, so that there is no deadlock.
 _LOCK = text(
     f"SELECT FROM argosy.attempt a JOIN {rows.KEYS} ON a.uid = k.uid AND a.number = k.number ORDER BY a.uid, a.number FOR UPDATE OF a"
 )
@@ -134,7 +136,7 @@ def lock_attempts(connection: Connection, keys: str) -> None:
 
     Args:
         connection: In a transaction.
-        keys: Of `rows.keys`.
+        keys: From `rows.keys`.
     """
     connection.execute(_LOCK, {"keys": keys})
 
@@ -150,13 +152,13 @@ _NEXT = text(
 def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
     """Automatic retry: give attempts that ended `error` or `lost` their next one, after the algorithm's back-off.
 
-    Called in the very transaction that writes such an end, with its jobs, so that a job that is tried again is never seen ended in between;
-    there are no more of them than that transaction has written. What is left (its job was locked, or no cluster could take it) is
-    housekeeping's. It waits for no job, and one whose next attempt cannot be written is tried again no more and hurts no other.
+    Called in the same transaction that writes such an end, with the jobs that ended, so that readers never see a job as ended that is tried
+    again. It waits for no lock. Jobs that it must skip (locked by another transaction, or no cluster can take them now) are left to
+    housekeeping. If the next attempt of a job cannot be written, that job gets no more automatic retries, and the others are not affected.
 
     Args:
         connection: In a transaction.
-        uids: Of these jobs; None for whichever are to be followed, some of them.
+        uids: Only these jobs; None for a batch of all that are due for a retry.
 
     Returns:
         How many were queued again or given up.
@@ -168,7 +170,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
         text(
             "SELECT j.uid, a.placement_id FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
             f"JOIN argosy.launch l ON l.gid = j.gid WHERE {retry_due('a')} AND ({_PLACEABLE} AND NOT {_HELD} OR {_HOPELESS}) {among} "
-            # The launch's key, so that it is not forgotten meanwhile.
+            # Lock the launch's key too, so that retention does not delete it meanwhile.
             "ORDER BY a.finished_at LIMIT :limit FOR NO KEY UPDATE OF j SKIP LOCKED FOR KEY SHARE OF l SKIP LOCKED"
         ),
         {"uids": uids and list(uids), "limit": _FOLLOWED if uids is None else len(uids)},
@@ -182,7 +184,7 @@ def follow(connection: Connection, uids: Sequence[UUID] | None = None) -> int:
 
 
 def _follow_each(connection: Connection, uids: list[UUID]) -> None:
-    """All in one statement; where the database refuses it, in halves, down to the one that it refuses."""
+    """Write all in one statement. If the database refuses it, write each half separately, and so on, until the refused job is alone."""
     if not uids:
         return
     try:
@@ -196,8 +198,8 @@ def _follow_each(connection: Connection, uids: list[UUID]) -> None:
             _follow_each(connection, uids[:half])
             _follow_each(connection, uids[half:])
         else:
-            log.error("a job cannot be tried again by itself", uid=str(uids[0]), reason=str(error.orig))
-            _give_up(connection, uids, " (its next attempt could not be written; argosy retry may)")
+            log.error("an automatic retry could not be written", uid=str(uids[0]), reason=str(error.orig))
+            _give_up(connection, uids, " (its next attempt could not be written; try: argosy retry)")
 
 
 # No more automatic retries of this job.
@@ -212,12 +214,13 @@ def _give_up(connection: Connection, uids: list[UUID], words: str) -> None:
         connection.execute(_GIVE_UP, {"uids": uids, "words": words})
 
 
-# As the one before, under the next number.
+# A copy of the newest attempt, with the next number.
 _NEW_ATTEMPT = text(
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
     "not_before, message, retries_left) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, a.algorithm_id, a.priority, "
     f"a.placement_id, {placements.SOLE}, clock_timestamp() + make_interval(secs => CASE WHEN :manual THEN 0 ELSE "
-    # How many automatic ones there were since somebody last asked; without the bound the power overflows.
+    # The exponent is the number of automatic retries since the first attempt or the last manual retry. Without the bound the power
+    # overflows.
     "least(l.retry_backoff * 2 ^ least(greatest(l.max_attempts - 1 - a.retries_left, 0), 12), :longest) END), "
     "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
     "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
@@ -226,13 +229,13 @@ _NEW_ATTEMPT = text(
     "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id ORDER BY j.gid, j.ordinal"
 )
 
-# The one before is not tried again.
+# The old attempt has no retries left.
 _SPENT = text(
     "UPDATE argosy.attempt a SET retries_left = 0 FROM unnest(CAST(:uids AS uuid[])) AS u (uid), argosy.job j "
     "WHERE j.uid = u.uid AND a.uid = u.uid AND a.number = j.attempt AND a.retries_left > 0"
 )
 
-# The job is its newest attempt, and a retry undoes a cancel.
+# The job points to its newest attempt. A retry undoes a cancel.
 _NEWEST = text(
     "UPDATE argosy.job SET attempt = attempt + 1, cancel_requested = false, hidden = hidden AND NOT :manual "
     "WHERE uid = ANY (CAST(:uids AS uuid[]))"
@@ -240,15 +243,15 @@ _NEWEST = text(
 
 
 def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) -> None:
-    """The next attempt of each job. One that somebody asked for comes at once, and may be followed by as many automatic ones as the first;
-    those wait longer from one to the next."""
+    """Insert the next attempt of each job. A manual retry is queued at once, and may have as many automatic retries as a first attempt. An
+    automatic retry is delayed, longer each time."""
     parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT}
     connection.execute(_NEW_ATTEMPT, parameters)
     connection.execute(_SPENT, parameters)
     connection.execute(_NEWEST, parameters)
 
 
-# Attempts that a launch allows.
+# What decides whether a launch can be retried.
 _STATE = text(
     "SELECT state, reason, request_digest = '' AS recovered, "
     "EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) AS cut FROM argosy.launch l WHERE gid = :gid"
@@ -265,7 +268,7 @@ def _check_launch(connection: Connection, target: Target) -> None:
         raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
 
 
-# The launch as it is.
+# The launch's token now.
 _TOKEN = text("SELECT token_wiped, token_sealed FROM argosy.launch WHERE gid = :gid")
 
 # Whether jobs run with it now.
@@ -274,7 +277,7 @@ _IN_USE = text(f"SELECT EXISTS (SELECT FROM argosy.attempt WHERE gid = :gid AND 
 # The token that its jobs get from now on.
 _RENEW = text("UPDATE argosy.launch SET token_sealed = :sealed, token_wiped = false WHERE gid = :gid")
 
-# Secrets with the old token go.
+# Secrets with the old token are deleted.
 _RENEW_SECRETS = text("UPDATE argosy.launch_secret SET deleting = true WHERE gid = :gid")
 
 
@@ -287,10 +290,10 @@ def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -
             )
         return
     if row.token_sealed == sealed:
-        return  # of an earlier batch
+        return  # an earlier batch of this retry has written it
     in_use = connection.execute(_IN_USE, {"gid": target.gid}).scalar_one()
     if in_use:
         raise Conflict("token: unfinished jobs of this launch use its present token; leave the token out, or wait")
     connection.execute(_RENEW, {"gid": target.gid, "sealed": sealed})
-    # A Secret with the former token goes first; its jobs wait for that.
+    # Secrets with the old token are deleted first; the jobs wait for that.
     connection.execute(_RENEW_SECRETS, {"gid": target.gid})

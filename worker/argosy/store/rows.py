@@ -1,7 +1,7 @@
-"""How values reach PostgreSQL: a list of ids as one array, rows as one JSON text.
+"""How values are passed to PostgreSQL: a list of ids as one array, rows as one JSON text.
 
-Drivers take far longer for an array a column than PostgreSQL for the rest; a statement takes rows apart with `json_to_recordset`, which
-names their columns and types.
+With one array for each column, a driver would take far longer than PostgreSQL takes for the whole statement. A statement unpacks the rows
+with `json_to_recordset`, which names their columns and types.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ KEYS = "json_to_recordset(CAST(:keys AS json)) AS k (uid uuid, number int)"
 
 
 def recordset(items: Sequence[object]) -> str:
-    """Dataclasses or mappings, for `json_to_recordset`, which takes the columns that it names."""
+    """Dataclasses or mappings as JSON, for `json_to_recordset`. It reads only the fields that the statement names."""
     return orjson.dumps(items).decode()
 
 
@@ -24,10 +24,10 @@ def keys(attempts: Iterable[tuple[UUID, int]]) -> str:
 
 
 def array(ids: Sequence[int] | None) -> str | None:
-    """A bigint[] as PostgreSQL reads it; drivers take far longer to write a long list."""
+    """A bigint[] as text that PostgreSQL reads; drivers take far longer to write a long list."""
     return None if ids is None else f"{{{orjson.dumps(ids)[1:-1].decode()}}}"
 
 
 def json(value: object) -> str | None:
-    """A json or jsonb; None is NULL."""
+    """A json or jsonb value; None becomes NULL."""
     return None if value is None else orjson.dumps(value).decode()

@@ -1,8 +1,7 @@
-"""Workflows of ours that no row knows: where they are, so that a row that comes later finds them.
+"""Workflows of ours that no row knows (strays). Where they are is recorded, so that a row that is written later finds them.
 
-A database that was restored, or failed over, may have lost a launch that ran. Its caller asks for it again under the same gid, and the jobs
-that are cut then have the names that they had. On the cluster where one ran its name is taken; on another that may take it, it would run a
-second time.
+A database that was restored, or failed over, may have lost a launch that ran. Its caller requests it again with the same gid, and the new
+jobs get the same workflow names. On the cluster where a job ran, the name is taken. On another cluster the job would run a second time.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,14 +14,14 @@ from argosy.batches import ordinal
 from argosy.store import placements, rows
 
 LATEST = 100
-"""Attempts of one job that a database may have lost: no cluster's word makes a number that no later attempt can follow."""
+"""Highest attempt number that is believed of a stray, so that a cluster that lies cannot use up the numbers for later attempts."""
 
 ABANDONED = "its cluster was abandoned, and nobody saw how it ended"
 
 
 @dataclass(frozen=True)
 class Stray:
-    """A workflow, and whose it is by its labels: which attempt, of which launch."""
+    """A workflow, with the attempt and the launch that its labels name."""
 
     k8s_uid: str
     uid: UUID
@@ -31,7 +30,7 @@ class Stray:
     name: str
 
 
-# Seen and not known.
+# Record strays.
 _NOTE = text(
     "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT :cluster, s.* FROM "
     "json_to_recordset(CAST(:strays AS json)) AS s (k8s_uid text, uid uuid, number int, gid uuid, name text) ON CONFLICT DO NOTHING"
@@ -39,17 +38,17 @@ _NOTE = text(
 
 
 def note(connection: Connection, cluster_id: int, strays: Sequence[Stray]) -> None:
-    """Write down what is on a cluster."""
+    """Record strays on a cluster."""
     if strays:
         connection.execute(_NOTE, {"cluster": cluster_id, "strays": rows.recordset(strays)})
 
 
-# They are gone, or were known after all.
+# They are gone, or have a row by now.
 _FORGET = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid = ANY (:k8s_uids)")
 
 
 def forget(connection: Connection, cluster_id: int, k8s_uids: Sequence[str]) -> None:
-    """Workflows that are gone, or have a row by now."""
+    """Delete strays that are gone, or have a row by now."""
     if k8s_uids:
         connection.execute(_FORGET, {"cluster": cluster_id, "k8s_uids": list(k8s_uids)})
 
@@ -59,7 +58,7 @@ _KEEP = text("DELETE FROM argosy.stray WHERE cluster_id = :cluster AND k8s_uid <
 
 
 def keep(connection: Connection, cluster_id: int, k8s_uids: Collection[str]) -> None:
-    """Forget strays that a complete list of the cluster no longer has, or that have a row by now."""
+    """Delete the strays of a cluster that are not among `k8s_uids`: a complete list no longer has them, or they have a row by now."""
     connection.execute(_KEEP, {"cluster": cluster_id, "k8s_uids": list(k8s_uids)})
 
 
@@ -73,7 +72,7 @@ def count(connection: Connection, cluster_id: int) -> int:
     return int(found.scalar_one())
 
 
-# One that was noted since the cluster is held.
+# Whether one was recorded since the hold began.
 _SINCE_HOLD = text(
     "SELECT EXISTS (SELECT FROM argosy.stray s JOIN argosy.cluster c ON c.id = s.cluster_id "
     "WHERE c.id = :cluster AND s.noted_at >= c.held_at)"
@@ -98,8 +97,8 @@ _NEWEST = text("SELECT uid, attempt FROM argosy.job WHERE uid = ANY (CAST(:uids 
 
 
 def unwanted(connection: Connection, workflows: Collection[tuple[UUID, int, UUID | None]]) -> set[tuple[UUID, int]]:
-    """Of (uid, attempt, gid) of workflows without a row, those that are not wanted: their launch ended before they were cut from it, or a
-    later attempt has a row."""
+    """Which of these workflows without a row, given as (uid, attempt, gid), are to be ended: their launch ended before their job was cut,
+    or a later attempt of the job has a row."""
     if not workflows:
         return set()
     gids = {gid for uid, _, gid in workflows if gid is not None and ordinal(gid, uid) is not None}
@@ -115,7 +114,7 @@ def unwanted(connection: Connection, workflows: Collection[tuple[UUID, int, UUID
     }
 
 
-# Those of jobs that are to be cancelled.
+# Strays that are unwanted by now.
 _TO_END = text(
     "SELECT s.k8s_uid, s.uid, s.number, s.gid, s.name FROM argosy.stray s LEFT JOIN argosy.job j ON j.uid = s.uid "
     f"LEFT JOIN argosy.launch l ON l.gid = s.gid AND {_ENDED_EARLY} WHERE s.cluster_id = :cluster "
@@ -124,12 +123,12 @@ _TO_END = text(
 
 
 def to_end(connection: Connection, cluster_id: int) -> list[Stray]:
-    """Some strays on a cluster that are not wanted any more, since they were found."""
+    """Some strays on a cluster that have become unwanted since they were found."""
     rows = connection.execute(_TO_END, {"cluster": cluster_id})
     return [Stray(**row._mapping) for row in rows]
 
 
-# One stray a job, and each once.
+# At most one stray for each job. Its row is deleted, so that it is used only once.
 _CLAIM = text(
     "DELETE FROM argosy.stray s USING (SELECT DISTINCT ON (s.uid) s.cluster_id, s.k8s_uid, c.removed_at IS NOT NULL AS removed "
     "FROM argosy.job j JOIN argosy.stray s ON s.uid = j.uid JOIN argosy.cluster c ON c.id = s.cluster_id "
@@ -140,15 +139,15 @@ _CLAIM = text(
 
 
 def claim(connection: Connection, gid: UUID, first: int, end: int, clusters: Sequence[int]) -> None:
-    """Have jobs that were just cut be where their workflows are; those of a cluster that was abandoned are lost, as all others there. Of
-    several attempts the newest is the one that counts.
+    """Give jobs that were just cut the workflows that exist already: such a job becomes `pending` on the cluster of its stray. If that
+    cluster was abandoned, the job is `lost`, as all others there. If a job has strays of several attempts, the newest counts.
 
     Args:
         connection: In the transaction that cut them.
         gid: Their launch.
         first: The first of them.
         end: One after the last.
-        clusters: Those that may take them; what others have is not theirs.
+        clusters: Those that may take the jobs. Strays on other clusters are ignored.
     """
     rows = connection.execute(
         _CLAIM,
@@ -174,13 +173,13 @@ _ABANDONED = text(
 
 
 def _abandoned(connection: Connection, gid: UUID) -> Sequence[int]:
-    """Abandoned clusters whose word counts for a launch: those that launches of its project may have used. It need not be one of them: who
-    abandons a cluster takes it from its algorithms first."""
+    """Abandoned clusters whose strays count for a launch: those that any launch of its project may have used. The launch's own placement
+    need not allow them, because an abandoned cluster is first taken out of the algorithms that list it."""
     rows = connection.execute(_ABANDONED, {"gid": gid})
     return rows.scalars().all()
 
 
-# They will never be listed again.
+# Abandoned clusters are never listed again, so `keep` does not delete these.
 _FORGET_ABANDONED = text(
     "DELETE FROM argosy.stray s USING argosy.cluster c WHERE c.id = s.cluster_id AND c.removed_at IS NOT NULL "
     "AND s.noted_at < now() - make_interval(days => :days)"
@@ -188,7 +187,7 @@ _FORGET_ABANDONED = text(
 
 
 def forget_abandoned(connection: Connection, days: int) -> None:
-    """Forget what abandoned clusters had before the retention window: no launch from then can be repeated."""
+    """Delete the strays of abandoned clusters that are older than the retention window: launches from then cannot be repeated."""
     connection.execute(_FORGET_ABANDONED, {"days": days})
 
 
@@ -206,6 +205,6 @@ _CLAIMED = (
     "retries_left = greatest(a.retries_left - :number + 1, 0), run_deadline = least(l.run_deadline, c.run_deadline), "
     "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
     "FROM argosy.launch l, argosy.cluster c WHERE a.uid = :uid AND l.gid = a.gid AND c.id = :cluster_id",
-    # Its Secret, if it has one, goes when its last job there has ended.
+    # Its Secret, if it has one, is deleted when its last job there has ended.
     "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING",
 )

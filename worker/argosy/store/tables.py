@@ -1,7 +1,8 @@
-"""The tables of launches and what becomes of them.
+"""The tables of launches, jobs, attempts and nodes.
 
-A job is what was asked for and never changes but for its flags; an *attempt* is one try of it and carries the state machine, so that a
-retry is a new row and the old one stays as it ended. The state is a column of the attempt alone: two copies could disagree.
+A job is what was requested. It never changes, except its flags and the number of its newest attempt. An *attempt* is one try of a job and
+has the state, so a retry is a new row, and the old row stays as it ended. The state is a column of the attempt only: two copies could
+disagree.
 """
 
 from datetime import datetime
@@ -34,16 +35,16 @@ from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, in_stat
 from argosy.store.registered import Base
 
 metadata = Base.metadata
-"""Of all tables, those of `registered` included."""
+"""Metadata of all tables, including those of `registered`."""
 
 
 class Launch(Base, table=True):
-    """One request. `accepted` as it came, `resolved` when everything a job needs is frozen here, then `expanded`, `rejected` or, where
-    it was cancelled before that, `cancelled`.
+    """One request. It is `accepted` at first, `resolved` when everything that a job needs is frozen here, `expanded` when all jobs have
+    rows. Before that it may become `rejected` or `cancelled`.
 
-    Who works on it holds its claim: until `next_try_at` nobody else may, and each new claim has a higher epoch. `woken_at` is when it was
-    last waited for, so that those which get no further do not hide the others. `expanded_jobs` of its `jobs` have rows; a launch that is
-    cancelled or rejected half-way keeps those.
+    A worker that works on it has a claim: until `next_try_at` nobody else may claim it, and each new claim has a higher epoch. `woken_at`
+    is when housekeeping last sent a wake-up for it; those with the oldest come first, so that launches that make no progress do not block
+    others. `expanded_jobs` of its `jobs` have rows; a launch that is cancelled or rejected half-way keeps these.
     """
 
     __tablename__ = "launch"
@@ -122,7 +123,7 @@ class Job(Base, table=True):
 
 
 class EarlyCancel(Base, table=True):
-    """A cancel of one job of a launch that has no job rows yet; the expansion obeys and removes it."""
+    """A cancel of one job that has no row yet. When the job is cut, it is inserted as cancelled, and this row is deleted."""
 
     __tablename__ = "early_cancel"
 
@@ -134,9 +135,9 @@ class EarlyCancel(Base, table=True):
 class Attempt(Base, table=True):
     """One try of a job: at most one workflow, for ever. Its row outlives the workflow and is the proof that it existed.
 
-    `cluster_id` is fixed by the claim; while a job is queued it says only where it must run if its placement leaves no choice. `stop_at`
-    is when its workflow is to be ended: the pending deadline, from `began_at` on (its first pod ran) the run deadline; `overdue` says why
-    it was. `unread` where its workflow is to be read once more, because its row may have missed what happened to it.
+    `cluster_id` is fixed by the claim; while an attempt is queued, it is set only if the placement allows just one cluster. `stop_at` is
+    when its workflow is to be ended: the pending deadline, and from `began_at` on (its first pod ran) the run deadline. `overdue` says
+    which of them has passed. `unread` says that its workflow is to be read once, because the row may have missed what happened to it.
     """
 
     __tablename__ = "attempt"
@@ -163,7 +164,7 @@ class Attempt(Base, table=True):
             postgresql_where=text(f"stop_at IS NOT NULL AND {in_states(ACTIVE)}"),
         ),
         Index("ix_attempt_unread", "cluster_id", postgresql_where=text("unread")),
-        # Whether anything of a launch is unfinished, or ended lately, is one look each.
+        # Makes one index lookup each of: is anything of a launch unfinished, and has anything of it ended lately.
         Index("ix_attempt_gid", "gid", "finished_at"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(retry_due())),
@@ -226,8 +227,8 @@ class Node(Base, table=True):
 
 
 class LaunchSecret(Base, table=True):
-    """A Secret that a launch has, or may have, on a cluster: written before it is made, removed when it is surely gone. One that was found
-    there may be of a launch that the database has lost."""
+    """A Secret that a launch has, or may have, on a cluster. The row is written before the Secret is made, and deleted when the Secret is
+    surely gone. It may belong to a launch that the database has lost."""
 
     __tablename__ = "launch_secret"
 

@@ -1,8 +1,8 @@
 """The target of a cancel or a retry: a job, or all jobs of a launch, one batch per transaction.
 
-Both begin with the lock of the launch's row, which the expansion holds too: a job is either not there yet, and the expansion will obey, or
-it is there. A launch may have millions of jobs, so it is gone through a batch a transaction: a writer of status waits for one batch at
-most. Locks are taken in one order: launch, jobs by uid, attempts by uid, project.
+Both first lock the launch's row, as cutting does. So a job either has a row, or will be cut later, and then cutting finds the cancel. A
+launch may have millions of jobs, so each transaction handles one batch, and a tracker that writes status waits for one batch at most. Locks
+are taken in one order: launch, jobs by uid, attempts by uid, project.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,14 @@ from argosy.errors import NotFound
 from argosy.store import placements, reading
 
 BATCH = 2_000
-"""Jobs of a launch that one transaction goes through, by their ordinals."""
+"""Jobs of a launch that one transaction handles, by their ordinals."""
 
 _MAY_HAVE_RUN = (
     f"EXISTS (SELECT FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} "
     "WHERE p.id = a.placement_id AND c.removed_at IS NULL AND c.held_at > a.queued_at)"
 )
-"""SQL: whether queued attempt `a` is from before a hold: its workflow may be there, and then says how it ended."""
+"""SQL: whether queued attempt `a` is older than the hold of one of its clusters: its workflow may exist there, and then that decides how it
+ends."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ class Target:
     ordinal: int | None = None
 
 
-# Longer than any other transaction of ours lasts.
+# Longer than any other transaction of argosy lasts.
 _PATIENCE = text("SET LOCAL lock_timeout = '60s'")
 
 
 def locked(connection: Connection, key: UUID, project: int | None) -> Target:
-    """Find what a caller means and lock its launch's row until the transaction ends.
+    """Find the job or launch with this id and lock the launch's row until the transaction ends.
 
     Args:
         connection: In a transaction.
@@ -49,13 +50,13 @@ def locked(connection: Connection, key: UUID, project: int | None) -> Target:
     Raises:
         NotFound: There is no such job or launch.
     """
-    # Whoever else goes through the launch holds the lock for a batch at a time, and a cancel is worth waiting for.
+    # Other cancels, retries and cuts hold the lock for one batch at a time, so it is worth waiting for it.
     connection.execute(_PATIENCE)
     found = _target(connection, key, project)
     if found is None or not _lock_launch(connection, found):
         of = "" if project is None else f" of project {project}"
         raise NotFound(f"{key} is not the id of a job or a launch{of}; see: argosy list")
-    # The launch may have been expanded between the look and the lock.
+    # The launch may have been expanded between the first query and the lock.
     return _target(connection, key, project) or found
 
 
@@ -68,7 +69,7 @@ _TARGET = text(
 
 
 def _target(connection: Connection, key: UUID, project: int | None) -> Target | None:
-    """A job comes first: a launch may have been given any gid, also one that is the uid of somebody else's job."""
+    """A job is preferred to a launch of the same id: a caller may have given a launch any gid, even the uid of somebody else's job."""
     row = connection.execute(_TARGET, {"key": key, "project": project}).one_or_none()
     if row is not None:
         return Target(row.gid, row.uid)
@@ -78,7 +79,7 @@ def _target(connection: Connection, key: UUID, project: int | None) -> Target | 
     return Target(early.gid, key, early.ordinal)
 
 
-# Nobody cuts it now.
+# It is not cut while it is locked.
 _LOCK_LAUNCH = text("SELECT 1 FROM argosy.launch WHERE gid = :gid FOR NO KEY UPDATE")
 
 
@@ -87,17 +88,18 @@ def _lock_launch(connection: Connection, found: Target) -> bool:
     return connection.execute(statement, {"gid": found.gid}).one_or_none() is not None
 
 
-# In the order of their keys, so that nobody waits in a circle.
+# In the order of their keys, so that there is no deadlock.
 _LOCK_JOBS = text("SELECT FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[])) ORDER BY uid FOR NO KEY UPDATE")
 
 
 def locked_jobs(connection: Connection, target: Target, first: int, wanted: str) -> Sequence[Row[Any]]:
-    """Lock the jobs of a batch whose newest attempt is `wanted`, and those attempts: uid, number, state, gid, project, placement_id and
-    whether it is `here` alone, on no cluster.
+    """Lock the jobs of a batch whose newest attempt is `wanted`, and those attempts. The rows have uid, number, state, gid, project,
+    placement_id and `here`: whether the attempt is only in this database, with no workflow on any cluster.
 
-    Who it may be, is looked for without a lock; then they are locked by what never changes; then it is asked again what they are.
+    Candidates are searched without a lock, then the jobs are locked by their uids, then the condition is checked again.
     """
-    # Each a look at one row, or the planner, which knows nothing of the batch, would rather read all that are in such a state.
+    # LATERAL with OFFSET 0 forces one index lookup per job: the planner does not know the size of the batch, and would read all attempts in
+    # these states.
     newest = f"(SELECT * FROM argosy.attempt a WHERE uid = j.uid AND number = j.attempt AND {wanted} {{}}OFFSET 0) a"
     found = connection.execute(
         text(f"SELECT j.uid FROM argosy.job j CROSS JOIN LATERAL {newest.format('')} WHERE {in_batch(target)}"),
@@ -127,7 +129,7 @@ _FOLLOWING = text("SELECT max(ordinal) FROM argosy.job WHERE gid = :gid")
 
 
 def following(connection: Connection, target: Target, first: int) -> int | None:
-    """The ordinal with which the next batch begins."""
+    """The ordinal with which the next batch begins; None if there is no next batch."""
     if target.uid is not None:
         return None
     statement = _FOLLOWING
@@ -141,5 +143,5 @@ def in_batch(target: Target) -> str:
 
 
 def parameters(target: Target, first: int) -> dict[str, Any]:
-    """Of a statement about the batch that begins with an ordinal."""
+    """Parameters of `in_batch` for the batch that begins with ordinal `first`."""
     return vars(target) | {"first": first, "last": first + BATCH - 1}

@@ -1,8 +1,8 @@
 """Queries of the tracker: attempts by their workflow's k8s uid, node rows, a cluster's health.
 
-All of it happens inside transactions that begin with the fence of the cluster's lease (`leases.fence`). A row that somebody else has locked
-is left for the next time: a cancel of a large launch must not hold up the status of everybody else. What is locked is read in a second
-statement, because the one that locks may still see what was there before.
+They run in transactions that begin with the fence of the cluster's lease (`leases.fence`). A row that another transaction has locked is
+skipped and tried again in the next round: a cancel of a large launch must not delay the status of other jobs. Locked rows are read by a
+second statement, because the one that locks may still see their old values.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,9 +22,9 @@ _FOLLOWED = {State.ERROR, State.LOST}
 
 @dataclass(frozen=True)
 class Known:
-    """An attempt as the database has it; `newest` where its job has no later one, `quiet` where no create of it can arrive any more,
-    `began` where a pod of it has run, `overdue` why it is being ended where a deadline of it has passed, `fits` where it may run on the
-    cluster that sees it."""
+    """An attempt as the database has it. `newest`: its job has no later attempt. `quiet`: no create of it can arrive any more. `began`: a
+    pod of it has run. `overdue`: the reason, if it is being ended because a deadline has passed. `fits`: it may run on the cluster that
+    sees it."""
 
     uid: UUID
     number: int
@@ -113,13 +113,13 @@ _LATE = (
 )
 
 _AT_ONCE = 100
-"""Workflows that are read in one round."""
+"""The most workflows that are read in one round."""
 
 
 # Skip rows that another transaction has locked.
 _LOCK = text(f"SELECT a.uid, a.number FROM argosy.attempt a JOIN {rows.KEYS} ON {_MATCH} FOR UPDATE OF a SKIP LOCKED")
 
-# Asked after the lock: it sees what others committed until then.
+# Runs after the lock, so that it sees what others have committed until then.
 _KNOWN = text(
     "SELECT a.uid, a.number, a.cluster_id, a.state, a.k8s_uid, a.message, a.progress, j.cancel_requested, "
     "a.number = j.attempt AS newest, (a.quiet_at IS NULL OR a.quiet_at < clock_timestamp()) AS quiet, "
@@ -135,7 +135,7 @@ def known(
     """The attempts of these keys, as a cluster sees them.
 
     Returns:
-        Those that this transaction has locked now, and the keys of those that somebody else has.
+        The attempts that this transaction has locked, and the keys of those that another transaction has locked.
     """
     parameters = {"keys": rows.keys(keys)}
     locked = connection.execute(_LOCK, parameters)
@@ -147,7 +147,7 @@ def known(
     )
 
 
-# The first start, and the first end, are kept.
+# A start or end that is known is kept if the workflow has none. The first `began_at` and `submitted_at` are kept.
 _CHANGE = text(
     "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
     "cluster_id = c.cluster_id, name = c.name, not_before = NULL, "
@@ -172,10 +172,10 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
     retries.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
-# A node that says nothing new is not written.
+# A node that has not changed is not written.
 _WRITE_NODES = text(
     "INSERT INTO argosy.node AS n (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, "
-    # One JSON text instead of an array a column: psycopg takes six times as long for those.
+    # One JSON text, because psycopg takes six times as long for one array for each column.
     "finished_at) SELECT * FROM json_to_recordset(CAST(:nodes AS json)) AS c (uid uuid, number int, node_id text, task text, "
     "type text, phase text, message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz) "
     "ON CONFLICT (uid, attempt, node_id) DO UPDATE SET task = excluded.task, type = excluded.type, "
@@ -188,7 +188,7 @@ _WRITE_NODES = text(
 
 
 def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
-    """Insert or update nodes, in the order of their keys; rows that are the same already are not written."""
+    """Insert or update nodes, in the order of their keys. Rows that have not changed are not written."""
     if not nodes:
         return
     ordered = sorted(nodes, key=lambda node: (node.uid.int, node.number, node.node_id))
@@ -203,12 +203,12 @@ _EXPECTED = text(
 
 
 def expected(connection: Connection, cluster_id: int) -> list[Expected]:
-    """The workflows that a list begun after this must show, or they are gone."""
+    """The workflows that must be in a list that is begun after this call; those that are not in it are gone."""
     rows = connection.execute(_EXPECTED, {"cluster": cluster_id})
     return [Expected(**row._mapping) for row in rows]
 
 
-# As a claim sets them.
+# The same deadlines as a claim sets.
 _DEADLINES = text(
     "UPDATE argosy.attempt a SET run_deadline = least(l.run_deadline, c.run_deadline), "
     "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
@@ -235,15 +235,15 @@ _ABSENT = text(
     f"FROM {_MISSING} AND NOT j.cancel_requested"
 )
 
-# To be asked after the other, in the same transaction: the rows are locked then.
+# Runs after `_ABSENT`, in the same transaction, because the rows are locked then.
 _ABSENT_CANCELLED = text(f"SELECT a.uid, a.number, a.k8s_uid FROM argosy.attempt a, {_MISSING} AND j.cancel_requested")
 
 
 def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected]:
-    """Attempts whose workflow was not in a complete list are `lost`.
+    """Write attempts as `lost` whose workflow was not in a complete list.
 
     Returns:
-        Those whose cancel was asked for: they have not ended before their pods have (P5).
+        Those with a cancel request. They are not written: they end only after their pods have ended (P5).
     """
     gone = list(missing)
     if not gone:
@@ -255,29 +255,29 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected
     return [Expected(**row._mapping) for row in connection.execute(_ABSENT_CANCELLED, parameters)]
 
 
-# Other ones each time.
+# In random order, so that one that cannot be read does not block the others.
 _UNREAD = text(
     "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
 )
 
 
 def unread(connection: Connection, cluster_id: int) -> list[Workflow]:
-    """Some of the workflows on a cluster that are to be read once, because their row may not know what happened to them: what was adopted,
-    or ended although an earlier create of it may have arrived. Other ones each time: one that cannot be read holds up none."""
+    """Some of the workflows on a cluster that are to be read once, because their row may have missed what happened to them: they were
+    adopted, or their attempt ended although an earlier create of it may have arrived."""
     rows = connection.execute(_UNREAD, {"cluster": cluster_id, "most": _AT_ONCE})
     return [Workflow(**row._mapping) for row in rows]
 
 
-# Nothing is left to ask.
+# They need not be read again.
 _READ = text(f"UPDATE argosy.attempt a SET unread = false FROM {rows.KEYS} WHERE {_MATCH}")
 
 
 def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
-    """They were read, and what that came to is written."""
+    """Record that these workflows were read; what was read is written already."""
     connection.execute(_READ, {"keys": rows.recordset(workflows)})
 
 
-# Claims that ran out and that a pause keeps the workers from.
+# Claims that ran out and that no worker may take over because of a pause.
 _UNCLEAR = text(
     "SELECT a.uid, a.number, a.claim_epoch AS epoch, a.name FROM argosy.attempt a JOIN argosy.job j USING (uid) "
     "JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = a.project "
@@ -289,7 +289,7 @@ _UNCLEAR = text(
 
 
 def unclear(connection: Connection, cluster_id: int) -> list[UnclearCreate]:
-    """Unclear creates on a cluster that a pause keeps the workers from resolving, and of which none can arrive any more.
+    """Unclear creates on a cluster that workers may not resolve because of a pause, and that cannot arrive any more.
 
     Only where workflows carry the finalizer: without it a missing workflow may have existed and been deleted.
     """
@@ -305,12 +305,12 @@ _QUIET = text(
 
 
 def quiet(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> set[tuple[UUID, int]]:
-    """Those of the attempts of which no create can arrive any more."""
+    """The attempts among these whose creates cannot arrive any more."""
     found = connection.execute(_QUIET, {"keys": rows.keys(keys)})
     return {(row.uid, row.number) for row in found}
 
 
-# Since when it is so moves only with a change.
+# `health_since` changes only when the health does.
 _HEALTH = text(
     "UPDATE argosy.cluster SET health_since = CASE WHEN health = :health THEN health_since ELSE clock_timestamp() END, "
     "health = :health, health_message = :message WHERE id = :cluster"
@@ -318,11 +318,11 @@ _HEALTH = text(
 
 
 def health(connection: Connection, cluster_id: int, state: str, message: str) -> None:
-    """A cluster's health; `health_since` moves only when the state changes."""
+    """Write a cluster's health. `health_since` changes only when the health does."""
     connection.execute(_HEALTH, {"cluster": cluster_id, "health": state, "message": message[:2000]})
 
 
-# It answered.
+# The cluster has answered.
 _CONTACT = text(
     "UPDATE argosy.cluster SET as_of = clock_timestamp() - make_interval(secs => :ago), "
     "health_since = CASE WHEN health = 'ok' THEN health_since ELSE clock_timestamp() END, health = 'ok', "
@@ -331,23 +331,23 @@ _CONTACT = text(
 
 
 def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None:
-    """Until when the cluster's jobs are known to be as they are recorded."""
+    """Write until when the cluster's jobs are known to be as they are recorded."""
     connection.execute(_CONTACT, {"cluster": cluster_id, "ago": seconds_ago})
 
 
-# Other ones each time.
+# In random order, so that one that cannot be read does not block the others.
 _LATE_ONES = text(
     f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"
 )
 
 
 def late(connection: Connection, cluster_id: int) -> list[Workflow]:
-    """Workflows on a cluster whose deadline has passed, as far as the rows know: they are to be read before anything is ended."""
+    """Some workflows on a cluster whose deadline has passed, as far as the rows know. They are read before anything is ended."""
     rows = connection.execute(_LATE_ONES, {"cluster": cluster_id, "most": _AT_ONCE})
     return [Workflow(**row._mapping) for row in rows]
 
 
-# With what a pod of it waits for.
+# The reason includes what a pod of it waits for.
 _OVERDUE = text(
     "UPDATE argosy.attempt a SET as_of = clock_timestamp(), overdue = CASE WHEN a.began_at IS NULL THEN "
     "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
@@ -358,12 +358,13 @@ _OVERDUE = text(
 
 
 def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -> int:
-    """Note of the workflows on a cluster whose deadline has passed that it has, and what their pods were waiting for.
+    """Mark workflows whose deadline has passed, with what their pods waited for.
 
     Args:
         connection: In a transaction.
         cluster_id: Which.
-        read: Those that were `late` and were read since; a row now says what was read, and one that began in time has another deadline.
+        read: Those that `late` returned and that were read since. Their rows have what was read, so one whose pod began in time has its run
+            deadline now and is not marked.
 
     Returns:
         How many.
@@ -380,7 +381,7 @@ _ENDING = text(
 
 
 def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, str]]:
-    """(name, k8s uid, `cancelled` where its job is to be) of the workflows on a cluster that have not ended and are to, because of that
-    or because a deadline has passed."""
+    """(name, k8s uid, `cancelled` if a cancel was requested, else empty) of the unfinished workflows on a cluster that are to end, because
+    of a cancel or because a deadline has passed."""
     rows = connection.execute(_ENDING, {"cluster": cluster_id})
     return [(row.name, row.k8s_uid, "cancelled" if row.cancel_requested else "") for row in rows]
