@@ -1,8 +1,8 @@
-"""Open work on one cluster: workflows to end, finalizers to take off; tried again until the cluster has confirmed it.
+"""Open work on one cluster ("debts"): workflows to terminate, finalizers to remove. Each is tried again until the cluster has confirmed it.
 
-A debt is kept in memory only, because every list finds it again from the rows and the objects: a tracker that dies forgets none. They are
-paid beside the writing of states, so that a cluster that hangs on patches holds up nobody's status. A debt that stays is seen in
-`argosy_debts` and `argosy_debt_oldest_age_seconds`; a finalizer that stays holds its object for ever.
+Debts are kept in memory only: every list finds them again from the rows and the objects, so none is lost if a tracker dies. They are done
+in a task of their own, so that a cluster that does not answer patches does not delay the writing of states. Debts that stay are visible in
+`argosy_debts` and `argosy_debt_oldest_age_seconds`; while a finalizer stays, Kubernetes does not delete its object.
 """
 
 import asyncio
@@ -22,14 +22,15 @@ RETRY = 2.0
 """Seconds between two tries."""
 
 _AT_ONCE = 16
-"""Debts paid at the same time."""
+"""Debts done at the same time."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class _Debt:
-    """On one object; `finalizers` are those it was last seen with, where ours is to go. `since` is monotonic."""
+    """The debt on one object. `finalizers` are the object's finalizers as last seen, if ours is to be removed, else None. `since` is
+    monotonic."""
 
     name: str
     k8s_uid: str
@@ -65,15 +66,15 @@ class Debts:
         version: str = "",
         why: str = "",
     ) -> None:
-        """Add a debt, or to one.
+        """Add a debt, or add to the debt that the object has already.
 
         Args:
             name: Name of the workflow.
             k8s_uid: Its uid.
             terminate: It is to be ended.
-            finalizers: Those it has, ours among them, where that is to go.
-            version: The resourceVersion with which it was seen so.
-            why: The state of its attempt that it is to be ended for.
+            finalizers: Its finalizers, ours among them, if ours is to be removed.
+            version: The resourceVersion at which it had these finalizers.
+            why: The state of its attempt that is the reason to end it.
         """
         old = self._owed.get(k8s_uid)
         since = old.since if old else time.monotonic()
@@ -83,14 +84,16 @@ class Debts:
         self._news.set()
 
     def end(self, workflows: Sequence[tuple[str, str, str]]) -> None:
-        """Owe the end of (name, k8s uid, the state that it is ended for or empty), those already told left out."""
+        """Add debts to terminate workflows, given as (name, k8s uid, the state that is the reason, or empty). Those that were terminated
+        already are left out."""
         self._terminated &= {k8s_uid for _, k8s_uid, _ in workflows}
         for name, k8s_uid, why in workflows:
             if k8s_uid not in self._terminated and k8s_uid not in self._owed:
                 self.owe(name, k8s_uid, terminate=True, why=why)
 
     async def run(self) -> None:
-        """Pay until cancelled; what is owed then is another tracker's to find, and no longer in this one's gauges."""
+        """Do the debts until cancelled. Debts that are left then are found by the next tracker of the cluster, and leave the gauges of this
+        one."""
         try:
             while True:
                 with suppress(TimeoutError):
@@ -105,7 +108,7 @@ class Debts:
             self._measure()
 
     async def _pay_all(self) -> None:
-        """One try at each; a cluster that is down or asks to wait ends the round."""
+        """Try each debt once. If the cluster is down or asks to wait, the round ends."""
         waiting = iter(list(self._owed.values()))
         going_on = True
 
@@ -125,7 +128,7 @@ class Debts:
         await asyncio.gather(*(payer() for _ in range(_AT_ONCE)))
 
     async def _pay(self, debt: _Debt) -> None:
-        # Nothing is owed on an object that is gone.
+        # An object that is gone needs nothing any more.
         with suppress(answers.Missing, answers.OtherObject):
             if debt.terminate:
                 failpoint("track.terminating")

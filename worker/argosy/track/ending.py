@@ -1,7 +1,7 @@
-"""Workflows that were ended and whose pods have not ended yet: their jobs end when nothing of them runs (P5, F73).
+"""Workflows that were ended but whose pods still run: their jobs end when no pod of them runs any more (P5, F73).
 
 Argo calls a workflow ended as soon as it has told its containers to end. The job stays `Cancelling`, or `Running`, until its pods have
-ended; what ends them is in the terminating patch (kube/workflows.py).
+ended. The patch that terminates the workflow also makes the pods end (kube/workflows.py).
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from argosy.kube.status import Sighting
 from argosy.track.standing import Standing
 
 _ROUND = 1.0
-"""Seconds between two looks at the pods."""
+"""Seconds between two lists of the pods."""
 
 _LOOK = 30.0
-"""Seconds that a look may take: a hostile server could answer with one more page for ever."""
+"""Seconds that a list may take: a hostile server could answer with one more page for ever."""
 
 _SHARE = 5.0
-"""A look is followed by a pause this many times as long as it took: a list of many pods is the apiserver's work."""
+"""After a list, wait this many times as long as it took: listing many pods is work for the apiserver."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -33,8 +33,8 @@ class Ending:
     Args:
         at: The cluster.
         pods: Its pods.
-        told: Called with a workflow, as it was last seen, and whether its pods have ended: once for each time that it was seen, and when
-            they have.
+        told: Called with a workflow as it was last seen, and whether its pods have ended: once after each sighting, and once when its pods
+            have ended.
     """
 
     def __init__(self, at: Standing, pods: Pods, told: Callable[[Sighting, bool], None]) -> None:
@@ -44,16 +44,16 @@ class Ending:
         self._blind = False
 
     def wait(self, seen: Sighting) -> None:
-        """Have a workflow's pods watched until they have ended."""
+        """Check a workflow's pods until they have ended."""
         self._waiting[seen.k8s_uid] = seen
         self._news.set()
 
     def forget(self, k8s_uid: str) -> None:
-        """Its job has ended, or somebody deletes it."""
+        """Stop checking a workflow's pods: its job has ended, or somebody deletes it."""
         self._waiting.pop(k8s_uid, None)
 
     async def run(self) -> None:
-        """Look until cancelled. Nothing is asked while nothing waits."""
+        """Check until cancelled. The cluster is not asked while no workflow waits."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -75,7 +75,7 @@ class Ending:
                 return
             if not self._blind:
                 log.warning(
-                    "pods may not be listed: what Argo calls ended is taken for ended, although its containers may run on",
+                    "no permission to list pods: workflows count as ended when Argo says so, although containers may still run",
                     cluster=self._at.name,
                     reason=str(error),
                 )

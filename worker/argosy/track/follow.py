@@ -1,14 +1,14 @@
-"""Stage 3: what happens to workflows on one cluster becomes rows, and nothing else does.
+"""Stage 3: follows the workflows on one cluster and writes what happens to them into rows.
 
-LIST, then WATCH from its version. The watch is doubted all the time: 70 s without a byte and it counts as dead, a version that is too old
-or ahead means a new list, and versions are never compared by size (F8, F9 and F10). Absence counts only after a complete
-list, and only for workflows that were recorded before its first page was asked for: a page that fails, or a create that is recorded
-meanwhile, loses no job (F12). Each transaction begins with the fence of the cluster's lease.
+LIST, then WATCH from the list's version. The watch is never trusted: after 70 s without a byte it counts as dead, a version that is too old
+or in the future leads to a new list, and versions are never compared by size (F8, F9 and F10). A workflow counts as absent only after a
+complete list, and only if it was recorded before the first page was requested. So a page that fails, or a create that is recorded during
+the list, does not make a job lost (F12). Each transaction begins with the fence of the cluster's lease.
 
-What a sighting means is decided in verdicts.py; what must then be done on the cluster (terminate, take the finalizer off) is a debt
-(debts.py). A watch that broke is never taken up at its old version: the apiserver may have come back with an older etcd, to which that
-version lies in the future, and would be silent for as long (F10). A task that ends, for whatever reason, ends the tracker of this
-cluster, and readiness fails until it runs again (F23).
+What a sighting means is decided in verdicts.py. What must then be done on the cluster (terminate, remove the finalizer) is a debt
+(debts.py). A watch that broke is never continued from its old version: the apiserver may have come back with an older etcd, for which that
+version is in the future, and then sends nothing until it is reached (F10). If one task ends, for whatever reason, the tracker of this
+cluster ends, and readiness fails until it runs again (F23).
 """
 
 import asyncio
@@ -34,16 +34,17 @@ from argosy.track.upkeep import Upkeep
 from argosy.track.write import Writer
 
 _LISTED = 10_000
-"""During a list, nodes are written after this many."""
+"""During a list, sightings are flushed after this many unwritten nodes."""
 
 _BACK_OFF = (1.0, 15.0)
 """Seconds between two tries to reach a cluster: first and longest."""
 
 _LASTED = 5.0
-"""Seconds; a watch that ended sooner is followed by a pause before the next."""
+"""Seconds. After a watch that was shorter than this, there is a pause before the next one."""
 
 PULSE = SILENCE + 20.0
-"""Seconds without a sign of life after which following a cluster counts as dead: the silence limit, and a request's time-out and more."""
+"""Seconds without a sign of life after which the following of a cluster counts as dead: the limit for a silent watch, plus more than a
+request's time-out."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -79,11 +80,11 @@ class ClusterTracker:
         self._version = ""
 
     async def run(self) -> None:
-        """Follow the cluster until cancelled, or until what was seen is to be looked at anew.
+        """Follow the cluster until cancelled, or until everything must be listed again.
 
         Raises:
             Fenced: Another tracker has taken it over.
-            RuntimeError: A part of it ended that never may.
+            RuntimeError: One of the tasks ended, although all run for ever.
         """
         parts = {
             "follow": self._follow(),
@@ -95,7 +96,7 @@ class ClusterTracker:
         }
         tasks = [asyncio.create_task(part, name=f"{name}/{self._at.name}") for name, part in parts.items()]
         try:
-            # Not a TaskGroup: that would not mind if one of its tasks were cancelled, and the cluster would look followed for ever.
+            # Not a TaskGroup: it ignores a task that was cancelled, and then the cluster would seem to be followed although it is not.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             _raise(done.pop())
         except Resumed as error:
@@ -107,12 +108,12 @@ class ClusterTracker:
             CLUSTER_UP.labels(self._at.name).set(0)
 
     def silent_for(self) -> float:
-        """Seconds since following the cluster last showed a sign of life; more than `PULSE` means that it is dead, whatever it seems."""
+        """Seconds since the last sign of life of the list or watch. More than `PULSE` means that it hangs, even if its task still runs."""
         return time.monotonic() - self._at.pulse
 
     async def _follow(self) -> None:
-        """List and watch, again and again. A watch that lasted is followed by the next round at once; where every watch is refused as too
-        old, or closed at once, the cluster would list all its workflows without a pause."""
+        """List and watch, again and again. After a watch that lasted, the next round begins at once. After a short one there is a pause: a
+        cluster that refuses every watch as too old, or closes it at once, would otherwise be listed without a break."""
         pause = 0.0
         while True:
             await asyncio.sleep(pause)
@@ -153,7 +154,7 @@ class ClusterTracker:
                 if sighting is not None:
                     seen.add(sighting.k8s_uid)
                     unwritten += len(sighting.nodes or ())
-                await asyncio.sleep(0)  # or leases would not be renewed while a page of large ones is read
+                await asyncio.sleep(0)  # lets leases be renewed while a page of large workflows is read
                 if unwritten > _LISTED:
                     await self._writer.flush()
                     unwritten = 0
@@ -174,8 +175,8 @@ class ClusterTracker:
         await self._heard()
 
     async def _watch(self) -> None:
-        """Follow until the stream ends. One that ends without a word leaves no version behind, so a list follows: a version from
-        before an etcd restore is not refused, the apiserver is just silent until it comes to pass again."""
+        """Follow until the stream ends. A stream that ends without any event leaves no version, so the next round lists. Otherwise, after
+        an etcd restore, the apiserver would accept the old version and send nothing until that version is reached again."""
         resumed, self._version = self._version, ""
         async with self._workflows.watch(self._selector, resumed) as events:
             async for event in events:
@@ -203,7 +204,7 @@ class ClusterTracker:
 
 
 def _raise(ended: asyncio.Task[None]) -> NoReturn:
-    """Why a task ended that never may."""
+    """Raise why a task ended, although all run for ever."""
     if not ended.cancelled() and (error := ended.exception()) is not None:
         raise error
     raise RuntimeError(f"{ended.get_name()} ended by itself")

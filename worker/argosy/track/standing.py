@@ -1,4 +1,4 @@
-"""How one cluster stands for the tracker that follows it: what its parts (follow.py, write.py, upkeep.py) know in common."""
+"""The state of one cluster that the parts of its tracker share (follow.py, write.py, upkeep.py)."""
 
 import time
 from collections.abc import Callable
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 
 class Resumed(ArgosyError):
-    """List the cluster anew: it was held and is not any more, or another database server answers."""
+    """The cluster must be listed again: a hold began or ended, or another database server answers."""
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """Which cluster, under which lease."""
+    """Which cluster is tracked, under which lease."""
 
     cluster_id: int
     name: str
@@ -38,11 +38,11 @@ class Standing:
         engine: Where the rows are.
         tracked: Which cluster.
         up: Whether it answers.
-        held: Why nothing is created, ended or called lost there; empty where it is not held.
-        whole: Whether it was listed to the end.
-        missing: Workflows that rows name and the last list had not.
-        contact: When it was last heard of (monotonic seconds; 0: never).
-        pulse: When following it last showed a sign of life.
+        held: Why the cluster is held; empty if it is not.
+        whole: Whether it was listed completely.
+        missing: Number of workflows that rows name and that were not in the last list.
+        contact: When it last sent something (monotonic seconds; 0: never).
+        pulse: When the list or watch last showed a sign of life (monotonic seconds).
     """
 
     engine: Engine

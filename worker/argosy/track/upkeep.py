@@ -1,6 +1,6 @@
-"""The chores of one cluster every few seconds, beside the watch: its mark, the last contact, late jobs, workflows to read again.
+"""Regular work on one cluster, every few seconds, beside the watch: its mark, the last contact, late jobs, workflows to read again.
 
-Each chore looks at the rows anew and asks the cluster about single workflows; none of them lists.
+Each step reads the rows again and asks the cluster about single workflows; none lists all.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Upkeep:
-    """The chores of one cluster.
+    """The regular work on one cluster.
 
     Args:
         at: The cluster.
         workflows: Its workflows.
         custody: Its mark.
         writer: Writes what is read.
-        debts: What is owed there.
+        debts: What is still to be done there.
         release_after: Seconds that an ended workflow stays there after its end was committed.
     """
 
@@ -58,10 +58,10 @@ class Upkeep:
         self._kept = 0.0
 
     async def keep(self) -> None:
-        """Every two seconds: note the contact, resize the window, find what is to be ended, and which finalizers can come off.
+        """Every two seconds: record the contact, resize the window, find workflows to end and finalizers to remove.
 
         Raises:
-            Resumed: The cluster is held, or not any more, or another database server answers.
+            Resumed: A hold began or ended, or another database server answers.
         """
         while True:
             await asyncio.sleep(_CONTACT)
@@ -80,10 +80,10 @@ class Upkeep:
                 log.warning("database away", cluster=self._at.name, reason=str(error.orig))
 
     async def beat(self) -> None:
-        """The next epoch of the mark, or why the cluster is held.
+        """Write the next epoch of the mark, or find out why the cluster is held.
 
         Raises:
-            Resumed: It is held since a moment ago, and a look from before does not count.
+            Resumed: A hold has just begun, and the list from before it does not count.
             KubeError: The cluster does not answer, or is another place.
         """
         self._finding = await self._custody.keep(self._at.tracked.lease, self._at.tracked.epoch)
@@ -95,7 +95,7 @@ class Upkeep:
             raise Resumed(f"cluster {self._at.name!r} is held")
 
     async def _keep_mark(self) -> None:
-        """Write the mark every few seconds; let the cluster go on where the evidence is complete and nothing is left to decide."""
+        """Write the mark every few seconds. End the hold if the evidence is complete and there is nothing for an operator to decide."""
         was = self._at.held
         if self._at.up and time.monotonic() - self._kept > BEAT:
             try:
@@ -106,7 +106,7 @@ class Upkeep:
                 late = time.monotonic() - self._kept > 3 * BEAT
                 tell = log.warning if late else log.info
                 tell(
-                    "mark not written: a restored database would not be seen",
+                    "mark not written: if the database were restored now, argosy would not notice it",
                     cluster=self._at.name,
                     reason=str(error),
                 )
@@ -115,7 +115,8 @@ class Upkeep:
             raise Resumed(f"cluster {self._at.name!r} is no longer held")
 
     async def _settled(self) -> bool:
-        """After a fail-over that lost no more than the last moments: what ended since is still on the cluster, and all of it was read."""
+        """End the hold after a fail-over that lost only the last moments: then workflows that have ended since are still on the cluster.
+        All must have been read, none be missing, and none be unknown."""
         narrow = self._finding.lost is not None and self._finding.lost <= self._release_after
         if not (narrow and self._at.whole and not self._at.missing and self._writer.oldest() is None):
             return False
@@ -123,18 +124,18 @@ class Upkeep:
             return False
         await self._custody.accept((self._at.tracked.lease, self._at.tracked.epoch))
         log.warning(
-            "the database may have lost its last commits; nothing of them is missing here", cluster=self._at.name
+            "the database may have lost its last commits; nothing is missing on this cluster", cluster=self._at.name
         )
         return True
 
     async def _end_late(self) -> None:
-        """Note whose deadline has passed. What the rows know may be as old as the silence of a watch: the workflows themselves are read
-        first, or one that began in time would be ended for not having begun."""
+        """Mark workflows whose deadline has passed. If the watch was silent, the rows may be old, so the workflows are read first: else one
+        that began in time would be ended because of its pending deadline."""
         if not self._at.up or not (late := await self._at.ask(tracking.late, self._at.cluster_id)):
             return
         read, _ = await self._read(late)
         await self._writer.flush()
-        # A sighting is not written yet where another transaction has locked the row.
+        # A sighting is not written yet if another transaction has locked the row.
         read = [workflow for workflow in read if not self._writer.pending(workflow.k8s_uid)]
         if ended := await self._at.write(tracking.overdue, self._at.cluster_id, read):
             log.warning("deadlines have passed", cluster=self._at.name, count=ended)
@@ -142,7 +143,7 @@ class Upkeep:
     async def _read(
         self, workflows: Sequence[tracking.Workflow]
     ) -> tuple[list[tracking.Workflow], list[tracking.Workflow]]:
-        """Read workflows one by one and have what is seen written. Those that were there, and those that surely are not."""
+        """Read single workflows and have what is seen written. Returns those that exist, and those that surely do not."""
         there: list[tracking.Workflow] = []
         missing: list[tracking.Workflow] = []
         waiting = iter(workflows)
@@ -163,8 +164,8 @@ class Upkeep:
         return there, missing
 
     async def resolve(self) -> None:
-        """Every two seconds: read what nobody will tell of again, and give back to the queue what is surely not on the cluster, where a
-        pause keeps the workers from finding out. Who waits for a paused cluster to be empty would wait for ever."""
+        """Every two seconds: read workflows for which no event may come any more. And put jobs back into the queue whose unclear create
+        surely made no workflow, if a pause keeps the workers from finding that out: else a paused cluster would never become empty."""
         while True:
             await asyncio.sleep(_CONTACT)
             if not self._at.up:
@@ -178,12 +179,13 @@ class Upkeep:
                     if await self._surely_absent(claim.name):
                         await self._return(claim)
             except (answers.ClusterDown, answers.Wait) as error:
-                log.info("unclear creates stay unclear", cluster=self._at.name, reason=str(error))
+                log.info("unclear creates not resolved yet", cluster=self._at.name, reason=str(error))
             except OperationalError as error:
                 log.warning("database away", cluster=self._at.name, reason=str(error.orig))
 
     async def _read_once(self) -> None:
-        """Read what was adopted, or ended without being seen: its events may have come before its row knew of it, and come no more."""
+        """Read workflows that were adopted, or whose attempt ended without a sighting: their events may have come before the row knew of
+        them."""
         if not (unread := await self._at.ask(tracking.unread, self._at.cluster_id)):
             return
         there, missing = await self._read(unread)
@@ -192,7 +194,7 @@ class Upkeep:
         self._writer.absent(await self._at.write(_settle, there + missing, gone))
 
     async def _read_unwanted(self) -> None:
-        """Read what no row knew when it was seen, and what nobody wants any more since."""
+        """Read strays that have become unwanted since they were seen, so that they are terminated."""
         if not (found := await self._at.ask(strays.to_end, self._at.cluster_id)):
             return
         there, missing = await self._read([tracking.Workflow(it.uid, it.number, it.name, it.k8s_uid) for it in found])
@@ -201,7 +203,7 @@ class Upkeep:
         await self._at.write(strays.forget, self._at.cluster_id, settled)
 
     async def _surely_absent(self, name: str) -> bool:
-        """Whether there is no workflow of this name; one that cannot be read holds up no other."""
+        """Whether there is no workflow of this name. An error that concerns only this workflow does not stop the others."""
         try:
             await self._workflows.get(name)
         except answers.Missing:
@@ -209,7 +211,7 @@ class Upkeep:
         except (answers.ClusterDown, answers.Wait):
             raise
         except answers.KubeError as error:
-            log.info("unclear create stays unclear", cluster=self._at.name, workflow=name, reason=str(error))
+            log.info("unclear create not resolved yet", cluster=self._at.name, workflow=name, reason=str(error))
         return False
 
     async def _return(self, claim: tracking.UnclearCreate) -> None:
@@ -218,7 +220,7 @@ class Upkeep:
         log.info("unclear create never arrived", cluster=self._at.name, workflow=claim.name)
 
     async def note_contact(self) -> None:
-        """Until when the rows are true: until the last contact, or until the oldest change that is not written yet.
+        """Record until when the rows are true: until the last contact, or until the oldest sighting that is not written yet.
 
         Raises:
             Resumed: Another database server answers.
@@ -232,7 +234,7 @@ class Upkeep:
             WATCH_LAST.labels(self._at.name).set(time.time() - ago)
             server = await self._at.write(_note_contact, self._at.cluster_id, ago)
         if server != (self._server or server):
-            # It may have lost commits: rows for which no event will come again are older than what was seen.
+            # It may have lost commits: then rows are older than what was seen, and no event will come again for them.
             raise Resumed("another database server answers")
         self._server = server
 
@@ -245,7 +247,7 @@ def _settle(
 
 
 def _note_contact(database: Database, cluster_id: int, ago: float) -> str:
-    """Which database server took the note."""
+    """Record the contact, and return which database server did."""
     tracking.contact(database, cluster_id, ago)
     pacing.adapt(database, cluster_id)
     return holds.server(database)

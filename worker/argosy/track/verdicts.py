@@ -1,9 +1,10 @@
 """What a sighting of a workflow means for its attempt: one pure function of the attempt's row and the object.
 
-Here are the rules that keep a job's state true (P1, P4): whose a workflow is, its name and labels tell, whether the row knows it
-already or not; a recorded object alone speaks for its attempt; a deletion comes before the phase; only the newest attempt re-opens; what
-runs although it should not is ended. A database that was restored, or failed over and lost commits, has rows that are older than the
-world: what such a row does not know is adopted, and what has no row is nobody's to end.
+These rules keep a job's state true (P1, P4). A workflow belongs to the attempt that its name and labels name, whether the row knows it
+already or not. Once a k8s uid is recorded, only that object changes the attempt. A deletion counts more than the phase. Only the newest
+attempt is re-opened. A workflow that runs although it should not is terminated. A database that was restored, or lost commits in a
+fail-over, has rows that are older than the clusters: a workflow that such a row does not know is adopted, and a workflow without a row is
+not ended.
 """
 
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from argosy.store import tracking
 class Verdict:
     """What to do about a sighting of a workflow.
 
-    `change` is written to its attempt, with its nodes where `nodes` says so. `terminate` and `release` (our finalizer) are to be done
-    on the cluster, the former with the state that it is `ended` for, the latter only once the attempt is quiet where `later` says so.
-    `stranger` raises the alarm metric: it should not be there. `unknown` is what no row knows. `again` asks to judge it once more soon,
-    because its row does not tell yet; `ending` to do so when its pods have ended.
+    `change` is written to its attempt, with its nodes if `nodes`. `terminate` and `release` (remove our finalizer) are to be done on the
+    cluster; `ended` is the state that is the reason to terminate; with `later`, release only when the attempt is quiet. `stranger` raises
+    the alarm metric: the workflow should not be there. `unknown`: no row knows it. `again`: judge it again soon, because its row does not
+    say yet whose it is. `ending`: judge it again when its pods have ended.
     """
 
     change: tracking.Change | None = None
@@ -40,7 +41,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
     """What a sighting means for the attempt that its labels name. Pure.
 
     Args:
-        known: The attempt's row; None where there is none.
+        known: The attempt's row; None if there is none.
         seen: The workflow.
         cluster_id: Where it was seen.
         unwanted: There is no row and never will be: the launch ended before this job was cut, or a later attempt has a row.
@@ -72,7 +73,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         terminate=terminate,
         ended=_ended_for(known.cancel_requested, state) if terminate else None,
         release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),
-        # The name stays taken while a create that was given up may still arrive: it would make a second workflow.
+        # Keep the name taken while a create that was given up may still arrive: else it would make a second workflow.
         later=not known.quiet,
         stranger=alive
         and known.k8s_uid is not None
@@ -87,7 +88,7 @@ def _of_none(seen: Sighting, unwanted: bool) -> Verdict:
     """The verdict on a workflow whose attempt has no row."""
     alive = not (seen.finished or seen.gone)
     if not unwanted:
-        # Its row may have been lost with a database's last commits: it is for people to say what becomes of it.
+        # The database may have lost its row with its last commits: an operator decides what to do with it.
         return Verdict(release=seen.held and not seen.gone and seen.deleting, stranger=alive, unknown=True)
     ending = alive and not seen.shutdown
     return Verdict(
@@ -96,7 +97,7 @@ def _of_none(seen: Sighting, unwanted: bool) -> Verdict:
 
 
 def _same(known: tracking.Known, seen: Sighting) -> bool:
-    """The recorded object; where none is recorded, the one of the attempt's own name."""
+    """Whether it is the recorded object; if none is recorded, whether it has the attempt's own name."""
     if known.k8s_uid is not None:
         return known.k8s_uid == seen.k8s_uid
     return seen.name == workflow_name(known.uid, known.number)
@@ -107,8 +108,8 @@ def _held_for_nothing(seen: Sighting) -> bool:
 
 
 def _target(known: tracking.Known, seen: Sighting, ending: bool) -> State | None:
-    """The state that the object's own state asks for. A deletion comes before the phase: a deleted workflow may say Running for ever,
-    and what Argo makes of the terminate that answers the deletion is not how it ended."""
+    """The state that follows from the object. A deletion counts more than the phase: a deleted workflow may say Running for ever. We
+    terminate a workflow that is being deleted, and the phase that Argo sets then does not say how it ended."""
     if ending:
         return known.state if known.state in ON_CLUSTER else State.PENDING
     ended = State.CANCELLED if known.cancel_requested else seen.ended
@@ -129,7 +130,7 @@ def _change(
     message = seen.message or seen.note
     began = known.began or _began(seen)
     if ending and seen.pods_ended is None and known.state in ON_CLUSTER:
-        return None  # nothing that is known yet is new
+        return None  # nothing new is known yet
     if ending and seen.pods_ended is not None:
         message = f"ended; its pods still run: kubectl get pods -l {LABEL_POD_WORKFLOW}={seen.name}"
     if known.overdue and state in (State.FAILED, State.ERROR):
@@ -157,7 +158,8 @@ def _change(
 
 
 def _began(seen: Sighting) -> bool:
-    """Whether anything of it has run: a workflow says Running as soon as Argo has looked at it, also when no image can be pulled."""
+    """Whether anything of it has run. The workflow's phase is not enough: it is Running as soon as Argo has processed it, even if no image
+    can be pulled."""
     if seen.nodes is None:
         return seen.phase == "Running"
     return any(node.type in _LEAVES and node.phase not in _NOT_BEGUN for node in seen.nodes)

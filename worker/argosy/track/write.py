@@ -1,7 +1,8 @@
-"""Writes sightings of workflows: collected for a moment, in one transaction, under the fence of the cluster's lease.
+"""Writes sightings of workflows: those of a short time together, in one transaction, under the fence of the cluster's lease.
 
-What one workflow's sighting breaks hurts that workflow only: a batch that the database refuses is halved until it is found, and written
-without its nodes. What a sighting means is decided in verdicts.py; what must then be done on the cluster is a debt (debts.py).
+A sighting that cannot be written affects only its own workflow: a batch that the database refuses is halved until the bad sighting is
+found, and that one is written without its nodes. What a sighting means is decided in verdicts.py; what must then be done on the cluster is
+a debt (debts.py).
 """
 
 import asyncio
@@ -38,7 +39,7 @@ class Writer:
 
     Args:
         at: The cluster.
-        debts: What is owed there.
+        debts: What is still to be done there.
         pods: Its pods.
         release_after: Seconds that an ended workflow stays there after its end was committed.
         on_slots: Called with the cluster's id after jobs there have ended.
@@ -59,7 +60,7 @@ class Writer:
         self._unknown: set[str] = set()
 
     def notice(self, workflow: status.Object, gone: bool) -> Sighting | None:
-        """Have it written soon; None where it cannot be read."""
+        """Have a workflow's state written soon; None if it cannot be read."""
         try:
             sighting = status.read(workflow, gone)
         except status.Unreadable as error:
@@ -70,12 +71,13 @@ class Writer:
         return sighting
 
     def absent(self, cancelled: Iterable[tracking.Expected]) -> None:
-        """Have jobs that were cancelled, and whose workflows are not there any more, end when their pods have."""
+        """Have cancelled jobs whose workflows are gone end when their pods have ended."""
         for each in cancelled:
             self._put(status.gone(each.uid, each.number, each.k8s_uid), time.monotonic())
 
     def _put(self, seen: Sighting, at: float) -> None:
-        """Into the buffer, in the place of what was seen before. What is older and not written yet says how old its row is."""
+        """Put a sighting into the buffer, in place of an older one. The time of an older one that is not written yet is kept: it says since
+        when the row is out of date."""
         _, before = self._buffer.get(seen.k8s_uid, (seen, at))
         self._buffer[seen.k8s_uid] = (seen, min(at, before))
         self._arrived.set()
@@ -96,7 +98,7 @@ class Writer:
                 await asyncio.sleep(1)
 
     async def flush(self) -> None:
-        """Write what was noticed; what cannot be written now stays in the buffer unless something newer has come."""
+        """Write what was noticed. What cannot be written now stays in the buffer, unless something newer has come."""
         async with self.flushing:
             self._arrived.clear()
             taken, self._buffer = self._buffer, {}
@@ -122,8 +124,8 @@ class Writer:
             self._put(newer, at)
 
     def _follow_up(self, seen: Sighting, verdict: Verdict) -> None:
-        """What is to be done because of a sighting, now that its row is written. While the cluster is held that is nothing but to look
-        again: the row may be older than what was seen."""
+        """Do what a sighting calls for, now that its row is written. While the cluster is held, nothing is done on it; a workflow without a
+        row is only judged again later, because the row may be older than what was seen."""
         self._unknown.discard(seen.k8s_uid)
         if verdict.unknown and not seen.gone:
             self._unknown.add(seen.k8s_uid)
@@ -163,13 +165,14 @@ class Writer:
             )
 
     def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
-        """Those that were written, and what they mean. Left out are those whose rows somebody else holds."""
+        """Write sightings. Returns those that were written, with their verdicts; those whose rows another transaction has locked are left
+        out."""
         try:
             return self._commit_all(sightings)
         except (OperationalError, Fenced):
             raise
         except Exception:
-            # Whatever is wrong with one of them must not keep how the others ended from being written.
+            # An error in one of them must not keep the others from being written.
             if len(sightings) == 1:
                 log.exception("workflow not writable", cluster=self._at.name, workflow=sightings[0][0].name)
                 return self._commit_without_nodes(*sightings[0])
@@ -177,7 +180,7 @@ class Writer:
         return self._commit(sightings[:half]) + self._commit(sightings[half:])
 
     def _commit_without_nodes(self, seen: Sighting, at: float) -> list[tuple[Sighting, Verdict]]:
-        """Write one workflow that the database refuses without its nodes: how it ended matters more."""
+        """The database refuses this workflow: write it without its nodes, because how it ended matters more."""
         UNREADABLE.labels(self._at.name).inc()
         if seen.nodes is None:
             return [(seen, Verdict())]
@@ -233,7 +236,8 @@ class Writer:
         return verdicts
 
     def _changed_nodes(self, row: tracking.Known, seen: Sighting, out: list[tracking.NodeRow]) -> "array[int]":
-        """Append the nodes that this tracker has not written as they are; the fingerprints of all, a word each for thousands of them."""
+        """Append the nodes that have changed since this tracker last wrote them. Returns the hashes of all nodes; an array, because there
+        may be thousands."""
         known = self._written.get(seen.k8s_uid, array("q"))
         if seen.nodes is None:
             return known
@@ -244,28 +248,28 @@ class Writer:
         return after
 
     def pending(self, k8s_uid: str | None) -> bool:
-        """Whether what was seen of a workflow is not written yet: somebody holds its row."""
+        """Whether a sighting of a workflow is not written yet, because another transaction has locked its row."""
         return k8s_uid in self._buffer
 
     def oldest(self) -> float | None:
-        """When the oldest sighting that is not written yet was made (monotonic seconds); None where all are."""
+        """The time of the oldest sighting that is not written yet (monotonic seconds); None if all are written."""
         return min((at for _, at in self._buffer.values()), default=None)
 
     def look_again(self) -> None:
-        """Have judged once more what its row did not tell."""
+        """Judge the workflows again whose row did not say yet whose they are."""
         for seen in self._again.values():
             self._buffer.setdefault(seen.k8s_uid, (seen, time.monotonic()))
             self._arrived.set()
 
     def keep(self, seen: Set[str]) -> Set[str]:
-        """Forget what a complete list of the cluster has not; the workflows in it that no row knows."""
+        """Forget what is not in a complete list of the cluster. Returns the workflows in the list that no row knows."""
         self._strangers &= seen
         self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
         self._unknown &= seen
         return set(self._unknown)
 
     async def release_quiet(self) -> None:
-        """Have our finalizer taken off what ended long enough ago, and was not written since."""
+        """Remove our finalizer from workflows that ended long enough ago and whose attempts are quiet."""
         now = time.monotonic()
         waiting = [seen for seen, at in list(self._later.values()) if at <= now]
         by_key = {key: seen for seen in waiting if (key := _key(seen)) is not None}
@@ -278,5 +282,5 @@ class Writer:
 
 
 def _key(seen: Sighting) -> tuple[UUID, int] | None:
-    """Which attempt a workflow is of, by its labels."""
+    """The attempt that a workflow's labels name."""
     return None if seen.uid is None or seen.attempt is None else (seen.uid, seen.attempt)
