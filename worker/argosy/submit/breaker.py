@@ -1,8 +1,9 @@
-"""When a cluster is left alone, and who says so: one worker's hand on the breaker that all share in the cluster's row (store/pacing.py).
+"""When a worker opens the circuit breaker of a cluster. The breaker itself is in the cluster's row, so that all workers share it
+(store/pacing.py).
 
-An answer that asks to wait, or proves the cluster to be away, stops everybody at once. An answer that proves nothing does so only where
-several tenants' creates are unclear, or many in a row: one tenant's workflow that the cluster chokes on must not stop the others, its job
-backs off alone (P7). Where the database is away nobody can be told; this pass ends all the same.
+An answer that asks to wait, or proves that the cluster is down, opens it at once. An unclear answer opens it only if the creates of several
+tenants were unclear, or many in a row: if only one tenant's workflow makes the cluster fail, only its job is delayed, and the other tenants
+go on (P7). If the database is away, the breaker cannot be written; this pass ends anyway.
 """
 
 from collections import Counter
@@ -20,25 +21,25 @@ DOWN = 5.0
 """Seconds of delay for a job that the cluster refused, or that was in hand when the cluster failed."""
 
 _FAILING_TENANTS = 3
-"""Tenants whose creates were unclear since the last clear answer, from which on the cluster is taken for failed."""
+"""The cluster counts as failed if the creates of this many tenants were unclear since the last clear answer."""
 
 _FAILING_CREATES = 16
-"""Unclear creates in a row, of whomever, from which on it is."""
+"""It also counts as failed after this many unclear creates in a row, of any tenants."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass
 class Breaker:
-    """As one pass over one cluster's queue sees it.
+    """The breaker, as one pass over one cluster's queue sees it.
 
     Args:
         engine: Where the cluster's row is.
         cluster_id: Which.
-        name: The cluster's, for people.
-        unclear: Creates of each tenant without a clear answer since the last clear one; kept from pass to pass.
-        probe: Whether the cluster had failed, and the one job of this pass is to show whether it still does.
-        hold: Seconds for which the cluster is to be left alone; None where it is not.
+        name: The cluster's name, for logs.
+        unclear: For each tenant, the number of unclear creates since the last clear answer; kept from pass to pass.
+        probe: Whether the cluster had failed and the one job of this pass is the probe.
+        hold: Seconds for which this pass opened the breaker; None if it did not.
         why: The reason.
         closed: Whether the probe was answered, so that there may be more to do.
     """
@@ -70,23 +71,23 @@ class Breaker:
             await self._note(pacing.slow, self.cluster_id)
 
     async def failed(self, why: str) -> None:
-        """Have all workers leave the cluster alone until a probe is answered."""
+        """Open the breaker until a probe is answered."""
         await self._open(why, DOWN, pacing.failed, self.cluster_id, why, self.probe)
 
     async def wait(self, why: str, seconds: float) -> None:
-        """Have them leave it alone for as long as it asked for."""
+        """Open the breaker for as long as the cluster asked for."""
         await self._open(why, seconds, pacing.wait, self.cluster_id, why, seconds)
 
     async def _open(self, why: str, seconds: float, write: Callable[..., None], *what: object) -> None:
         if self.hold is None:
             self.hold, self.why = seconds, why
-            log.warning("cluster is left alone", cluster=self.name, reason=why)
+            log.warning("nothing is submitted to the cluster for a while", cluster=self.name, reason=why)
             await self._note(write, *what)
 
     async def _note(self, write: Callable[..., None], *what: object) -> bool:
         try:
             await transact(self.engine, write, *what)
         except OperationalError as error:
-            log.warning("database away, how the cluster is was not noted", cluster=self.name, reason=str(error.orig))
+            log.warning("database away, the breaker was not written", cluster=self.name, reason=str(error.orig))
             return False
         return True

@@ -1,7 +1,7 @@
-"""One create, and what became of it: the outcome that is recorded.
+"""One create, and the outcome of it that is recorded.
 
-What an answer proves is decided in kube/answers.py. What proves nothing is resolved by creating the *same name* again; a taken name is read
-and compared, and adopted when it is ours; taken and then gone means that it existed (P1).
+What an answer proves is decided in kube/answers.py. An unclear create is resolved by creating the *same name* again. If the name is taken,
+the object is read and compared, and adopted if it is ours. If the name was taken and the object is then gone, the workflow existed (P1).
 """
 
 import asyncio
@@ -40,17 +40,17 @@ MARGIN = 1.0
 """Seconds that a request ends before its lease does."""
 
 _LONGEST_AGAIN = 15.0
-"""Seconds between two tries of an unclear create at most; the first waits 1 s, and each next one twice as long."""
+"""The most seconds between two tries of an unclear create. The wait starts at 1 s and doubles."""
 
 _TRIES = 10
-"""Unclear tries after which a refusal is believed: an apiserver gives a request up after a minute, ten tries take longer."""
+"""After this many unclear tries a refusal is believed. They take longer than the minute after which an apiserver gives up a request."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A job in this worker's hands until `deadline` (monotonic seconds); `batch` numbers the claims of a pass."""
+    """A job that this worker has claimed until `deadline` (monotonic seconds). `batch` is the number of its claim in the pass."""
 
     waiting: claims.Waiting
     renderer: Renderer
@@ -59,16 +59,17 @@ class Claimed:
     batch: int
 
     def key(self) -> tuple[UUID, int, int]:
-        """Fields that every record of it carries."""
+        """The fields that every outcome of it has."""
         return self.waiting.uid, self.waiting.number, self.waiting.epoch
 
 
 @dataclass
 class Pass:
-    """One pass over one cluster's queue; `created` is set when no creator works any more.
+    """One pass over one cluster's queue. `created` is set when all creators have ended.
 
-    `secrets_made` says after which claim batch a launch's Secret was made or found. It speaks for jobs of that batch and before, which have
-    kept it there since; before a later one all jobs may have ended, the Secret may have gone, and a retry may have brought a new token.
+    `secrets_made` says after which claim batch a launch's Secret was made or found. This holds for jobs of that batch and of earlier ones:
+    they are unfinished, so the Secret stays. Before a later batch all jobs may have ended: the Secret may have been deleted, and a retry
+    may have brought a new token.
     """
 
     reached: Reached
@@ -92,7 +93,7 @@ class Creator:
 
     Args:
         run: The pass.
-        engine: Where it is written down that a launch has a Secret.
+        engine: Where it is recorded that a launch has a Secret.
         settings: Keys of launch tokens.
         installation: Label of our objects.
         stopping: Whether nothing is to be sent any more.
@@ -106,15 +107,15 @@ class Creator:
         self._workflows = Workflows(run.reached.connection)
 
     async def create(self, job: Claimed) -> queue.Outcome:
-        """Try to create a job's workflow, once. The next try is another claim's, which looks at the row again: what the tracker has seen in
-        the meantime, and what was then removed from the cluster, is never created a second time."""
+        """Try once to create a job's workflow. The next try needs another claim, which reads the row again: so a workflow that the tracker
+        has seen meanwhile, and that was then removed from the cluster, is not created a second time."""
         waiting, rendered = job.waiting, job.rendered
         body = rendered.terminated() if waiting.cancel_requested else rendered.body
         try:
             if job.renderer.uses_secret:
                 await self._ensure_secret(job)
             failpoint("submit.sending")
-            # The last check before the bytes leave: a claim that ran out is somebody else's by now.
+            # The last check before the request is sent: if the claim ran out, another worker may have it.
             left = job.deadline - time.monotonic()
             if left < MARGIN or self._run.breaker.hold is not None or self._stopping():
                 return _back(job, self._run.breaker.why, self._run.breaker.hold or 0.0)
@@ -140,8 +141,8 @@ class Creator:
             return await self._refused(job, error)
 
     async def _doubt(self, job: Claimed, error: answers.Unclear) -> queue.Outcome:
-        """It may have been created, whatever the answer's sender and code. Where the answer says something about the whole cluster, that
-        is left alone all the same."""
+        """The workflow may have been created, whoever sent the answer and whatever its code. If the answer says something about the whole
+        cluster, the breaker is opened too."""
         if error.retry_after is not None:
             await self._run.breaker.wait(f"asked to wait: {error}", error.retry_after)
         elif error.health is not answers.Health.UNREACHABLE:
@@ -150,7 +151,7 @@ class Creator:
         return queue.Unresolved(*job.key(), str(error), max(wait, self._run.breaker.hold or 0.0), unclear=True)
 
     async def _refused(self, job: Claimed, error: ArgosyError) -> queue.Outcome:
-        """No create of this can be accepted any more. One that was sent before, and never clearly answered, may have been."""
+        """The cluster refuses this workflow. But an earlier create of it, whose answer was unclear, may have been accepted."""
         waiting = job.waiting
         if waiting.stale:
             if waiting.tries < _TRIES and not isinstance(error, answers.NeverFits):
@@ -161,12 +162,12 @@ class Creator:
                 log.info("refused, and no earlier create of it arrived", workflow=job.rendered.name)
             except answers.KubeError as unread:
                 return queue.Unresolved(*job.key(), f"{error}; and it cannot be read: {unread}", DOWN)
-        # Where the launch's token cannot be opened, nothing was asked of the cluster.
+        # If the launch's token could not be opened, the cluster was not asked.
         asked = isinstance(error, answers.KubeError)
         return queue.Ended(*job.key(), "rejected", f"the workflow cannot be created: {error}", asked)
 
     async def _adopt(self, job: Claimed) -> queue.Outcome:
-        """The name is taken: by this attempt's own workflow, whose answer was lost, or by a stranger."""
+        """The name is taken: by this attempt's own workflow, if the answer to its create was lost, or by another object."""
         try:
             return self._found(await self._workflows.get(job.rendered.name), job)
         except answers.Missing:
@@ -177,7 +178,7 @@ class Creator:
             return queue.Unresolved(*job.key(), f"the name is taken and cannot be read: {error}", DOWN)
 
     def _found(self, found: dict[str, Any], job: Claimed) -> queue.Outcome:
-        """Whose it is, the labels tell (P1). Its digest need not be this one: settings and renderer may have changed since."""
+        """The labels say whose object it is (P1). Its digest may differ from this one: settings and renderer may have changed since."""
         labels = found["metadata"].get("labels") or {}
         wanted = {
             LABEL_INSTALLATION: self._installation,
@@ -194,12 +195,12 @@ class Creator:
         )
 
     async def _ensure_secret(self, job: Claimed) -> None:
-        """The launch's token on this cluster, before its first workflow there; written down before it is made."""
+        """Make the Secret with the launch's token on this cluster, before its first workflow there. The database records it first."""
         run, gid = self._run, job.waiting.gid
         async with run.secrets.setdefault(gid, asyncio.Lock()):
             if run.secrets_made.get(gid, 0) >= job.batch:
                 return
-            batch = run.batches  # of which all claims are committed, so that their jobs keep what is found or made now
+            batch = run.batches  # its claims are committed, so their jobs keep the Secret from being deleted
             sealed = await asyncio.to_thread(secrets.intend, self._engine, gid, run.reached.cluster.id)
             failpoint("submit.securing")
             labels = {
@@ -213,7 +214,7 @@ class Creator:
 
 
 def _back(job: Claimed, reason: str, seconds: float) -> queue.Outcome:
-    """Not now: to the queue where the create surely did not happen, else it stays `submitting`, to be resolved."""
+    """Try later: back to the queue if the create surely did not happen; else the attempt stays `submitting`, to be resolved."""
     if job.waiting.stale:
         return queue.Unresolved(
             *job.key(), reason or "taken over from a worker that did not finish it", max(seconds, 1.0)

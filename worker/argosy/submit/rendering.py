@@ -13,14 +13,14 @@ from argosy.store import launches
 from argosy.store.registered import Cluster
 
 _RENDERERS = 256
-"""Launches whose frame is kept rendered, those that were claimed from last."""
+"""Number of launches whose renderer is kept: those that were used last."""
 
 
 class Renderers:
-    """The renderers of one process; claims of several clusters, in threads, ask for them.
+    """The renderers of one process. Claims of several clusters use them, in several threads.
 
     Args:
-        settings: What workflows are told.
+        settings: Values that are rendered into workflows.
         installation: Label of our objects.
     """
 
@@ -36,11 +36,11 @@ class Renderers:
             database: In the claim's transaction.
             gid: The launch.
             cluster: Where its workflows go.
-            in_clear: Where those are kept, for one claim only, that have a token in clear: a retry may bring a new one, and what was wiped
-                is not to stay here.
+            in_clear: Keeps, for one claim only, the renderers that contain a token in clear: a retry may bring a new token, and a token
+                that was wiped must not stay in memory.
 
         Raises:
-            NotConfigured: A token is to be opened, and there is no key.
+            NotConfigured: A token must be opened, and no key is configured.
             ArgosyError: It cannot be rendered.
         """
         if cluster.token_in_clear:

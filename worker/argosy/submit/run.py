@@ -1,19 +1,19 @@
 """Stage 2: queued jobs become workflows, once each.
 
-Claims run ahead and records run behind, so that the creators never wait for the database (A7: the same work with a claim and a
-record around each create ran at two thirds of the speed). What keeps it to one workflow per attempt (P1):
+Jobs are claimed ahead and outcomes are recorded later, so that the creators never wait for the database (A7: with a claim and a record
+around each create, the speed was two thirds). Why there is only one workflow per attempt (P1):
 
-- the claim is committed before the create, and names it: f(uid, attempt), never a drawn name;
+- the claim is committed before the create and stores its name, which follows from uid and attempt and is never random;
 - a creator checks the claim's deadline on the monotonic clock right before it sends, and its request ends before the lease does;
-- an answer that proves nothing is resolved by creating the *same name* again; a taken name is read and compared, and adopted when it
-  is ours; taken and then gone means that it existed;
-- what is created is rendered from the frozen launch alone, and its digest is stored with the claim.
+- an unclear create is resolved by creating the *same name* again; if the name is taken, the object is read and compared, and adopted if it
+is ours; if it is then gone, the workflow existed;
+- a workflow is rendered only from the frozen launch, and its digest is stored with the claim.
 
-A cluster that asks to be left alone, or fails, is left alone by all workers; an unclear create backs off alone (breaker.py).
+If a cluster asks to wait, or fails, no worker submits to it for a while. An unclear create delays only its own job (breaker.py).
 
-A database that blinks ends no create under way: nothing new is claimed, and what was created is recorded when it is back, for as long as
-the claim lasts; after that the next claimer finds the taken name (F5 and F19). A worker that is told to stop claims
-nothing more, hands back what it has not sent, and records the rest within one request's time-out.
+If the database is away for a short time, creates that are under way go on. Nothing new is claimed, and outcomes are recorded when the
+database is back, as long as the claim lasts; after that the next claimer finds the name taken (F5 and F19). A worker that is told to stop
+claims nothing more, puts jobs that it has not sent back into the queue, and records the rest within one request's time-out.
 """
 
 import asyncio
@@ -49,8 +49,8 @@ _AGAIN = 1.0
 """Seconds between two tries of a record."""
 
 _GATHER = 0.05
-"""Seconds that a record waits for others to join its transaction while creators are at work: on cores that PostgreSQL shares with the
-apiserver, a few rows a transaction cost creates."""
+"""Seconds that an outcome waits for others to join its transaction while creators are at work. If PostgreSQL shares the cores with the
+apiserver, small transactions slow down creates."""
 
 _TRAVEL = 6
 """How long after its lease a create that was sent may still arrive, in request time-outs. With the default this is the minute after which
@@ -64,18 +64,18 @@ _LABELS: dict[type[queue.Outcome], str] = {
     queue.Unresolved: "unresolved",
     queue.Ended: "ended",
 }
-"""How a create ended, as metrics name it."""
+"""How metrics call the outcome of a create."""
 
 
 class Submitter:
     """Submits the queues of clusters; one per process and event loop.
 
     Args:
-        engine: The queue of record.
-        settings: Lease, batch, concurrency, what workflows are told.
+        engine: The database with the queue.
+        settings: Lease, batch, concurrency, values for the workflows.
         clusters: Connections of this process.
         installation: Label of our objects.
-        worker: Who claims, for people.
+        worker: Who claims; only shown to people.
     """
 
     def __init__(self, engine: Engine, settings: Settings, clusters: Clusters, installation: str, worker: str) -> None:
@@ -89,9 +89,9 @@ class Submitter:
         self._renderers = Renderers(settings, installation)
 
     def start(self, cluster_id: int) -> None:
-        """Run in a task of its own, so that a cluster that hangs takes no thread from the others. A run that cannot be begun (the
-        database is away, the cluster's token cannot be opened) says why; a defect is logged, counted and survived. Housekeeping sends
-        another wake-up."""
+        """Start a run in a task of its own, so that a cluster that hangs takes no thread from the others. If a run cannot begin (the
+        database is away, the cluster's token cannot be opened), the reason is logged. Any other exception is logged and counted, and the
+        process goes on. Housekeeping sends another wake-up."""
         task = asyncio.get_running_loop().create_task(self._survive(cluster_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -108,10 +108,10 @@ class Submitter:
                 log.info("nothing submitted", reason=reason_of(group))
 
     async def run(self, cluster_id: int) -> None:
-        """Submit what is queued on a cluster until its queue or its slots are used up.
+        """Submit queued jobs to a cluster until its queue is empty or its slots are used up.
 
-        A wake-up that finds a run of this process under way makes it go round once more; one that comes while the cluster is to be left
-        alone does nothing, housekeeping sends another.
+        If a run of this process is under way already, that run makes one more pass. While the breaker is open, nothing is claimed;
+        housekeeping sends another wake-up.
 
         Raises:
             NotFound: The cluster was removed.
@@ -128,7 +128,7 @@ class Submitter:
             del self._running[cluster_id]
 
     def stop(self) -> None:
-        """Claim and send nothing more; runs under way hand back their claims and end. May be called from any thread."""
+        """Claim and send nothing more. Runs that are under way give back their claims and end. May be called from any thread."""
         self._stopping = True
 
     async def _pass(self, cluster_id: int) -> None:
@@ -166,7 +166,7 @@ class Submitter:
             self._running[cluster_id] = True
 
     def _custody_of(self, reached: Reached) -> Custody:
-        """Of this very connection: another one may lead elsewhere."""
+        """The custody of exactly this connection: another connection may lead to another place."""
         cluster_id, connection = reached.cluster.id, reached.connection
         known, custody = self._custody.get(cluster_id, (None, None))
         if custody is None or known is not connection:
@@ -176,7 +176,7 @@ class Submitter:
         return custody
 
     async def _claim(self, run: Pass) -> None:
-        """Claim ahead: the queue's size bounds how far, so that no claim waits long before it is used."""
+        """Claim ahead. The size of the queue `claimed` limits how far, so that no claim waits long before it is used."""
         while run.breaker.hold is None and not self._stopping:
             before = time.monotonic()
             try:
@@ -247,7 +247,7 @@ class Submitter:
                 await run.breaker.doubted(job.waiting.project, outcome.reason)
 
     async def _record(self, run: Pass) -> None:
-        """Record behind: whatever has come in since the last commit, and shortly after, goes into one transaction."""
+        """Record outcomes: all that have come in since the last commit, or come shortly after, go into one transaction."""
         ended = False
         while not ended:
             batch: list[queue.Outcome | None] = [await run.outcomes.get()]
@@ -261,7 +261,8 @@ class Submitter:
                 await self._record_surely(run, outcomes)
 
     async def _record_surely(self, run: Pass, outcomes: list[queue.Outcome]) -> None:
-        """Every record is compare-and-set, so one whose commit is unclear is made again; past the lease it is somebody else's."""
+        """Record outcomes, again if a commit is unclear: every record is a compare-and-set, so that is safe. After the lease the claim may
+        be another worker's, so it gives up."""
         until = time.monotonic() + self._settings.claim_lease
         while True:
             try:
