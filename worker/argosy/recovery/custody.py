@@ -1,11 +1,11 @@
 """Whether a cluster is the one that its row means, and whether the row is as new as the cluster.
 
-Three faults taught it. A namespace that was registered twice had its workflows ended as strangers by the second registration; jobs of a
-cluster whose address led elsewhere were called lost, and ran again; and a database that was restored from a dump ran finished jobs a second
-time and ended healthy ones. A row proves none of this: the mark on the cluster does (kube/marks.py).
+Three faults showed that this is needed. A namespace was registered twice, and the second registration ended its workflows as strangers. The
+address of a cluster led to another place, so its jobs were called lost and ran again. A database that was restored from a dump ran finished
+jobs a second time and ended healthy ones. A row cannot show any of this; the mark on the cluster does (kube/marks.py).
 
-The row's epoch is written before the mark's, so that in a sound system it is never the smaller one. Who only creates (a worker) looks;
-who follows the cluster (its tracker, under its lease) keeps the mark.
+The row's epoch is written before the mark's, so without a fault it is never the smaller one. Workers, which only create, read the mark; the
+tracker that follows the cluster, under its lease, writes it.
 """
 
 import asyncio
@@ -31,24 +31,24 @@ BEAT = 10.0
 
 
 _TRIES = 5
-"""A person who accepts, and a tracker that goes on keeping the mark, may write it at the same time."""
+"""Tries of `accept`: a tracker may write the mark at the same time as the operator's command."""
 
 
 class Held(ArgosyError):
-    """The cluster is held: nothing is created there until it is known how things stand."""
+    """The cluster is held: nothing is created there until it is known what runs there."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How the row stands to the mark: `why` is empty where all is well. `lost` is at most how many seconds of commits the database has
-    lost, where nothing else is wrong and what ended since is kept; None else."""
+    """The result of comparing row and mark. `why` is the reason to hold the cluster, empty if all is well. `lost`: the database has lost at
+    most this many seconds of commits, nothing else is wrong, and workflows that have ended since are kept by the finalizer; else None."""
 
     why: str = ""
     lost: float | None = None
 
 
 def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Finding:
-    """What a mark says to the database that reads it. Pure.
+    """Compare a mark with the row of the database that reads it. Pure.
 
     Args:
         mark: As read from the cluster, before the row was.
@@ -57,7 +57,7 @@ def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Fi
         twin: Another registered cluster that has this mark.
 
     Raises:
-        ClusterDown: This is not the place that the row means; nothing here may be believed.
+        ClusterDown: This is not the place that the row means, so nothing that it answers counts.
     """
     if twin is not None:
         raise ClusterDown(
@@ -68,27 +68,28 @@ def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Fi
         raise ClusterDown(
             Health.MISPLACED,
             "its address leads to another cluster or namespace than before"
-            f" ({'no mark of argosy is there' if mark is None else 'it bears another mark'}): correct host, port or namespace; "
-            "if what it was is gone for good: argosy cluster remove --abandon",
+            f" ({'no mark of argosy is there' if mark is None else 'it has another mark'}): correct host, port or namespace; "
+            "if the former one is gone for good: argosy cluster remove --abandon",
         )
     if mark is None or (row.identity and mark.uid != row.identity):
         return Finding()
     if mark.holder != database:
         return Finding(
-            f"another database looks after what argosy has there (epoch {mark.epoch}, written {mark.written}); if this one has taken "
-            "its place, or is restored from it: argosy db reconcile; if it is a copy of it, remove the cluster here"
+            f"another database looks after the workflows there (epoch {mark.epoch}, written {mark.written}); if this database has "
+            "replaced that one, or was restored from it: argosy db reconcile; if it is a copy of that one, remove the cluster here"
         )
     if row.identity and mark.epoch > row.epoch:
         why = (
             f"this database is older than the cluster: it knows epoch {row.epoch}, the cluster {mark.epoch}, written {mark.written}; "
-            "was it restored, or did it fail over and lose commits? argosy db reconcile"
+            "it was restored, or lost commits in a fail-over; run: argosy db reconcile"
         )
         return Finding(why, _lost(mark, row, why))
     return Finding()
 
 
 def _lost(mark: Mark, row: Marked, why: str) -> float | None:
-    """Seconds of commits. Where it is held for another reason, a person's perhaps, it stays so until he says otherwise."""
+    """At most how many seconds of commits are lost. None if the cluster is held for another reason: then the hold stays until an operator
+    ends it."""
     if row.held not in ("", holds.DOUBTED, why) or not row.finalizer or mark.written is None or row.beat_at is None:
         return None
     return (mark.written - row.beat_at).total_seconds() + BEAT
@@ -101,7 +102,7 @@ class Custody:
         engine: Where the row is.
         connection: The cluster.
         cluster_id: Its row.
-        version: Of the row's address and credentials, with which the connection was made.
+        version: The version of the row's address and credentials with which the connection was made.
         installation: Label of our objects.
     """
 
@@ -114,7 +115,7 @@ class Custody:
         self._ahead: tuple[str, float] | None = None
 
     async def look(self) -> None:
-        """See that something may be created there; what was seen a moment ago is believed.
+        """Check that workflows may be created there. The result is kept for `BEAT` seconds.
 
         Raises:
             Held: Nothing may be created there now.
@@ -127,23 +128,23 @@ class Custody:
         if why := row.held or judge(mark, row, database, twin).why:
             raise Held(f"cluster {row.name!r} is held: {why}")
         if row.version != self._version or (row.identity and (mark is None or mark.uid != row.identity)):
-            raise Held(f"cluster {row.name!r} is not as its row says ({row.health}); its tracker looks at it first")
+            raise Held(f"cluster {row.name!r} is not as its row says ({row.health}); its tracker must check it first")
         self._looked = time.monotonic()
 
     def doubt(self) -> None:
-        """Look again before anything else is created: the database was away, and may be another now."""
+        """Make the next `look` check again: the database was away, and another server may answer now."""
         self._looked = -BEAT
 
     def same(self, connection: Database) -> bool:
-        """Whether the server that answers is the one that answered the last look: another one may have lost commits."""
+        """Whether the same database server answers as at the last `look`: another one may have lost commits."""
         return holds.server(connection) == self._server
 
     async def keep(self, lease: str, epoch: int) -> Finding:
-        """Write the next epoch, or find why not: then the cluster is held from now on.
+        """Write the next epoch. If row and mark do not fit, hold the cluster instead.
 
         Args:
-            lease: Of the tracker that follows the cluster.
-            epoch: That lease's.
+            lease: Name of the lease of the tracker that follows the cluster.
+            epoch: The epoch of that lease.
 
         Raises:
             Fenced: Another tracker follows it.
@@ -151,13 +152,15 @@ class Custody:
         """
         mark = await self._marks.read()
         row, database, twin = await asyncio.to_thread(self._row, mark)
-        known = row.epoch  # as it was when this was judged, whatever `row` becomes here
+        known = row.epoch  # the epoch that is judged; `row` may be replaced below
         if row.version != self._version:
-            return Finding(row.held)  # this connection is to be given up
+            return Finding(row.held)  # the address or credentials have changed: this connection is out of date
         if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():
-            row = replace(row, identity="", epoch=0)  # somebody has taken the mark away; it is made, or taken, anew
+            row = replace(
+                row, identity="", epoch=0
+            )  # the place is the right one, but its mark was deleted: make or use a new one
         if mark is None and row.identity and row.unfinished:
-            # Where the namespace is missing, only a create says so.
+            # If the namespace is missing, only a create shows it.
             mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
         finding = judge(mark, row, database, twin)
         if finding.why:
@@ -167,25 +170,25 @@ class Custody:
             try:
                 mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
             except NameTaken:
-                return Finding(row.held)  # looked at again with the next beat
-        # Where the last mark was intended and never written, it is written now.
+                return Finding(row.held)  # another process has just made it; read it with the next beat
+        # If the last epoch was written to the row but not to the mark, write it now.
         following = row.epoch if row.identity == mark.uid and row.epoch > mark.epoch else mark.epoch + 1
         at = await asyncio.to_thread(self._intend, mark.uid, following, (lease, epoch))
         if at is not None:
             await self._marks.write(mark, database, following, at)
-        # What was written there last is known: nothing of it is lost.
+        # The row knows the mark's last epoch, so no commits before it are lost.
         return Finding(row.held, 0.0 if row.held == holds.DOUBTED and row.finalizer else None)
 
     def _uncontested(self, mark: Mark) -> bool:
-        """Whether nobody has written the mark for long enough since it was found to be ahead. A former primary that still runs does, every
-        few seconds: then it is for a person to say which of the two goes on."""
+        """Whether nobody has written the mark for long enough since it was found to be ahead. If the former primary still runs, its tracker
+        writes the mark every few seconds: then an operator must decide which of the two databases continues."""
         if self._ahead is None:
             self._ahead = mark.version, time.monotonic()
         version, since = self._ahead
         return version == mark.version and time.monotonic() - since > 1.5 * BEAT
 
     async def _proven(self) -> bool:
-        """Whether the place has a workflow that was recorded there: no other has one of that name and uid."""
+        """Whether the place has a workflow that the row's cluster must have. No other place has one with that name and uid."""
         for name, k8s_uid in await asyncio.to_thread(self._recorded):
             with suppress(Missing):
                 if (await self._workflows.get(name))["metadata"]["uid"] == k8s_uid:
@@ -197,10 +200,11 @@ class Custody:
             return holds.recorded(connection, self._cluster_id)
 
     async def accept(self, fence: tuple[str, int] | None = None) -> None:
-        """Go on from where the cluster is: what the database had lost is found, or decided. The mark is this database's from now on.
+        """End the hold: what the database had lost is found, or was decided about. From now on the mark names this database, and an epoch
+        larger than before.
 
         Args:
-            fence: Lease and epoch of the tracker that says so; None where a person does.
+            fence: Lease and epoch of the tracker that calls this; None if an operator does.
 
         Raises:
             Fenced: Another tracker follows it.
@@ -222,7 +226,7 @@ class Custody:
         if at is None:
             raise Conflict("the cluster was changed meanwhile; do it again")
         await self._marks.write(mark, database, following, at)
-        # Not earlier: until then a reader sees another database's mark.
+        # Resume only after the mark is written: before that, readers still see the other database's mark.
         if not await asyncio.to_thread(self._resume, following, fence):
             raise Conflict("the cluster was changed meanwhile; do it again")
 
@@ -234,14 +238,14 @@ class Custody:
                 raise NotFound(f"cluster {self._cluster_id} is not registered; see: argosy cluster list")
             self._server = holds.server(connection)
             twin = None if mark is None else holds.twin(connection, self._cluster_id, mark.uid)
-            # Two rows of one place: the one that was there first goes on.
+            # If two rows are registered for one place, the row that has the mark's uid continues.
             return row, holds.database(connection), None if row.identity and mark and row.identity == mark.uid else twin
 
     def _hold(self, why: str, known: int, lease: str, epoch: int) -> None:
         with self._engine.begin() as connection:
             leases.fence(connection, lease, epoch)
             if holds.hold(connection, self._cluster_id, why, known):
-                holds.doubt(connection)  # what this cluster tells of the database is true of the others too
+                holds.doubt(connection)  # the database has lost commits, or is a copy, for the other clusters too
 
     def _resume(self, epoch: int, fence: tuple[str, int] | None) -> bool:
         with self._engine.begin() as connection:

@@ -1,9 +1,10 @@
-"""After a database was restored: how each job stands, as the clusters tell, and what somebody says about those of which nobody can know.
+"""After a database was restored: the state of each job according to the clusters, and the operator's decisions about jobs whose state
+nobody can know.
 
-A held cluster is followed all the time: what it still has is adopted and recorded by its tracker. Three things are left. A workflow that
-must be there and is not has ended, or was never created. A job that waits may have run and been removed in the time that the database has
-lost. And a workflow may be there that the database does not know at all. Nothing of these is run, ended or forgotten without a word of the
-operator's, because either could be wrong (second runs of finished jobs were how this was learnt).
+While a cluster is held, its tracker still follows it: it adopts and records the workflows that are there. Three cases are left. A workflow
+that must be there is not: it has ended, or was never created. A queued job may have run, and its workflow been removed, in the time that
+the database has lost. And there may be a workflow that the database does not know at all. None of these is run, ended or forgotten without
+the operator's decision, because each could be wrong (before this, finished jobs ran a second time).
 """
 
 import asyncio
@@ -39,7 +40,7 @@ from argosy.store.installation import identity
 from argosy.store.reconciling import Lost, Moved, Row, Waiting
 from argosy.store.registered import Cluster
 
-RESTORED = "the database was restored; say how its jobs stand: argosy db reconcile"
+RESTORED = "the database was restored; decide what becomes of its jobs: argosy db reconcile"
 
 _GONE = "its workflow was gone when the database was restored: nobody knows whether, or how, it ended"
 _SUPERSEDED = "the database was restored, and a later attempt of it was found"
@@ -54,7 +55,7 @@ _ACTIVE = {"submitting", "pending", "running"}
 
 @dataclass(frozen=True)
 class Decisions:
-    """What to do with jobs whose fate nobody can know; None where the operator said nothing."""
+    """What to do with jobs whose state nobody can know; None if the operator has not decided."""
 
     gone: Gone | None = None
     waiting: Waiting | None = None
@@ -63,12 +64,13 @@ class Decisions:
 
 @dataclass
 class Findings:
-    """What is known of a held cluster's jobs.
+    """What is known about a held cluster's jobs.
 
-    `running` and `ended` are in their rows' hands; the workflows of `gone` ones are not there; those that wait, or are to be tried again,
-    may have run, as `launches` that are not cut may have been. `unknown` are workflows without a row. Of `superseded` attempts a later one
-    was found; `awaited` are workflows of jobs that are yet to be cut; the workflow of `moved` ones is on a held cluster of which their row
-    does not know. `error` says why the cluster could not be asked.
+    `running` and `ended`: attempts with a row and a workflow; nothing is to be decided. `gone`: their workflows should be there and are
+    not. `waiting`: attempts that are queued or due for a retry, and may have run. `launches`: launches that are not fully cut, and may have
+    been. `unknown`: workflows without a row. `foreign`: workflows whose labels cannot be true. `superseded`: attempts of whose job a later
+    attempt was found. `awaited`: workflows of jobs that are still to be cut. `moved`: attempts whose workflow is on a held cluster that
+    their row does not name. `error` says why the cluster could not be asked.
     """
 
     cluster: str
@@ -108,18 +110,18 @@ def restored(engine: Engine) -> Sequence[str]:
 
 
 def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -> list[Findings]:
-    """Ask every held cluster how its jobs stand, and let them go on where that is asked for.
+    """Ask every held cluster for its workflows; if there are decisions, apply them and end the holds.
 
     Args:
         engine: Where the rows are.
         settings: Keys and deadlines.
-        decisions: What to do and go on with; None only looks.
+        decisions: What to do with the jobs; None: only report, change nothing.
 
-    A cluster that cannot be asked stays held, and so does what it may have run.
+    A cluster that cannot be asked stays held, and jobs that it may have run stay as they are.
 
     Raises:
         Conflict: None of the held clusters can be asked; nothing was changed.
-        InvalidRequest: There are jobs of a kind about which nothing was decided; nothing was changed.
+        InvalidRequest: There are jobs of a kind for which there is no decision; nothing was changed.
     """
     installation = identity(engine)
     with Session(engine, expire_on_commit=False) as session:
@@ -143,7 +145,7 @@ def reconcile(engine: Engine, settings: Settings, decisions: Decisions | None) -
 async def _ask(
     engine: Engine, settings: Settings, held: Sequence[Cluster], installation: str
 ) -> dict[int, list[_Seen] | str]:
-    """What each cluster has of ours; why not, where it does not say."""
+    """The workflows of ours on each cluster, or the error if it cannot be asked."""
 
     async def one(cluster: Cluster) -> list[_Seen] | str:
         try:
@@ -159,7 +161,7 @@ async def _ask(
                         return seen
                     page = await workflows.page(selector, page.continue_)
         except ArgosyError as error:
-            return str(error)  # of this one; the others are asked all the same
+            return str(error)  # only this cluster's; the others are still asked
 
     found = await asyncio.gather(*(one(cluster) for cluster in held))
     return {cluster.id: seen for cluster, seen in zip(held, found, strict=True)}
@@ -186,7 +188,7 @@ def _read(item: dict[str, Any], cluster_id: int) -> _Seen:
 
 
 def _lost(item: dict[str, Any], cluster_id: int, sighting: status.Sighting) -> Lost | None:
-    """What a workflow says of its job; None where that is not what argosy writes."""
+    """What a workflow's labels and annotations say about its job; None if argosy would not have written them."""
     assert sighting.uid is not None  # noqa: S101 -- its key was read
     assert sighting.attempt is not None  # noqa: S101
     metadata = item["metadata"]
@@ -218,7 +220,7 @@ def _bounded(text_: str, bits: int) -> int:
 
 
 def _credible(engine: Engine, seen: Iterable[_Seen]) -> list[Moved]:
-    """Where attempts are, as far as what their cluster tells can be true."""
+    """Where attempts are, for those workflows whose labels can be true."""
     told = [it.lost for it in seen if it.lost is not None]
     with engine.begin() as connection:
         plausible = reconciling.plausible(connection, told)
@@ -242,7 +244,7 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
         known = reconciling.known(connection, keys)
         lost = [it.lost for it in seen if it.lost is not None and it.key not in known]
         unwanted = strays.unwanted(connection, [(it.uid, it.number, it.gid) for it in lost])
-    # What a launch has that is to be cut is found again by its names when it is; what nobody wants is ended by the tracker.
+    # Workflows of jobs that are still to be cut are found by their names then. Unwanted workflows are terminated by the tracker.
     found.awaited = [it for it in lost if it.ordinal is not None and it.ordinal >= uncut.get(it.gid, math.inf)]
     known |= {(it.uid, it.number) for it in found.awaited} | unwanted
     _sort(found, seen, known, places)
@@ -251,7 +253,7 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
 
 
 def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], places: Mapping[Key, Moved]) -> None:
-    """What the cluster has."""
+    """Sort the workflows that the cluster has."""
     for it in seen:
         if it.key is not None and it.key in known:
             (found.ended if it.finished else found.running).append(it.key)
@@ -264,7 +266,7 @@ def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], places: Mappi
 def _sort_rows(
     found: Findings, rows: Iterable[Row], there: set[Key], cluster_id: int, places: Mapping[Key, Moved]
 ) -> None:
-    """What it does not have. A job may have run on another held cluster, and have had a later attempt."""
+    """Sort the rows whose workflows it does not have. A job may have run on another held cluster, or a later attempt of it."""
     newest: dict[UUID, int] = {}
     for uid, number in places:
         newest[uid] = max(number, newest.get(uid, 0))
@@ -285,16 +287,16 @@ def _sort_rows(
 
 
 _QUESTIONS = {
-    "gone": "submitted, and not there any more: say lost, or again (a new attempt)",
-    "waiting": "waiting, and perhaps run before: say run (perhaps a second time), or lost",
-    "unknown": "there, of jobs that the database does not know: say adopt (write launch and job anew), or leave",
+    "gone": "submitted jobs whose workflows are gone: choose lost, or again (a new attempt)",
+    "waiting": "queued jobs or launches that may have run already: choose run (perhaps a second time), or lost",
+    "unknown": "workflows of jobs that the database does not know: choose adopt (write launch and job again), or leave",
 }
 
 
 def _check(found: Sequence[Findings], decisions: Decisions) -> None:
     if found and all(findings.error for findings in found):
         raise Conflict(
-            f"cluster {found[0].cluster!r} cannot be asked how its jobs stand: {found[0].error}; mend that, or give it up: "
+            f"cluster {found[0].cluster!r} cannot be asked for its workflows: {found[0].error}; repair that, or give it up: "
             f"argosy cluster remove {found[0].cluster} --abandon"
         )
     asked = [findings for findings in found if not findings.error]
@@ -307,14 +309,15 @@ def _check(found: Sequence[Findings], decisions: Decisions) -> None:
 
 
 def _note_awaited(engine: Engine, found: Iterable[Findings]) -> None:
-    """Have the jobs of launches that are cut later be where their workflows are."""
+    """Record the workflows of jobs that are cut later, so that the jobs find them then."""
     with engine.begin() as connection:
         for awaited in (findings.awaited for findings in found if findings.awaited):
             strays.note(connection, awaited[0].cluster_id, [it.stray for it in awaited])
 
 
 def _apply(engine: Engine, found: Sequence[Findings], decisions: Decisions) -> None:
-    """In batches; doing it again goes on. What is adopted comes first: it may be a later attempt of what is gone."""
+    """Apply decisions, in batches; a second call continues after an interruption. Adopting comes first: an adopted workflow may be a later
+    attempt of a job whose workflow is gone."""
     if decisions.unknown == "adopt":
         by_launch: dict[UUID, list[Lost]] = defaultdict(list)
         for findings in found:
