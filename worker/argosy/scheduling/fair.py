@@ -1,13 +1,13 @@
 """Whose turn it is on a cluster. Pure.
 
-Tenants share a cluster's slots by weight. One that has fewer unfinished workflows than its share comes before one that has not, so that
-long jobs of one do not crowd out short jobs of another; among those it is start-time fair queueing (Goyal, Vin, Cheng 1996): each
-claimed job costs its tenant 1/weight of virtual time, and the one that has paid least is next. A tenant that comes back starts at the
-present virtual time, so it neither waits for what it used long ago nor has credit for its absence. Nobody starves: who waits without a
-running job is below its share, and each job that others get moves them behind it. Within a tenant its users take turns in the same way,
-all with the same weight.
+Tenants share a cluster's slots by weight. A tenant with fewer unfinished workflows than its share comes before the others, so that long
+jobs of one tenant do not crowd out short jobs of another. Among tenants on the same side of their share the order is start-time fair
+queueing (Goyal, Vin, Cheng 1996): each claimed job costs its tenant 1/weight of virtual time, and the tenant that has paid least is next. A
+tenant that was absent starts at the present virtual time, so it neither waits for what it used long ago nor has credit for its absence. No
+tenant starves: one that waits without a running job is below its share, and each job that another one gets moves that one behind it. Within
+a tenant, its users take turns in the same way, all with the same weight.
 
-What it costs depends on the number of tenants and the jobs that are asked for, never on how long a queue is.
+The cost depends on the number of tenants and of requested jobs, never on the length of a queue.
 """
 
 import heapq
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class User:
-    """Somebody with queued jobs: how many of their workflows are unfinished, and the tag of the job they got last."""
+    """A user with queued jobs: how many of the user's workflows are unfinished, and the tag of the last job that was claimed."""
 
     active: int = 0
     tag: float = 0.0
@@ -30,9 +30,9 @@ class Tenant:
     Args:
         weight: Its part of the slots, relative to the others'.
         limit: The most unfinished workflows it may have; None for no limit of its own.
-        active: How many it has, those of users who wait for nothing included.
-        tag: Up to which virtual time it has paid.
-        users: Those who wait.
+        active: How many it has, including those of users without queued jobs.
+        tag: The virtual time up to which it has paid.
+        users: Its users with queued jobs.
     """
 
     weight: float = 1.0
@@ -43,11 +43,11 @@ class Tenant:
 
 
 def earliest(tenants: dict[int, Tenant], now: float) -> float:
-    """The virtual time at which whoever comes back starts.
+    """The virtual time at which a tenant starts that was absent.
 
     Args:
-        tenants: Everybody who waits. Those who have all that their limit allows can not be served early, so they give nobody credit.
-        now: The cluster's virtual time: the latest start of a job that was served.
+        tenants: All tenants with queued jobs. Those that have reached their limit do not count here.
+        now: The cluster's virtual time: the latest start of a claimed job.
     """
     return now - 1.0 / min(
         (tenant.weight for tenant in tenants.values() if not _full(tenant, tenant.active)), default=1.0
@@ -58,7 +58,7 @@ def picks(tenants: dict[int, Tenant], slots: int, since: float) -> Iterator[tupl
     """Whose jobs come next, as (project, user), for ever or until every limit is reached: take as many as there are free slots.
 
     Args:
-        tenants: By project: everybody who waits.
+        tenants: All tenants with queued jobs, by project.
         slots: The cluster's slots, free or not.
         since: From `earliest`.
     """
@@ -91,15 +91,15 @@ def _rank(tenant: Tenant, share: float, project: int, active: int, start: float)
 
 
 def charge(tenant: Tenant, user: int, since: float) -> float:
-    """Let a tenant and its user pay for a job that was claimed.
+    """Charge a tenant and its user for a claimed job.
 
     Args:
-        tenant: Whose job.
-        user: Of this user of it.
-        since: As `picks` had it.
+        tenant: The tenant whose job it is.
+        user: The user whose job it is.
+        since: The same value as `picks` got.
 
     Returns:
-        The virtual time at which it was served; the cluster's is the latest of these.
+        The virtual time at which the job starts. The cluster's virtual time is the latest of these.
     """
     start = max(since, tenant.tag)
     tenant.tag = start + 1.0 / tenant.weight

@@ -8,9 +8,9 @@ def part(jobs: int, own: tuple[int, int], others: Sequence[tuple[int, int]]) -> 
     Rounded up, so that every job is taken.
 
     Args:
-        jobs: At most as many as have room.
+        jobs: The jobs to share out, at most as many as there are free slots.
         own: The cluster's slots and how many of them are taken.
-        others: The same of those that may take the jobs too.
+        others: The same for each of the other clusters.
     """
     slots = taken = 0
     for capacity, active in sorted([own, *others], key=lambda cluster: cluster[1] / cluster[0]):

@@ -6,7 +6,7 @@ around each create, the speed was two thirds). Why there is only one workflow pe
 - the claim is committed before the create and stores its name, which follows from uid and attempt and is never random;
 - a creator checks the claim's deadline on the monotonic clock right before it sends, and its request ends before the lease does;
 - an unclear create is resolved by creating the *same name* again; if the name is taken, the object is read and compared, and adopted if it
-is ours; if it is then gone, the workflow existed;
+  is ours; if it is then gone, the workflow existed;
 - a workflow is rendered only from the frozen launch, and its digest is stored with the claim.
 
 If a cluster asks to wait, or fails, no worker submits to it for a while. An unclear create delays only its own job (breaker.py).
