@@ -1,4 +1,5 @@
-"""A launch is written down: in a transaction of its own, or in its caller's, together with his other rows or not at all."""
+"""Writing a launch into the database: in a transaction of its own, or in the caller's, together with the caller's other rows or not at
+all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from argosy.store import requests
 
 
 def seal(settings: Settings, token: str | None) -> bytes | None:
-    """A launch's API token, sealed; None where there is none.
+    """A launch's API token, sealed; None if it has none.
 
     Raises:
         NotConfigured: There is no public key.
@@ -28,14 +29,14 @@ def seal(settings: Settings, token: str | None) -> bytes | None:
 
 
 def accept(engine: Engine, settings: Settings, request: LaunchRequest, connection: Any = None) -> requests.Written:
-    """Write a launch down.
+    """Write a launch into the database.
 
     Args:
         engine: Where the rows are.
-        settings: How far back its gid may lie.
+        settings: How old its gid may be.
         request: The launch.
-        connection: A DB-API connection, SQLAlchemy connection or session, or Django connection, in whose transaction it is written; its
-            owner commits. Default: an own one, committed on return.
+        connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its transaction,
+            and its owner commits. Default: a transaction of its own, committed on return.
 
     Raises:
         Conflict: Its gid belongs to another launch.
@@ -52,7 +53,7 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
 
 
 def _dbapi(connection: Any) -> Any:
-    """The DB-API connection inside what the caller has: SQLAlchemy's session or connection, else the thing itself."""
+    """The DB-API connection of the caller: inside SQLAlchemy's session or connection, else what the caller gave."""
     if hasattr(connection, "get_bind"):
         connection = connection.connection()
     if hasattr(connection, "in_transaction") and not connection.in_transaction():
@@ -63,7 +64,7 @@ def _dbapi(connection: Any) -> Any:
 
 @contextmanager
 def _savepoint(cursor: requests.Cursor) -> Iterator[None]:
-    """So that whatever goes wrong leaves the caller's transaction as it was, and usable.
+    """A savepoint: after an error the caller's transaction is as it was before, and usable.
 
     Raises:
         InvalidRequest: There is no transaction.
@@ -71,7 +72,7 @@ def _savepoint(cursor: requests.Cursor) -> Iterator[None]:
     try:
         cursor.execute("SAVEPOINT argosy_launch")
     except Exception as error:
-        # Of whatever driver: psycopg's, or what Django made of it.
+        # An error of any driver: psycopg's own, or Django's.
         if any(getattr(one, "sqlstate", None) == "25P01" for one in (error, error.__cause__)):
             raise InvalidRequest(
                 "connection: it is in autocommit and has no transaction; begin one (Django: transaction.atomic()), or leave the "

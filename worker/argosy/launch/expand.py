@@ -1,13 +1,13 @@
 """Stage 1: a launch request becomes rows: one launch, one job per batch.
 
-First everything that the jobs will need is frozen in the launch row (media, manifest, parameters, files_per_job), then the jobs are
-inserted in bulk under its row lock, some thousands a transaction. Whatever happens to the algorithm, the media or this process in
-between, a second try comes to the same jobs with the same ids. A launch that can't work ends `rejected`, with a reason that a person can
-act on (F5 and F19).
+First everything that the jobs will need is frozen in the launch row (media, manifest, parameters, files_per_job). Then the jobs are
+inserted in bulk under its row lock, some thousands in each transaction. Whatever happens to the algorithm, the media or this process in
+between, a second try makes the same jobs with the same ids. A launch that can't work ends `rejected`, with a reason that a person can act
+on (F5 and F19).
 
-Nothing is done for a launch without a claim on it, committed before: a hanging API server once had one launch resolved by fourteen
-threads at once, twenty tries in three minutes. The claim counts the try and moves the next one ahead, so that a launch which kills its
-worker, or fails in a way that nobody thought of, is tried a bounded number of times as well, and never stands in the way of others.
+A worker must commit a claim on a launch before it does anything for it: without claims, when an API server hung, fourteen threads resolved
+one launch at the same time, with twenty tries in three minutes. The claim counts the try and sets the time of the next one. So a launch
+that kills its worker, or fails in an unexpected way, is also tried only a limited number of times, and does not block others.
 """
 
 from collections.abc import Sequence
@@ -39,26 +39,26 @@ from argosy.store import cutting, launches, registry, requests
 from argosy.store.registered import Algorithm, Cluster
 
 _TRIES = 20
-"""How often a launch is tried that gets no further; with the back-off below, about a quarter of an hour."""
+"""How often a launch is tried that makes no progress; with the back-off below, about a quarter of an hour."""
 
 _LOST = 100
-"""Claims in a row that ran out without a word, because their worker died or the database was away; at least half an hour of them."""
+"""How many claims in a row may run out without a result, because their worker died or the database was away; at least half an hour."""
 
 _LONGEST_WAIT = 60.0
-"""Seconds between two tries at most; from two on they double."""
+"""The most seconds between two tries. The wait starts at 2 s and doubles."""
 
 _BATCH = 10_000
-"""Jobs made in one transaction: half a second, where a session's statements may take a minute."""
+"""Jobs inserted in one transaction. This takes half a second; the time-out of a statement is a minute."""
 
 _HOLD = 10.0
-"""Seconds between two looks whether a cluster is still held."""
+"""Seconds between two checks whether a cluster is still held."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Launching:
-    """What this stage works with; `worker` says who claims, for people."""
+    """What this stage works with. `worker` says who claims; it is only shown to people."""
 
     engine: Engine
     settings: Settings
@@ -67,12 +67,12 @@ class Launching:
 
 
 def expand(stage: Launching, gid: UUID) -> list[int]:
-    """Take a launch to its end, in this thread: expanded into queued jobs, rejected, or postponed.
+    """Work on a launch in this thread until it is expanded into queued jobs, rejected, or postponed.
 
     Any step may be repeated, by any worker, at any time.
 
     Returns:
-        The clusters that may take its jobs; none where there is nothing to submit.
+        The clusters that may take its jobs; empty if there is nothing to submit.
 
     Raises:
         NotFound: It is not in the database.
@@ -90,14 +90,14 @@ def expand(stage: Launching, gid: UUID) -> list[int]:
 
 @dataclass(frozen=True)
 class Step:
-    """What one turn at a launch came to: clusters with new jobs, and the claim that goes on, None where it is over."""
+    """The result of one step of a launch: clusters with new jobs, and the claim to continue with; None if there is no next step now."""
 
     claim: launches.Claim | None = None
     clusters: Sequence[int] = ()
 
 
 def take(stage: Launching, gid: UUID) -> launches.Claim | None:
-    """Claim a launch; None where there is nothing to do for it now. One that was tried too often ends here."""
+    """Claim a launch; None if there is nothing to do for it now. A launch whose claims ran out too often is rejected here."""
     with stage.engine.begin() as connection:
         claim = launches.claim(connection, gid, stage.worker, stage.settings.claim_lease)
     if claim is not None and claim.tries > _LOST:
@@ -107,13 +107,13 @@ def take(stage: Launching, gid: UUID) -> launches.Claim | None:
 
 
 def advance(stage: Launching, claim: launches.Claim) -> Step:
-    """The next step of a claimed launch: freeze what it runs with, or make some of its jobs."""
+    """The next step of a claimed launch: freeze its inputs, or cut a batch of its jobs."""
     try:
         return _freeze(stage, claim) if claim.state == "accepted" else _cut(stage, claim)
     except MediaSourceError as error:
         postpone(stage, claim, f"waiting for the API server: {error}")
     except (SealBroken, NotConfigured) as error:
-        # Somebody may add the key yet.
+        # An operator may still add the key.
         postpone(stage, claim, f"waiting for the right key: {error}")
     except cutting.HeldUp as error:
         with stage.engine.begin() as connection:
@@ -187,7 +187,8 @@ def _parameters(algorithm: Algorithm, request: launches.Request) -> list[tuple[s
 
 
 def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameters: Sequence[tuple[str, str]]) -> None:
-    """Again, at launch: a cluster's policy may differ from the one at registration. It must do for each that may take a job."""
+    """Check the manifest again at launch: a cluster's policy may have changed since registration. Every cluster that may take a job must
+    allow it."""
     try:
         in_clear = all(cluster.token_in_clear for cluster in clusters)
         manifest.check_launch(manifest.check(algorithm.manifest, in_clear, registry.policies(clusters)), parameters)
@@ -212,7 +213,7 @@ def _check_size(media_ids: list[int], files_per_job: int) -> None:
 
 
 def postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:
-    """Try again later, with back-off; or give up."""
+    """Try a launch again later, with back-off; after too many tries, reject it."""
     if claim.tries >= _TRIES:
         _reject(stage, claim, reason)
         return

@@ -1,4 +1,5 @@
-"""The launches of one worker process, each in turns, so that none waits for what is asked of the API server, or for a larger one."""
+"""The launches of one worker process, each expanded in steps, so that no launch waits for a media query or a larger launch of another
+one."""
 
 from collections.abc import Callable, Sequence
 from threading import Event, Lock, Thread
@@ -14,18 +15,20 @@ from argosy.metrics import LOOP_ERRORS
 from argosy.store import launches
 
 _ASKING, _ASKING_OF_ONE = 16, 2
-"""Media queries that a process asks at a time, and those of one project: they wait on somebody else, who may hang."""
+"""The most media queries that a process makes at the same time, and the most of one project: they wait for the API server, which may
+hang."""
 
 _CUTTING, _CUTTING_OF_ONE = 4, 2
-"""Launches that a process cuts at a time, and those of one project, a batch of each in turn: a large one holds up no small one."""
+"""The most launches that a process cuts at the same time, and the most of one project. It cuts one batch of each in turn, so that a large
+launch does not delay a small one."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Expander:
-    """Expands the launches of a worker process in threads of their own, so that none waits for what is asked of the API server.
+    """Expands the launches of a worker process in its own threads, so that no launch waits for a media query of another one.
 
-    What finds no room stays in the database, where housekeeping finds it. Claims are renewed by a thread that does nothing else.
+    A launch for which a lane has no room stays in the database, where housekeeping finds it. A thread of its own renews the claims.
 
     Args:
         stage: What to work with.
@@ -53,7 +56,7 @@ class Expander:
             (self._asking if standing.asks else self._cutting).put(standing.project, gid)
 
     def stop(self) -> None:
-        """Begin nothing more, and hand back what is under way: a query may hang for longer than this process may still live."""
+        """Begin nothing more, and release the claims that are held: a query may hang for longer than this process is allowed to live."""
         self._stopping.set()
         self._asking.stop()
         self._cutting.stop()
@@ -69,7 +72,7 @@ class Expander:
         return self._turn(gid) is not None
 
     def _turn(self, gid: UUID) -> launches.Claim | None:
-        """One turn at a launch; the claim where there is to be another."""
+        """One step of a launch. Returns the claim if there is another step."""
         going = None
         try:
             claim = self._held.get(gid) or take(self._stage, gid)
@@ -78,7 +81,7 @@ class Expander:
             self._hold(claim)
             going = self._advance(claim)
         except OperationalError as error:
-            log.warning("database away, launch waits", gid=str(gid), reason=reason_of(error))
+            log.warning("database away, launch is tried again later", gid=str(gid), reason=reason_of(error))
         finally:
             if going is None:
                 self._forget(gid)
@@ -88,14 +91,14 @@ class Expander:
         return going
 
     def _advance(self, claim: launches.Claim) -> launches.Claim | None:
-        """The outermost loop of one launch: what fails in it hurts no other, and is tried again with the others' right of way."""
+        """Catch every error of one launch, so that it does not affect the others. The launch is tried again later."""
         try:
             turn = advance(self._stage, claim)
         except OperationalError:
             raise
         except Exception as error:
             LOOP_ERRORS.labels("launch").inc()
-            log.exception("defect, launch waits", gid=str(claim.gid))
+            log.exception("defect, launch is tried again later", gid=str(claim.gid))
             postpone(self._stage, claim, f"failed unexpectedly ({type(error).__name__}); see the worker's log")
             return None
         if turn.claim is not None:
@@ -114,11 +117,11 @@ class Expander:
     def _give_back(self, claims: Sequence[launches.Claim]) -> None:
         for claim in claims:
             self._forget(claim.gid)
-        with surviving("launch", "claims on launches run out by themselves"), self._stage.engine.begin() as connection:
+        with surviving("launch", "claims on launches not released"), self._stage.engine.begin() as connection:
             launches.release(connection, claims)
 
     def _wake(self, clusters: Sequence[int]) -> None:
-        with surviving("wake", "wake-ups wait"):
+        with surviving("wake", "wake-ups not sent"):
             for cluster_id in clusters:
                 self._submit(cluster_id)
 

@@ -1,8 +1,8 @@
 """Threads of their own for one kind of work, shared between its owners.
 
-What waits on others (an API server that hangs) must not take the threads of what does not, and one tenant's work must not take all
-threads of its kind: eight media queries that hung once kept every launch and every submit of a worker waiting. The threads are daemons,
-because one that hangs in somebody else's answer must not keep a process from ending.
+Work that waits for others (an API server that hangs) must not take the threads of other work, and one tenant's work must not take all
+threads of its kind: without lanes, eight media queries that hung kept every launch and every submit of a worker waiting. The threads are
+daemons, because a thread that waits for an answer must not keep the process from ending.
 """
 
 from collections import Counter, OrderedDict
@@ -17,19 +17,19 @@ from argosy.loops import surviving
 K = TypeVar("K", bound=Hashable)
 
 _PILE = 1_000
-"""Items of one owner that may wait in one lane; what finds it full is found again in the database."""
+"""Items of one owner that may wait in one lane. If a lane is full, housekeeping finds the item in the database later."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Lane(Generic[K]):
-    """Works on items in the order in which they came, but passes over those of an owner who has `share` under way.
+    """Works on items in the order in which they came, but skips those of an owner that has `share` items under way.
 
     Args:
         name: For threads, logs and metrics.
         threads: How many.
         share: The most items of one owner that are worked on at a time.
-        work: Works on an item; True where it is to have another turn, after those that wait.
+        work: Works on an item; returns True if the item is to be put at the end of the lane again.
     """
 
     def __init__(self, name: str, threads: int, share: int, work: Callable[[K], bool]) -> None:
@@ -43,7 +43,7 @@ class Lane(Generic[K]):
             Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
 
     def put(self, owner: int, item: K) -> bool:
-        """Have an item worked on; False where too many wait. One that waits or is worked on is not put twice."""
+        """Add an item; False if too many wait. An item that waits or is worked on already is not added again."""
         with self._changed:
             if item in self._working:
                 return True

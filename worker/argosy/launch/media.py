@@ -1,11 +1,11 @@
-"""Which media a query means: asked of the API server, page by page.
+"""Finding the media of a query: the API server is asked, page by page.
 
-The API server is the only one who knows a project's media and who may see them, so it is asked with the user's own token. Its answers
-are a boundary: bounded in bytes, count and time, ids checked as those that a caller gives, a page that does not go forward ends the
-launch instead of looping for ever, and its words are cleaned, the token struck from them, before anybody sees them.
+Only the API server knows a project's media and who may see them, so it is asked with the user's own token. Its answers are not trusted:
+they are limited in bytes, count and time; ids are checked like those that a caller gives; a page that does not continue after the last one
+is an error, so there is no endless loop; and error texts are cleaned, and the token removed from them, before anybody sees them.
 
-Paging is argosy's: a query that sets it itself is refused, because both together would be media that nobody meant (`stop=10` in a query
-once meant all of them).
+Only argosy sets the paging parameters: a query that sets them is refused, because together they would select the wrong media (with
+`stop=10` in a query, all media were taken).
 """
 
 import re
@@ -25,13 +25,13 @@ PAGING = ("after", "start", "stop", "sort_by")
 """Parameters of the API server's media list that a query may not set: with them pages overlap, or end early, or come in another order."""
 
 _PAGE_SECONDS = 60.0
-"""For one page, however slowly its bytes come."""
+"""The most seconds for one page, however slowly its bytes come."""
 
 _WHOLE_SECONDS = 3600.0
-"""For all pages; the largest launch takes some minutes."""
+"""The most seconds for all pages; the largest launch takes some minutes."""
 
 _WORDS = 64 << 10
-"""How many bytes are read of an answer that is not a list of media."""
+"""How many bytes are read of an error answer."""
 
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -49,7 +49,7 @@ class MediaSource(Protocol):
 
         Raises:
             InvalidRequest: The API server refuses the query or the token, or the answer is too large.
-            MediaSourceError: It cannot be reached or fails; worth another try.
+            MediaSourceError: The API server cannot be reached or fails; another try may work.
         """
         ...
 
@@ -76,8 +76,8 @@ class RestMediaSource:
         asked = httpx.QueryParams(query.lstrip("?"))
         if taken := [name for name in PAGING if name in asked]:
             raise InvalidRequest(
-                f"media_query sets {', '.join(taken)}: argosy pages through the media itself, in the order of their ids; leave that "
-                "out, or give the media as media_ids"
+                f"media_query sets {', '.join(taken)}: argosy sets these itself, to read the media page by page in the order of their "
+                "ids; leave them out, or give the media as media_ids"
             )
         found: list[int] = []
         ends = time.monotonic() + _WHOLE_SECONDS
@@ -92,7 +92,7 @@ class RestMediaSource:
                     raise InvalidRequest(f"more than {self._settings.media_max} media; narrow the query")
                 if time.monotonic() > ends:
                     raise MediaSourceError(
-                        f"media of project {project}: {len(found)} came in {_WHOLE_SECONDS:.0f} s, and not all; narrow the query"
+                        f"media of project {project}: only {len(found)} came in {_WHOLE_SECONDS:.0f} s; narrow the query"
                     )
         return found
 
@@ -108,7 +108,7 @@ class RestMediaSource:
             with client.stream("GET", url, params=params, headers=headers) as response:
                 body = self._read(response, url)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            # Not chained: a library copies what it cannot send, the token too, into its words.
+            # Not chained: the library's error text may contain what it could not send, even the token.
             raise MediaSourceError(f"GET {url}: {type(error).__name__} {clean(str(error), [token])}") from None
         if response.status_code >= 500 or response.status_code == 429:
             raise MediaSourceError(f"GET {url}: HTTP {response.status_code}")
@@ -149,7 +149,7 @@ def _ids(body: bytes, url: str) -> list[int]:
 
 
 def _checked(items: list[dict[str, object]]) -> Iterator[int]:
-    """The ids, held to what a caller's media_ids are held to."""
+    """The ids, checked by the same rules as a caller's media_ids."""
     for item in items:
         media_id = item["id"]
         if not isinstance(media_id, int) or isinstance(media_id, bool):
