@@ -1,16 +1,17 @@
-"""The meaning of an answer of the Kubernetes API for the caller.
+"""What an answer of the Kubernetes API means for the caller.
 
-The HTTP code alone does not tell: 403 is a missing permission or an exceeded quota, 404 a missing object, namespace or CRD, 409 a
-taken name or a failed precondition. So the reason and details of the `Status` body decide, and what leaves this room is one of the
-classes below, never a library's exception. The rule behind them: *only an answer that proves it may be taken as proof* (P1).
+The HTTP code alone is not enough: 403 is a missing permission or an exceeded quota, 404 a missing object, namespace or CRD, 409 a taken
+name or a failed precondition. So the reason and details of the `Status` body decide. The callers of this room get one of the classes below,
+never a library's exception. The rule: *an answer is taken as proof only if it proves what happened* (P1).
 
 - A code without a `Status` comes from an intermediary: a load balancer answers 503 after the apiserver has committed, and a create that was
   believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`; its text is only shown to people.
 - A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (F1, F2, F13 and F15).
-- Words that prove that the object can never be stored are a refusal, also under a 500: retried for ever, it would keep its slot for ever.
+- A message that proves that the object can never be stored is a refusal, even with code 500: if it were retried for ever, it would keep its
+slot for ever.
 
-The words of an answer are foreign: cleaned and capped here, and the token that was sent is removed, because a server may repeat it. It
-is removed before the text is cut, because half a token would not be recognised.
+The text of an answer is not trusted: it is cleaned and cut to a length here, and the token that was sent is removed from it, because a
+server may repeat it. The token is removed before the text is cut, because half a token would not be recognised.
 """
 
 import asyncio
@@ -27,16 +28,17 @@ from argosy.errors import ArgosyError
 from argosy.inputs import clean
 
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
-"""A 409's words when a delete's uid is another object's: checked on reading, and once more by etcd's transaction."""
+"""Messages of a 409 when a delete names the uid of another object. The server checks it when it reads the object, and again in etcd's
+transaction."""
 
 _NEVER_FITS = ("etcdserver: request is too large", "trying to send message larger than max")
-"""A 500's words when etcd, or the call to it, has no room for an object of this size: nothing was stored, nor ever will be."""
+"""Messages of a 500 when the object is too large for etcd, or for the call to it: nothing was stored, and it never will be."""
 
 _FULL = "etcdserver: mvcc: database space exceeded"
-"""A 500's words when etcd takes no writes at all until its owner has made room."""
+"""Message of a 500 when etcd accepts no writes until an administrator has freed space."""
 
 _LONGEST_WAIT = 60.0
-"""Seconds that a cluster may ask to be left alone before it is tried again all the same."""
+"""The most seconds that a cluster is left alone when it asks to wait."""
 
 
 class Health(StrEnum):
@@ -54,7 +56,7 @@ class Health(StrEnum):
 
 
 class KubeError(ArgosyError):
-    """Base of everything that a call to a cluster can end with."""
+    """Base class of all errors that a call to a cluster can raise."""
 
 
 class ClusterDown(KubeError):
@@ -75,7 +77,7 @@ class Wait(KubeError):
 
     Args:
         message: The server's words.
-        retry_after: Seconds that the server asked for, None where it did not say.
+        retry_after: Seconds that the server asked for; None if it named none.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -88,8 +90,8 @@ class Unclear(KubeError):
 
     Args:
         message: What was seen.
-        health: What it hints at, for people.
-        retry_after: Seconds to wait, where somebody asked for that.
+        health: What may be the reason; only shown to people.
+        retry_after: Seconds to wait, if the answer asked for that.
     """
 
     def __init__(self, message: str, health: Health = Health.UNREACHABLE, retry_after: float | None = None) -> None:
@@ -98,7 +100,7 @@ class Unclear(KubeError):
 
 
 class TooLong(Unclear):
-    """The answer has more bytes than anybody should send; the rest was not read."""
+    """The answer has more bytes than the limit; the rest was not read."""
 
 
 class Denied(KubeError):
@@ -110,7 +112,7 @@ class Refused(KubeError):
 
 
 class NeverFits(Refused):
-    """The object is larger than the cluster can store; nor was any earlier create of it."""
+    """The object is larger than the cluster can store, so no earlier create of it can have succeeded either."""
 
 
 class NameTaken(KubeError):
@@ -118,7 +120,8 @@ class NameTaken(KubeError):
 
     Args:
         message: The server's words.
-        name: Which; what an admission rule makes beside the object may be taken too.
+        name: The name that is taken. It may be another one than the object's: that of something that an admission rule creates with the
+            object.
     """
 
     def __init__(self, message: str, name: str = "") -> None:
@@ -149,11 +152,11 @@ def of_response(status: int, body: bytes, retry_after: str | None = None, secret
         status: HTTP code.
         body: Body of the answer, a `Status` object or anything else.
         retry_after: The `Retry-After` header.
-        secrets: What was sent and must not be repeated.
+        secrets: Texts that were sent and must not appear in messages.
 
     Returns:
-        The error to raise. A 403 comes back as `Denied`; whether it is the cluster's or this object's only a
-        SelfSubjectAccessReview can tell.
+        The error to raise. For a 403 it is `Denied`: only a SelfSubjectAccessReview can show whether it concerns the whole cluster or this
+        object.
     """
     found, seconds = _status_object(body), _seconds(retry_after)
     if found is not None:
@@ -162,7 +165,7 @@ def of_response(status: int, body: bytes, retry_after: str | None = None, secret
     hint = _HINTS.get(status, Health.UNREACHABLE)
     if status == 404:
         words += ": Argo Workflows' CRDs are not installed, or this is not a Kubernetes API"
-    return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no words'}", hint, seconds)
+    return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no text'}", hint, seconds)
 
 
 def of_status(
@@ -218,15 +221,15 @@ _REASONS = {
     429: {"TooManyRequests"},
     503: {"ServiceUnavailable"},
 }
-"""The reasons with which a code proves that nothing was done, or what is there. With another one it proves nothing."""
+"""The reasons that fit a code. With another reason the answer proves nothing."""
 
 _HINTS = {
     401: Health.UNAUTHORIZED,
     403: Health.FORBIDDEN,
-    # How an apiserver answers a path that it does not serve, and how anybody else does.
+    # An apiserver answers so for a path that it does not serve; so does any other server.
     404: Health.ARGO_MISSING,
 }
-"""What an HTTP code without a `Status` hints at."""
+"""What may be the reason of an HTTP code without a `Status`."""
 
 
 def of_exception(
@@ -246,7 +249,8 @@ def of_exception(
 
 @contextmanager
 def understood() -> Iterator[None]:
-    """Around the reading of an answer of 2xx: one that is not in the Kubernetes API's form is somebody else's, and proves nothing.
+    """Wraps the reading of a 2xx answer. If the answer does not have the form of the Kubernetes API, another server has sent it, and it
+    proves nothing.
 
     Raises:
         Unclear: It has another form.
@@ -254,14 +258,14 @@ def understood() -> Iterator[None]:
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise Unclear(f"an answer that is not the Kubernetes API's ({type(error).__name__})") from None
+        raise Unclear(f"the answer does not have the form of the Kubernetes API ({type(error).__name__})") from None
 
 
 def _forbidden(message: str, details: dict[str, Any], retry_after: float | None) -> KubeError:
     causes = details.get("causes")
     if isinstance(causes, list) and any(_mapping(cause).get("reason") == "NamespaceTerminating" for cause in causes):
         return ClusterDown(
-            Health.NAMESPACE_MISSING, f"{message}: create it anew when it is gone, or abandon the cluster"
+            Health.NAMESPACE_MISSING, f"{message}: create it again when it is gone, or abandon the cluster"
         )
     return Wait(message, retry_after) if "exceeded quota" in message else Denied(message)
 
@@ -277,7 +281,7 @@ def _not_found(message: str, details: dict[str, Any]) -> KubeError:
 
 
 def _status_object(body: bytes) -> dict[str, Any] | None:
-    """The `Status` in an answer's body; None where it is anything else."""
+    """The `Status` in an answer's body; None if it is anything else."""
     try:
         status = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -290,7 +294,7 @@ def _mapping(value: object) -> dict[str, Any]:
 
 
 def _seconds(header: str | None) -> float | None:
-    """`Retry-After` as seconds; who writes a date there is not waited for."""
+    """`Retry-After` as seconds; None if it is a date."""
     if header is None or not (header.isascii() and header.isdigit()):
         return None
     return min(float(header[:9]), _LONGEST_WAIT)

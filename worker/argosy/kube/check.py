@@ -21,10 +21,10 @@ NEEDED += [("", "pods", "list"), ("", "namespaces", "get")]
 
 @dataclass
 class Report:
-    """Findings of one check; `health` is `ok` where argosy can work.
+    """Findings of one check; `health` is `ok` if argosy can work there.
 
-    `held` are the ended workflows of ours that still carry the finalizer, by k8s uid; `stuck` says how many of them should not, because how
-    they ended was recorded a minute ago or more. `pod_security` is the level that the namespace enforces, empty where it says none.
+    `held` are the k8s uids of our ended workflows that still have the finalizer. `stuck` says how many of them should not have it any more,
+    because their end was recorded at least a minute ago. `pod_security` is the level that the namespace enforces, empty if it names none.
     """
 
     health: Health = Health.OK
@@ -39,7 +39,8 @@ class Report:
 
 
 async def check(connection: Connection, selector: str) -> Report:
-    """Ask a cluster for its versions, the Workflow CRD, each permission that argosy needs, and the ended workflows that are held.
+    """Ask a cluster for its versions, the Workflow CRD, each permission that argosy needs, and the ended workflows that still have the
+    finalizer.
 
     Args:
         connection: The cluster.
@@ -62,7 +63,7 @@ async def check(connection: Connection, selector: str) -> Report:
             raise ClusterDown(Health.FORBIDDEN, "missing permissions: " + ", ".join(report.missing_permissions))
         async for page in finalizers.held(connection, selector):
             report.held += [seen.k8s_uid for seen in page if seen.finished or seen.deleting]
-        report.crd = True  # just listed; discovery learns of a new CRD some seconds after it is served
+        report.crd = True  # the list has shown it; discovery knows a new CRD some seconds later
         report.pod_security = await _pod_security(connection)
         report.argo_version = await _argo_version(connection)
     except ClusterDown as error:
@@ -74,7 +75,7 @@ async def check(connection: Connection, selector: str) -> Report:
 
 
 async def _crd(connection: Connection) -> bool:
-    """Discovery, which every authenticated user may read, tells whether workflows are served."""
+    """Whether the cluster serves workflows, by discovery, which every authenticated user may read."""
     try:
         answer = await connection.call("get", "apiresources", "/apis/argoproj.io/v1alpha1")
     except (Missing, ClusterDown, Unclear) as error:
@@ -93,7 +94,7 @@ async def _pod_security(connection: Connection) -> str:
 
 
 async def _argo_version(connection: Connection) -> str:
-    """Argo says its version nowhere but in the image of its executor: empty where no pod of a workflow is there."""
+    """Argo's version, from the image of its executor: it is nowhere else. Empty if there is no pod of a workflow."""
     path = f"/api/v1/namespaces/{connection.access.namespace}/pods"
     query = {"labelSelector": LABEL_POD_WORKFLOW, "limit": "1"}
     answer = await connection.call("list", "pods", path, query=query)

@@ -1,9 +1,11 @@
-"""Compressed node status, which Argo writes where a workflow would be too large for etcd. Pure.
+"""Compressed node status, which Argo writes if a workflow would be too large for etcd. Pure.
 
-It is base64 of gzip or, from Argo 4.1 on where its operator says so (`WORKFLOW_COMPRESSION_ALGORITHM`), of zstd or brotli. No field tells
-which: as in Argo's own `util/file.DecompressContent`, gzip and zstd are known by their first bytes, and the rest is brotli, which has none.
+It is base64 of gzip or, since Argo 4.1 if its operator has configured it (`WORKFLOW_COMPRESSION_ALGORITHM`), of zstd or brotli. No field
+says which: as in Argo's own `util/file.DecompressContent`, gzip and zstd are recognised by their first bytes. Brotli has no such bytes, so
+everything else is taken as brotli.
 
-A compression bomb grows a thousandfold and may lie about its size, so data is unpacked in pieces and an announced size is ignored.
+A compression bomb becomes a thousand times larger and may lie about its size, so data is unpacked in pieces, and the size that it states is
+ignored.
 """
 
 import gzip
@@ -22,7 +24,7 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _PIECE = 1 << 20
 
 _ZSTD_WINDOW = 32 << 20
-"""Bytes that a zstd frame may have its reader keep: what Argo's encoder asks for at its highest level."""
+"""Bytes of memory that a zstd frame may require of its reader: what Argo's encoder uses at its highest level."""
 
 
 class NotUnpacked(ArgosyError):
@@ -30,11 +32,11 @@ class NotUnpacked(ArgosyError):
 
 
 def unpack(packed: str, limit: int) -> bytearray:
-    """What Argo's `CompressEncodeString` was given.
+    """Undo Argo's `CompressEncodeString`.
 
     Args:
         packed: Base64 of gzip, zstd or brotli.
-        limit: Bytes that it may unpack to; little more than that is ever held.
+        limit: The most bytes that it may unpack to; only little more is ever in memory.
 
     Raises:
         NotUnpacked: It is none of these, broken or too large.

@@ -1,9 +1,9 @@
 """The connection to one JobCluster: its credentials, its pool, its deadlines.
 
-One connection per (cluster, credential version), because a client per call leaks sessions, temp CA files and time (F24)
-and because a cluster that hangs must exhaust nobody's pool but its own (P7). Configuration, authentication (a rotating
-in-cluster token included), TLS and the session are the official client's; the calls go past its model layer, bytes in and bytes out.
-The CA stays in memory, TLS verification cannot be switched off, redirects and proxies from the environment are not followed.
+There is one connection for each (cluster, credential version): a client for each call leaks sessions and temporary CA files and costs time
+(F24), and a cluster that hangs must exhaust only its own pool (P7). Configuration, authentication (including an in-cluster token that
+rotates), TLS and the session are the official client's. The calls do not use its model classes: they send and return bytes. The CA stays in
+memory, TLS verification cannot be switched off, and redirects and proxies from the environment are not followed.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -26,14 +26,14 @@ from argosy.metrics import KUBE_CALLS
 Headers = dict[str, str]
 
 BODY_LIMIT = 64 << 20
-"""Bytes of an answer that are read: a page of large workflows. A server that sends more is broken or hostile, and one process follows many
-clusters."""
+"""The most bytes that are read of an answer: enough for a page of large workflows. A server that sends more is broken or hostile, and it
+must not fill the memory of a process that follows many clusters."""
 
 WORDS_LIMIT = 1 << 20
-"""How many bytes of an error's body are read."""
+"""The most bytes that are read of an error's body."""
 
 LINE_LIMIT = 16 << 20
-"""Bytes of one line of a watch: several times the largest object that an etcd stores."""
+"""The most bytes of one line of a watch: several times the largest object that etcd stores."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ class Connection:
             query: Query parameters.
             body: Serialised body.
             content_type: Of the body.
-            accept: In which form the answer is wanted.
-            timeout: Seconds for the whole request where it must be shorter than the connection's own.
+            accept: The wanted form of the answer.
+            timeout: Seconds for the whole request, if it must be shorter than the connection's own time-out.
 
         Raises:
             KubeError: One of the classes in `answers`.
@@ -143,7 +143,7 @@ class Connection:
         except answers.TooLong as failure:
             error = failure
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
-            # ValueError: the token cannot be a header's value, or the answer is not HTTP.
+            # ValueError: the token cannot be sent in a header, or the answer is not HTTP.
             error = answers.of_exception(failure, self.secrets)
             KUBE_CALLS.labels(self.access.name, verb, resource, type(error).__name__).inc()
         if isinstance(error, answers.Denied):
@@ -160,11 +160,10 @@ class Connection:
             resource: Plural resource name, for metrics.
             path: Path from the server's root.
             query: Query parameters, `watch=1` among them.
-            silence: Seconds without a byte after which the connection counts as dead: a half-open one never says so itself
-                (F8).
+            silence: Seconds without a byte after which the connection counts as dead: a half-open connection gives no error (F8).
 
         Raises:
-            KubeError: Also from the iteration: `Unclear` when the stream broke or fell silent.
+            KubeError: Also while iterating: `Unclear` if the stream broke or was silent for too long.
         """
         timeout = aiohttp.ClientTimeout(sock_connect=self._connect_timeout, sock_read=silence)
         try:
@@ -221,8 +220,9 @@ class Connection:
         return aiohttp.ClientTimeout(total=timeout, sock_connect=self._connect_timeout)
 
     async def _explain(self, error: answers.Denied, verb: str, resource: str) -> answers.KubeError:
-        """A 403 is the cluster's only where the token lacks the permission; else an admission rule refuses this object. If the words are
-        the authorizer's and the review now allows it, RBAC had not loaded yet: an apiserver that has just started answers so."""
+        """Find out what a 403 means. If the token lacks the permission, it concerns the whole cluster; else an admission rule refuses this
+        object. If the message is that of a missing permission, but the review now allows it, RBAC had not loaded yet, as in an apiserver
+        that has just started."""
         if resource == "selfsubjectaccessreviews":
             return answers.ClusterDown(answers.Health.FORBIDDEN, str(error))
         if await self.allowed(verb, _GROUPS.get(resource, ""), resource):
@@ -245,7 +245,7 @@ def _configuration(access: Access) -> Any:
             load_incluster_config(configuration)
         except ConfigException as error:
             raise NotConfigured(
-                f"cluster {access.name}: it means the cluster that argosy itself runs in, but this process runs in none "
+                f"cluster {access.name}: this is the cluster that argosy itself runs in, but this process does not run in a cluster "
                 f"({error}); register a cluster and make it the default: argosy cluster add … --default"
             ) from error
         return configuration
@@ -260,7 +260,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """The whole body.
 
     Raises:
-        TooLong: It has more bytes than `BODY_LIMIT`, or than `WORDS_LIMIT` where it only says why not.
+        TooLong: It has more bytes than `BODY_LIMIT`, or than `WORDS_LIMIT` if it is an error.
     """
     chunks, size, limit = [], 0, BODY_LIMIT if response.status < 300 else WORDS_LIMIT
     async for chunk in response.content.iter_any():
@@ -272,7 +272,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Lines of a length up to `LINE_LIMIT`: aiohttp's own readline has a lower limit, which one large workflow exceeds.
+    """Lines of up to `LINE_LIMIT` bytes. aiohttp's own readline has a lower limit, which a large workflow exceeds.
 
     Raises:
         TooLong: One is longer.

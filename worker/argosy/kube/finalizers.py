@@ -1,7 +1,7 @@
-"""Our finalizers on one cluster, all at once: how many hold what has ended, and taking them off.
+"""Our finalizers on one cluster: which workflows have one, and removing all of them.
 
-The finalizer keeps a finished workflow until its end is recorded (P2). Whoever gives a cluster up, or takes argosy off it, must be
-able to take them off without a tracker, or the objects, and with them their namespace, can never be removed.
+The finalizer keeps a finished workflow until its end is recorded (P2). An operator who abandons a cluster, or removes argosy from it, must
+be able to remove the finalizers without a tracker: else Kubernetes can never delete the objects and their namespace.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _AT_ONCE = 16
 
 
 async def held(connection: Connection, selector: str) -> AsyncIterator[list[Sighting]]:
-    """The workflows that carry our finalizer, a page at a time.
+    """The workflows that have our finalizer, a page at a time.
 
     Args:
         connection: The cluster.
@@ -35,13 +35,13 @@ async def held(connection: Connection, selector: str) -> AsyncIterator[list[Sigh
 
 
 async def release(connection: Connection, selector: str) -> int:
-    """Take our finalizer off every workflow of ours, ended or not.
+    """Remove our finalizer from every workflow of ours, ended or not.
 
     Returns:
         How many had it.
 
     Raises:
-        KubeError: One of the classes in `answers`; doing it again goes on.
+        KubeError: One of the classes in `answers`; a second call continues with the rest.
     """
     workflows, limit = Workflows(connection), asyncio.Semaphore(_AT_ONCE)
 

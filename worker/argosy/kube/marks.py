@@ -1,9 +1,10 @@
-"""Our mark on a cluster: one `Lease` object in the namespace that says which place this is, whose, and how far its database had come.
+"""Our mark on a cluster: one `Lease` object in the namespace. It says which place this is, which database looks after it, and how far that
+database had come.
 
-A cluster's row is not the cluster: an address can lead elsewhere, the same namespace can be registered twice, and a database can be
-restored from a dump or cloned. The mark is what the cluster itself remembers. Its uid names this namespace of this cluster and no other;
-its holder is the database that looks after what argosy has here; its epoch grows as long as that database is at work, so that a database
-whose own epoch is smaller is known to be older than the world (P11).
+A cluster's row can be wrong: an address can lead to another place, the same namespace can be registered twice, and a database can be
+restored from a dump or cloned. The mark is on the cluster itself. Its uid identifies this namespace of this cluster. Its holder is the
+database that looks after our workflows here. Its epoch grows as long as that database is at work, so a database whose own epoch is smaller
+is known to be older than the cluster (P11).
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ _LARGEST = 1 << 62
 
 @dataclass(frozen=True)
 class Mark:
-    """The mark as it was read: the uid of the object, the database that holds it, its epoch, and when that was written by its clock."""
+    """The mark as it was read: the uid of the object, the database that holds it, its epoch, and when that was written, by the database's
+    clock."""
 
     uid: str
     holder: str
@@ -37,7 +39,7 @@ class Marks:
 
     Args:
         connection: The cluster.
-        installation: Whose mark.
+        installation: Id of the installation.
     """
 
     def __init__(self, connection: Connection, installation: str) -> None:
@@ -46,7 +48,7 @@ class Marks:
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{connection.access.namespace}/leases"
 
     async def read(self) -> Mark | None:
-        """The mark; None where there is none.
+        """The mark; None if there is none.
 
         Raises:
             KubeError: One of the classes in `answers`.
@@ -57,10 +59,10 @@ class Marks:
             return None
 
     async def create(self, holder: str, epoch: int, at: datetime) -> Mark:
-        """Make the mark, at a time by the database's clock.
+        """Create the mark. `at` is a time of the database's clock.
 
         Raises:
-            NameTaken: Somebody else has.
+            NameTaken: Another process has just created it.
             KubeError: Anything else in `answers`.
         """
         body = {
@@ -75,7 +77,7 @@ class Marks:
         """Write holder, epoch and time into the mark that was read.
 
         Raises:
-            Wait: Somebody else has written it meanwhile.
+            Wait: Another process has written it meanwhile.
             OtherObject: The mark is another object now.
             KubeError: Anything else in `answers`.
         """

@@ -1,6 +1,6 @@
 """Pods of one cluster's workflows: which of them have not ended.
 
-Argo calls a workflow ended as soon as it has told its containers to end. What they do then, only their pods say (F73).
+Argo calls a workflow ended as soon as it has told its containers to end. Only the pods show whether they still run (F73).
 """
 
 from collections.abc import Set
@@ -12,7 +12,7 @@ from argosy.kube.connection import Connection
 from argosy.labels import LABEL_POD_WORKFLOW
 
 _NAMED = 100
-"""So many workflows are asked for by name: beyond that, one list of all pods costs the apiserver less than the length of the request."""
+"""Up to this many workflows are named in the request. For more, listing all pods is cheaper for the apiserver than such a long request."""
 
 _PAGE = 500
 
@@ -49,7 +49,7 @@ class Pods:
             answer = await self._connection.call("list", "pods", self._path, query=query, accept=_METADATA_ONLY)
             with answers.understood():
                 document = orjson.loads(answer)
-                # Where there are none, a list of metadata only has null.
+                # A metadata-only list without pods has null here.
                 found |= workflows & {
                     str(pod["metadata"]["labels"][LABEL_POD_WORKFLOW]) for pod in document["items"] or ()
                 }

@@ -74,16 +74,16 @@ class Secrets:
         return found
 
     async def delete(self, name: str, uid: str) -> None:
-        """Delete a secret; one that is gone already is as good.
+        """Delete a secret. It is no error if it is gone already.
 
         Raises:
             OtherObject: The name now belongs to another one.
-            Unclear: It may be there still; do it again.
+            Unclear: It may still be there; do it again.
         """
         body = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}}
         with suppress(answers.Missing):
             answer = await self._connection.call("delete", "secrets", f"{self._path}/{name}", body=orjson.dumps(body))
-            with answers.understood():  # a Status, or the object where something holds it
+            with answers.understood():  # a Status; or the object, if a finalizer keeps it
                 document = orjson.loads(answer)
                 _told(document["details" if document["kind"] == "Status" else "metadata"]["uid"], uid)
 

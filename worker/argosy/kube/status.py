@@ -1,7 +1,7 @@
 """Reads a workflow object into plain values. Pure.
 
-The object was written by Argo, a tenant's containers and whoever may write on the cluster, so every field is doubted: wrong types, NUL
-bytes, absurd sizes. One that cannot be read hurts its own job only (F21).
+The object was written by Argo, a tenant's containers and anybody who may write on the cluster, so no field is trusted: it may have a wrong
+type, NUL bytes or an absurd size. An object that cannot be read affects only its own job (F21).
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from argosy.labels import ANNOTATION_ENDED, FINALIZER, LABEL_ATTEMPT, LABEL_GID,
 from argosy.states import FINAL, State
 
 NODES_LIMIT = 64 << 20
-"""Bytes that compressed node status may unpack to; a bomb packs a thousandfold."""
+"""The most bytes that compressed node status may unpack to; a compression bomb becomes a thousand times larger."""
 
 _TEXT_LIMIT = 8192
 
@@ -47,9 +47,9 @@ class NodeStatus(NamedTuple):
 class Sighting:
     """A workflow as it was seen once.
 
-    `uid`, `attempt` and `gid` come from our labels and are None where those are not readable. `phase` is empty where Argo has not looked
-    yet. `ended` is the state of its attempt that argosy ended it for. `nodes` is None where they cannot be read; `note` then says why.
-    `pods_ended` says whether none of its pods runs; None where nobody has asked.
+    `uid`, `attempt` and `gid` come from our labels and are None if these are not readable. `phase` is empty if Argo has not processed the
+    workflow yet. `ended`: if argosy has terminated it, the state of its attempt that was the reason. `nodes` is None if they cannot be
+    read; `note` then says why. `pods_ended` says whether all its pods have ended; None if that is not known yet.
     """
 
     name: str
@@ -74,17 +74,17 @@ class Sighting:
 
     @property
     def finished(self) -> bool:
-        """Whether Argo is done with it."""
+        """Whether Argo says that it has ended."""
         return self.phase in {"Succeeded", "Failed", "Error"}
 
     @property
     def ending(self) -> bool:
-        """Whether somebody ended or deletes it, and its pods may still run."""
+        """Whether it was terminated or is being deleted, and its pods may still run."""
         return ((self.finished and self.shutdown) or self.deleting or self.gone) and not self.pods_ended
 
     @property
     def held(self) -> bool:
-        """Whether our finalizer is on it."""
+        """Whether it has our finalizer."""
         return FINALIZER in self.finalizers
 
 
@@ -130,7 +130,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
 
 
 def gone(uid: UUID, attempt: int, k8s_uid: str) -> Sighting:
-    """The workflow of an attempt which is not there any more, and of which nobody saw how it ended."""
+    """A sighting for an attempt whose workflow is gone, when nobody saw how it ended."""
     return Sighting(
         name=workflow_name(uid, attempt),
         k8s_uid=k8s_uid,
@@ -150,7 +150,7 @@ def gone(uid: UUID, attempt: int, k8s_uid: str) -> Sighting:
 
 
 _ENDS = {str(state): state for state in FINAL - {State.REJECTED}}
-"""States that argosy ends a workflow for."""
+"""States that can be the reason for which argosy terminates a workflow."""
 
 
 def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
@@ -220,12 +220,12 @@ def _uuid(value: object) -> UUID | None:
 
 
 _TIMES = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
-"""Earliest and latest time that is believed of a workflow. Beyond them PostgreSQL may store a moment that Python cannot read back, and one
-such row made every list of jobs fail."""
+"""The earliest and latest time that is accepted from a workflow. Beyond these PostgreSQL may store a time that Python cannot read back, and
+then one such row made every list of jobs fail."""
 
 
 def moment(value: object) -> datetime | None:
-    """A time in foreign text, clamped to a range that PostgreSQL and Python both read; None if it is not a time."""
+    """A time from the object, limited to a range that PostgreSQL and Python can both read; None if it is not a time."""
     if value is None:
         return None
     try:

@@ -1,7 +1,7 @@
 """Workflows of one cluster: create, read, list, watch, terminate, release.
 
-Every change of an existing object names the uid that it means: names come free and are taken again, uids are not (F4).
-Nothing is deleted here: how long an ended workflow stays is for its manifest or its cluster to say.
+Every change of an existing object names its uid: a name can be used again for another object, a uid cannot (F4). Nothing is deleted here:
+the manifest or the cluster decides how long an ended workflow stays.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -22,10 +22,10 @@ SILENCE = 70.0
 _MERGE = "application/merge-patch+json"
 
 _TRIES = 4
-"""Of a change that needs the object's newest version, which Argo's controller may be changing too."""
+"""Tries of a change that needs the object's newest version: Argo's controller may change it at the same time."""
 
 _ALL_PODS = {"strategy": "OnWorkflowCompletion", "labelSelector": None, "deleteDelayDuration": None}
-"""Of `spec.podGC`: at once, whatever the manifest wants kept."""
+"""Value of `spec.podGC` that deletes all pods at once, even if the manifest wants to keep some."""
 
 Object = dict[str, Any]
 
@@ -86,8 +86,8 @@ class Workflows:
         return _workflow(await self._connection.call("get", "workflows", f"{self._path}/{name}"))
 
     async def page(self, selector: str, continue_: str = "", limit: int = PAGE) -> Page:
-        """One page of the workflows that match a label selector, from the newest state (never resourceVersion=0). Where they are so large
-        that a page of them is too long, it has fewer.
+        """One page of the workflows that match a label selector, from the newest state (never resourceVersion=0). If the workflows are so
+        large that the page is too long, a smaller page is requested.
 
         Raises:
             Expired: The continue token is too old; start from the first page.
@@ -128,13 +128,14 @@ class Workflows:
     async def terminate(self, name: str, uid: str, why: str = "") -> None:
         """Have Argo end a running workflow, and its pods with it; harmless on a finished one.
 
-        Argo itself only asks a container to end (argo-workflows 3.7: what ignores TERM runs on, and the pod is forgotten). So it is told
-        to delete the pods when the workflow has ended: Kubernetes then kills what still runs after the pod's time of grace (30 s).
+        Argo itself only asks a container to end (in argo-workflows 3.7 a container that ignores TERM runs on, and Argo forgets the pod). So
+        Argo is told to delete the pods when the workflow has ended: Kubernetes then kills what still runs after the pod's grace period (30
+        s).
 
         Args:
             name: Name of the workflow.
             uid: Its uid.
-            why: The state of its attempt, where it is ended for that; it says so then.
+            why: The state of its attempt, if that is the reason; it is written into an annotation.
 
         Raises:
             OtherObject: The name now belongs to another object.
@@ -146,14 +147,14 @@ class Workflows:
         await self._patch(name, patch)
 
     async def release(self, name: str, uid: str, finalizers: list[str], version: str = "") -> None:
-        """Take our finalizer off. A list of finalizers is only ever replaced as a whole: where it may have changed since, it is read again,
-        or one that Argo has put on or taken off meanwhile would be undone.
+        """Remove our finalizer. A patch always replaces the whole list of finalizers. So if the list may have changed, it is read again:
+        else a finalizer that Argo has added or removed meanwhile would be lost or come back.
 
         Args:
             name: Name of the workflow.
             uid: Its uid.
-            finalizers: The finalizers it was last seen with; those of others stay.
-            version: The resourceVersion with which it was seen so; empty where that is not known.
+            finalizers: Its finalizers as last seen; those of others stay.
+            version: The resourceVersion at which it had these finalizers; empty if that is not known.
 
         Raises:
             OtherObject: The name now belongs to another object.
@@ -173,14 +174,14 @@ class Workflows:
             except answers.Wait:
                 if not tries_left:
                     raise
-            version = ""  # it has changed since, or the cluster asks to wait, which it then says again
+            version = ""  # the object has changed, or the cluster asks to wait and will say so again
 
     async def _release(self, name: str, uid: str, finalizers: list[str], version: str) -> None:
         rest = [finalizer for finalizer in finalizers if finalizer != FINALIZER]
         await self._patch(name, {"metadata": {"uid": uid, "resourceVersion": version, "finalizers": rest or None}})
 
     async def _patch(self, name: str, patch: Object) -> None:
-        """Patch an object of a given uid; an answer that is not about this object proves nothing.
+        """Patch an object with a given uid. An answer about another object proves nothing.
 
         Raises:
             Unclear: It may have been patched or not; do it again.
@@ -204,7 +205,7 @@ async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> Asyn
 
 
 def _workflow(body: bytes) -> Object:
-    """The workflow in an answer; anything else proves nothing about what the server did."""
+    """The workflow in an answer. If the answer is anything else, it does not prove what the server did."""
     with answers.understood():
         document: Object = orjson.loads(body)
         if not (isinstance(document["metadata"]["uid"], str) and isinstance(document["metadata"]["name"], str)):

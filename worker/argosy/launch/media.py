@@ -76,8 +76,8 @@ class RestMediaSource:
         asked = httpx.QueryParams(query.lstrip("?"))
         if taken := [name for name in PAGING if name in asked]:
             raise InvalidRequest(
-                f"media_query sets {', '.join(taken)}: argosy sets these itself, to read the media page by page in the order of their "
-                "ids; leave them out, or give the media as media_ids"
+                f"media_query sets {', '.join(taken)}: argosy pages through the media itself, in the order of their ids; leave these "
+                "parameters out, or give the media as media_ids"
             )
         found: list[int] = []
         ends = time.monotonic() + _WHOLE_SECONDS
