@@ -1,7 +1,7 @@
-"""A tenant's manifest: read it, say what is wrong with it, render one workflow of it. Pure.
+"""A tenant's manifest: reading it, checking it, rendering workflows from it. Pure.
 
-A manifest is data (P9): nothing here evaluates its text, touches a network or a clock, or takes a value from anywhere but
-its arguments, so the same launch renders the same bytes for ever.
+A manifest is data (P9). Nothing here evaluates its text, uses a network or a clock, or takes values from anywhere except its arguments, so
+the same launch always renders the same bytes.
 """
 
 from argosy.manifest.document import Document, load, parse

@@ -1,4 +1,4 @@
-"""Whether a cluster's policy allows what a manifest asks for: every field, by its type, against the table. Pure."""
+"""Whether a cluster's policy allows a manifest: compares every field, by its type, with the table in policy.py. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,11 +18,12 @@ _NOTHING = Row({})
 
 
 def check_policy(document: Document, policy: Policy, cluster: str = "") -> Iterator[ManifestError]:
-    """Everything in a manifest that a cluster's policy does not allow. What Argo's schema does not know is the schema's to report.
+    """Find everything in a manifest that a cluster's policy does not allow. Fields that Argo's schema does not know are skipped: the schema
+    check reports them.
 
     Args:
         document: The manifest.
-        policy: The cluster's.
+        policy: The cluster's policy.
         cluster: Its name, for the findings.
     """
     spec, dropped = document.body.get("spec"), set(unmounted(document))
@@ -36,7 +37,7 @@ def check_policy(document: Document, policy: Policy, cluster: str = "") -> Itera
 
 
 def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
-    """Check a value of a type of the schema, and what is in it."""
+    """Check a value that has a type of the schema, and the values inside it."""
     if kind.startswith("["):
         for index, item in enumerate(value if isinstance(value, list) else ()):
             yield from _walk(kind[1:-1], item, _below(at, index, at.holder))
@@ -84,7 +85,7 @@ def _parts(value: Any) -> Iterable[tuple[str | int, Any]]:
 
 
 def _texts(value: Any, at: Place) -> Iterator[tuple[Path, str]]:
-    """The texts of what has no type."""
+    """Check the texts in a value whose type has no list of fields."""
     if isinstance(value, list | dict):
         for step, item in _parts(value):
             there = _below(at, step, at.holder)

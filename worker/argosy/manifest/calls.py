@@ -1,8 +1,8 @@
 """Which template calls which other one, with which arguments.
 
-Argo has eight ways to call a template (entrypoint, onExit and hooks of the workflow; step, task, their onExit and hooks; inline),
-and some of them pass the workflow's own arguments unseen. Reference checks and token rewriting both stand on this one list.
-Whatever is malformed is passed over here: the schema reports it.
+Argo has eight ways to call a template (entrypoint, onExit and hooks of the workflow; step, task, their onExit and hooks; inline), and some
+of them pass the workflow's own arguments implicitly. The reference checks and the token rewriting both use this one list. Malformed parts
+are skipped here: the schema check reports them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,9 +36,9 @@ class Call:
     Args:
         path: Where it is.
         caller: Path of the template it is in; empty for the workflow's own.
-        target: Path of the called template; None where only a cluster can tell (templateRef, a name that is a parameter).
-        missing: The name that no template has, if so.
-        arguments: What it passes: name to path and value; None where the workflow's own arguments are passed.
+        target: Path of the called template; None if only a cluster knows it (templateRef, a name that is a parameter).
+        missing: The name, if no template has it.
+        arguments: What it passes, as name to path and value; None if the workflow's own arguments are passed.
     """
 
     path: Path

@@ -1,6 +1,6 @@
-"""What the value of a field must keep where a policy allows the field: one function for each kind. Pure.
+"""Checks of values, for fields that a policy allows: one function for each kind of value. Pure.
 
-Each says why a value is refused, or nothing.
+Each function returns why a value is refused; empty if it is not.
 """
 
 import re
@@ -18,16 +18,16 @@ from argosy.shapes.given import PROFILES, Policy
 RESTRICTED, BASELINE, TRUSTED = PROFILES
 
 MEMORY_VOLUME = 4 << 30
-"""Bytes of a volume in memory, at most: it counts against nobody's limit where a container has none."""
+"""The most bytes of a volume in memory. If a container has no memory limit, such a volume has no other limit."""
 
 ITEMS = 500
-"""Items of a loop that stand in the manifest."""
+"""The most items of a loop that are listed in the manifest."""
 
 ITEM_TAGS = 100
 """Variables in the items of a loop, of which Argo keeps a copy for each."""
 
 SEQUENCE = 10_000
-"""Calls that one `withSequence` may make."""
+"""The most calls that one `withSequence` may make."""
 
 Check = Callable[[Any, "Place"], str]
 """Why a value is refused; empty where it is not."""
@@ -38,11 +38,11 @@ class Place:
     """Where a value is.
 
     Args:
-        policy: Of the cluster.
-        cluster: Its name; empty where no cluster is meant.
-        path: Of the value in the manifest.
+        policy: The cluster's policy.
+        cluster: The cluster's name; empty if the check is for no particular cluster.
+        path: Path of the value in the manifest.
         holder: The mapping that has the field.
-        spec: The workflow's.
+        spec: The workflow's spec.
     """
 
     policy: Policy
@@ -78,9 +78,11 @@ def _unlisted(what: str, field: str, at: Place) -> str:
 
 
 def secret(value: Any, at: Place) -> str:
-    """A Secret by its name: one that the policy lists, and none of argosy's."""
+    """Check a Secret's name: it must be on the policy's list, and no Secret of argosy."""
     if isinstance(value, str) and value.startswith(SECRET_PREFIX):
-        return "Secrets of argosy hold other launches' tokens; the own token is {{workflow.parameters.rest_token}}"
+        return (
+            "Secrets of argosy hold other launches' tokens; this launch's token is {{workflow.parameters.rest_token}}"
+        )
     return _LISTED_SECRET(value, at)
 
 
@@ -88,7 +90,7 @@ _LISTED_SECRET = named("secrets", "Secret")
 
 
 def account(value: Any, at: Place) -> str:
-    """A ServiceAccount by its name: one that the policy lists, and not argosy's."""
+    """Check a ServiceAccount's name: it must be on the policy's list, and not argosy's own."""
     if value == OWN_ACCOUNT:
         return "argosy's own ServiceAccount may read every launch's token; no workflow may run as it"
     return _LISTED_ACCOUNT(value, at)
@@ -98,12 +100,12 @@ _LISTED_ACCOUNT = named("service_accounts", "ServiceAccount")
 
 
 def literal(value: Any, at: Place) -> str:
-    """A name that Argo has nothing to fill into."""
-    return "a name here is literal: Argo would fill it in after it was checked" if "{{" in str(value) else ""
+    """Check that a name has no `{{…}}` that Argo would fill in."""
+    return "a name here must be literal: Argo would fill in its {{…}} after this check" if "{{" in str(value) else ""
 
 
 def storage_class(value: Any, at: Place) -> str:
-    """A storage class: any, or one that the cluster maps."""
+    """Check a storage class: any, or one that the policy maps."""
     classes = at.policy.storage_classes
     if not classes or value in classes.values():
         return literal(value, at)
@@ -183,11 +185,11 @@ _OWN_LABELS = {"job_type", "project", "gid", "uid", "user"}
 
 
 def capabilities(value: Any, at: Place) -> str:
-    """Linux capabilities that are added."""
+    """Check the Linux capabilities that are added."""
     added = {str(each) for each in value} if isinstance(value, list) else set()
     if at.policy.profile == TRUSTED or added <= _USUAL_CAPABILITIES:
         return ""
-    return f'capability "{shorten(sorted(added - _USUAL_CAPABILITIES)[0])}" is not one that containers have anyway'
+    return f'capability "{shorten(sorted(added - _USUAL_CAPABILITIES)[0])}" is not among those that containers have by default'
 
 
 _USUAL_CAPABILITIES = {
@@ -197,14 +199,14 @@ _USUAL_CAPABILITIES = {
 
 
 def confined(value: Any, at: Place) -> str:
-    """A profile that confines a container, or what it sees of /proc."""
+    """Check a profile that confines a container, or what the container sees of /proc."""
     if at.policy.profile == TRUSTED or value in ("RuntimeDefault", "Default"):
         return ""
     return "only RuntimeDefault is allowed"
 
 
 def memory(value: Any, at: Place) -> str:
-    """The medium of an emptyDir: what is in memory is bounded."""
+    """Check the medium of an emptyDir: one in memory needs a size limit."""
     if value in ("", None) or at.policy.profile != RESTRICTED:
         return ""
     size = _bytes(at.holder.get("sizeLimit"))
@@ -234,7 +236,7 @@ _UNITS = {"": 1, **{f"{unit}i": 1 << 10 * (at + 1) for at, unit in enumerate("KM
 
 
 def ends(value: Any, at: Place) -> str:
-    """A suspended workflow keeps its slot: it must end by itself."""
+    """Check that a suspension ends by itself: a suspended workflow keeps its slot."""
     if value is False or at.policy.profile == TRUSTED:
         return ""
     duration = seconds(str(value.get("duration", ""))) if isinstance(value, dict) else None
@@ -273,8 +275,8 @@ def width(value: Any, at: Place) -> str:
 
 
 def many(value: Any, at: Place) -> str:
-    """How many items a loop has, where they stand in the manifest, and what their fields are called. Argo keeps a copy of the whole list
-    for each, and fills `{{item.KEY}}` into the task as JSON: a strange key became fields of the task."""
+    """Check how many items a loop lists in the manifest, and the names of their fields. Argo keeps a copy of the whole list for each item,
+    and fills `{{item.KEY}}` into the task as JSON: with a crafted key a tenant could add fields to the task."""
     if at.policy.profile == TRUSTED:
         return ""
     given = value

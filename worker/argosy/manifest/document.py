@@ -1,9 +1,8 @@
-"""A tenant's manifest, from text to plain data that still knows its lines.
+"""A tenant's manifest: from text to plain data, with the line of each value.
 
-A manifest is hostile until shown otherwise (F21): it is measured before it is built. Size, nesting and the
-nodes that aliases *would* expand to are limited while it is still a graph, so that a few hundred bytes of aliases cannot become
-gigabytes. What would be lost silently (a key written twice, a second document) is an error. Every later finding can name its
-line, because the document keeps the graph.
+A manifest may be hostile (F21), so it is measured before it is built. Size, nesting and the number of nodes that aliases *would* expand to
+are limited while it is still a graph, so that a few hundred bytes of aliases cannot become gigabytes. What would be lost silently (a key
+that is written twice, a second document) is an error. The document keeps the graph, so every later finding can name its line.
 """
 
 import math
@@ -20,15 +19,16 @@ from argosy.manifest.scalars import Scalar, as_text, resolve
 
 MAX_BYTES = 512 * 1024
 MAX_NODES = 50_000
-"""Mappings, sequences and scalars after the expansion of aliases; the largest honest manifest seen has a few thousand."""
+"""The most mappings, sequences and scalars after the expansion of aliases. The largest real manifest that we know has a few thousand."""
 MAX_EXPANDED = 512 * 1024
-"""Bytes of all its texts after the expansion of aliases. A cluster takes 1 MiB of a workflow, its parameters and Argo's status included."""
+"""The most bytes of all texts after the expansion of aliases. A cluster accepts 1 MiB for a workflow, including its parameters and Argo's
+status."""
 MAX_DEPTH = 100
 
 MAX_FINDINGS = 100
-"""Of each kind; more help nobody, and a hostile manifest could have any number."""
+"""The most findings of each kind. More do not help anybody, and a hostile manifest could have any number."""
 LONGEST_SHOWN = 60
-"""Characters of a tenant's text in a message, which goes to rows, logs and terminals."""
+"""The most characters of a tenant's text in a message: messages go to rows, logs and terminals."""
 
 API_VERSION = "argoproj.io/v1alpha1"
 
@@ -43,8 +43,8 @@ class Document:
     """A manifest as data.
 
     Args:
-        body: `apiVersion`, `kind`, `metadata` and `spec`, as Argo would read them; fields that are null are left out.
-        respelled: Warnings about names of fields that were put right in it.
+        body: `apiVersion`, `kind`, `metadata` and `spec`, as Argo would read them, without fields that are null.
+        respelled: Warnings about names of fields that were corrected.
     """
 
     body: dict[str, Any]
@@ -65,12 +65,12 @@ class Document:
         """Where a node is written.
 
         Args:
-            path: Keys and indexes from the top, such as `("spec", "templates", 0)`; where its end is not in the manifest,
-                the nearest parent counts.
-            offset: Character of the node's text that is meant; only a literal block (`|`) has more than one line.
+            path: Keys and indexes from the top, such as `("spec", "templates", 0)`. If the manifest does not have the node, the nearest
+                parent counts.
+            offset: Index of the character in the node's text. It matters only for a literal block (`|`), which has several lines.
 
         Returns:
-            1-based line and column, of the key where there is one; None for an empty path.
+            Line and column, both from 1, of the key if there is one; None for an empty path.
         """
         node, mark = self._root, None
         for step in path:
@@ -87,7 +87,7 @@ class Document:
         return mark.line + 1, mark.column + 1
 
     def _line_of(self, node: yaml.ScalarNode, word: str) -> tuple[int, int]:
-        """Where a word of a text is written whose line ends are folded into blanks."""
+        """Line and column of a word in a text whose line ends YAML folds into blanks."""
         first, last = node.start_mark.line, node.end_mark.line
         lines = self._text.splitlines()[first : last + 1]
         return first + 1 + next((at for at, line in enumerate(lines) if word in line), 0), 1
@@ -126,7 +126,8 @@ def spell(path: Sequence[str | int]) -> str:
 
 
 def shorten(text: str) -> str:
-    """As much of a tenant's text as a finding repeats, without what would steer a terminal or turn the words around."""
+    """The part of a tenant's text that a finding repeats, without characters that control a terminal or change the direction of the
+    text."""
     shown = text[: LONGEST_SHOWN + 1]
     shown = shown if shown.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in shown)
     return shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "…"
@@ -139,7 +140,7 @@ def parse(text: str) -> Document:
         text: YAML or JSON.
 
     Raises:
-        ManifestError: It is not one Workflow with an entrypoint among its templates, or larger than allowed.
+        ManifestError: It is not exactly one Workflow with an entrypoint among its templates, or it is too large.
     """
     document = load(text)
     for finding in outline(document):
@@ -148,10 +149,10 @@ def parse(text: str) -> Document:
 
 
 def load(text: str) -> Document:
-    """Read one YAML mapping without asking what it describes.
+    """Read one YAML mapping, whatever it describes.
 
     Raises:
-        ManifestError: With line and column, where it is not that.
+        ManifestError: It is not one YAML mapping; with line and column.
     """
     root = _compose(text)
     if not isinstance(root, yaml.MappingNode):
@@ -163,7 +164,7 @@ def load(text: str) -> Document:
 
 
 def outline(document: Document) -> Iterator[ManifestError]:
-    """Why a mapping is not a workflow with an entrypoint."""
+    """The reasons why a mapping is not a workflow with an entrypoint."""
     body = document.body
     if body.get("kind") != "Workflow":
         yield document.error(("kind",), f"kind must be Workflow, not {shorten(repr(body.get('kind')))}")
@@ -193,7 +194,7 @@ def outline(document: Document) -> Iterator[ManifestError]:
 
 
 class _Loader(yaml.CSafeLoader):
-    """libyaml's parser; plain scalars are marked, not resolved."""
+    """libyaml's parser. It only marks plain scalars; `scalars.resolve` gives their values."""
 
     def resolve(self, kind: type[yaml.Node], value: str, implicit: tuple[bool, bool]) -> str:
         if kind is yaml.ScalarNode:
@@ -246,7 +247,7 @@ _PAIR = re.compile(r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA
 
 
 def _check_nesting(text: str) -> None:
-    """Refuse deep nesting from the event stream: composing a graph recurses in C."""
+    """Refuse deep nesting while reading the event stream: building the graph recurses in C."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -356,7 +357,7 @@ def _expect_tag(node: yaml.Node, *names: str) -> None:
 
 
 def as_argo_reads(value: Any, parent: str | int = "") -> None:
-    """Write numbers as text where Argo's Go types take either but its full CRD takes text only."""
+    """Write numbers as text where Argo's Go types accept both but its full CRD accepts only text."""
     if isinstance(value, list):
         for item in value:
             as_argo_reads(item, parent)

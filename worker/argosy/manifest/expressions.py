@@ -1,4 +1,5 @@
-"""Expressions in a manifest: what of Argo's language may run in the controller, which all tenants of a cluster share. Pure.
+"""Expressions in a manifest: which parts of Argo's expression language are allowed. They run in the controller, which all tenants of a
+cluster share. Pure.
 
 `{{=…}}` and the fields `expression` and `fromExpression` are programs. `sprig.repeat` took the controller to 3 GB, `sprig.getHostByName`
 asks the network from there, and a range or a closure multiplies (T4). So under `restricted` and `baseline` only the functions below may be
@@ -25,10 +26,10 @@ FUNCTIONS = frozenset(
 )  # fmt: skip
 
 LONGEST = 1000
-"""Characters of one expression."""
+"""The most characters of one expression."""
 
 _CONDITIONS = {"when", "depends"}
-"""Fields whose text Argo takes apart by recursion: 245,000 parentheses are a stack overflow, from which Go does not recover."""
+"""Fields whose text Argo parses by recursion: 245,000 parentheses cause a stack overflow, which ends a Go process."""
 
 _LONGEST_CONDITION, _DEEPEST_CONDITION = 20_000, 100
 _FIELDS = {"expression", "fromExpression"}
@@ -58,12 +59,12 @@ _ELSEWHERE = "; do it in a script template"
 
 
 def refused(value: Any, path: Path, profile: str) -> str:
-    """Why a text of a manifest may not be evaluated; empty where it may, or nothing would be.
+    """Why Argo may not evaluate a text of a manifest; empty if it may, or if there is nothing to evaluate.
 
     Args:
         value: The text.
         path: Where it is.
-        profile: Of the cluster's policy.
+        profile: The profile of the cluster's policy.
     """
     if not isinstance(value, str) or profile == "trusted":
         return ""
@@ -138,5 +139,5 @@ def _why(expression: str) -> str:
         if name not in FUNCTIONS and name not in _WORDS:
             return f'the function "{shorten(name)}" in an expression is not allowed here{_ELSEWHERE}'
     if "](" in re.sub(r"\s", "", rest) or ")(" in re.sub(r"\s", "", rest):
-        return "an expression that calls what another one made"
+        return "an expression that calls the result of another expression"
     return ""

@@ -1,4 +1,4 @@
-"""Values that grow on their way from template to template, until the controller that all share has no memory left. Pure.
+"""Values that grow from call to call until the controller, which all tenants share, has no memory left. Pure.
 
 `x: "{{inputs.parameters.x}}{{inputs.parameters.x}}"` doubles x with every call, and Argo lets templates call themselves a hundred times
 deep (T4). What is followed is how often a text holds what its template was given: passed on by a call, gathered from items, or handed back
@@ -16,7 +16,7 @@ from argosy.manifest.parts import mapping
 from argosy.manifest.texts import tags, texts
 
 MOST_TAGS = 100
-"""Variables of one text."""
+"""The most variables in one text."""
 
 MOST_DOUBLINGS = 8
 """How often a value may have been doubled by calls, one inside of the other."""
@@ -48,7 +48,7 @@ def growing(document: Document) -> Iterator[tuple[Path, str]]:
         for call in doubling:
             yield (
                 call.path,
-                "passes its inputs more than once, and so do the calls around it: the value would grow without an end",
+                "passes its inputs more than once, and so do the calls around it: the value would grow without limit",
             )
 
 

@@ -1,7 +1,7 @@
-"""Everything that is wrong with a manifest at once, before a job is ever made of it.
+"""Finds all mistakes of a manifest at once, before any job is made from it.
 
-An author who learns of one mistake per upload, or of a misspelt template only from batch 17, is badly served: the checks of every
-kind run, and their findings come in the order of the lines.
+An author should not learn of only one mistake per upload, or of a misspelt template only from batch 17. So the checks of all kinds run, and
+their findings come in the order of the lines.
 """
 
 from collections import Counter
@@ -23,23 +23,23 @@ from argosy.manifest.volumes import unmounted
 from argosy.shapes.given import Policy
 
 MAX_BODY = 768 * 1024
-"""Bytes of a job's workflow without its media. etcd takes 1.5 MiB of an object, Argo's controller 1 MiB: the rest is for 240 KiB of media
-ids and for Argo's status."""
+"""The most bytes of a job's workflow without its media. etcd accepts objects of up to 1.5 MiB, Argo's controller 1 MiB: the rest is for 240
+KiB of media ids and for Argo's status."""
 
 STRICTEST: Mapping[str, Policy] = {"": Policy()}
-"""Where no cluster is meant."""
+"""The policies if the check is for no particular cluster."""
 
 
 def lint(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy] = STRICTEST) -> list[ManifestError]:
-    """Finds why a manifest would not run as its author means it, or may not.
+    """Find why a manifest would not run as its author wants, or is not allowed to run.
 
     Args:
         text: YAML or JSON.
         token_in_clear: Whether the cluster's policy lets workflows have the API token as a parameter.
-        policies: Those of the clusters that it may run on, by their names.
+        policies: The policies of the clusters that it may run on, by the clusters' names.
 
     Returns:
-        The findings in line order, warnings among them; none = good.
+        The findings in the order of the lines, with warnings; empty if all is well.
     """
     try:
         document = load(text)
@@ -53,7 +53,7 @@ def check(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy
     """Read a manifest that may be registered. Arguments as for `lint`.
 
     Raises:
-        ManifestError: The first finding of `lint` that is no warning; the others are in its `others`.
+        ManifestError: The first finding of `lint` that is not a warning; the others are in its `others`.
     """
     document = load(text)
     document.respelled.extend(respell(document))
@@ -63,21 +63,21 @@ def check(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy
 
 
 def check_launch(document: Document, parameters: Sequence[tuple[str, str]]) -> None:
-    """Check that a launch's workflows are not too large for a cluster, and that each value is one of those that the manifest lets a
-    workflow parameter have. Argo looks at `enum` in its own forms only.
+    """Check that a launch's workflows are not too large for a cluster, and that the value of each workflow parameter is in the `enum` that
+    the manifest gives. Argo checks `enum` only in its own user interface.
 
     Args:
         document: From `check`.
         parameters: Names and values, as `merge_parameters` gives them.
 
     Raises:
-        InvalidRequest: It is not so.
+        InvalidRequest: One of the two is not so.
     """
     size = len(orjson.dumps(document.body)) + sum(len(orjson.dumps(each)) for each in parameters)
     if size > MAX_BODY:
         raise InvalidRequest(
-            f"manifest and parameters would give each job a workflow of {size} bytes, and a cluster takes {MAX_BODY} beside media and "
-            "status; hand large values on as a file"
+            f"manifest and parameters would give each job a workflow of {size} bytes, and a cluster accepts {MAX_BODY} without media and "
+            "status; pass large values as a file"
         )
     values = dict(parameters)
     for finding in validate(document, values.keys(), launched=True):
@@ -144,7 +144,7 @@ def _references(document: Document) -> Iterator[ManifestError]:
                 yield document.error((*template.path, kind), f'{spell((*template.path, kind))}: "image" is missing')
     for call in calls(document):
         if call.missing is not None and call.path != ("spec", "entrypoint"):
-            # A hook's template Argo looks for when the hook runs: what it hangs on has gone well by then.
+            # A missing template of a hook is only a warning: Argo looks for it when the hook runs, after the step or workflow itself.
             late = call.path[-1] == "onExit" or "hooks" in call.path
             problem = f'{spell(call.path)}: there is no template "{shorten(call.missing)}"'
             yield document.error(call.path, problem, warning=late and call.path != ("spec", "onExit"))

@@ -1,8 +1,8 @@
-"""The parameters of a launch: one list, every name once, no value that Argo would read as a template.
+"""The parameters of a launch: one list, with each name once and no value that Argo would read as a template.
 
-Tator appends the algorithm's and the caller's parameters to its own without looking: a launch could override `rest_url` or give
-a name twice. And Argo substitutes parameters as text, several times over, so a value that holds or completes `{{` becomes an
-expression that runs in the controller (CVE-2021-37914). Both are refused here, with the parameter's name.
+Tator appends the algorithm's and the caller's parameters to its own without a check: a launch could override `rest_url` or give a name
+twice. And Argo substitutes parameters as text, several times, so a value that contains or completes `{{` becomes an expression that runs in
+the controller (CVE-2021-37914). Both are refused here, with the parameter's name.
 """
 
 import re
@@ -31,20 +31,20 @@ RESERVED: tuple[str, ...] = (
 """Parameters that every workflow receives first, in this order."""
 
 MEDIA_IDS_LIMIT = 120 * 1024
-"""Bytes of the parameter media_ids: manifests hand it on as one environment string, and Linux takes none over 128 KiB."""
+"""The most bytes of the parameter media_ids: manifests pass it as one environment variable, and Linux allows at most 128 KiB for one."""
 
 UNUSABLE = ("json",)
-"""Names under which Argo has something else: `workflow.parameters.json` is all parameters."""
+"""Names to which Argo gives another meaning: `workflow.parameters.json` is all parameters."""
 
 PARENTHESES = 1000
-"""Opening ones in a value."""
+"""The most opening parentheses in a value."""
 
 _NAME = re.compile(r"[-a-zA-Z0-9_]+")
 _OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b", re.IGNORECASE)
 
 
 class NamedValue(Protocol):
-    """A parameter as a request carries it."""
+    """A parameter as it is in a request."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class NamedValue(Protocol):
 
 
 def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue]) -> list[tuple[str, str]]:
-    """The parameters of a launch after the reserved ones.
+    """The parameters of a launch that come after the reserved ones.
 
     Args:
         algorithm: The registered algorithm's.
@@ -66,8 +66,8 @@ def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue
         Names and texts, the algorithm's first, in the order given.
 
     Raises:
-        InvalidRequest: A name is empty, malformed, reserved or given twice, a value cannot be handed to a workflow, or all together are
-            too large.
+        InvalidRequest: A name is empty, malformed, reserved or given twice; a value cannot be passed to a workflow; or all together are too
+            large.
     """
     merged: dict[str, str] = {}
     for owner, parameters in (("algorithm", algorithm), ("launch", extra)):
@@ -90,7 +90,7 @@ def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue
     if size > PARAMETERS_LIMIT:
         raise InvalidRequest(
             f"the parameters of algorithm and launch have {size} bytes, and all of a launch together may have {PARAMETERS_LIMIT}; "
-            "hand large values on as a file"
+            "pass large values as a file"
         )
     return list(merged.items())
 
@@ -103,7 +103,7 @@ def safe_text(what: str, value: Scalar) -> str:
         value: Any JSON scalar.
 
     Raises:
-        InvalidRequest: It holds what Argo would read as a template, or what no environment string can hold.
+        InvalidRequest: It contains something that Argo would read as a template, or that an environment variable cannot contain.
     """
     try:
         text = as_text(value)
@@ -112,8 +112,8 @@ def safe_text(what: str, value: Scalar) -> str:
         raise InvalidRequest(f"{what}: the value cannot be written as text ({error})") from error
     if text.count("(") > PARENTHESES:
         raise InvalidRequest(
-            f"{what}: the value holds more than {PARENTHESES} opening parentheses, with which a condition could end Argo's controller; "
-            "hand it on as a file"
+            f"{what}: the value holds more than {PARENTHESES} opening parentheses, with which a condition could crash Argo's controller; "
+            "pass it as a file"
         )
     if "\0" in text:
         raise InvalidRequest(f"{what}: the value holds a NUL character; remove it")
@@ -130,13 +130,13 @@ def media_ids_text(media_ids: Sequence[int]) -> str:
 
 
 def files_per_job_that_fits(media_ids: Sequence[int]) -> int:
-    """The largest files_per_job with which no batch's media_ids is over the limit.
+    """The largest files_per_job with which the media_ids of every batch are within the limit.
 
     Args:
         media_ids: All ids of the launch, in order; millions are fine.
 
     Returns:
-        At least 1; the whole list's length where one job can take it all.
+        At least 1; the length of the whole list if one job can take all.
     """
     ends = array("q", accumulate((len(str(media_id)) + 1 for media_id in media_ids), initial=0))
     total = len(media_ids)

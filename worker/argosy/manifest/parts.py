@@ -1,4 +1,4 @@
-"""Parts of a manifest, whatever their shape: what is of another one is passed over, because the schema reports it. Pure."""
+"""Reading parts of a manifest whose type may be wrong: values of another type are skipped, because the schema check reports them. Pure."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,12 +14,12 @@ def items(path: Path, value: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """A mapping; empty where there is none."""
+    """The value if it is a mapping, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def listed(value: Any) -> list[Any]:
-    """A list; empty where there is none."""
+    """The value if it is a list, else an empty one."""
     return value if isinstance(value, list) else []
 
 

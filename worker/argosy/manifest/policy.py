@@ -1,9 +1,10 @@
-"""What a manifest may ask for on a cluster, by the cluster's policy: a table, a line for each type of Argo's schema. Pure.
+"""What a manifest may ask for on a cluster with a given policy: a table with a row for each type of Argo's schema. Pure.
 
-What the table does not have is refused, so that a field which a new release of Argo brings is refused until somebody has decided. A
-profile says how far the cluster's owner trusts those who write manifests: `restricted` lets them run containers and nothing that reaches
-beyond those; `baseline` what stays within the namespace; `trusted` all but what would hand over argosy itself. Names of what others own
-(Secrets, ServiceAccounts, claims, classes, nodes) are literal and on the policy's lists: Argo fills `{{…}}` in only after this check (T2).
+A field that is not in the table is refused, so a new field of a later Argo release is refused until somebody has decided about it. A
+profile says how far the cluster's owner trusts those who write manifests: `restricted` lets them run containers, and nothing that has
+effects outside of these; `baseline` also allows what stays within the namespace; `trusted` allows everything except what would give control
+of argosy itself. Names of objects that others own (Secrets, ServiceAccounts, claims, classes, nodes) must be literal and on the policy's
+lists, because Argo fills in `{{…}}` only after this check (T2).
 """
 
 from collections.abc import Mapping
@@ -39,7 +40,7 @@ NEVER = "never"
 
 @dataclass(frozen=True)
 class Row:
-    """What is decided about a type's fields.
+    """The decisions about a type's fields.
 
     Args:
         levels: The profile from which on a field is allowed; `NEVER` for no profile.
@@ -80,7 +81,7 @@ _ARTIFACT = (
 _CALL = "arguments continueOn hooks inline name onExit template templateRef when withSequence"
 
 TABLE: dict[str, Row] = {
-    # The workflow; metadata, and what decides where it is run and recorded, argosy sets itself.
+    # The workflow. argosy itself sets the metadata and the fields that decide where it runs and is recorded.
     "Workflow": _row("apiVersion kind spec", ignored="metadata"),
     "WorkflowSpec": _row(
         "activeDeadlineSeconds affinity archiveLogs arguments dnsConfig dnsPolicy entrypoint executor hooks hostAliases imagePullSecrets "
@@ -164,7 +165,7 @@ TABLE: dict[str, Row] = {
     "HTTPBodySource": _row("bytes"),
     "HTTPHeader": _row("name value valueFrom"),
     "HTTPHeaderSource": _row("secretKeyRef"),
-    # Artifacts: from where is free, with whose credentials is not.
+    # Artifacts: they may come from anywhere, but only with credentials that the policy allows.
     "Artifact": _row(_ARTIFACT, baseline="artifactGC hdfs"),
     "ArtifactPaths": _row(_ARTIFACT, baseline="artifactGC hdfs"),
     "ArtifactLocation": _row("archiveLogs artifactory azure gcs git http oss raw s3", baseline="hdfs"),
@@ -204,7 +205,7 @@ TABLE: dict[str, Row] = {
     ),
     "CreateS3BucketOptions": _row("objectLocking"),
     "S3EncryptionOptions": _row("enableEncryption kmsEncryptionContext kmsKeyId serverSideCustomerKeySecret"),
-    # Containers, of whatever kind.
+    # Containers of all kinds.
     "k8s.Container": _row(_CONTAINER, baseline="volumeDevices", image=image),
     "UserContainer": _row(_CONTAINER + " mirrorVolumeMounts", baseline="volumeDevices", image=image),
     "ContainerNode": _row(_CONTAINER + " dependencies", baseline="volumeDevices", image=image),
@@ -218,7 +219,7 @@ TABLE: dict[str, Row] = {
     "k8s.ResourceFieldSelector": _row("containerName divisor resource"),
     "k8s.ResourceRequirements": _row("limits requests", baseline="claims"),
     "k8s.ResourceClaim": _row("name request"),
-    # kubelet does what probes say from the node's network.
+    # The kubelet runs probes from the node's network.
     "k8s.Probe": _row(
         "exec failureThreshold grpc httpGet initialDelaySeconds periodSeconds successThreshold tcpSocket terminationGracePeriodSeconds "
         "timeoutSeconds"
@@ -247,7 +248,7 @@ TABLE: dict[str, Row] = {
     "k8s.SELinuxOptions": _row("level role type user"),
     "k8s.Sysctl": _row("name value"),
     "k8s.WindowsSecurityContextOptions": _row("gmsaCredentialSpec gmsaCredentialSpecName hostProcess runAsUserName"),
-    # References to what is in the namespace.
+    # References to objects in the namespace.
     "k8s.SecretKeySelector": _row("key optional", name=secret),
     "k8s.SecretEnvSource": _row("optional", name=secret),
     "k8s.SecretProjection": _row("items optional", name=secret),
@@ -301,7 +302,7 @@ TABLE: dict[str, Row] = {
         annotations=metadata,
         labels=metadata,
     ),
-    # Where pods may run. One that keeps others away by affinity keeps them off a node.
+    # Where pods may run. With anti-affinity, a pod can keep the pods of others off a node.
     "k8s.Affinity": _row("nodeAffinity", baseline="podAffinity podAntiAffinity"),
     "k8s.NodeAffinity": _row(
         "preferredDuringSchedulingIgnoredDuringExecution requiredDuringSchedulingIgnoredDuringExecution"
@@ -327,9 +328,9 @@ TABLE: dict[str, Row] = {
     "k8s.PodDNSConfig": _row("nameservers options searches"),
     "k8s.PodDNSConfigOption": _row("name value"),
     "k8s.HostAlias": _row("hostnames ip"),
-    # What a pod's labels and annotations may be is checked where they are.
+    # Labels and annotations of pods are checked by `checks.metadata`.
     "Metadata": _row(annotations=metadata, labels=metadata),
-    # Volumes of the node and of the network, which `k8s.Volume` has for `trusted` only.
+    # Volumes of the node and of the network, which `k8s.Volume` allows only for `trusted`.
     "k8s.AWSElasticBlockStoreVolumeSource": _row("fsType partition readOnly volumeID"),
     "k8s.AzureDiskVolumeSource": _row("cachingMode diskName diskURI fsType kind readOnly"),
     "k8s.AzureFileVolumeSource": _row("readOnly shareName", secretName=secret),
@@ -359,7 +360,7 @@ TABLE: dict[str, Row] = {
 }
 
 OPEN = frozenset({"Item", "Plugin"})
-"""Types without a list of fields. A plugin is for `trusted` only; of an item the texts are looked at."""
+"""Types without a list of fields. A plugin needs profile `trusted`; of an item only the texts are checked."""
 
 UNREACHED = frozenset(
     {
@@ -367,4 +368,4 @@ UNREACHED = frozenset(
         "k8s.PersistentVolumeClaimStatus", "WorkflowMetadata", "LabelValueFrom",
     }
 )  # fmt: skip
-"""Types of fields that no manifest may have, or whose value argosy drops."""
+"""Types that occur only in fields that no manifest may have, or whose value argosy removes."""

@@ -1,9 +1,9 @@
-"""One workflow from a launch's frozen frame.
+"""Makes workflows from a launch's frozen inputs.
 
-What is the same for all jobs of a launch is parsed, rewritten and serialised once; a job's own parts are spliced between as whole
-JSON values, never into tenant text, so that no value can change the structure. The bytes are canonical (sorted keys): their
-digest is stored on the attempt and in an annotation, for people: whose a workflow is, its name and labels tell (P1). It leaves out
-`spec.shutdown`, because a cancelled attempt of unclear fate is created again with it (P5).
+What is the same for all jobs of a launch is parsed, rewritten and serialised once. A job's own parts are inserted as whole JSON values,
+never into tenant text, so that no value can change the structure. The bytes are canonical (sorted keys). Their digest is stored on the
+attempt and in an annotation, for people only: the name and labels say whose a workflow is (P1). The digest leaves out `spec.shutdown`,
+because the workflow of a cancelled attempt whose create was unclear is created again with that field (P5).
 """
 
 import hashlib
@@ -45,10 +45,10 @@ from argosy.manifest.token import ARGOSY_TOKEN, plan
 from argosy.shapes.given import Policy
 
 TTL_FLOOR = 3600
-"""Seconds that a finished workflow stays at least on a cluster without the finalizer."""
+"""The least seconds that a finished workflow stays on a cluster without the finalizer."""
 
 PLACEHOLDER = "in-secret"
-"""Value of the parameter rest_token where pods get the token from the launch's Secret."""
+"""Value of the parameter rest_token if pods get the token from the launch's Secret."""
 
 _NEVER_EVICT = {SAFE_TO_EVICT: "false"}
 _MEDIA_IDS, _UID = RESERVED.index("media_ids"), RESERVED.index("uid")
@@ -61,10 +61,10 @@ class LaunchFrame:
 
     Args:
         parameters: Merged algorithm and extra parameters, from `merge_parameters`.
-        service_account: Set as `spec.serviceAccountName` where given, over the tenant's.
-        policy: What the cluster's owner lets manifests do.
+        service_account: If given, replaces the tenant's `spec.serviceAccountName`.
+        policy: What the cluster's owner allows manifests to do.
         finalizer: Whether the cluster's workflows carry the finalizer; without it a TTL is at least an hour.
-        token: The API token, only where the cluster's policy allows it in clear; None = it comes from the launch's Secret.
+        token: The API token, only if the cluster's policy allows it in clear; None: pods get it from the launch's Secret.
     """
 
     gid: UUID
@@ -91,7 +91,7 @@ class Rendered:
 
     Args:
         name: `metadata.name`.
-        digest: SHA-256 (hex) of the canonical object without its digest annotation and without what makes it a terminated one.
+        digest: SHA-256 (hex) of the canonical object, without its digest annotation and without `spec.shutdown`.
         body: JSON.
     """
 
@@ -100,7 +100,7 @@ class Rendered:
     body: bytes
 
     def terminated(self) -> bytes:
-        """The same workflow, created as one that never runs, of a job that is cancelled; its digest is the same."""
+        """The same workflow for a cancelled job: created so that it never runs. Its digest is the same."""
         body = orjson.loads(self.body)
         body["metadata"]["annotations"][ANNOTATION_ENDED] = "cancelled"
         body["spec"]["shutdown"] = "Terminate"
@@ -111,17 +111,17 @@ class Renderer:
     """Renders the workflows of one launch on one cluster.
 
     Args:
-        frame: What they share.
+        frame: The part that they share.
 
     Raises:
         ManifestError: The manifest cannot be run.
-        InvalidRequest: A value of the frame cannot be handed to a workflow.
+        InvalidRequest: A value of the frame cannot be passed to a workflow.
     """
 
     secret_name: str
     """Name of the launch's Secret."""
     uses_secret: bool
-    """Whether any container takes the token from it."""
+    """Whether any container gets the token from it."""
 
     def __init__(self, frame: LaunchFrame) -> None:
         document = check(frame.manifest, token_in_clear=True, policies={"": frame.policy})
@@ -198,7 +198,7 @@ def _parameters(frame: LaunchFrame, own: list[dict[str, Any]]) -> list[orjson.Fr
 
 
 def _take_from_secret(document: Document, frame: LaunchFrame, secret: str) -> bool:
-    """Rewrite the environment variables that hold the token; whether there are any."""
+    """Rewrite the uses of the token so that they read it from the Secret. Returns whether there are any."""
     found = plan(document, dict(frame.parameters))
     for finding in found.findings:
         raise finding
@@ -222,7 +222,7 @@ def _at(value: Any, path: Sequence[str | int]) -> Any:
 
 
 def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
-    """Make a tenant's spec ours where tracking depends on it."""
+    """Set the fields of a tenant's spec that tracking depends on."""
     spec.pop("shutdown", None)
     spec.pop("workflowMetadata", None)
     metadata = spec.setdefault("podMetadata", {})
@@ -238,7 +238,7 @@ def _adjust(spec: dict[str, Any], frame: LaunchFrame) -> None:
 
 
 def _map_storage_classes(spec: dict[str, Any], holders: Sequence[dict[str, Any]], classes: Mapping[str, str]) -> None:
-    """Give each claim the storage class that the cluster has for the one which the manifest names."""
+    """Replace the storage class of each claim by the one to which the cluster's policy maps it."""
     claims = [*spec.get("volumeClaimTemplates", [])]
     for holder in holders:
         claims += [

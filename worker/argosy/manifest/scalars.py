@@ -1,9 +1,9 @@
 """Plain YAML scalars as Argo reads them.
 
-Argo reads manifests through sigs.k8s.io/yaml, whose rules are neither PyYAML's nor YAML 1.2's: `1:30` is text (PyYAML: 90), `1e3`
-is a number (PyYAML: text), a date stays as it was written. A manifest must mean here what it means there, so the rules are its
-own (goyaml.v2, resolve.go), and a number becomes what Go writes as JSON. One exception: `y` and `n` stay text, as for Tator, where
-`name: n` works; Argo would read false and refuse it.
+Argo reads manifests with sigs.k8s.io/yaml, whose rules are neither PyYAML's nor YAML 1.2's: `1:30` is text (PyYAML: 90), `1e3` is a number
+(PyYAML: text), a date stays as it was written. A manifest must mean the same here as in Argo, so these are the rules of that library
+(goyaml.v2, resolve.go), and a number becomes what Go writes as JSON. One exception: `y` and `n` stay text, as in Tator, where `name: n`
+works; Argo would read false and refuse it.
 """
 
 import math
@@ -20,10 +20,10 @@ _WORDS: dict[str, bool | float | None] = {
 _INTEGER = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO][0-7]+|0[0-7]*|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGERS = range(-(1 << 63), 1 << 64)
-"""What JSON integers may be here: signed or unsigned, 64 bits."""
+"""The JSON integers that are allowed here: signed or unsigned, 64 bits."""
 
 LONGEST_NUMBER = 400
-"""Characters; what is longer is text. Python refuses to read an integer of more than 4,300 digits, and no float has more than 308."""
+"""Characters; a longer number is read as text. Python refuses integers of more than 4,300 digits, and no float has more than 308."""
 
 Scalar = str | int | float | bool | None
 

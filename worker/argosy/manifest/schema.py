@@ -1,8 +1,8 @@
-"""Argo's own schema of a Workflow, and what it says about a manifest.
+"""Checks a manifest against Argo's own schema of a Workflow.
 
-Argo ignores a field that it does not know (or, with its full CRD, the apiserver drops it), so a misspelt `conatiner` surfaces as
-a job that does nothing. The schema that ships here is Argo's, closed: every unknown field is a finding, with its line and the
-name that was probably meant. `clusters/local/schema.py` makes it from a release of Argo.
+Argo ignores a field that it does not know (or, with its full CRD, the apiserver removes it), so with a misspelt `conatiner` a job does
+nothing. The schema here is Argo's, but it allows no unknown fields: each one is a finding, with its line and the name that was probably
+meant. `clusters/local/schema.py` makes the schema from a release of Argo.
 """
 
 import copy
@@ -23,7 +23,7 @@ from argosy.manifest.document import Document, Path, shorten, spell
 
 
 def schema_errors(document: Document) -> Iterator[ManifestError]:
-    """Where a manifest differs from Argo's schema; its kind and version are known to be right, its status does not matter."""
+    """Find where a manifest differs from Argo's schema. Its kind and version were checked before, and its status does not matter."""
     body = _body(document)
     if isinstance(spec := document.body.get("spec"), dict):
         old = spec.get("ttlSecondsAfterFinished", 0)

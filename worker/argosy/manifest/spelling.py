@@ -1,7 +1,7 @@
-"""Names of fields that differ from Argo's in case only. Pure.
+"""Names of fields that differ from Argo's only in upper and lower case. Pure.
 
-Go reads `SecondsAfterSuccess` as `secondsAfterSuccess`, so manifests with such names work in Tator. The cluster itself drops or refuses
-them: they are put right, with a warning.
+Go reads `SecondsAfterSuccess` as `secondsAfterSuccess`, so manifests with such names work in Tator. The cluster itself removes or refuses
+such fields, so argosy corrects them, with a warning.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from argosy.manifest.schema import definitions, type_of
 
 
 def respell(document: Document) -> list[ManifestError]:
-    """Put them right in the document.
+    """Correct them in the document.
 
     Returns:
-        A warning for each, the first `MAX_FINDINGS`.
+        A warning for each, up to `MAX_FINDINGS`.
     """
     found = list(_respelled("Workflow", document.body, ()))
     if found:
-        as_argo_reads(document.body)  # which goes by the names
+        as_argo_reads(document.body)  # again, because it depends on the names
     return [
         document.error(path, f"{spell(path)}: taken for {name}", warning=True) for path, name in found[:MAX_FINDINGS]
     ]

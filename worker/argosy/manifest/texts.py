@@ -7,7 +7,7 @@ from argosy.manifest.document import Path
 
 
 def tags(text: str) -> Iterator[tuple[int, str]]:
-    """The `{{…}}` of a text as Argo's template engine cuts them, with their offsets."""
+    """The `{{…}}` of a text as Argo's template engine finds them, with their offsets."""
     start = text.find("{{")
     while start >= 0 and (end := text.find("}}", start + 2)) >= 0:
         yield start, text[start : end + 2]
@@ -15,7 +15,7 @@ def tags(text: str) -> Iterator[tuple[int, str]]:
 
 
 def texts(path: Path, value: Any) -> Iterator[tuple[Path, str]]:
-    """Every text in a value, with its path; a mapping's keys, too."""
+    """Every text in a value, with its path; including the keys of mappings."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, list):

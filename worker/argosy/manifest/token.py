@@ -1,9 +1,9 @@
-"""The launch's API token on its way to the pods: out of parameters, into a Secret.
+"""How the launch's API token gets to the pods: through a Secret instead of a parameter.
 
-Argo has no secret parameters (argo#3797): what is passed as one stands in clear in the object, its pods and its status. Real
-manifests hand the token on as an environment variable whose whole value is the parameter, so exactly that is rewritten to a
-`secretKeyRef`, also through input parameters as long as every call passes just the token. Any other use would silently receive
-the placeholder instead; it is reported with its line and with what to write.
+Argo has no secret parameters (argo#3797): the value of a parameter is in clear text in the object, its pods and its status. Real manifests
+pass the token as an environment variable whose whole value is the parameter. So exactly that is rewritten to a `secretKeyRef`, also through
+input parameters if every call passes only the token. Any other use would silently get the placeholder instead, so it is reported, with its
+line and with what to write.
 """
 
 import re
@@ -34,12 +34,12 @@ _CONTAINER_LISTS = {("containerSet", "containers"), ("initContainers",), ("sidec
 _DEFAULTS: Path = ("spec", "templateDefaults")
 
 ARGOSY_TOKEN = "ARGOSY_TOKEN"  # noqa: S105
-"""The environment variable of a container whose command line holds the token."""
+"""The environment variable that a container gets if its command line uses the token."""
 
 _VARIABLE = f"$({ARGOSY_TOKEN})"
 
 _INSTEAD = (
-    "uses the API token, which may only be the whole value of an environment variable, or stand in a container's command and args; "
+    "uses the API token, which may only be the whole value of an environment variable, or be in a container's command and args; "
     'write env: [{name: REST_TOKEN, value: "{{workflow.parameters.rest_token}}"}] in the container and read it there'
 )
 
@@ -49,7 +49,7 @@ _A_PLACEHOLDER = "holds a placeholder in place of the API token, which is never 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a manifest's uses of the token are served.
+    """How the uses of the token in a manifest are rewritten.
 
     Args:
         rewrites: Paths, from `spec` on, of the `env` entries whose value comes from the Secret.
@@ -95,7 +95,7 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
 
 
 class _Uses:
-    """Where the token goes: `received` holds, by template, the input parameters that some call or default hands it to."""
+    """Where the token is used. `received` has, for each template, the input parameters that get the token from a call or a default."""
 
     def __init__(self, document: Document, given: Collection[str]) -> None:
         own = {parameter["name"] for _, parameter in workflow_parameters(document)}
@@ -185,7 +185,7 @@ class _Uses:
         return self._others[target, caller]
 
     def find(self, path: Path, text: str) -> tuple[int, str] | None:
-        """The first use of the token in a text: where, and the words."""
+        """The first use of the token in a text: its offset and its text."""
         if "{{" not in text and path[-1] not in _EXPRESSION_FIELDS:
             return None
         scope = self.scope(path)
@@ -221,7 +221,7 @@ class _Uses:
         return False
 
     def is_word(self, path: Path) -> bool:
-        """Whether a path is a word of a container's command line."""
+        """Whether a path is an argument of a container's command line."""
         scope = self.scope(path)
         match path[len(scope) :]:
             case (*place, "args" | "command", int()) if scope:
@@ -229,7 +229,7 @@ class _Uses:
         return False
 
     def filled_in(self, path: Path, text: str) -> str | None:
-        """A word with the token's variable in the token's place; None where the token is used in another way, too."""
+        """An argument with the token replaced by its environment variable; None if it also uses the token in another way."""
         scope = self.scope(path)
         word = _WHOLE_TAG.sub(lambda tag: _VARIABLE if self.is_token(tag[0], scope) else tag[0], text)
         return word if self.find(path, word) is None else None

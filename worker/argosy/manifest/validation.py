@@ -1,8 +1,8 @@
-"""What Argo would find wrong with a manifest only when a job of it runs: kinds of templates, calls, names, variables. Pure.
+"""Mistakes in a manifest that Argo would find only when a job runs: kinds of templates, calls, names, variables. Pure.
 
-The rules are those of Argo's own validation (argo-workflows v3.7, workflow/validate), which ends a workflow as `invalid spec`; the real
-`argo lint` is the judge of this module (tests/cluster/test_corpus.py). Argo stops at the first fault, here all are found. Where only a
-cluster or a running workflow can tell (a `templateRef`, a name that is a parameter), nothing is found.
+The rules are those of Argo's own validation (argo-workflows v3.7, workflow/validate), which ends a workflow with `invalid spec`. A test
+compares this module with the real `argo lint` (tests/cluster/test_corpus.py). Argo stops at the first mistake; here all are found. If only
+a cluster or a running workflow can know whether something is right (a `templateRef`, a name that is a parameter), there is no finding.
 """
 
 import re
@@ -28,18 +28,18 @@ from argosy.manifest.variables import (
 )
 
 _WHERE_USED = "; a template that uses the parameter fails"
-"""A warning: whether one does, Argo finds out."""
+"""Findings that end so are warnings: only Argo can find out whether a template uses the parameter."""
 
 _STRATEGIES = {"", "OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess"}
 
 
 def validate(document: Document, given: Collection[str] = (), launched: bool = False) -> Iterator[ManifestError]:
-    """Everything of that kind in a manifest.
+    """All such mistakes in a manifest.
 
     Args:
         document: The manifest.
         given: Names of parameters that the algorithm, or the launch, gives.
-        launched: Whether that is all. Before, a parameter that nobody declares is a warning: a launch may give it.
+        launched: Whether `given` is complete. Until then an undeclared parameter is only a warning: a launch may give it.
     """
     manifest = _Manifest(document, given, launched)
     for path, problem in manifest.findings():
@@ -90,7 +90,7 @@ class _Manifest:
             yield path, problem + _WHERE_USED
 
     def _is_set(self, name: str) -> bool:
-        """Whether a parameter of the workflow gets its value from argosy: a reserved one, or the launch's."""
+        """Whether a parameter of the workflow gets its value from argosy: a reserved one, or one of the launch."""
         return name in RESERVED or not self._launched or name in self._given
 
     def _hooks(self, path: Path, holder: Mapping[str, Any]) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ class _Manifest:
                         yield (*place, "path"), f"{shorten(where)} is taken by the volume {shorten(taken[where])}"
 
     def _called(self, template: Template, kind: str) -> Iterator[Finding]:
-        """The steps or tasks of a template: what they are called, what they pass, which variables they use."""
+        """Check the steps or tasks of a template: their names, their arguments, their variables."""
         found = list(holders(template))
         what = "a step" if kind == "steps" else "a task"
         yield from unique_of(found, NAME, what)
@@ -173,7 +173,7 @@ class _Manifest:
         yield from self._variables.unresolved((*template.path, "outputs"), template.body.get("outputs"), whole)
 
     def _passes_workflows(self, path: Path) -> Iterator[Finding]:
-        """What the workflow's own parameters lack of what the template needs that they are passed to."""
+        """Parameters that a template needs and that the workflow's own parameters, which are passed to it, do not have."""
         target = self._variables.target(path)
         needed = self._needed(target) if target is not None else _Needs([], [])
         for name in needed.parameters:
@@ -191,7 +191,7 @@ class _Manifest:
         return self._needs[target.path]
 
     def _passes(self, path: Path) -> Iterator[Finding]:
-        """What a call does not pass although the template that it calls needs it."""
+        """Parameters that a call does not pass, although the called template needs them."""
         call = self._calls.get(path)
         target = self._by_path.get(call.target) if call is not None and call.target is not None else None
         if call is None or target is None or call.arguments is None:

@@ -1,7 +1,8 @@
-"""The variables of a manifest, `{{inputs.parameters.x}}` and the like: where each has a value. Pure.
+"""The variables of a manifest, such as `{{inputs.parameters.x}}`: checks that each has a value where it is used. Pure.
 
-A step knows the steps before it, a task all tasks of its dag, a pod only what it was passed. What begins with no word of Argo's is not
-looked at, and what only a cluster or a running workflow can tell may have a value.
+A step can use results of the steps before it, a task those of all tasks of its dag, a pod only its inputs. A variable that does not begin
+with one of Argo's words is not checked. If only a cluster or a running workflow can know whether a variable has a value, it counts as
+having one.
 """
 
 import difflib
@@ -48,12 +49,12 @@ _ANNOTATIONS = {
 
 
 class Variables:
-    """Of one manifest.
+    """The variables of one manifest.
 
     Args:
         document: The manifest.
         given: Names of parameters that the algorithm, or the launch, gives.
-        launched: Whether that is all.
+        launched: Whether `given` is complete.
     """
 
     def __init__(self, document: Document, given: Collection[str], launched: bool) -> None:
@@ -68,7 +69,7 @@ class Variables:
         self._results: dict[Path, set[str]] = {}
 
     def is_declared(self, name: str) -> bool:
-        """Whether the workflow has a parameter, as far as anybody knows yet."""
+        """Whether the workflow has a parameter, as far as is known now."""
         return name in self._declared or name in RESERVED or name in self._given
 
     def not_declared(self, name: str) -> str:
@@ -81,16 +82,16 @@ class Variables:
         return f'the parameter "{shorten(name)}"{NOT_DECLARED}{hint}'
 
     def target(self, path: Path) -> Template | None:
-        """The template that the call at a path runs; None where only a cluster can tell."""
+        """The template that the call at a path runs; None if only a cluster knows it."""
         call = self._calls.get(path)
         return self._by_path.get(call.target) if call is not None and call.target is not None else None
 
     def called(self, template: Template) -> dict[str, Template | None]:
-        """The templates that a template's steps or tasks run, by the names of those."""
+        """The templates that a template's steps or tasks run, by the names of the steps or tasks."""
         return {str(holder.get("name")): self.target(path) for path, holder in holders(template)}
 
     def scope(self, template: Template, kind: str) -> "Scope":
-        """The variables that may be used in a template, as far as they begin with a word of Argo's; those of all its steps or tasks."""
+        """The variables that a template can use, with those of all its steps or tasks."""
         inputs = mapping(template.body.get("inputs"))
         parameters = {f"inputs.parameters.{each.get('name')}" for _, each in items((), inputs.get("parameters"))}
         artifacts = {f"inputs.artifacts.{each.get('name')}" for _, each in items((), inputs.get("artifacts"))}
@@ -102,7 +103,7 @@ class Variables:
         return Scope(names, {"steps": "steps", "dag": "tasks"}.get(kind, ""), self.called(template))
 
     def unresolved(self, path: Path, value: Any, scope: "Scope") -> Iterator[Finding]:
-        """The variables in a value that have none."""
+        """The variables in a text that have no value there."""
         for place, text in texts(path, value):
             for _, tag in tags(text):
                 name = tag[2:-2].strip()
@@ -112,7 +113,7 @@ class Variables:
                     yield place, problem
 
     def _problem(self, name: str, scope: "Scope") -> str | None:
-        """Why a variable has no value; None where it may have one."""
+        """Why a variable has no value; None if it may have one."""
         root, _, rest = name.partition(".")
         if name in scope.names or root == "outputs" or name.startswith(("tasks.name", "steps.name")):
             return None
@@ -130,7 +131,7 @@ class Variables:
         return f"{{{{{shorten(name)}}}}} has no value here"
 
     def _has(self, scope: "Scope", owner: str, variable: str) -> bool:
-        """Whether a step or task has a variable, as far as its scope goes."""
+        """Whether a step or task has a variable that can be used in this scope."""
         if variable == "status":
             return scope.with_status(owner)
         if scope.visible is not None and owner not in scope.visible:
@@ -169,7 +170,7 @@ class Variables:
 
 @dataclass(frozen=True)
 class Scope:
-    """What has a value somewhere.
+    """The variables that have a value at some place.
 
     Args:
         names: Variables, whole.
@@ -189,8 +190,8 @@ class Scope:
 
 
 def ancestors(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Of each task the tasks that it waits for, and those that they wait for, as bits in the order of the tasks; one in a circle has none.
-    A manifest may have thousands of tasks, so each is looked at once."""
+    """For each task, all tasks that it waits for, directly or through others, as bits in the order of the tasks. Tasks in a cycle are left
+    out. A manifest may have thousands of tasks, so each is visited once."""
     waits = {name: [other for other, _ in dependencies(task) if other in tasks] for name, task in tasks.items()}
     bits = {name: 1 << at for at, name in enumerate(tasks)}
     found: dict[str, int] = {}
@@ -202,7 +203,8 @@ def ancestors(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
 
 
 def ordered(graph: Mapping[str, Sequence[str]]) -> list[str]:
-    """The nodes of a graph, each after those that it waits for; what is in a circle, or waits for one, is not among them (Kahn)."""
+    """The nodes of a graph in topological order: each after those that it waits for. Nodes in a cycle, or behind one, are left out
+    (Kahn)."""
     waiting = {name: len(set(others)) for name, others in graph.items()}
     followers: dict[str, list[str]] = {name: [] for name in graph}
     for name, others in graph.items():
@@ -218,7 +220,7 @@ def ordered(graph: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _of_call(target: Template) -> set[str]:
-    """The variables that a step or task has once it has run, without its name; its status aside."""
+    """The variables of a step or task after it has run, without its name, and without its status."""
     found = {"id", "startedAt", "finishedAt", "hostNodeName", "outputs.parameters"}
     found |= {"ip"} if target.body.get("daemon") else set()
     named = {each.get("name") for _, each in items((), mapping(target.body.get("containerSet")).get("containers"))}
@@ -244,7 +246,7 @@ def _indexes(item: Any) -> list[str]:
 
 
 def dependencies(task: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The tasks that one waits for, each with the result that it asks for."""
+    """The tasks that a task waits for, each with the result that it requires."""
     if isinstance(depends := task.get("depends"), str):
         if "{{" in depends:
             return []  # Argo fills it in first
@@ -253,7 +255,7 @@ def dependencies(task: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def outputs(template: Template) -> Iterator[dict[str, Any]]:
-    """What a template gives out, parameters and artifacts."""
+    """The outputs of a template: parameters and artifacts."""
     outputs = mapping(template.body.get("outputs"))
     for kind in ("parameters", "artifacts"):
         yield from (each for _, each in items((), outputs.get(kind)))

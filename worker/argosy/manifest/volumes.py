@@ -1,7 +1,7 @@
 """Volumes that a manifest declares and no container mounts. Pure.
 
-Real manifests declare the node's Docker socket and never mount it. What nobody mounts can hurt nobody: it is left out, with a warning,
-and not refused.
+Some real manifests declare the node's Docker socket and never mount it. A volume that no container mounts is harmless, so it is left out,
+with a warning, instead of refused.
 """
 
 from collections.abc import Collection, Iterator
@@ -12,14 +12,14 @@ from argosy.manifest.document import Document, Path
 from argosy.manifest.parts import items, mapping
 
 _FROM_ELSEWHERE = {"podSpecPatch", "templateRef", "workflowTemplateRef"}
-"""Fields by which containers come in that the manifest does not show."""
+"""Fields that can add containers which are not in the manifest."""
 
 _MOUNTS = {"volumeMounts", "volumeDevices"}
 
 
 def unmounted(document: Document) -> list[Path]:
-    """The paths of such volumes; none where only Argo can tell, because a mount's name is a parameter, or a patch or a
-    template of the cluster may mount any."""
+    """The paths of such volumes. None if only Argo can know what is mounted: the name in a mount is a parameter, or a patch or a template
+    of the cluster may mount any volume."""
     names = set(_mounted(document.body))
     if any("{{" in name for name in names) or _has(document.body, _FROM_ELSEWHERE):
         return []
@@ -27,7 +27,7 @@ def unmounted(document: Document) -> list[Path]:
 
 
 def drop(document: Document) -> None:
-    """Leave them out of the document."""
+    """Remove them from the document."""
     for *holder, index in reversed(unmounted(document)):
         there: Any = document.body
         for step in holder:
