@@ -1,7 +1,7 @@
-"""The `argosy` command: everything it does goes through `argosy.client`, as an API server's calls do.
+"""The `argosy` command. It does everything through `argosy.client`, as an API server does.
 
-What it can do it does with the client's rights and checks, so there is no second path into the database. Start-up is kept short (no
-SQLAlchemy, no Kubernetes client before a command needs them): a person types it a hundred times a day.
+So it has the client's rights and checks, and there is no second path into the database. It starts quickly, because a person may type it a
+hundred times a day: SQLAlchemy and the Kubernetes client are imported only when a command needs them.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`python -m argosy.cli`: the command where its script is not on the path."""
+"""`python -m argosy.cli`: the command, if its script is not on the path."""
 
 from argosy.cli import main
 

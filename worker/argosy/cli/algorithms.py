@@ -1,4 +1,4 @@
-"""`argosy algorithm`: register what can be launched, and find what is wrong with a manifest before it is."""
+"""`argosy algorithm`: register what can be launched, and find the mistakes of a manifest before it is launched."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Name = Annotated[str, typer.Argument(help="Name of the algorithm.", metavar="NAM
 Manifest = Annotated[
     Path, typer.Argument(help="Argo Workflow manifest in YAML; - reads standard input.", metavar="FILE")
 ]
-Description = Annotated[str | None, typer.Option(help="What it does, for people.")]
+Description = Annotated[str | None, typer.Option(help="What it does; only shown to people.")]
 ClusterNames = Annotated[
     list[str] | None,
     typer.Option(
@@ -174,23 +174,23 @@ def get(name: Name, output_format: Output = Format.TABLE) -> None:
 
 @app.command()
 def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown with the jobs that wait.")] = "") -> None:
-    """Submit nothing new of an algorithm; what runs goes on."""
+    """Submit no new jobs of an algorithm; jobs that run continue."""
     with client() as opened:
         opened.pause(algorithm=name, reason=reason)
-    output.note(f"algorithm {name} is paused; go on with: argosy algorithm resume {name}")
+    output.note(f"algorithm {name} is paused; to end the pause: argosy algorithm resume {name}")
 
 
 @app.command()
 def resume(name: Name) -> None:
-    """Let a paused algorithm go on."""
+    """Submit jobs of a paused algorithm again."""
     with client() as opened:
         opened.resume(algorithm=name)
-    output.note(f"algorithm {name} goes on")
+    output.note(f"algorithm {name} is no longer paused")
 
 
 @app.command()
 def remove(name: Name) -> None:
-    """Remove an algorithm; launches of it go on."""
+    """Remove an algorithm; its launches continue."""
     with client() as opened:
         opened.remove_algorithm(name)
     output.note(f"algorithm {name} is removed")
@@ -249,7 +249,7 @@ def _deadlines(pending: float | None, run: float | None) -> dict[str, Any]:
 
 
 def _placement(opened: Client, names: list[str] | None, labels: list[str] | None) -> dict[str, Any]:
-    """Where to run, as the client takes it."""
+    """Where to run, as arguments of the client."""
     if labels:
         return {"cluster_labels": arguments.labels(labels, "--cluster-label")}
     ids = [opened.cluster(name).id for name in names or []]

@@ -1,6 +1,6 @@
 """Turns command-line values into the client's arguments: files, media, parameters.
 
-A mistake in an argument is found before anything is opened or sent, and named by its option.
+A mistake in an argument is found before anything is opened or sent, and the message names the option.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from argosy.cli.boundary import UsageError
 
 MEDIA_MAX = 5_000_000
-"""Ids that one command takes; keeps a slip like 1-9999999999 from eating the memory."""
+"""The most ids in one command, so that a typing mistake like 1-9999999999 does not fill the memory."""
 
 STANDARD_INPUT = Path("-")
 
@@ -26,7 +26,7 @@ def media(text: str, option: str = "--media") -> list[int]:
 
     Args:
         text: The ids.
-        option: Where they were given, for the message.
+        option: The option that has them, for the message.
 
     Raises:
         UsageError: A part is neither an id nor a range, or there are none, or too many.
@@ -102,7 +102,7 @@ def mapping(file: Path, what: str) -> dict[str, Any]:
     """A mapping from a file of YAML.
 
     Raises:
-        UsageError: It cannot be read, or is none.
+        UsageError: It cannot be read, or is not a mapping.
     """
     import yaml
 
@@ -128,7 +128,7 @@ def secret(file: Path, what: str) -> str:
 
 
 def one_of(**given: object) -> None:
-    """At most one of these options.
+    """Check that at most one of these options is given.
 
     Raises:
         UsageError: More were given.
@@ -139,7 +139,7 @@ def one_of(**given: object) -> None:
 
 
 def one_input(*files: tuple[str, Path | None]) -> None:
-    """At most one of these files is standard input.
+    """Check that at most one of these files is standard input.
 
     Raises:
         UsageError: More are.

@@ -1,8 +1,8 @@
-"""The edge of the command: every error on purpose becomes one line and an exit code, every defect keeps its traceback.
+"""Where the command handles errors: an `ArgosyError` becomes one line and an exit code, any other exception keeps its traceback.
 
-One place for it, the group's `main`, because the script, `python -m argosy.cli` and a test's runner all pass there. Exit codes: 2 for
-what the caller wrote, 1 for what failed, 130 for Ctrl-C. What the database driver raises is looked for only where it was imported: the
-edge must not cost `--help` the import of SQLAlchemy.
+It is in one place, the group's `main`, because the script, `python -m argosy.cli` and the runner of the tests all call it. Exit codes: 2
+for a mistake in the command line, 1 for a failure, 130 for Ctrl-C. Errors of the database driver are checked only if SQLAlchemy was
+imported, so that `--help` need not import it.
 """
 
 import os
@@ -29,11 +29,11 @@ class Boundary(TyperGroup):
         """Run a command and end the process with its exit code."""
         kwargs |= {"prog_name": "argosy", "standalone_mode": False}
         try:
-            # Without standalone mode, Typer returns the code of an Exit (Ctrl-C's 130 too) and a command's None.
+            # Without standalone mode, Typer returns the code of an Exit (also the 130 of Ctrl-C), or the None of a command.
             code = super().main(*args, **kwargs) or 0
             sys.stdout.flush()
         except BrokenPipeError:
-            # The reader has gone (`argosy list | head`); the text still in the buffer must not fail again at exit.
+            # The reader has closed the pipe (`argosy list | head`). The text that is still in the buffer must not fail again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = FAILURE
         except typer.Abort:
@@ -51,14 +51,14 @@ def exit_code(error: Exception) -> int:
     """The exit code of the process.
 
     Args:
-        error: Any error; a mistake in a manifest is a failure, not a wrong command line.
+        error: Any error. A mistake in a manifest counts as a failure, not as a mistake in the command line.
     """
     usage = isinstance(error, InvalidRequest) and not isinstance(error, ManifestError)
     return int(getattr(error, "exit_code", USAGE if usage else FAILURE))
 
 
 def _line(error: Exception) -> str | None:
-    """The one line that an error is told in; None for a defect."""
+    """The line to print for an error; None for an unexpected exception."""
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""

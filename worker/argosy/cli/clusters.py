@@ -1,4 +1,5 @@
-"""`argosy cluster`: register the Kubernetes clusters that jobs run on. A token goes in by file, pipe or environment and never comes out."""
+"""`argosy cluster`: register the Kubernetes clusters that jobs run on. A token is given by file, pipe or environment, and is never
+shown."""
 
 from __future__ import annotations
 
@@ -70,8 +71,8 @@ PolicyFile = Annotated[
     Path | None,
     typer.Option("--policy", help="YAML file that says what manifests may do there; see clusters/README.md."),
 ]
-NoPace = Annotated[bool, typer.Option("--no-pace", help="Give it --max-active at once, however fast its Argo is.")]
-NoProjectMaxActive = Annotated[bool, typer.Option("--no-project-max-active", help="Take that limit away.")]
+NoPace = Annotated[bool, typer.Option("--no-pace", help="Submit up to --max-active at once, however slow its Argo is.")]
+NoProjectMaxActive = Annotated[bool, typer.Option("--no-project-max-active", help="Remove that limit.")]
 
 
 @app.command(epilog=_EXAMPLES)
@@ -127,7 +128,7 @@ def add(
             labels=arguments.labels(label or [], "--label"),
             **access,
         )
-    output.note(f"cluster {added.name} is registered; see whether it can be worked with: argosy cluster check {name}")
+    output.note(f"cluster {added.name} is registered; check whether argosy can use it: argosy cluster check {name}")
 
 
 @app.command()
@@ -153,11 +154,11 @@ def update(
     no_project_max_active: NoProjectMaxActive = False,
     pending_deadline: PendingDeadline = None,
     run_deadline: RunDeadline = None,
-    no_deadlines: Annotated[bool, typer.Option("--no-deadlines", help="Take both deadlines away.")] = False,
-    pace: Annotated[bool | None, typer.Option(help="Give it only as many as its Argo keeps up with.")] = None,
+    no_deadlines: Annotated[bool, typer.Option("--no-deadlines", help="Remove both deadlines.")] = False,
+    pace: Annotated[bool | None, typer.Option(help="Submit only as much as its Argo keeps up with.")] = None,
     label: LabelOption = None,
 ) -> None:
-    """Change what is given and leave the rest; a new --host needs the token anew, and --label replaces all labels."""
+    """Change what is given and leave the rest; a new --host needs the token again, and --label replaces all labels."""
     given: dict[str, Any] = {
         "name": new_name,
         "host": host,
@@ -191,7 +192,7 @@ def update(
 
 @app.command("list")
 def list_(organization: Organization = None, output_format: Output = Format.TABLE) -> None:
-    """List the registered clusters and how they are."""
+    """List the registered clusters and their state."""
     with client() as opened:
         found = opened.clusters(organization=organization)
     output.show(found, output_format, columns=_COLUMNS, name=lambda cluster: cluster.name)
@@ -210,7 +211,7 @@ def get(name: Name, output_format: Output = Format.TABLE) -> None:
 
 @app.command()
 def check(name: Name, output_format: Output = Format.TABLE) -> None:
-    """Ask a cluster whether argosy can work there; exit 1 with what is missing where it cannot."""
+    """Ask a cluster whether argosy can work there; if not, say what is missing and exit 1."""
     from dataclasses import asdict
 
     with client() as opened:
@@ -227,27 +228,27 @@ def check(name: Name, output_format: Output = Format.TABLE) -> None:
 
 @app.command()
 def pause(name: Name, reason: Annotated[str, typer.Option(help="Shown with the jobs that wait.")] = "") -> None:
-    """Submit nothing new to a cluster, e.g. to drain it for maintenance; what runs there goes on."""
+    """Submit nothing new to a cluster, e.g. to drain it for maintenance; jobs that run there continue."""
     with client() as opened:
         opened.pause(cluster=name, reason=reason)
         active = opened.cluster(name).active
     output.note(
         f"cluster {name} is paused; unfinished workflows there: {active}, see: argosy cluster get {name}; "
-        f"go on with: argosy cluster resume {name}"
+        f"to end the pause: argosy cluster resume {name}"
     )
 
 
 @app.command()
 def resume(name: Name) -> None:
-    """Let a paused cluster go on."""
+    """Submit to a paused cluster again."""
     with client() as opened:
         opened.resume(cluster=name)
-    output.note(f"cluster {name} goes on")
+    output.note(f"cluster {name} is no longer paused")
 
 
 @app.command()
 def release(name: Name) -> None:
-    """Take argosy's finalizer off all its workflows on a cluster; ends that are not recorded yet may get lost."""
+    """Remove argosy's finalizer from all its workflows on a cluster; how they ended may be lost if it is not recorded yet."""
     with client() as opened:
         count = opened.release_cluster(name)
     output.note(f"cluster {name}: {count} workflow{'s' * (count != 1)} released")
@@ -260,7 +261,7 @@ def remove(
         bool,
         typer.Option(
             "--abandon",
-            help="The cluster is gone for good: don't ask it, leave what is there, and end the jobs that run there or wait for it alone.",
+            help="The cluster is gone for good: don't ask it, leave what is there, and end jobs that run there or can run nowhere else.",
         ),
     ] = False,
     waiting: Annotated[
@@ -293,7 +294,7 @@ def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:
 def _findings(report: Report) -> dict[str, str]:
     missing = report.missing_permissions
     reached = bool(report.kubernetes_version)
-    asked = report.crd  # permissions are asked for only where workflows are served
+    asked = report.crd  # permissions are checked only if the cluster serves workflows
     stuck = f"{report.stuck} stuck: is a tracker running? (argosy tracker)" if report.stuck else "none stuck"
     return {
         "health": str(report.health),
@@ -308,7 +309,7 @@ def _findings(report: Report) -> dict[str, str]:
 
 
 def _policy(profile: str | None, file: Path | None, now: dict[str, Any]) -> Policy:
-    """What manifests may do: as a file says, or as now with another profile."""
+    """What manifests may do: from a file, or the present policy with another profile."""
     from argosy.inputs import validated
     from argosy.shapes.given import Policy
 

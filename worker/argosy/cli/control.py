@@ -1,4 +1,4 @@
-"""`argosy cancel`, `delete`, `retry`: end jobs, put them out of sight, try them again."""
+"""`argosy cancel`, `delete`, `retry`: end jobs, hide them, try them again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cancel(
     ] = None,
     project: Annotated[int | None, typer.Option(help="Without an id: all jobs of this project.")] = None,
 ) -> None:
-    """Cancel a job, a launch, or all jobs of a project; works while a cluster is away, too."""
+    """Cancel a job, a launch, or all jobs of a project; works even while a cluster is not reachable."""
     if identifier is None and project is None:
         raise UsageError("say which: the id of a job or a launch, or --project ID for all of a project")
     with client() as opened:
@@ -33,7 +33,7 @@ def cancel(
 
 
 def delete(identifier: Identifier, project: Guard = None) -> None:
-    """Cancel a job or a launch and leave it out of lists; its record stays and `argosy get` shows it."""
+    """Cancel a job or a launch and hide it from lists; its record stays and `argosy get` shows it."""
     with client() as opened:
         _tell(opened.delete(identifier, project=project))
 
@@ -47,7 +47,7 @@ def retry(
         typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
     ] = None,
 ) -> None:
-    """Try again what failed, was lost, deleted or cancelled; old attempts stay: argosy get UID --attempt 1."""
+    """Retry jobs that failed, were lost, deleted or cancelled; old attempts stay: argosy get UID --attempt 1."""
     token = None if token_file is None else arguments.secret(token_file, "--token-file")
     with client() as opened:
         count = opened.retry(identifier, project=project, failed_only=not all_, token=token)

@@ -1,7 +1,7 @@
-"""`argosy demo`: the main job on real parts, on a machine that has nothing but Python.
+"""`argosy demo`: runs a whole installation of argosy on a machine that only has Python.
 
-Every part is what production has (PostgreSQL, Valkey, worker and tracker processes, a cluster behind TLS and a token), so that what a
-newcomer sees is the product and not a model of it. All of it lives in temporary directories and ends with this process.
+Every part is the same as in production (PostgreSQL, Valkey, worker and tracker processes, a cluster behind TLS and a token), so that a
+newcomer sees the real product. Everything is in temporary directories and ends with this process.
 """
 
 import os
@@ -27,23 +27,23 @@ from argosy.cli.boundary import UsageError
 from argosy.errors import ArgosyError, InvalidRequest, NotConfigured
 
 _ROOT = Path(argosy.__file__).parents[2]
-"""The checkout, where this is one."""
+"""The checkout of the repository, if argosy runs from one."""
 
 _STOP = 15
-"""Seconds that a process has to end by itself."""
+"""Seconds that a process has to end before it is killed."""
 
 PROJECT, USER = 1, 1
 
 
 class ClusterKind(StrEnum):
-    """On what the demo runs."""
+    """The kind of cluster that the demo runs on."""
 
     SIMULATED = "simulated"
     LOCAL = "local"
 
 
 class DemoFormat(StrEnum):
-    """Standard output of the demo."""
+    """Format of the demo's standard output."""
 
     TABLE = "table"
     JSON = "json"
@@ -79,7 +79,7 @@ def demo(
     ] = DemoFormat.TABLE,
     keep: Annotated[bool, typer.Option("--keep", help="Stay up after the launch, until Ctrl-C.")] = False,
 ) -> None:
-    """Run the whole thing here: servers, worker, tracker and a cluster; launch an example and watch it to its end."""
+    """Run everything on this machine: servers, worker, tracker and a cluster; launch an example and follow it until it ends."""
     examples = _examples()
     if algorithm not in examples:
         raise InvalidRequest(f"--algorithm {algorithm!r}: no such example; there are {', '.join(sorted(examples))}")
@@ -181,7 +181,7 @@ def _run(
 
 @contextmanager
 def _cluster(kind: ClusterKind, node: bool) -> Iterator[dict[str, Any]]:
-    """The cluster's own process; its first line on standard output says how to reach it."""
+    """Run the cluster in a process of its own. The first line of its standard output says how to reach it."""
     if kind is ClusterKind.SIMULATED:
         command, cwd = ["-m", "argosy.demo.simulator"], None
     else:
@@ -192,7 +192,7 @@ def _cluster(kind: ClusterKind, node: bool) -> Iterator[dict[str, Any]]:
     try:
         line = process.stdout.readline() if process.stdout else b""
         if not line:
-            raise DemoFailed(f"the {kind} cluster ended with {process.wait()} before it was ready; its words are above")
+            raise DemoFailed(f"the {kind} cluster ended with {process.wait()} before it was ready; its output is above")
         yield orjson.loads(line)
     finally:
         _end(process)
@@ -219,7 +219,7 @@ def _process(command: list[str], environment: dict[str, str], log: Path) -> Iter
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started: they are one session."""
+    """End a process and all processes that it started: they are one session."""
     process.terminate()
     try:
         with suppress(subprocess.TimeoutExpired):

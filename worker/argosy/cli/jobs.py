@@ -32,7 +32,7 @@ argosy launch hello --project 1 --user 7 --query 'type=3&section=12' --param thr
 argosy launch hello --project 1 --user 7 --media-file ids.txt --token-file token"""
 
 _LOOK = 0.2
-"""Seconds between two looks whether a launch was expanded."""
+"""Seconds between two checks whether a launch is expanded."""
 
 _PAGE = 1000
 
@@ -165,7 +165,7 @@ def _media(media: str | None, media_file: Path | None) -> list[int] | None:
 
 
 def _expanded(opened: Client, gid: UUID, wait: float) -> LaunchShape:
-    """The launch when it is expanded or ended without jobs, or as it is after `wait` seconds."""
+    """The launch as soon as it is expanded or has ended without jobs; else as it is after `wait` seconds."""
     until = time.monotonic() + wait
     while True:
         (launch,) = opened.launches(gid=gid)

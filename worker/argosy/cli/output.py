@@ -1,7 +1,7 @@
 """Output of the reading commands: tables for people, shapes for programs, names for scripts.
 
-JSON and YAML are the pydantic shapes as they are, so that what a script reads here is what the API server answers. Tables take the width
-they need where nobody looks (a pipe), because a shortened id is worth nothing to `awk`.
+JSON and YAML are the pydantic shapes unchanged, so a script reads the same here as the API server answers. In a pipe, tables are as wide as
+needed, because `awk` cannot use a shortened id.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a reading command answers."""
+    """The output format of a reading command."""
 
     TABLE = "table"
     WIDE = "wide"
@@ -44,7 +44,7 @@ _PIPE_WIDTH = 10_000
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
-    """One column of a table: its heading, and its cell for an item at a moment."""
+    """One column of a table: its heading, and a function that gives the cell of an item at a given time."""
 
     heading: str
     cell: Callable[[T, datetime], str]
@@ -52,7 +52,7 @@ class Column(Generic[T]):
 
 
 def structured(output: Format) -> bool:
-    """Whether the answer is for programs."""
+    """Whether the format is for programs."""
     return output in {Format.JSON, Format.YAML}
 
 
@@ -61,9 +61,9 @@ def show(items: Sequence[T], output: Format, *, columns: Sequence[Column[T]], na
 
     Args:
         items: Shapes.
-        output: How.
-        columns: Of the tables.
-        name: An item's identifier.
+        output: The format.
+        columns: The columns of the tables.
+        name: Function that gives an item's identifier.
     """
     if structured(output):
         data([dump(item) for item in items], output)
@@ -111,7 +111,7 @@ def table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
 
 
 def facts(found: Mapping[str, str]) -> None:
-    """Print what is known of one thing, a line each; what is empty is left out."""
+    """Print names and values, one pair a line; empty values are left out."""
     width = max(len(name) for name in found)
     screen = console()
     for name, value in found.items():
@@ -120,7 +120,7 @@ def facts(found: Mapping[str, str]) -> None:
 
 
 def coloured(text: str) -> Text:
-    """Text without markup and control characters, coloured where it is a status."""
+    """Text without markup and control characters, in colour if it is a status."""
     from rich.text import Text
 
     return Text(plain(text), style=COLOURS.get(text, ""))
@@ -135,5 +135,5 @@ def console() -> Console:
 
 
 def note(text: str) -> None:
-    """A remark for the person at the terminal, on standard error."""
+    """Print a message for the person at the terminal, on standard error."""
     sys.stderr.write(plain(text) + "\n")

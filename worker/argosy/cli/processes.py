@@ -1,8 +1,8 @@
-"""The long-running processes, and what must be done before they can run: `argosy worker`, `tracker`, `db upgrade`, `keys`.
+"""The long-running processes, and the commands that prepare for them: `argosy worker`, `tracker`, `db upgrade`, `keys`.
 
-Each process writes its metrics as files of one directory of its own (prometheus-client's multiprocess mode), made before prometheus-client
-is imported and removed at the end. Dramatiq is therefore called in this process and not exec'ed: after an exec nobody would be left to
-remove it.
+A pool of processes writes its metrics as files in a directory of its own (prometheus-client's multiprocess mode). The directory is made
+before prometheus-client is imported, and removed at the end. So Dramatiq is called in this process and not exec'ed: after an exec nobody
+could remove the directory.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ database = typer.Typer(
 )
 
 _SHUTDOWN = 15_000
-"""Milliseconds that a worker's running actors have to end: longer than one request's time-out, so that a create under way is answered and
-recorded, and far shorter than a pod's grace period. What they leave is claimed again when their lease runs out."""
+"""Milliseconds that a worker's running actors have to end. This is longer than one request's time-out, so that a create that is under way
+is answered and recorded, and much shorter than a pod's grace period. Unfinished jobs are claimed again when their lease runs out."""
 
 
 def worker(
@@ -49,8 +49,8 @@ def worker(
             "dramatiq_prom_db": directory,
             "dramatiq_prom_host": settings.metrics_host,
             "dramatiq_prom_port": str(settings.metrics_port),
-            # No more than are worked on: Dramatiq's default of twice the threads lets messages wait behind a busy process, or a frozen
-            # one, while another is idle.
+            # Fetch no more messages than there are threads. With Dramatiq's default of twice as many, messages wait for a busy or frozen
+            # process while another one is idle.
             "dramatiq_queue_prefetch": str(threads),
         }
         from dramatiq import cli
@@ -59,8 +59,8 @@ def worker(
         from argosy.processes.wakeups import broker
 
         log.configure(settings)
-        broker(settings)  # an address that cannot be used is said once, not by each process in a traceback
-        # On SIGHUP Dramatiq starts sys.argv anew.
+        broker(settings)  # reports a bad address once, instead of a traceback from each process
+        # On SIGHUP Dramatiq executes sys.argv again.
         options = ["--processes", str(processes), "--threads", str(threads)]
         sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
         queues = ["--queues", "launch", "expand", "submit"]
@@ -72,7 +72,7 @@ def worker(
 
 
 def tracker() -> None:
-    """Run a tracker: it follows the workflows of every cluster and wakes workers for what is left undone."""
+    """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
     settings = configured()
     with _metrics_directory(settings, "tracker"):
         from argosy.processes import log
@@ -87,7 +87,7 @@ def tracker() -> None:
 
 
 def keys() -> None:
-    """Print fresh keys as shell lines; every argosy process of an installation needs the same ones."""
+    """Print new keys as shell lines; every argosy process of an installation needs the same ones."""
     from argosy.crypto import new_keys
 
     for name, value in new_keys().items():
@@ -113,7 +113,7 @@ def upgrade(
 
 
 async def _track(engine: Engine, settings: Settings) -> None:
-    """Until SIGTERM or SIGINT; the tracker gives its leases back when it is cancelled."""
+    """Run the tracker until SIGTERM or SIGINT. It releases its leases when it is cancelled."""
     from argosy import metrics
     from argosy.processes import garbage
     from argosy.processes.tracker import Tracker
@@ -124,7 +124,7 @@ async def _track(engine: Engine, settings: Settings) -> None:
     assert tracking is not None  # noqa: S101 -- asyncio.run made it
 
     def stop() -> None:
-        if not tracking.cancelling():  # told again, it goes on giving its leases back
+        if not tracking.cancelling():  # a second signal must not interrupt the release of its leases
             tracking.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,7 +140,7 @@ async def _track(engine: Engine, settings: Settings) -> None:
 
 @contextmanager
 def _metrics_directory(settings: Settings, name: str) -> Iterator[str]:
-    """A fresh directory for the metrics of this pool, gone when it ends."""
+    """A new directory for the metrics of this pool. It is removed when the pool ends."""
     parent = settings.metrics_directory
     try:
         if parent is not None:
@@ -157,7 +157,7 @@ def _metrics_directory(settings: Settings, name: str) -> Iterator[str]:
 
 
 def _check_database(settings: Settings) -> None:
-    """Say in one line, before any process starts, what each of them would say in a traceback."""
+    """Check the database before any process starts, so that an error is one line instead of a traceback from each process."""
     from argosy.store.database import engine
     from argosy.store.installation import identity
 
@@ -169,7 +169,7 @@ def _check_database(settings: Settings) -> None:
 
 
 def _check_port(settings: Settings) -> None:
-    """Dramatiq serves the metrics from a process whose failure nobody would see."""
+    """Check that the metrics port is free: Dramatiq serves it from a process whose failure nobody would see."""
     try:
         with socket.create_server((settings.metrics_host, settings.metrics_port)):
             pass

@@ -1,7 +1,7 @@
-"""The live view: a launch's jobs with their nodes, until all have ended.
+"""The live view of `argosy watch`: a launch's jobs with their nodes, until all have ended.
 
-A launch may have 33,000 jobs, so what is read each time does not grow with it: the counts, and a window of jobs that moves past those
-that have ended. On a terminal it is drawn in place; elsewhere (a log, CI) each change is one line.
+A launch may have 33,000 jobs, so each update reads only the counts and a small window of jobs, which moves on past jobs that have ended. On
+a terminal the view is redrawn in place; elsewhere (a log, CI) each change is one line.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FINAL = frozenset(str(state).capitalize() for state in FINAL_STATES)
 """Statuses of a job that has ended."""
 
 _EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two updates."""
 
 _WINDOW = 20
 """Jobs shown one by one."""
@@ -44,10 +44,11 @@ _WINDOW = 20
 _PAGE = 1000
 
 _CONTAINERS = frozenset({"Steps", "DAG"})
-"""Nodes that hold others. Argo hangs every other successor on its predecessor; shown so, a chain would walk off the screen."""
+"""Types of nodes that contain others; only these are shown as parents. In Argo every other node is a child of the one before it: if that
+were shown, a long chain would not fit on the screen."""
 
 _PATIENCE = 15
-"""Seconds after which an untouched launch makes one ask whether anybody works."""
+"""Seconds after which, if a launch is not expanded, the view asks whether a worker is running."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,10 @@ def live(client: Client, gid: UUID, *, console: Console, stop: Event | None = No
         client: Where to read.
         gid: The launch.
         console: Where to draw; a console that is not a terminal gets plain lines.
-        stop: Set it to end before that.
+        stop: Event that ends it early.
 
     Returns:
-        All jobs of the launch with their nodes, as they are then; none where it was rejected, or cancelled before it had any.
+        All jobs of the launch with their nodes, as they are at the end. Empty if it was rejected, or cancelled before it had any.
 
     Raises:
         NotFound: There is no such launch.
@@ -93,7 +94,7 @@ def all_jobs(client: Client, gid: UUID, nodes: bool = True) -> list[JobShape]:
 
 
 def node_tree(job: JobShape, now: datetime) -> Tree:
-    """A job and its nodes, containers holding what runs in them."""
+    """A job and its nodes as a tree: steps and DAGs contain the nodes that run in them."""
     top = Tree(_job_line(job, now))
     by_id = {node.id: node for node in job.nodes}
     below = {child for node in job.nodes for child in node.children}
@@ -111,7 +112,7 @@ def node_tree(job: JobShape, now: datetime) -> Tree:
 
 
 def summary(launch: LaunchShape) -> str:
-    """How a launch stands: `4 jobs: 2 Succeeded, 2 Running`."""
+    """A launch's jobs by status: `4 jobs: 2 Succeeded, 2 Running`."""
     if launch.state != "expanded":
         return f"{launch.state}: {launch.reason}" if launch.reason else launch.state
     counts = ", ".join(f"{number} {status}" for status, number in sorted(launch.counts.items()))

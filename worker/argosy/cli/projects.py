@@ -15,7 +15,7 @@ from argosy.cli.text import plain
 if TYPE_CHECKING:
     from argosy.shapes.shown import ProjectShape
 
-app = typer.Typer(help="Say how projects share the clusters.", no_args_is_help=True)
+app = typer.Typer(help="Set how projects share the clusters.", no_args_is_help=True)
 
 _EXAMPLES = """Examples:
 
@@ -36,14 +36,14 @@ def set_(
         float | None, typer.Option(help="Its part of each cluster's slots, relative to other projects'; default 1.")
     ] = None,
     max_queued: Annotated[int | None, typer.Option(help="Refuse launches beyond so many queued jobs.", min=0)] = None,
-    no_max_queued: Annotated[bool, typer.Option("--no-max-queued", help="Take that cap away.")] = False,
+    no_max_queued: Annotated[bool, typer.Option("--no-max-queued", help="Remove that cap.")] = False,
     max_active: Annotated[
         int | None, typer.Option(help="Most unfinished workflows at a time on --cluster.", min=0)
     ] = None,
-    no_max_active: Annotated[bool, typer.Option("--no-max-active", help="Take that limit away.")] = False,
+    no_max_active: Annotated[bool, typer.Option("--no-max-active", help="Remove that limit.")] = False,
     cluster: Annotated[str | None, typer.Option(help="For which cluster --max-active is.", metavar="NAME")] = None,
 ) -> None:
-    """Change what is given and leave the rest; it holds from the next claim on."""
+    """Change what is given and leave the rest; it takes effect with the next claim."""
     limited = max_active is not None or no_max_active
     if limited != (cluster is not None):
         raise UsageError("--max-active and --no-max-active go together with --cluster NAME")
@@ -63,23 +63,23 @@ def set_(
 
 @app.command()
 def pause(project: Project, reason: Reason = "") -> None:
-    """Submit nothing new of a project; what runs goes on."""
+    """Submit no new jobs of a project; jobs that run continue."""
     with client() as opened:
         opened.pause(project=project, reason=reason)
-    output.note(f"project {project} is paused; go on with: argosy project resume {project}")
+    output.note(f"project {project} is paused; to end the pause: argosy project resume {project}")
 
 
 @app.command()
 def resume(project: Project) -> None:
-    """Let a paused project go on."""
+    """Submit jobs of a paused project again."""
     with client() as opened:
         opened.resume(project=project)
-    output.note(f"project {project} goes on")
+    output.note(f"project {project} is no longer paused")
 
 
 @app.command("list")
 def list_(output_format: Output = Format.TABLE) -> None:
-    """List the projects that something was set for or that have unfinished jobs."""
+    """List the projects that have settings or unfinished jobs."""
     with client() as opened:
         found = opened.projects()
     output.show(found, output_format, columns=_COLUMNS, name=lambda project: str(project.id))

@@ -1,4 +1,4 @@
-"""`argosy db restored` and `argosy db reconcile`: what somebody does, and is told, after PostgreSQL came back from a dump."""
+"""`argosy db restored` and `argosy db reconcile`: for an operator, after PostgreSQL was restored from a dump."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from argosy.recovery.reconcile import Findings
 
 _SHOWN = 20
-"""Jobs of one kind that a person is shown; `-o json` has all."""
+"""The most jobs of one kind in the table; `-o json` has all."""
 
 _KINDS = {
-    "running": "run, and are recorded so",
-    "ended": "have ended, and are recorded so",
-    "gone": "were submitted, and their workflow is not there any more: nobody can know how they ended (--gone lost|again)",
-    "waiting": "wait, and may have run in the time that the database has lost (--waiting run|lost)",
-    "launches": "launches are not cut into jobs, and may have been in that time (--waiting run|lost)",
-    "unknown": "workflows are there of jobs that the database has lost (--unknown adopt|leave)",
-    "superseded": "have a later attempt that was found: they end",
-    "moved": "are where their row does not say: the row is corrected",
-    "foreign": "workflows under our labels tell of no job that can be: left alone",
+    "running": "jobs run, and the database knows it",
+    "ended": "jobs have ended, and the database knows it",
+    "gone": "jobs were submitted, and their workflows are gone: nobody can know how they ended (--gone lost|again)",
+    "waiting": "jobs are queued, and may have run in the time that the database has lost (--waiting run|lost)",
+    "launches": "launches are not cut into jobs, and may have been cut in that time (--waiting run|lost)",
+    "unknown": "workflows belong to jobs that the database has lost (--unknown adopt|leave)",
+    "superseded": "attempts end, because a later attempt of the job was found",
+    "moved": "workflows are on another cluster than their row says: the row is corrected",
+    "foreign": "workflows have our labels, but these cannot be true: left alone",
 }
 
 EXAMPLES = """Examples:
@@ -41,37 +41,37 @@ argosy db reconcile --apply --gone lost --waiting run --unknown adopt"""
 
 
 def restored() -> None:
-    """Say that the database was restored from a dump: all clusters are held.
+    """Tell argosy that the database was restored from a dump: all clusters are held.
 
-    Nothing new runs, ends or is called lost there until: argosy db reconcile --apply.
+    Nothing is created, ended or called lost there until: argosy db reconcile --apply.
     """
     with client(remind=False) as opened:
         names = opened.database_restored()
     output.note(
         (f"held: {', '.join(names)}" if names else "all clusters were held already, or none is registered")
-        + "; start the trackers, then see how the jobs stand: argosy db reconcile"
+        + "; start the trackers, then see the state of the jobs: argosy db reconcile"
     )
 
 
 def reconcile(
-    apply: Annotated[bool, typer.Option("--apply", help="Do what is decided, and let the clusters go on.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Apply the decisions, and end the holds.")] = False,
     gone: Annotated[
         Literal["lost", "again"] | None, typer.Option(help="Jobs whose workflow is gone; again: run them again.")
     ] = None,
     waiting: Annotated[
-        Literal["run", "lost"] | None, typer.Option(help="Jobs that wait, and may have run in the lost time.")
+        Literal["run", "lost"] | None, typer.Option(help="Queued jobs that may have run in the lost time.")
     ] = None,
     unknown: Annotated[
         Literal["adopt", "leave"] | None, typer.Option(help="Workflows that the database does not know.")
     ] = None,
     output_: Output = Format.TABLE,
 ) -> None:
-    """Ask the held clusters how each job stands; without --apply nothing is changed."""
+    """Ask the held clusters for the state of each job; without --apply nothing is changed."""
     from argosy.recovery.reconcile import Decisions
 
     decided = Decisions(gone, waiting, unknown)
     if not apply and decided != Decisions():
-        raise UsageError("decisions are carried out with --apply only")
+        raise UsageError("--gone, --waiting and --unknown need --apply")
     with client(remind=False) as opened:
         found = opened.reconcile(decided if apply else None)
     if output.structured(output_):
@@ -81,9 +81,9 @@ def reconcile(
     if not found:
         output.note("no cluster is held")
     elif not apply:
-        output.note("nothing was changed; to do what you decide, and go on: argosy db reconcile --apply")
+        output.note("nothing was changed; to apply your decisions and end the holds: argosy db reconcile --apply")
     else:
-        output.note(f"going on: {', '.join(findings.cluster for findings in found if not findings.error)}")
+        output.note(f"no longer held: {', '.join(findings.cluster for findings in found if not findings.error)}")
         for findings in found:
             if findings.error:
                 output.note(f"still held: {findings.cluster}, which cannot be asked: {findings.error}")

@@ -1,4 +1,4 @@
-"""The client behind a command, opened late: nothing heavy is imported before a command needs it."""
+"""The client of a command. It is opened late, so that nothing heavy is imported before a command needs it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def configured() -> Settings:
 
 @contextmanager
 def client(remind: bool = True) -> Iterator[Client]:
-    """The client of one command. Where a cluster is held it says so at the end, on standard error, whatever was asked.
+    """The client of one command. If a cluster is held, every command says so at its end, on standard error.
 
     Args:
-        remind: Whether to; not where that is what the command is about.
+        remind: Whether to say that clusters are held; False for commands that are about holds.
 
     Raises:
         NotConfigured: A setting is missing or cannot be used.

@@ -24,13 +24,13 @@ COLOURS = {
     "cancelled": "magenta",
     "expanded": "green",
 }
-"""Colour of a status; what is not here is shown plainly."""
+"""Colour of a status; other statuses have no colour."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
 def plain(text: str) -> str:
-    """Text of others on one line: white space and control characters become single spaces."""
+    """Text from outside on one line: white space and control characters become single spaces."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
@@ -55,17 +55,17 @@ def age(when: datetime | None, now: datetime) -> str:
 
 
 def ago(when: datetime | None, now: datetime) -> str:
-    """As `age`, as a sentence says it: 2m ago."""
+    """As `age`, followed by "ago": 2m ago."""
     return f"{age(when, now)} ago" if when is not None else ""
 
 
 def took(start: datetime | None, stop: datetime | None, now: datetime) -> str:
-    """From start to stop, or until now; empty where it has not begun."""
+    """The time from start to stop, or until now; empty if it has not begun."""
     return span(((stop or now) - start).total_seconds()) if start is not None else ""
 
 
 def ranges(media: Sequence[int]) -> str:
-    """Media ids in their order, runs written short: 1-3,7. `arguments.media` reads it back."""
+    """Media ids in their order, with runs shortened: 1-3,7. `arguments.media` reads this format."""
     breaks = [0, *(at for at, (left, right) in enumerate(pairwise(media), 1) if right != left + 1), len(media)]
     runs = [media[start:stop] for start, stop in pairwise(breaks) if start < stop]
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
