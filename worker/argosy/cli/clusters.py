@@ -267,7 +267,7 @@ def remove(
     waiting: Annotated[
         Literal["run", "lost"] | None,
         typer.Option(
-            help="With --abandon, of a held cluster: jobs that wait, may go elsewhere, and perhaps ran there."
+            help="With --abandon of a held cluster: queued jobs that may have run there and that another cluster may take."
         ),
     ] = None,
 ) -> None:

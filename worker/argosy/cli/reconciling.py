@@ -29,7 +29,7 @@ _KINDS = {
     "launches": "launches are not cut into jobs, and may have been cut in that time (--waiting run|lost)",
     "unknown": "workflows belong to jobs that the database has lost (--unknown adopt|leave)",
     "superseded": "attempts end, because a later attempt of the job was found",
-    "moved": "workflows are on another cluster than their row says: the row is corrected",
+    "moved": "jobs have their workflow on a cluster that their row does not name: the row is corrected",
     "foreign": "workflows have our labels, but these cannot be true: left alone",
 }
 

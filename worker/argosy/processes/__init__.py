@@ -1,1 +1,1 @@
-"""The processes of an installation: worker and tracker, what one tells the other, and what is looked after all the time."""
+"""The processes of an installation, worker and tracker, with the wake-ups between them, and housekeeping."""

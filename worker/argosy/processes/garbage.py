@@ -1,13 +1,13 @@
-"""How often a long-running process looks for garbage.
+"""How often Python's garbage collector runs in a long-running process.
 
-Python looks whenever 700 more objects were made than freed, and every so often at all there are. Decoding a page of a list makes a hundred
-thousand at once, and none of them is garbage: it took twice as long for that (tests/benchmarks/README.md, `track`).
+By default it runs whenever 700 more objects were made than freed, and sometimes it scans all objects. Decoding a page of a list makes a
+hundred thousand objects at once, none of them garbage, and took twice as long because of it (tests/benchmarks/README.md, `track`).
 """
 
 import gc
 
 
 def collect_rarely() -> None:
-    """Call it after imports: objects that were loaded so far are never scanned again."""
+    """Run the garbage collector rarely. Call this after imports: objects that are loaded so far are never scanned again."""
     gc.freeze()
     gc.set_threshold(50_000)

@@ -1,10 +1,10 @@
-"""Work that is left unfinished: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens that are
-no longer needed, records past their retention, the gauges.
+"""Finds work that nobody else comes back to: lost wake-ups, automatic retries that had to wait, claims that ran out, Secrets and tokens
+that are no longer needed, records past their retention. It also sets the gauges.
 
-Runs in the tracker, under a lease, a round every few seconds. It moves no job through the state machine: it only makes sure that the
-stage with unfinished work is woken, the submitter for a claim that ran out too, which resolves it by the same-name rule (F25:
-between commit and enqueue a crash leaves a job that nobody runs). Each chore stands alone: one that fails holds up no other, and a
-cluster that hangs holds up only what is owed on it.
+It runs in the tracker, under a lease, in a round every few seconds. It does not change the state of jobs itself, except for automatic
+retries: it wakes the stage that has unfinished work (F25: after a crash between commit and enqueue, nobody runs a job). For a claim that
+ran out that is the submitter, which creates the same name again. Each task is independent: if one fails, the others still run, and a
+cluster that hangs delays only its own work.
 """
 
 import asyncio
@@ -43,19 +43,19 @@ _PATIENCE = 3.0
 """Seconds that a launch may wait for its own wake-up before another is sent."""
 
 _FORGET_EVERY = 60.0
-"""Seconds between two looks for records past their retention."""
+"""Seconds between two searches for records past their retention."""
 
 _LOOK_EVERY = 60.0
-"""Seconds between two looks for Secrets that no row knows."""
+"""Seconds between two searches for Secrets that no row knows."""
 
 _FORGET_BATCHES = 20
-"""Transactions that one look may take; what is left is for the next."""
+"""The most transactions of one search; the next one continues."""
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Housekeeping:
-    """One housekeeper.
+    """Housekeeping of an installation.
 
     Args:
         engine: Where the rows are.
@@ -71,7 +71,7 @@ class Housekeeping:
         self._measured: set[str] = set()
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
-        """The chores of one round."""
+        """The tasks of one round."""
         return (
             self._expand,
             self._follow,
@@ -87,7 +87,7 @@ class Housekeeping:
             await asyncio.to_thread(self._wakeups.expand, gid)
 
     async def _follow(self) -> None:
-        """Automatic retries that could not be written together with the end that they follow."""
+        """Write automatic retries that could not be written together with the end that they follow."""
         while await transact(self._engine, retries.follow):
             pass
 
@@ -96,7 +96,7 @@ class Housekeeping:
             await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
     async def _find_secrets(self) -> None:
-        """Secrets on a cluster that have no row, as after the database was restored from a dump."""
+        """Find Secrets on clusters that have no row, for example after the database was restored from a dump."""
         if time.monotonic() - self._looked < _LOOK_EVERY:
             return
         self._looked = time.monotonic()
@@ -117,7 +117,7 @@ class Housekeeping:
             self._tasks[key] = asyncio.create_task(self._tried(cluster_id, work))
 
     async def _tried(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
-        """The outermost loop of what is done on one cluster: nobody awaits it."""
+        """Catch and log every error of work on one cluster, because nobody awaits its task."""
         with surviving("secrets", "Secrets not deleted yet", cluster=cluster_id):
             await work()
 
@@ -126,7 +126,7 @@ class Housekeeping:
         found = await Secrets(reached.connection).found(await self._ours())
         gids = {secret.gid for secret in found if secret.gid is not None}
         if count := await transact(self._engine, secrets.found, cluster_id, gids):
-            log.warning("Secrets that no row knew", cluster=cluster_id, count=count)
+            log.warning("found Secrets that had no row", cluster=cluster_id, count=count)
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
         for debt in debts:

@@ -1,8 +1,7 @@
 """Logging: one JSON object a line for machines, colours for people.
 
-structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines come out in the same shape. Local variables never come out
-with a traceback: a token may be among them. A warning that repeats is logged at once and then less and less often, because loops retry
-every second.
+structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines have the same form. Tracebacks never contain local variables:
+a token may be among them. A warning that repeats is logged at once and then less and less often, because loops retry every second.
 """
 
 import logging
@@ -16,7 +15,7 @@ from argosy.settings import Settings
 
 
 def configure(settings: Settings) -> None:
-    """Set up logging of this process; call once, first."""
+    """Set up the logging of this process. Call it once, before anything else."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -51,16 +50,16 @@ def configure(settings: Settings) -> None:
 
 
 _SELDOM = 60.0
-"""Seconds between two equal warnings in the end. One that was not given for so long is a new one."""
+"""The longest time between two equal warnings, in seconds. After this time without it, a warning counts as new."""
 
 _MANY = 1_000
-"""Different warnings that are remembered."""
+"""How many different warnings are remembered."""
 
 
 class _Sparse(logging.Filter):
-    """Lets a warning through at once, the same one again after 1, 2, 4 … 60 s; `repeated` says how often it was given meanwhile.
+    """Logs a warning at once, and the same one again after 1, 2, 4 … 60 s. `repeated` says how often it came in between.
 
-    The same is the same event with the same fields, whatever its reason.
+    Two warnings are the same if their event and fields are equal; the reason may differ.
     """
 
     def __init__(self) -> None:

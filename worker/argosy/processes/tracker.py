@@ -1,10 +1,10 @@
 """The tracker process: one event loop for all clusters whose lease it holds, and housekeeping.
 
-A cluster belongs to one tracker at a time, by lease. Each takes its share, as many as there are clusters for each tracker that is alive;
-what it holds beyond that, because another one has started, it gives back. Leases are renewed by a task of their own that does nothing
-else, so that a slow list or a large flush cannot lose one; a tracker that was stopped and wakes up finds its epoch gone and writes
-nothing. The tracker also LISTENs for launches that an API server committed without knowing Redis. It is ready while everything that it
-holds shows signs of life: a watch that died silently looks like a cluster where nothing happens (F23).
+A cluster belongs to one tracker at a time, by lease. Each tracker takes its share: the number of clusters divided by the number of live
+trackers. If it holds more, because another tracker has started, it releases the rest. A task that does nothing else renews the leases, so
+that none is lost because of a slow list or a large flush. A tracker that was stopped and continues later finds another epoch and writes
+nothing. The tracker also LISTENs for launches that an API server has committed without sending a message. It is ready while everything that
+it holds shows signs of life: a watch that died silently looks like a cluster where nothing happens (F23).
 """
 
 import asyncio
@@ -45,10 +45,10 @@ _HOUSEKEEPING = "housekeeping"
 _TRACKERS = "tracker"
 
 _WAKE = 0.5
-"""Seconds between two wake-ups for the slots of one cluster: jobs that end all the time would each be followed by a claim of their own."""
+"""Seconds between two wake-ups for free slots of one cluster. Without this, each job that ends would cause a claim of its own."""
 
 _AGAIN = 30.0
-"""Seconds for which a cluster that this tracker cannot work with (its keys do not open the token) is left to others."""
+"""Seconds for which this tracker leaves a cluster to others if it cannot follow it (its keys do not open the cluster's token)."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Tracker:
         self._names: dict[int, str] = {}
 
     async def run(self) -> None:
-        """Track until cancelled; then give the leases back."""
+        """Track until cancelled; then release the leases."""
         installation = await asyncio.to_thread(identity, self._engine)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -96,7 +96,8 @@ class Tracker:
             self._renewer.shutdown(wait=False)
 
     def dead(self) -> list[str]:
-        """The parts of this tracker that show no sign of life, in words; ready means none. May be called from any thread."""
+        """The parts of this tracker that show no sign of life, as text. The tracker is ready if there are none. May be called from any
+        thread."""
         now = time.monotonic()
         found = [
             f"cluster {cluster_id} is not followed" for cluster_id, held in list(self._held.items()) if held.task.done()
@@ -117,16 +118,16 @@ class Tracker:
     async def _hold_clusters(self, installation: str) -> None:
         while True:
             with surviving("leases", "leases not renewed"):
-                # In a thread of their own: those that everything else shares may all be waiting for locks.
+                # In a thread of its own, because all shared threads may be waiting for locks.
                 epochs = await asyncio.get_running_loop().run_in_executor(self._renewer, self._renew)
                 await self._match(epochs, installation)
                 self._renewed = time.monotonic()
             await asyncio.sleep(self._settings.tracker_lease / 5)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
-        """Renew or take the leases of this tracker's share of the clusters, and release those beyond it, or that it cannot work with for
-        now: (epoch, credential version) of those that it holds. Who cannot work with one does not count among those that share, so that
-        another may take it."""
+        """Renew or take the leases of this tracker's share of the clusters. Release those beyond its share, and those that it cannot follow
+        at present. Returns (epoch, credential version) of those that it holds. A tracker that cannot follow a cluster is not counted for
+        the shares, so that another tracker may take that cluster."""
         seconds = self._settings.tracker_lease
         with Session(self._engine) as session:
             clusters, connection = registry.clusters(session), session.connection()
@@ -148,7 +149,8 @@ class Tracker:
         return epochs
 
     async def _match(self, epochs: dict[int, tuple[int, int]], installation: str) -> None:
-        """Start what was won, stop what was lost, restart what has new credentials or died."""
+        """Start following clusters whose lease was won, stop those whose lease was lost, and restart those that have new credentials or
+        whose task has died."""
         for cluster_id, held in list(self._held.items()):
             following = self._following.get(cluster_id)
             silent = following is not None and following.silent_for() > PULSE
@@ -164,9 +166,9 @@ class Tracker:
                 self._held[cluster_id] = _Held(version, task)
 
     async def _track(self, cluster_id: int, epoch: int, installation: str) -> None:
-        """The outermost loop of one cluster: what fails in it hurts no other cluster, is logged, counted and tried again."""
+        """Catch every error of one cluster: it is logged and counted, does not affect other clusters, and the cluster is followed again."""
         try:
-            with surviving("track", "tracking anew", cluster=cluster_id):
+            with surviving("track", "following the cluster again", cluster=cluster_id):
                 await self._follow(cluster_id, epoch, installation)
         finally:
             self._following.pop(cluster_id, None)
@@ -219,13 +221,13 @@ class Tracker:
             await asyncio.sleep(self._settings.housekeeping_interval)
 
     async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
-        """The outermost loop of housekeeping, a chore at a time: Redis being away must not keep the gauges from being set."""
+        """Catch every error of one task of housekeeping: the gauges must be set even if Redis is not reachable."""
         with surviving(_HOUSEKEEPING, "housekeeping waits"):
             if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
                 await chore()
 
     async def _listen(self) -> None:
-        """Turn notices of committed launches and retries into wake-ups; a notice that is missed is found by housekeeping."""
+        """Turn notices of committed launches and retries into wake-ups. If a notice is missed, housekeeping finds the work."""
         while True:
             with surviving("listen", "not listening"):
                 async with await database.listener(self._settings) as connection:
@@ -242,17 +244,17 @@ class Tracker:
             self._wakeups.submit(int(notice.payload))
 
     def _wake_missed(self) -> None:
-        """Wake for commits that came while nobody listened."""
+        """Send wake-ups for commits that were made while nobody listened."""
         with self._engine.begin() as connection:
             gids = launches.due(connection, 0)
         for gid in gids:
             self._wakeups.expand(gid)
 
     def _wake_submit(self, cluster_id: int) -> None:
-        """Slots have come free. Redis may be away: then housekeeping wakes."""
+        """Wake the submitter, because slots are free. If Redis is not reachable, housekeeping does it later."""
         now, last = time.monotonic(), self._woken.get(cluster_id, -_WAKE)
         if last > now:
-            return  # one is about to be sent
+            return  # a wake-up is about to be sent
         at = self._woken[cluster_id] = max(now, last + _WAKE)
 
         async def send() -> None:

@@ -1,11 +1,10 @@
 """Wake-ups: Dramatiq messages that say "look in the database". Losing one loses nothing.
 
-Redis is not in our transactions, so it carries no state: every message names a row, and housekeeping sends again what was lost
-(F25). One message does carry something, a caller's launch request, and is under our promises from the moment that a worker
-has committed it.
+Redis is not part of our transactions, so no state is kept there: every message only names a row, and housekeeping sends lost ones again
+(F25). One kind of message does contain data: a caller's launch request. Our promises hold for it as soon as a worker has committed it.
 
-The broker's settings are not Dramatiq's defaults, because those let the messages of a dead worker lie for half an hour on an idle system
-(maintenance is rolled with a chance of 0.1 % by other commands on the same queue only).
+The broker's settings are not Dramatiq's defaults: with these, the messages of a dead worker stay unprocessed for half an hour on an idle
+system (only other commands on the same queue start maintenance, with a probability of 0.1 %).
 """
 
 from typing import Any
@@ -28,18 +27,18 @@ QUEUES = (LAUNCH, EXPAND, SUBMIT)
 """One queue per actor of the same name: a flood of launches must not delay submits."""
 
 _IDLE = 200
-"""Milliseconds between two looks of an idle consumer at most; a launch on an idle system waits for two of them."""
+"""The most milliseconds between two polls of an idle consumer; a launch on an idle system waits for two of them."""
 
 _MAINTENANCE_CHANCE = 4_000
-"""In a million commands. An idle consumer polls about five times a second: dead workers' messages come back in a minute or two;
-for what they stand for, housekeeping is faster."""
+"""Maintenance runs in a million commands. An idle consumer polls about five times a second, so messages of dead workers come back in a
+minute or two. Housekeeping finds the same work earlier."""
 
 _HEARTBEAT = 30_000
-"""Milliseconds after which a silent worker's messages are given to others. A live one that was only slow does no harm: actors are
+"""Milliseconds after which a silent worker's messages are given to others. It is no problem if the worker was only slow: actors are
 idempotent."""
 
 _PILE = 1_000
-"""Longest queue of one kind of wake-ups in Redis; one more would tell the workers nothing new."""
+"""The longest queue of one kind of wake-ups in Redis. More would not tell the workers anything new."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -56,17 +55,17 @@ _FIELDS: dict[str, Any] = {
 
 
 class StrictEncoder(JSONEncoder):
-    """JSON, refusing what is not a Dramatiq message in every field, so that nothing else can hurt a consumer."""
+    """JSON that refuses everything that is not a correct Dramatiq message in every field, so that nothing else can stop a consumer."""
 
     def decode(self, data: bytes) -> dict[str, Any]:
         """Decode a message.
 
         Raises:
-            DecodeError: It is not one.
+            DecodeError: It is not a correct message.
         """
         try:
             message: object = super().decode(data)
-        except (DecodeError, ValueError, RecursionError) as error:  # nested without end, or a number of 5,000 digits
+        except (DecodeError, ValueError, RecursionError) as error:  # nested too deeply, or a number of 5,000 digits
             raise DecodeError(f"not readable as JSON: {str(error)[:200]}", data, error) from None
         if not isinstance(message, dict):
             raise DecodeError("not a JSON object", data, None)
@@ -79,7 +78,8 @@ class StrictEncoder(JSONEncoder):
 
 
 class Broker(RedisBroker):
-    """Dramatiq's Redis broker whose consumers dead-letter what they cannot read instead of restarting over it for ever."""
+    """Dramatiq's Redis broker, but its consumers dead-letter a message that they cannot read, instead of restarting for ever because of
+    it."""
 
     @property
     def consumer_class(self) -> Any:
@@ -99,7 +99,7 @@ class _Consumer(_RedisConsumer):
                 self._bury(error)
 
     def _bury(self, error: DecodeError) -> None:
-        """Move an unreadable message to the dead letters. Its id is only known as the key under which its bytes lie."""
+        """Move an unreadable message to the dead letters. Its id is found as the key whose value is the message's bytes."""
         DEAD_LETTERS.labels(self.queue_name).inc()
         key = f"{self.broker.namespace}:{self.queue_name}.msgs"
         ids = [mid.decode() for mid, data in self.broker.client.hscan_iter(key) if data == error.data]
@@ -122,7 +122,7 @@ def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = No
     try:
         url = urlsplit(settings.redis_url.get_secret_value())
         if url.scheme != "unix":
-            int(url.path.strip("/") or 0)  # the client silently takes database 0 where it is not a number
+            int(url.path.strip("/") or 0)  # the client silently uses database 0 if it is not a number
         made = Broker(  # type: ignore[no-untyped-call]
             url=url.geturl() or "empty",
             middleware=middleware or [],
@@ -130,9 +130,9 @@ def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = No
             maintenance_chance=_MAINTENANCE_CHANCE,
             heartbeat_timeout=_HEARTBEAT,
         )
-        made.client.connection_pool.make_connection()  # looks at the options in the address; opens nothing yet
+        made.client.connection_pool.make_connection()  # checks the options in the address; does not connect
     except (ValueError, TypeError):
-        # The address itself is not told: a password may be in it.
+        # The message does not contain the address: a password may be in it.
         raise NotConfigured(
             "ARGOSY_REDIS_URL: write redis://user:password@host:port/database, rediss:// for TLS, or unix:///path"
         ) from None

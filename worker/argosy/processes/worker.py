@@ -1,7 +1,7 @@
 """The worker: Dramatiq actors, each a thin call of one stage. `argosy worker` runs `dramatiq argosy.processes.worker:setup`.
 
-Actors are idempotent and hold no state that matters: a message may come twice, late or never. What fails is left to the database, which
-knows what is unfinished, so actors are retried only a little: housekeeping sends the wake-up again (F25).
+Actors are idempotent and keep no state that matters: a message may come twice, late or never. If an actor fails, the database still knows
+the unfinished work, so actors are retried only a few times: housekeeping sends the wake-up again (F25).
 """
 
 import os
@@ -44,11 +44,11 @@ from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 
 _HOUR = 3_600_000
-"""Milliseconds. A long queue may take that long; what hangs is ended by the deadlines of its own network calls. Dramatiq's ten
-minutes would cut work that goes well."""
+"""Milliseconds: the time limit of an actor. A long queue may take that long. Calls that hang are ended by their own deadlines. Dramatiq's
+default of ten minutes would interrupt work that goes well."""
 
 _TRIES = 3
-"""Tries after the first of a message that fails."""
+"""How often a message that failed is tried again."""
 
 T = TypeVar("T", UUID, int)
 
@@ -56,7 +56,7 @@ logger = structlog.stdlib.get_logger(__name__)
 
 
 class Unprocessable(ArgosyError):
-    """A message that no retry will make right; it goes to the dead letters."""
+    """A message for which no retry can help; it goes to the dead letters."""
 
 
 _FINAL = (Unprocessable, NotFound)
@@ -83,7 +83,7 @@ class _Stages:
 
 
 class Boot(Middleware):
-    """Makes the stages when a worker process has booted, not before: neither pools nor event loops survive a fork.
+    """Makes the stages after a worker process has started, because neither connection pools nor event loops survive a fork.
 
     Args:
         configured: The settings of this process.
@@ -96,10 +96,10 @@ class Boot(Middleware):
         self._making = Lock()
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
-        """Called by Dramatiq in each worker process, when its signal handlers are set: told to end once more, it goes on ending.
+        """Called by Dramatiq in each worker process when its signal handlers are set. Makes the process ignore a second signal to end.
 
-        A process manager tells the whole group, and the pool's first process tells the others too. Dramatiq takes the second time as an
-        order to drop everything, by an exception in the main thread, which the other threads outlive for ever.
+        A process manager sends the signal to the whole group, and the pool's first process sends it to the others too. At a second signal
+        Dramatiq stops at once, by an exception in the main thread; but the other threads go on, and the process never ends.
         """
         numbers = (signal.SIGTERM, signal.SIGHUP)
         end = signal.getsignal(signal.SIGTERM)
@@ -114,26 +114,26 @@ class Boot(Middleware):
             signal.signal(number, once)
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Called by Dramatiq in each worker process, which survives whatever is raised here: what cannot be made now is made for the first
-        message for which it can. A worker that was started while the database was away would else never work, and never end."""
+        """Called by Dramatiq in each worker process. Dramatiq ignores exceptions here, so if the stages cannot be made now, `get` makes
+        them for a later message. Else a worker that was started while the database was away would never work, and never end."""
         assert isinstance(broker, Broker)  # noqa: S101 -- `setup` made it
         self._broker = broker
         try:
             self.get()
         except ArgosyError as error:
-            logger.warning("this worker begins when it can", reason=str(error))
+            logger.warning("worker not ready yet, tries again with its next message", reason=str(error))
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Called by Dramatiq when the process is told to end: what is claimed is finished or handed back."""
+        """Called by Dramatiq when the process is told to end: claimed work is finished or given back."""
         if self.stages is not None:
             self.stages.submitter.stop()
             self.stages.expander.stop()
 
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
-        """Called by Dramatiq when its threads have ended, and before its event loop does."""
+        """Called by Dramatiq after its threads have ended and before its event loop ends."""
         if self.stages is not None:
             event_loop = get_event_loop_thread()
-            assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO stands before this one
+            assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO comes before this one
             event_loop.run_coroutine(self.stages.submitter.drained())
             self.stages.engine.dispose()
 
@@ -141,11 +141,11 @@ class Boot(Middleware):
         """The stages of this process.
 
         Raises:
-            NotConfigured: The database is away, and they were never made.
+            NotConfigured: They are not made yet, and the database is not reachable.
         """
         with self._making:
             if self.stages is None:
-                assert self._broker is not None  # noqa: S101 -- Dramatiq boots a worker before it has it work
+                assert self._broker is not None  # noqa: S101 -- Dramatiq boots a worker before it gives it messages
                 self.stages = _Stages(self.settings, WakeUps(self._broker))
             return self.stages
 
@@ -160,9 +160,9 @@ def setup() -> None:
         [
             Prometheus(),
             TimeLimit(time_limit=_HOUR),
-            # Nothing is interrupted: actors hand work over, and a submitter that is told to stop ends by itself.
+            # Actors are not interrupted: they only hand work over, and a submitter that is told to stop ends by itself.
             ShutdownNotifications(notify_shutdown=False),
-            # A few quick tries for a database or Redis that blinks; the rest is housekeeping's.
+            # A few quick tries, if the database or Redis is away for a moment. After that, housekeeping sends the wake-up again.
             Retries(max_retries=_TRIES, min_backoff=500, max_backoff=5_000),
             CurrentMessage(),
             AsyncIO(),
@@ -178,7 +178,7 @@ def declare(made: Broker, boot: Boot) -> None:
     """Declare the actors on a broker. They take any arguments, so that a malformed message is refused by name, not by a TypeError."""
 
     def run_launch(*args: object, **kwargs: object) -> None:
-        """A caller's launch request: commit it, then go on as after any wake-up."""
+        """A caller's launch request: commit it, then expand it as after a wake-up."""
         request = _request(args, kwargs)
         stages = boot.get()
         try:
@@ -188,7 +188,7 @@ def declare(made: Broker, boot: Boot) -> None:
         stages.wakeups.expand(request.gid)
 
     def run_expand(*args: object, **kwargs: object) -> None:
-        """Wake-up: expand one launch, in threads of its own: those of Dramatiq deliver all other messages."""
+        """Wake-up: expand one launch, in threads of the expander, because Dramatiq's threads must deliver all other messages."""
         boot.get().expander.start(_argument(EXPAND, UUID, args, kwargs))
 
     async def run_submit(*args: object, **kwargs: object) -> None:
@@ -201,7 +201,7 @@ def declare(made: Broker, boot: Boot) -> None:
 
 
 def _again(retries: int, error: BaseException) -> bool:
-    """Whether a launch request is tried again: it is nowhere but in its message, which outlasts a database that is away."""
+    """Whether a launch request is tried again. The request is only in its message, so it is retried as long as the database is away."""
     return isinstance(error, OperationalError | RedisError | NotConfigured) or retries < _TRIES
 
 
