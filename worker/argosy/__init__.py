@@ -1,1 +1,1 @@
-"""argosy: launches of algorithms on media, run as Argo Workflows on registered clusters, tracked into PostgreSQL."""
+"""argosy: runs launches of algorithms on media as Argo Workflows on registered clusters, and records their state in PostgreSQL."""

@@ -1,7 +1,7 @@
-"""From a cluster's row to a connection: the one place where `store` and `kube` meet.
+"""Makes the connection to a cluster from its row. Only this module uses both `store` and `kube` for that.
 
-One connection per (cluster, credential version): a rotated credential takes effect with the next job, and nothing leaks a client per
-call (F24).
+There is one connection for each (cluster, credential version): a rotated credential takes effect with the next job, and no client is leaked
+with each call (F24).
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from argosy.store.registered import Cluster
 T = TypeVar("T")
 
 _LONGEST_USE = 3600.0
-"""Seconds that whoever reached a cluster may go on with a connection of older credentials, as a run of a long queue does. Meanwhile an
-unused one holds no sockets: idle ones are closed within seconds."""
+"""Seconds for which a connection with older credentials stays usable for those that have it, such as a run of a long queue. An unused
+connection has no open sockets: idle ones are closed within seconds."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Reached:
 
 
 def access_of(cluster: Cluster, settings: Settings) -> Access:
-    """How to reach a registered cluster, its token opened.
+    """How to reach a registered cluster, with its token opened.
 
     Raises:
         SealBroken: None of the configured keys opens the token.
@@ -59,7 +59,8 @@ def connect(cluster: Cluster, settings: Settings) -> Connection:
 
 
 def alone(work: Coroutine[Any, Any, T]) -> T:
-    """Run asynchronous work to its end, in a thread of its own: who calls may be an API server with a running event loop."""
+    """Run asynchronous work and wait for its end, in a thread of its own, because the caller may be an API server with a running event
+    loop."""
     with ThreadPoolExecutor(1, "clusters") as own:
         return own.submit(asyncio.run, work).result()
 
@@ -80,13 +81,15 @@ class Clusters:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def reach(self, cluster_id: int) -> Reached:
-        """The cluster as its row now says, connected with its present credentials.
+        """The cluster's present row, and a connection with its present credentials.
 
         Raises:
             NotFound: It was removed.
             SealBroken: Its token cannot be opened.
         """
-        async with self._reaching[cluster_id]:  # or each of two callers makes a connection, and one is never closed
+        async with self._reaching[
+            cluster_id
+        ]:  # else two callers could each make a connection, and one would never be closed
             cluster = await asyncio.to_thread(self._row, cluster_id)
             held = self._open.get(cluster_id)
             if held is not None and held.cluster.credential_version == cluster.credential_version:
@@ -108,7 +111,7 @@ class Clusters:
         self._retired.clear()
 
     def _retire(self, connection: Connection) -> None:
-        """Close it when its users are done."""
+        """Close a connection when nobody can be using it any more."""
 
         async def close() -> None:
             await asyncio.sleep(_LONGEST_USE)

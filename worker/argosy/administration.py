@@ -1,6 +1,6 @@
-"""An operator's part of the client: algorithms, clusters, projects, and a restored database.
+"""The part of the client for operators: algorithms, clusters, projects, and a restored database.
 
-Each call is one of the functions that do it, with their arguments checked, in a transaction of its own.
+Each method checks its arguments and calls the function that does the work, in a transaction of its own.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ from argosy.store.reconciling import Waiting
 
 
 class Administration:
-    """The calls about what jobs run with and where.
+    """The methods for what jobs run with and where.
 
     Args:
-        settings: Of this process; default: from the environment (`ARGOSY_…`).
+        settings: Settings of this process; default: from the environment (`ARGOSY_…`).
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -45,7 +45,7 @@ class Administration:
 
     @checked
     def set_project(self, project: Id, **fields: Unpack[ProjectFields]) -> ProjectShape:
-        """Change how a project is treated; the fields are `ProjectSpec`'s.
+        """Change a project's settings; the fields are those of `ProjectSpec`.
 
         Raises:
             InvalidRequest: A field cannot be used.
@@ -57,11 +57,11 @@ class Administration:
 
     @checked
     def limit_project(self, project: Id, cluster: Key, max_active: Number | None) -> ProjectShape:
-        """Bound a project's unfinished workflows on one cluster; None takes the bound away. It holds from the next claim on.
+        """Limit a project's unfinished workflows on one cluster; None removes the limit. It takes effect with the next claim.
 
         Raises:
             NotFound: There is no such cluster.
-            InvalidRequest: The bound is negative.
+            InvalidRequest: The limit is negative.
         """
         with Session(self.engine) as session:
             projects.limit(session.connection(), project, registry.cluster(session, cluster).id, max_active)
@@ -70,19 +70,19 @@ class Administration:
 
     @checked
     def project(self, project: Id) -> ProjectShape:
-        """How a project is treated, and what it has; one that nobody has set anything for has weight 1 and no limits."""
+        """A project's settings, and what it has. A project without settings has weight 1 and no limits."""
         with self.engine.connect() as connection:
             return projects.get(connection, project)
 
     @checked
     def projects(self) -> Sequence[ProjectShape]:
-        """The projects that something was set for, or that have unfinished or queued jobs."""
+        """The projects that have settings, or unfinished or queued jobs."""
         with self.engine.connect() as connection:
             return projects.all_(connection)
 
     @checked
     def register_algorithm(self, **fields: Unpack[AlgorithmFields]) -> AlgorithmShape:
-        """Register an algorithm; the fields are `AlgorithmSpec`'s.
+        """Register an algorithm; the fields are those of `AlgorithmSpec`.
 
         Raises:
             InvalidRequest: A required field is missing or cannot be used.
@@ -99,7 +99,7 @@ class Administration:
 
     @checked
     def remove_algorithm(self, key: Key) -> None:
-        """Remove an algorithm; its launches go on."""
+        """Remove an algorithm; its launches continue."""
         registering.remove_algorithm(self.engine, key)
 
     @checked
@@ -122,15 +122,15 @@ class Administration:
 
         Args:
             text: The manifest.
-            cluster: Judge it by this cluster's policy.
+            cluster: Check it against this cluster's policy.
         """
         return registering.lint(self.engine, text, cluster)
 
     @checked
     def add_cluster(self, **fields: Unpack[ClusterFields]) -> ClusterShape:
-        """Register a JobCluster; the fields are `ClusterSpec`'s.
+        """Register a JobCluster; the fields are those of `ClusterSpec`.
 
-        It is asked which place it is, and registered all the same where it does not answer.
+        The cluster is asked which place it is. If it does not answer, it is still registered.
 
         Raises:
             InvalidRequest: A required field is missing or cannot be used.
@@ -140,25 +140,25 @@ class Administration:
 
     @checked
     def update_cluster(self, key: Key, **fields: Unpack[ClusterFields]) -> ClusterShape:
-        """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for. While jobs
-        on it have not ended, another address must lead to the same place, and is asked whether it does.
+        """Change fields of a cluster. A new host needs the token again, so that the token is never sent to a host that it was not meant
+        for. While the cluster has unfinished jobs, a new address must lead to the same place; the cluster is asked whether it does.
 
         Raises:
             InvalidRequest: A field cannot be used.
-            Conflict: The name is not unique, or the address leads to another place, or does not say.
+            Conflict: The name is not unique, or the address leads to another place, or nobody answers there.
             NotFound: There is no such cluster.
         """
         return registering.update_cluster(self.engine, self.settings, key, fields)
 
     @checked
     def release_cluster(self, key: Key) -> int:
-        """Take argosy's finalizer off all its workflows on a cluster. Returns and raises as `clusters.release`."""
+        """Remove argosy's finalizer from all its workflows on a cluster. Returns and raises as `clusters.release`."""
         return clusters.release(self.engine, self.settings, key)
 
     @checked
     def remove_cluster(self, key: Key, *, abandon: bool = False, waiting: Waiting | None = None) -> int:
-        """Release a cluster, remove it and forget its credentials; `abandon` asks it nothing and ends its jobs; `waiting` says what becomes
-        of those that it perhaps ran, where it is held. Returns and raises as `clusters.remove`."""
+        """Release a cluster, remove it and delete its credentials. With `abandon` the cluster is not asked, and its jobs end; if it is
+        held, `waiting` says what to do with queued jobs that may have run there. Returns and raises as `clusters.remove`."""
         return clusters.remove(self.engine, self.settings, key, abandon, waiting)
 
     @checked
@@ -176,19 +176,21 @@ class Administration:
         return registering.cluster(self.engine, key)
 
     def held(self) -> dict[str, str]:
-        """Why clusters are held, by their names; none where all is well."""
+        """Why clusters are held, by their names; empty if none is."""
         with self.engine.connect() as connection:
             return holds.held(connection)
 
     def database_restored(self) -> Sequence[str]:
-        """Say that the database was restored: until `reconcile` nothing is created, ended or called lost. The clusters held by that."""
+        """Tell argosy that the database was restored: until `reconcile`, nothing is created, ended or called lost. Returns the clusters
+        that this has held."""
         return reconcile.restored(self.engine)
 
     def reconcile(self, decisions: Decisions | None = None) -> Sequence[Findings]:
-        """How the jobs of held clusters stand; with decisions, let them go on. Arguments and errors are those of `reconcile.reconcile`."""
+        """The state of the jobs of held clusters; with decisions, apply them and end the holds. Arguments and errors are those of
+        `reconcile.reconcile`."""
         return reconcile.reconcile(self.engine, self.settings, decisions)
 
     @checked
     def check_cluster(self, key: Key) -> Report:
-        """Ask the cluster itself whether argosy can work there; versions that it tells are kept."""
+        """Ask the cluster itself whether argosy can work there. The versions that it reports are stored."""
         return clusters.check(self.engine, self.settings, key)

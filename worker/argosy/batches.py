@@ -1,8 +1,8 @@
 """Cutting a launch into jobs: which media go together, and under which uid. Pure.
 
-A uid is a version-1 UUID because the REST reference says so, but it is derived, not drawn: number i of a launch has the time
-`gid.time + 1 + i`, and node and clock sequence come from SHA-256(gid). So a redelivered message yields the same ids, a caller can
-answer with all ids before a worker has run, and two launches of one host at one moment cannot collide (P10).
+A uid is a version-1 UUID because the REST reference says so. It is not random but follows from the gid: job number i of a launch has the
+time `gid.time + 1 + i`, and node and clock sequence come from SHA-256(gid). So a redelivered message gives the same ids, a caller can
+return all ids before a worker has run, and two launches that one host makes at the same time cannot collide (P10).
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from typing import overload
 from uuid import UUID
 
 _EPOCH = datetime(1582, 10, 15, tzinfo=UTC)
-"""Where a version-1 UUID counts from (RFC 9562, 5.1)."""
+"""The time from which a version-1 UUID counts (RFC 9562, 5.1)."""
 
 _MULTICAST = 1 << 40
-"""Marks the node part as no real network card's (RFC 9562, 6.10)."""
+"""Bit that marks the node part as not that of a real network card (RFC 9562, 6.10)."""
 
 
 class JobUids(Sequence[UUID]):
-    """The uids of a launch's jobs, derived when asked for.
+    """The uids of a launch's jobs, computed when they are needed.
 
     Args:
         gid: The launch.
@@ -58,18 +58,18 @@ def made(uid: UUID) -> datetime:
 
 
 def ordinal(gid: UUID, uid: UUID) -> int | None:
-    """Which job of a launch has this uid; None where no job of it, however many it had, could have it."""
+    """The number of the job of a launch that has this uid; None if no job of the launch could have it, however many there are."""
     number = uid.time - gid.time - 1
     return number if 0 <= number < 1 << 31 and JobUids(gid, number + 1)[number] == uid else None
 
 
 def distinct(media_ids: Sequence[int]) -> list[int]:
-    """The ids in their order, the first of a double kept."""
+    """The ids in their order, without repetitions."""
     return list(dict.fromkeys(media_ids))
 
 
 def count(media: int, files_per_job: int) -> int:
-    """Number of batches of so many media."""
+    """The number of batches that so many media make."""
     return -(-media // files_per_job)
 
 

@@ -1,8 +1,8 @@
-"""The library for an API server: launch and read, register algorithms and clusters. Typed, synchronous, nothing but PostgreSQL.
+"""The library for an API server: launch and read, register algorithms and clusters. It is typed and synchronous, and needs only PostgreSQL.
 
-A launch is written in the caller's own transaction when it hands its connection in, so the API server needs neither Redis nor a second
-commit; everything that is read comes from the database and asks no cluster (P10). The one exception is `check_cluster`, which is
-asked for because it asks the cluster.
+If the caller passes its connection, a launch is written in the caller's own transaction, so the API server needs neither Redis nor a second
+commit. Everything is read from the database, without asking a cluster (P10). The only exceptions are methods about a cluster itself, such
+as `check_cluster`.
 """
 
 from base64 import b64encode
@@ -26,11 +26,11 @@ from argosy.store import reading
 
 @dataclass(frozen=True)
 class Launched:
-    """A launch that is written.
+    """A launch that was written.
 
-    `uids` are the ids of its jobs in the order of their batches; None where they are known only when the launch is expanded (a query,
-    all media, or an algorithm that is not registered). `new` is False where the same request was written before. `state` is the launch's,
-    and `position` how many jobs of its project were queued already: they come first, unless its priority is higher.
+    `uids` are the ids of its jobs in the order of their batches; None if they are only known when the launch is expanded (a query, all
+    media, or an algorithm that is not registered). `new` is False if the same request was written before. `state` is the launch's state.
+    `position` is the number of jobs of its project that were queued already: they come first, unless this launch has a higher priority.
     """
 
     gid: UUID
@@ -41,10 +41,10 @@ class Launched:
 
 
 class Client(Administration):
-    """The job half of the platform.
+    """The methods for launches and jobs, and those of `Administration`.
 
     Args:
-        settings: Of this process; default: from the environment (`ARGOSY_…`).
+        settings: Settings of this process; default: from the environment (`ARGOSY_…`).
     """
 
     @checked
@@ -68,18 +68,18 @@ class Client(Administration):
 
         Args:
             algorithm_name: A registered algorithm of the project.
-            project: Whose media, and who is charged.
-            user: Who launches.
-            media_ids: The media in their order; the first of a double counts.
-            media_query: Query string of the API server's media list instead; neither means all media of the project.
-            extra_params: `{"name": …, "value": …}` each.
+            project: The project that has the media, and whose share of the clusters is used.
+            user: The user who launches.
+            media_ids: The media in their order; repetitions are ignored.
+            media_query: Instead of media_ids, a query string for the API server's media list. Without both, all media of the project.
+            extra_params: Parameters, each as `{"name": …, "value": …}`.
             token: The user's API token; sealed before it leaves this call.
             success_email_spec: Stored with the launch.
             failure_email_spec: Stored with the launch.
             gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
-            priority: -100 to 100; orders the jobs of this user of this project, higher first, and takes nothing from anybody else.
-            connection: A DB-API connection, SQLAlchemy connection or session, or Django connection, in whose transaction the launch
-                is written; the caller commits. Default: an own one, committed on return.
+            priority: -100 to 100, higher first; orders only this user's jobs in this project, and does not affect other users.
+            connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
+                transaction, and the caller commits. Default: a transaction of its own, committed on return.
 
         Raises:
             InvalidRequest: A field cannot be used.
@@ -109,10 +109,10 @@ class Client(Administration):
 
     @checked
     def cancel(self, key: UUID | None = None, *, project: Id | None = None) -> CancelShape:
-        """Cancel a job, a launch or all of a project, at any moment, also while the cluster is away. Idempotent.
+        """Cancel a job, a launch or all jobs of a project, at any time, even while the cluster is not reachable. Idempotent.
 
-        What was not submitted ends at once; the rest is `Cancelling` until its workflow has ended. The record stays. A launch of very many
-        jobs is gone through in batches; where the call was interrupted, the same one goes on.
+        Jobs that were not submitted end at once; the others are `Cancelling` until their workflow has ended. The record stays. A large
+        launch is cancelled in batches; if the call was interrupted, a second call continues.
 
         Args:
             key: uid of a job or gid of a launch; default: all of the project.
@@ -126,20 +126,20 @@ class Client(Administration):
 
     @checked
     def delete(self, key: UUID, *, project: Id | None = None) -> CancelShape:
-        """The REST reference's DELETE: cancel, and leave it out of default lists. Raises as `cancel`."""
+        """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
     @checked
     def retry(
         self, key: UUID, *, project: Id | None = None, failed_only: bool = True, token: Token | None = None
     ) -> int:
-        """Try again what has ended; each job gets a new attempt under its uid, and `get(uid, attempt=…)` still reads the old ones.
+        """Retry ended jobs. Each gets a new attempt under the same uid; `get(uid, attempt=…)` still reads the old ones.
 
         Args:
             key: uid of a job or gid of a launch.
             project: Only if it belongs to this project.
             failed_only: Only jobs that ended `Failed`, `Error`, `Lost`, `Deleted` or `Cancelled`; else also `Rejected` and `Succeeded`.
-            token: The user's API token, needed again once all jobs of the launch had ended, because it was forgotten then.
+            token: The user's API token. It is needed again after all jobs of the launch had ended, because it was wiped then.
 
         Returns:
             How many jobs are queued again.
@@ -161,7 +161,7 @@ class Client(Administration):
         algorithm: Key | None = None,
         reason: Text = "",
     ) -> None:
-        """Submit nothing new on a cluster, of a project or of an algorithm; what runs goes on, and jobs that wait say why.
+        """Submit no new jobs to a cluster, of a project or of an algorithm. Jobs that run continue, and queued jobs show why they wait.
 
         Args:
             cluster: Name or id.
@@ -170,21 +170,21 @@ class Client(Administration):
             reason: Shown with the jobs that wait.
 
         Raises:
-            InvalidRequest: Not just one of the three is given.
+            InvalidRequest: None, or more than one, of the three is given.
             NotFound: There is no such cluster or algorithm.
         """
         control.pause(self.engine, cluster, project, algorithm, reason)
 
     @checked
     def resume(self, *, cluster: Key | None = None, project: Id | None = None, algorithm: Key | None = None) -> None:
-        """Let what was paused go on. Arguments and errors are those of `pause`."""
+        """End a pause. Arguments and errors are those of `pause`."""
         control.resume(self.engine, cluster, project, algorithm)
 
     @checked
     def launches(
         self, *, project: Id | None = None, gid: UUID | None = None, limit: Number = 100, hidden: bool = False
     ) -> list[LaunchShape]:
-        """Launches, newest first, with their jobs counted by status; deleted ones only by their gid or with `hidden`."""
+        """Launches, newest first, with their jobs counted by status. Deleted ones are returned only by their gid or with `hidden`."""
         with self.engine.connect() as connection:
             return reading.launches(connection, project, gid, limit, hidden)
 
@@ -217,7 +217,7 @@ class Client(Administration):
 
     @checked
     def get(self, uid: UUID, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
-        """One job, also before its launch was expanded and after it was rejected.
+        """One job, even if its launch is not expanded yet or was rejected.
 
         Args:
             uid: Which.

@@ -1,7 +1,7 @@
-"""A person's requests about a cluster: check it, take the finalizers off, abandon it.
+"""An operator's requests about a cluster: check it, remove the finalizers, abandon it.
 
-Everything else that is read comes from the database; these ask, because that is what they are for. Each runs an event loop of its own, so
-they are for commands and API servers, not for workers.
+All other reads use the database only; these functions ask the cluster itself. Each runs an event loop of its own, so they are for commands
+and API servers, not for workers.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,16 +27,16 @@ from argosy.store.reconciling import Waiting
 from argosy.store.registered import Cluster
 
 _STUCK = 60.0
-"""Seconds after which a recorded workflow's finalizer should be off."""
+"""Seconds after its end was recorded by which a workflow's finalizer should be removed."""
 
 T = TypeVar("T")
 
 
 def check(engine: Engine, settings: Settings, key: str | int) -> Report:
-    """Whether argosy can work on a cluster; versions that it tells are kept.
+    """Check whether argosy can work on a cluster. The versions that it reports are stored.
 
     Raises:
-        NotFound: There is no such cluster. One that cannot be reached is a finding.
+        NotFound: There is no such cluster. That a cluster cannot be reached is a finding, not an error.
     """
     selector = _selector(engine)
     report = _on(settings, _row(engine, key), lambda connection: ask(connection, selector))
@@ -52,12 +52,13 @@ def check(engine: Engine, settings: Settings, key: str | int) -> Report:
 
 
 def place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
-    """The mark on the cluster that a row points to, made if it is missing: two registrations that find the same mark mean the same place.
+    """The mark on the cluster that a row points to; it is created if it is missing. Two registrations that find the same mark mean the same
+    place.
 
     Args:
         engine: Where the rows are.
         settings: Keys and deadlines.
-        row: Registered or about to be.
+        row: A cluster that is registered or is about to be.
 
     Raises:
         KubeError: It cannot be asked.
@@ -77,41 +78,41 @@ def place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
 
 
 def release(engine: Engine, settings: Settings, key: str | int) -> int:
-    """Take argosy's finalizer off every workflow of this installation on a cluster, so that whatever deletes them can.
+    """Remove argosy's finalizer from every workflow of this installation on a cluster, so that they can be deleted.
 
     Returns:
-        Off how many.
+        How many workflows had it.
 
     Raises:
         NotFound: There is no such cluster.
-        KubeError: It cannot be asked; doing it again goes on.
+        KubeError: The cluster cannot be asked; a second call continues with the rest.
     """
     selector = _selector(engine)
     return _on(settings, _row(engine, key), lambda connection: finalizers.release(connection, selector))
 
 
 def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, waiting: Waiting | None = None) -> int:
-    """Release a cluster, delete our Secrets there, remove it and forget its credentials.
+    """Release a cluster, delete our Secrets there, remove it and delete its credentials.
 
     Args:
         engine: Where the rows are.
         settings: Keys and deadlines.
         key: Name or id.
-        abandon: It is gone for good: ask it nothing, leave what is there of ours, and end the jobs that have not ended. Those on it are
-            `Lost` (`Cancelled` where that was asked for), and are tried again where another cluster may take them and their algorithm says
-            so; those that wait for it alone are `Cancelled`, launches that are not cut yet `rejected`.
-        waiting: What becomes of jobs that wait, may go elsewhere, and perhaps ran there, where it is held and abandoned: `run`, perhaps a
-            second time, or `lost`.
+        abandon: The cluster is gone for good: do not ask it, leave our objects there, and end its unfinished jobs. Those that ran there are
+            `Lost` (`Cancelled` if a cancel was requested), and are retried if their algorithm has automatic retries and another cluster may
+            take them. Queued jobs that no other cluster may take are `Cancelled`, and such launches that are not cut yet `rejected`.
+        waiting: If a held cluster is abandoned, what to do with queued jobs that may have run there and that another cluster may take:
+            `run` (perhaps a second time), or `lost`.
 
     Returns:
-        How many jobs were ended so.
+        How many jobs this has ended.
 
     Raises:
-        Conflict: Jobs on it have not ended, algorithms name it, or it cannot be asked.
-        InvalidRequest: There are such jobs, and nothing was said about them, or it is not abandoned; nothing was changed.
+        Conflict: It has unfinished jobs, algorithms name it, or it cannot be asked.
+        InvalidRequest: There are such jobs and `waiting` is not given, or it is given without `abandon`; nothing was changed.
     """
     if waiting is not None and not abandon:
-        raise InvalidRequest("--waiting: it is for a cluster that is abandoned; add --abandon, or leave it out")
+        raise InvalidRequest("--waiting is only for a cluster that is abandoned; add --abandon, or leave --waiting out")
     if abandon:
         return _abandon(engine, key, waiting)
     with Session(engine, expire_on_commit=False) as session:
@@ -138,7 +139,7 @@ def _take_away(engine: Engine, settings: Settings, row: Cluster) -> None:
 
 
 def _is_twin(engine: Engine, settings: Settings, row: Cluster) -> bool:
-    """Whether what is there is another registration's: then nothing of it is to be touched."""
+    """Whether the place belongs to another registration: then nothing there may be changed."""
     try:
         mark = place(engine, settings, row)
     except KubeError:
@@ -148,8 +149,8 @@ def _is_twin(engine: Engine, settings: Settings, row: Cluster) -> bool:
 
 
 def _abandon(engine: Engine, key: str | int, waiting: Waiting | None) -> int:
-    """Pause a cluster, end its jobs in batches, and remove it; what comes after the batches (a tracker that still sees it) is ended in the
-    transaction that removes it."""
+    """Pause a cluster, end its jobs in batches, and remove it. Jobs that become unfinished after the batches (a tracker still sees the
+    cluster) are ended in the transaction that removes it."""
     with Session(engine, expire_on_commit=False) as session:
         row = registry.removable(session, key, abandoned=True)
         held = row.held_at is not None
@@ -174,7 +175,7 @@ def _abandon(engine: Engine, key: str | int, waiting: Waiting | None) -> int:
 
 
 def _end_all(engine: Engine, cluster_id: int) -> int:
-    """End what nobody else may take, launches that are not cut first; how many jobs."""
+    """End jobs that no other cluster may take; first the launches that are not cut. Returns how many jobs."""
     with engine.begin() as connection:
         gids = abandoning.launches(connection, cluster_id)
     for gid in gids:

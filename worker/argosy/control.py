@@ -1,8 +1,8 @@
 """Cancel and retry, of a job or a group, at any time; pause and resume a cluster, a project or an algorithm.
 
-A cancel is true at any moment because it is nothing but a committed wish (P5): what is queued ends with it, the rest shows `Cancelling`
-until the tracker has seen its workflow final. It asks no cluster, so it works while the cluster is away (F17). A retry adds attempts and
-leaves the old ones as they ended.
+A cancel works at any time because it is only a committed request (P5): queued jobs end with it, the others show `Cancelling` until the
+tracker has seen that their workflow has ended. It does not ask a cluster, so it works while the cluster is not reachable (F17). A retry
+adds attempts and leaves the old ones as they ended.
 """
 
 from contextlib import suppress
@@ -19,19 +19,20 @@ from argosy.store.cancels import Cancelled
 
 
 def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: bool = False) -> Cancelled:
-    """Cancel a job, a launch or all of a project.
+    """Cancel a job, a launch or all jobs of a project.
 
-    A launch's jobs are marked a batch a transaction, in their order, after the launch itself; with the return all are. Whoever dies in
-    between has cancelled what comes first, and the same call again goes on.
+    First the launch itself is cancelled, then its jobs in their order, one batch in each transaction; on return all are. If the process
+    dies half-way, the first batches are cancelled, and a second call continues.
 
     Args:
         engine: Where the rows are.
-        key: uid of a job or gid of a launch; None for all of the project.
+        key: uid of a job or gid of a launch; None for all jobs of the project.
         project: Only if it belongs to this project.
         hide: Also leave it out of default lists; needs a key.
 
     Returns:
-        How many jobs ended, are to end, had ended (not counted for a project), and launches that end before they were cut into jobs.
+        How many jobs ended now, will end, or had ended before (not counted for a project), and how many launches ended before they were cut
+        into jobs.
 
     Raises:
         NotFound: There is no such job or launch.
@@ -45,7 +46,7 @@ def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: b
         gids = cancels.unended(connection, project)
     done = Cancelled()
     for gid in gids:
-        with suppress(NotFound):  # forgotten meanwhile
+        with suppress(NotFound):  # deleted by retention meanwhile
             done += _cancel(engine, gid, project, hide)
     return replace(done, ended=0)
 
@@ -67,14 +68,14 @@ def _cancel(engine: Engine, key: UUID, project: int | None, hide: bool) -> Cance
 def retry(
     engine: Engine, key: UUID, project: int | None = None, failed_only: bool = True, sealed: bytes | None = None
 ) -> int:
-    """Try again what has ended: a new attempt of each job, with the same uid and gid. A batch a transaction, as `cancel`.
+    """Retry ended jobs: a new attempt of each, with the same uid and gid. One batch in each transaction, as in `cancel`.
 
     Args:
         engine: Where the rows are.
         key: uid of a job or gid of a launch.
         project: Only if it belongs to this project.
         failed_only: Only jobs that failed, were lost, deleted or cancelled, or ended with an error; else also rejected and succeeded ones.
-        sealed: The launch's API token, sealed, where it was wiped or is to be another.
+        sealed: The launch's API token, sealed, if the old one was wiped or is to be replaced.
 
     Returns:
         How many jobs are queued again.
@@ -83,8 +84,8 @@ def retry(
         NotFound: There is no such job or launch.
         Conflict: It has no jobs, its cluster was removed, or unfinished jobs use the present token.
         InvalidRequest: The token was wiped and is not given.
-        QueueFull: The project has too many queued jobs. Where others filled the queue after the first batch, the message says how many of
-            these are queued.
+        QueueFull: The project has too many queued jobs. If others filled the queue after the first batch, the message says how many jobs
+            were queued.
     """
     count, first = 0, 0
     while True:
@@ -105,10 +106,10 @@ def retry(
 def pause(
     engine: Engine, cluster: str | int | None, project: int | None, algorithm: str | int | None, reason: str
 ) -> None:
-    """Submit nothing new on a cluster, of a project or of an algorithm; what runs goes on.
+    """Submit no new jobs to a cluster, of a project or of an algorithm; jobs that run continue.
 
     Raises:
-        InvalidRequest: Not just one of the three is given.
+        InvalidRequest: None, or more than one, of the three is given.
         NotFound: There is no such cluster or algorithm.
     """
     with Session(engine) as session:
@@ -118,7 +119,7 @@ def pause(
 
 
 def resume(engine: Engine, cluster: str | int | None, project: int | None, algorithm: str | int | None) -> None:
-    """Let what was paused go on. Arguments and errors are those of `pause`."""
+    """End a pause. Arguments and errors are those of `pause`."""
     with Session(engine) as session:
         table, key = _paused(session, cluster, project, algorithm)
         pausing.resume(session.connection(), table, key)
@@ -128,7 +129,7 @@ def resume(engine: Engine, cluster: str | int | None, project: int | None, algor
 def _paused(
     session: Session, cluster: str | int | None, project: int | None, algorithm: str | int | None
 ) -> tuple[pausing.Pausable, int]:
-    """The target as a table and an id."""
+    """The target of a pause, as a table and an id."""
     if sum(key is not None for key in (cluster, project, algorithm)) != 1:
         raise InvalidRequest("say which: a cluster, a project or an algorithm")
     if cluster is not None:

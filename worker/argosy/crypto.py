@@ -1,8 +1,8 @@
-"""Sealing: what lies in the database is useless without the keys that the processes hold.
+"""Sealing: secrets in the database are useless without the keys, which only the processes have.
 
-Two kinds, because two sides write. Cluster credentials are written and read by argosy: a Fernet key ring, so that keys rotate without
-a stop (first key seals, all keys open). Launch tokens are written by API servers in any language: a libsodium sealed box, so that a
-caller needs the public key only and can open nothing, not even what it sealed itself (P8).
+There are two kinds. Cluster credentials are written and read by argosy, with a ring of Fernet keys, so that keys can be rotated while
+argosy runs (the first key seals, all keys open). Launch tokens are written by API servers in any language, as a libsodium sealed box: a
+caller needs only the public key and can open nothing, not even what it has sealed itself (P8).
 """
 
 from base64 import b64decode, b64encode
@@ -38,16 +38,16 @@ class KeyRing:
         return self._ring.encrypt(text.encode())
 
     def open(self, sealed: bytes) -> str:
-        """Open with whichever key sealed it.
+        """Open with the key that sealed it.
 
         Raises:
-            SealBroken: None of the keys did.
+            SealBroken: None of the keys sealed it.
         """
         try:
             return self._ring.decrypt(sealed).decode()
         except InvalidToken as error:
             raise SealBroken(
-                "none of ARGOSY_KEYS opens this credential; add the key that sealed it, or enter it anew"
+                "none of ARGOSY_KEYS opens this credential; add the key that sealed it, or enter the credential again"
             ) from error
 
 
@@ -67,7 +67,7 @@ def seal_token(token: str, public_key: str) -> bytes:
 
 
 def open_token(sealed: bytes | None, private_key: SecretStr | None) -> str:
-    """A launch's token; empty where it has none.
+    """A launch's token; empty if it has none.
 
     Raises:
         NotConfigured: There is no key.
@@ -84,7 +84,7 @@ def open_token(sealed: bytes | None, private_key: SecretStr | None) -> str:
 
 
 def new_keys() -> dict[str, str]:
-    """Fresh keys of both kinds, by the environment variable that takes them."""
+    """New keys of both kinds, by the name of their environment variable."""
     private = PrivateKey.generate()
     return {
         "ARGOSY_KEYS": Fernet.generate_key().decode(),

@@ -1,15 +1,15 @@
-"""Every error argosy raises on purpose, in one tree.
+"""Every error that argosy raises on purpose, in one class tree.
 
-One tree, because every boundary (command line, HTTP, Dramatiq message, answer of a cluster) must turn an error into one clear
-line and must not turn a defect into one: what derives from `ArgosyError` is an answer to the caller, anything else is a bug and
-keeps its traceback. A message says what is wrong, where, and what to do about it.
+Every place that handles errors (command line, HTTP, Dramatiq message, answer of a cluster) prints an expected error as one clear line, but
+must not do so with a bug. So what derives from `ArgosyError` is an answer to the caller; anything else is a bug and keeps its traceback. A
+message says what is wrong, where, and what to do about it.
 """
 
 from collections.abc import Sequence
 
 
 class ArgosyError(Exception):
-    """Base of every error that argosy raises on purpose."""
+    """Base class of every error that argosy raises on purpose."""
 
 
 class InvalidRequest(ArgosyError):
@@ -32,7 +32,7 @@ class ManifestError(InvalidRequest):
         line: 1-based line in the manifest, where known.
         column: 1-based column in the manifest, where known.
         others: What else is wrong with it.
-        warning: It can be run; what its author should know.
+        warning: The manifest can be run; this only informs its author.
     """
 
     def __init__(

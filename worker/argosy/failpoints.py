@@ -1,8 +1,9 @@
-"""Named places at which a test ends or freezes this process, because a crash falls between two statements and nowhere else.
+"""Named places at which a test kills or freezes this process: a test of a crash must choose exactly between which two statements it
+happens.
 
-`ARGOSY_FAILPOINTS="submit.created=kill,track.writing=stop@3"`: at the first (third, with `@3`) time that the process comes by, it sends
-itself SIGKILL or SIGSTOP. Nearly free when the variable is not set. Each name is a promise that a kill there loses nothing and
-doubles nothing; `tests/faults/test_kills.py` goes through all of them.
+With `ARGOSY_FAILPOINTS="submit.created=kill,track.writing=stop@3"`, the process sends itself SIGKILL or SIGSTOP when it reaches the place
+for the first time (with `@3`, for the third time). It costs almost nothing if the variable is not set. At each place, a kill must neither
+lose nor repeat any work; `tests/faults/test_kills.py` tests all of them.
 """
 
 import os
@@ -19,14 +20,14 @@ NAMES = frozenset(
         "launch.expanded",  # the jobs are committed, the submit wake-up not sent
         "submit.claiming",  # the claim is written and not committed; the cluster's row is locked
         "submit.claimed",  # the claim is committed, nothing was sent
-        "submit.securing",  # the Secret is written down and not made
+        "submit.securing",  # the Secret's row is committed, the Secret is not made
         "submit.sending",  # right before the claim's deadline is checked for the last time
         "submit.created",  # the create was answered, its record is not written
         "submit.recording",  # the record is written and not committed
         "submit.recorded",  # the record is committed
         "track.listed",  # all pages were read, nothing is written
         "track.writing",  # states and nodes are written and not committed
-        "track.written",  # they are committed, what follows from them on the cluster is not done
+        "track.written",  # they are committed, the changes on the cluster that follow are not made
         "track.terminating",  # before a workflow is told to end
         "track.releasing",  # before the finalizer is taken off
         "track.released",  # after it
@@ -56,18 +57,18 @@ _hits = {name: count(1) for name in _wanted}
 
 
 def failpoint(name: str) -> None:
-    """Die or freeze here, if that is what was asked for.
+    """Kill or freeze this process here, if `ARGOSY_FAILPOINTS` says so.
 
     Args:
         name: One of `NAMES`.
 
     Raises:
-        LookupError: It is not: a misspelt one would be silently nothing.
+        LookupError: It is not one of them: a misspelt name would silently have no effect.
     """
     if name not in NAMES:
         raise LookupError(f"failpoint {name!r} is not in failpoints.NAMES")
     if name in _wanted:
         number, nth = _wanted[name]
         if next(_hits[name]) == nth:
-            # To this very thread, which would run on for a while if the signal went to its process.
+            # Send it to this thread: if the signal went to the process, the thread would run on for a while.
             signal.raise_signal(number)

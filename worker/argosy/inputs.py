@@ -1,8 +1,8 @@
-"""Cleans foreign input before it is used, stored or shown: arguments, messages, text of servers, libraries and pods. Pure.
+"""Cleans input from outside before it is used, stored or shown: arguments, messages, text of servers, libraries and pods. Pure.
 
-Two faults of foreign text taught it. PostgreSQL takes no NUL and no lone surrogate, and a text that holds one aborted the transaction
-that was to record it. And libraries copy what they could not send into their exceptions: a token with a line end stood in a launch's
-reason and in the log (`Illegal header value b'Token …'`).
+Two faults showed that this is needed. PostgreSQL accepts neither NUL nor a lone surrogate, and a text with one aborted the transaction that
+was to record it. And libraries copy what they could not send into their exceptions: a token with a line end appeared in a launch's reason
+and in the log (`Illegal header value b'Token …'`).
 """
 
 import difflib
@@ -26,23 +26,23 @@ _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
 STRUCK = "…"
-"""Stands where a secret stood, and at the end of a text that was cut."""
+"""Replaces a secret, and is added to the end of a text that was cut."""
 
 
 def clean(text: str, secrets: Iterable[str] = (), limit: int = 2000) -> str:
-    """A text that PostgreSQL can keep and anybody may read.
+    """A text that PostgreSQL can store and that contains no secret.
 
-    NUL and lone surrogates become U+FFFD; other control characters go, but for tab and newline. Give it the whole text: what was cut
-    before may end in half a secret, which nobody recognises.
+    NUL and lone surrogates become U+FFFD; other control characters are removed, except tab and newline. Pass the whole text: a text that
+    was cut before may end with half a secret, which is not recognised.
 
     Args:
-        text: What was said.
-        secrets: Our own secrets that it may repeat, as they are or as a library shows them (escaped); empty ones are ignored.
-        limit: Characters that are left at most.
+        text: The text.
+        secrets: Our own secrets that it may contain, unchanged or as a library shows them (escaped); empty ones are ignored.
+        limit: The most characters of the result.
     """
     shapes = sorted({shape for secret in secrets for shape in _shapes(secret)}, key=len, reverse=True)
     text = _CONTROL.sub("", _UNKEEPABLE.sub("\ufffd", _strike(text, shapes)))
-    # Once more: without its control characters a text may spell what it did not before.
+    # Again: after its control characters were removed, the text may contain a secret that it did not contain before.
     text = _strike(text, shapes)
     return text if len(text) <= limit else text[: limit - 1] + STRUCK
 
@@ -54,7 +54,7 @@ def _strike(text: str, shapes: Iterable[str]) -> str:
 
 
 def _shapes(secret: str) -> set[str]:
-    """How a secret may stand in a text: as it is, without the blanks around it, or as JSON or Python shows it."""
+    """The forms of a secret in a text: unchanged, without the blanks around it, or as JSON or Python shows it."""
     raw = secret.encode("utf-8", "surrogatepass")
     shapes = {secret, secret.strip(), json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(raw)[2:-1]}
     shapes |= {shape.replace("\\", "\\\\").replace("'", "\\'") for shape in shapes}
@@ -95,7 +95,7 @@ _FAULTS = 5
 
 
 def validated(model: type[M], fields: object) -> M:
-    """A model of what somebody gave.
+    """Make a model from a caller's fields.
 
     Raises:
         InvalidRequest: A field cannot be used; the message names it.
@@ -107,7 +107,8 @@ def validated(model: type[M], fields: object) -> M:
 
 
 def checked(method: Callable[P, T]) -> Callable[P, T]:
-    """Have each argument be what its annotation says before the method begins: what cannot be is refused in words, and by name.
+    """Decorator that converts each argument to its annotated type before the method begins. If that is not possible, the error names the
+    argument.
 
     Raises:
         InvalidRequest: An argument cannot be used.

@@ -1,7 +1,7 @@
-"""What argosy writes on objects of a cluster: names, labels, annotations, the finalizer. Pure.
+"""Names, labels, annotations and the finalizer of argosy's objects on a cluster. Pure.
 
-Whose a workflow is, is told by its name and its labels, whether a row knows it already or not (P1). The labels without a prefix are those
-of Tator, so that existing tools find its jobs (P10).
+The name and the labels of a workflow say whose it is, whether a row knows it already or not (P1). The labels without a prefix are those of
+Tator, so that existing tools find its jobs (P10).
 """
 
 from uuid import UUID
@@ -25,7 +25,7 @@ ANNOTATION_NAME = "name"
 ANNOTATION_ALGORITHM = "alg_id"
 ANNOTATION_DIGEST = "argosy.dev/digest"
 ANNOTATION_ENDED = "argosy.dev/ended"
-"""The state of its attempt that argosy ended a workflow for."""
+"""The state of its attempt that was the reason for which argosy terminated a workflow."""
 
 LABEL_POD_WORKFLOW = "workflows.argoproj.io/workflow"
 """Argo's label of a pod: the name of its workflow."""
@@ -38,7 +38,7 @@ SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 """The cluster autoscaler's annotation of a pod; on every pod of ours it is `false`."""
 
 SECRET_PREFIX = "argosy-"  # noqa: S105
-"""How the names of our Secrets begin; no manifest may name such a one."""
+"""The prefix of the names of our Secrets; no manifest may name a Secret with it."""
 
 OWN_ACCOUNT = "argosy"
 """The ServiceAccount that clusters/jobcluster.yaml grants to argosy; no workflow may run as it."""

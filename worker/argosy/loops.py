@@ -1,7 +1,8 @@
-"""The outermost loop, once: what a process that must go on does with what went wrong in one round of its work.
+"""Error handling for loops of a process that must not stop: what it does with an error in one round of its work.
 
-That the database or Redis is away, or that something said no in our own words, is for the one who runs argosy: one line, and the next
-round. Anything else is a defect of argosy's: it is logged with its traceback, counted where an alert looks, and survived too (F23).
+If the database or Redis is not reachable, or an `ArgosyError` was raised, the operator gets one line in the log, and the next round
+follows. Any other exception is a bug of argosy: it is logged with its traceback and counted in a metric with an alert, and the next round
+follows too (F23).
 """
 
 from collections.abc import Iterator
@@ -20,12 +21,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 @contextmanager
 def surviving(loop: str, waits: str, **context: object) -> Iterator[None]:
-    """Survive whatever goes wrong in one round of a loop, and say so.
+    """Log any error of one round of a loop, and go on.
 
     Args:
-        loop: Which; the label of `argosy_loop_errors_total`.
-        waits: What is not done because of it, for people: "wake-ups wait".
-        context: What it was about; fields of the log line.
+        loop: Name of the loop; a label of `argosy_loop_errors_total`.
+        waits: What is not done because of it, as log message: "wake-ups not sent".
+        context: Fields of the log line.
     """
     try:
         yield

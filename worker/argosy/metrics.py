@@ -1,9 +1,9 @@
-"""What SREs see: every metric of argosy, named in one place.
+"""Every metric of argosy, in one place.
 
-prometheus-client in multiprocess mode: the processes of one pool write files in one directory and one port serves their sum, so
-that a pool is one target. `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported (`argosy worker` and `argosy
-tracker` do so). Gauges that tell the state of the database are set by whoever holds the housekeeping lease and cleared when it is
-lost; sum over instances is then right.
+prometheus-client is used in multiprocess mode: the processes of one pool write files in one directory, and one port serves their sum, so a
+pool is one target. `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported (`argosy worker` and `argosy tracker` do so).
+Gauges about the database are set by the tracker that has the housekeeping lease, and cleared when it loses the lease, so the sum over all
+instances is right.
 """
 
 import os
@@ -103,7 +103,7 @@ LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loo
 
 
 def forget(cluster: str) -> None:
-    """Leave a cluster that was removed, or has another name now, out of the gauges of this process."""
+    """Remove a cluster from the gauges of this process: it was removed, or has another name now."""
     for gauge in (
         QUEUE_DEPTH,
         QUEUE_OLDEST,
@@ -123,7 +123,7 @@ def forget(cluster: str) -> None:
 
 
 class _Living(MultiProcessCollector):
-    """Leaves out the gauges that are NaN: the library cannot remove one from files that processes share."""
+    """Leaves out gauges that are NaN: the library cannot remove a gauge from files that processes share."""
 
     def collect(self) -> Iterable[Metric]:
         for metric in super().collect():  # type: ignore[no-untyped-call]
@@ -137,7 +137,7 @@ def serve(host: str, port: int, dead: Callable[[], Sequence[str]]) -> int:
     Args:
         host: Address to listen on.
         port: Port, 0 for any free one.
-        dead: What of this process shows no sign of life; /readyz answers 503 with it, 200 where there is nothing.
+        dead: Returns the parts of this process that show no sign of life. If there are any, /readyz answers 503 with them, else 200.
 
     Returns:
         The port that is served.

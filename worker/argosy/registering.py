@@ -1,8 +1,8 @@
-"""Registers algorithms and clusters, and says what is refused.
+"""Registers algorithms and clusters, and refuses those that cannot work.
 
-Both are fields of a specification that come from a person or an API server, and rows that every later stage trusts: what cannot work is
-refused here, where somebody can mend it, and not when a job fails of it. A cluster is a place and not a row: it is asked which it is
-(kube/marks.py), and no two registrations may mean the same one (P1).
+Both come from a person or an API server as fields of a specification, and become rows that every later stage trusts. What cannot work is
+refused here, where somebody can correct it, and not when a job fails because of it. Two registrations must not mean the same place, so a
+new cluster is asked which place it is (kube/marks.py, P1).
 """
 
 import ssl
@@ -29,7 +29,7 @@ def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmSh
 
     Args:
         engine: Where the rows are.
-        fields: `AlgorithmSpec`'s.
+        fields: The fields of `AlgorithmSpec`.
 
     Raises:
         InvalidRequest: A required field is missing or cannot be used.
@@ -62,7 +62,7 @@ def update_algorithm(engine: Engine, key: str | int, fields: Mapping[str, Any]) 
 
 
 def remove_algorithm(engine: Engine, key: str | int) -> None:
-    """Remove an algorithm; its launches go on."""
+    """Remove an algorithm; its launches continue."""
     with Session(engine) as session:
         session.delete(registry.algorithm(session, key))
         session.commit()
@@ -85,7 +85,7 @@ def algorithm(engine: Engine, key: str | int) -> AlgorithmShape:
 
 
 def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[ManifestError]:
-    """Everything that is wrong with a manifest, judged by a cluster's policy, or the strictest."""
+    """Everything that is wrong with a manifest, by a cluster's policy or, without a cluster, the strictest one."""
     if cluster is None:
         return manifest.lint(text)
     with Session(engine) as session:
@@ -94,7 +94,7 @@ def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[Manif
 
 
 def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> Sequence[str]:
-    """What its author should know, where nothing is wrong."""
+    """Check an algorithm; returns the warnings for its author."""
     if registry.name_taken(session, Algorithm, spec.name, own):
         raise Conflict(
             f"name: {spec.name!r} is not unique; another algorithm has it (names are unique across projects): update that one, or choose "
@@ -126,12 +126,12 @@ def _algorithm_shape(row: Algorithm, warnings: Sequence[str] = ()) -> AlgorithmS
 
 
 def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -> ClusterShape:
-    """Register a JobCluster. It is asked which place it is, and registered all the same where it does not answer.
+    """Register a JobCluster. It is asked which place it is. If it does not answer, it is still registered.
 
     Args:
         engine: Where the rows are.
-        settings: Keys, and how long it may take to answer.
-        fields: `ClusterSpec`'s.
+        settings: Keys and time-outs.
+        fields: The fields of `ClusterSpec`.
 
     Raises:
         InvalidRequest: A required field is missing or cannot be used.
@@ -153,12 +153,12 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
 
 
 def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: Mapping[str, Any]) -> ClusterShape:
-    """Change fields of a cluster. A new host wants the token anew, so that it is never sent to a host it was not meant for. While jobs on
-    it have not ended, another address must lead to the same place, and is asked whether it does.
+    """Change fields of a cluster. A new host needs the token again, so that the token is never sent to a host that it was not meant for.
+    While the cluster has unfinished jobs, a new address must lead to the same place; the cluster is asked whether it does.
 
     Raises:
         InvalidRequest: A field cannot be used.
-        Conflict: The name is not unique, or the address leads to another place, or does not say.
+        Conflict: The name is not unique, or the address leads to another place, or nobody answers there.
         NotFound: There is no such cluster.
     """
     with Session(engine, expire_on_commit=False) as session:
@@ -169,7 +169,7 @@ def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: M
     with Session(engine, expire_on_commit=False) as session:
         row = registry.locked(session, key)
         if _address(row) != _address(before):
-            raise Conflict(f"cluster {row.name!r} was moved meanwhile; look at it, and do it again")
+            raise Conflict(f"the address of cluster {row.name!r} was changed meanwhile; check it, and try again")
         changed = _changed(session, settings, row, fields)
         if any(changed[name] != getattr(row, name) for name in changed.keys() - _LIMITS):
             row.credential_version += 1
@@ -214,9 +214,9 @@ def cluster(engine: Engine, key: str | int) -> ClusterShape:
 
 
 def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns of a cluster as it is to be."""
+    """The new columns of a cluster."""
     if fields.get("host", row.host) != row.host and not fields.get("token"):
-        raise InvalidRequest("token: enter it anew together with a new host")
+        raise InvalidRequest("token: enter it again together with a new host")
     now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
     spec = validated(ClusterSpec, now | {"token": "unchanged"} | {**fields})
     _check_cluster(session, spec, row.id)
@@ -227,7 +227,7 @@ def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping
 
 
 def _place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
-    """The mark where a row leads; None where nobody says: it is looked for again before anything is done there."""
+    """The mark at a row's address; None if it cannot be read. Then it is read again before anything is done there."""
     try:
         return clusters.place(engine, settings, row)
     except (KubeError, NotConfigured):
@@ -269,7 +269,7 @@ def _address(row: Cluster) -> tuple[str | None, int, str]:
 
 
 def _check_place(session: Session, row: Cluster) -> None:
-    """See that no other registration means the same place.
+    """Check that no other registration means the same place.
 
     Raises:
         Conflict: One does.
@@ -281,7 +281,7 @@ def _check_place(session: Session, row: Cluster) -> None:
 
 
 def _one_default(session: Session, row: Cluster) -> None:
-    """A new default takes the place of the old one."""
+    """If a cluster becomes the default, the old default is no longer one."""
     if row.is_default:
         with session.no_autoflush:
             for other in registry.clusters(session):

@@ -1,7 +1,7 @@
 """All that an operator can set, as one typed object read from `ARGOSY_…` environment variables.
 
-One object that is handed on, and no module-level reads of the environment: a test, the demo and a pod configure the same thing
-in the same way. Secrets are `SecretStr`, so that no representation of the settings shows one.
+One object is passed to all code, and no module reads the environment itself, so a test, the demo and a pod are configured in the same way.
+Secrets are `SecretStr`, so that printed settings do not show them.
 """
 
 from functools import cache

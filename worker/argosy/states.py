@@ -1,8 +1,8 @@
-"""The job state machine, as one table.
+"""The state machine of a job's attempts, as one table.
 
-What a sighting of a workflow may do to an attempt is asked of this table (track/verdicts.py). Every other change is made in SQL as a
-compare-and-set on the state that it comes from, so a late record, a redelivered message or a stopped worker that wakes up can only repeat a
-transition or do nothing: it can never take a job back.
+This table says how a sighting of a workflow may change an attempt (track/verdicts.py). Every other change is made in SQL as a
+compare-and-set on the old state. So a late record, a redelivered message or a stopped worker that continues can only repeat a transition or
+do nothing: it can never put a job back into an earlier state.
 """
 
 from enum import StrEnum
@@ -30,13 +30,13 @@ FINAL = frozenset(
 """States that an attempt does not leave by itself."""
 
 ACTIVE = frozenset({State.SUBMITTING, State.PENDING, State.RUNNING})
-"""States that hold one of the cluster's slots: a workflow exists, or may."""
+"""States that occupy one of the cluster's slots: a workflow exists, or may exist."""
 
 UNFINISHED = ACTIVE | {State.QUEUED}
-"""States that an attempt goes on from."""
+"""States of an attempt that has not ended."""
 
 ON_CLUSTER = frozenset({State.PENDING, State.RUNNING})
-"""States of an attempt whose workflow is known to have come to be."""
+"""States of an unfinished attempt whose workflow is known to have been created."""
 
 ENDED_EARLY = frozenset({"rejected", "cancelled"})
 """States of a launch that ended without jobs."""
@@ -60,10 +60,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     ),
     State.LOST: frozenset({State.PENDING, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR, State.CANCELLED}),
 }
-"""From each state, where an attempt may go. `deleted` and `lost` re-open when the same k8s uid is seen again (an etcd that was
-restored, a list that was wrong), `rejected` when its workflow is seen after all; `submitting` goes back to `queued` only where the create
-surely did not happen. What is `queued` may be seen in any state: a database that was restored, or failed over and lost the claim, does not
-know what it has created."""
+"""The states to which an attempt may change from each state. `deleted` and `lost` are re-opened when the same k8s uid is seen again (an
+etcd was restored, or a list was wrong), `rejected` when its workflow is seen after all. `submitting` goes back to `queued` only if the
+create surely did not happen. A `queued` attempt may be seen in any state: a database that was restored, or lost the claim in a fail-over,
+does not know that the workflow was created."""
 
 PHASE_STATE: dict[str, State] = {
     "": State.PENDING,
@@ -77,15 +77,15 @@ PHASE_STATE: dict[str, State] = {
 
 
 def observed(phase: str, ended: State | None) -> State | None:
-    """What a workflow's phase says of its attempt.
+    """The state of an attempt according to its workflow's phase.
 
     Args:
-        phase: `status.phase` of the workflow, empty where Argo has not looked yet.
-        ended: The state that it was ended for: cancelled, where a cancel of the job is under way. A workflow that ended unsuccessfully then
-            ended so.
+        phase: `status.phase` of the workflow; empty if Argo has not processed it yet.
+        ended: The state for which argosy terminated it, e.g. cancelled while a cancel is under way. If the workflow then ended without
+            success, the attempt gets this state.
 
     Returns:
-        The state to enter, or None for a phase that this version does not know.
+        The new state; None for a phase that this version does not know.
     """
     state = PHASE_STATE.get(phase)
     return ended if ended and state in {State.FAILED, State.ERROR} else state

@@ -64,7 +64,7 @@ class Lane(Generic[K]):
         while (taken := self._take()) is not None:
             item, owner = taken
             again = False
-            with surviving(self._name, "work waits", item=str(item)):
+            with surviving(self._name, "work is tried again later", item=str(item)):
                 again = self._work(item)
             with self._changed:
                 self._working.discard(item)

@@ -222,7 +222,7 @@ class Tracker:
 
     async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
         """Catch every error of one task of housekeeping: the gauges must be set even if Redis is not reachable."""
-        with surviving(_HOUSEKEEPING, "housekeeping waits"):
+        with surviving(_HOUSEKEEPING, "housekeeping tries again later"):
             if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
                 await chore()
 
@@ -259,7 +259,7 @@ class Tracker:
 
         async def send() -> None:
             await asyncio.sleep(at - now)
-            with surviving("wake", "wake-ups wait", cluster=cluster_id):
+            with surviving("wake", "wake-ups not sent", cluster=cluster_id):
                 await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
         task = asyncio.ensure_future(send())

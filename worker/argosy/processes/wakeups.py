@@ -30,8 +30,8 @@ _IDLE = 200
 """The most milliseconds between two polls of an idle consumer; a launch on an idle system waits for two of them."""
 
 _MAINTENANCE_CHANCE = 4_000
-"""Maintenance runs in a million commands. An idle consumer polls about five times a second, so messages of dead workers come back in a
-minute or two. Housekeeping finds the same work earlier."""
+"""After how many of a million commands maintenance runs. An idle consumer polls about five times a second, so messages of dead workers come
+back in a minute or two. Housekeeping finds the same work earlier."""
 
 _HEARTBEAT = 30_000
 """Milliseconds after which a silent worker's messages are given to others. It is no problem if the worker was only slow: actors are

@@ -1,7 +1,7 @@
 """Input from callers, as pydantic models: registrations, and the launch that the Dramatiq message carries.
 
-It is closed (`extra="forbid"`): a misspelt field is refused, not ignored. And it is bounded by what PostgreSQL and JSON can keep, so that
-whatever is wrong with it is said before a transaction has begun.
+Unknown fields are refused (`extra="forbid"`), so that a misspelt field is not ignored. Values are limited to what PostgreSQL and JSON can
+store, so that every mistake is reported before a transaction begins.
 """
 
 import re
@@ -78,7 +78,7 @@ def _host(value: str) -> str:
 def _certificates(value: str) -> str:
     if "PRIVATE KEY-----" in value:
         raise ValueError("holds a private key, which was not kept; give the certificate of the CA alone")
-    # Anything outside ASCII is a comment or a byte order mark, and TLS libraries refuse it.
+    # Remove everything outside of ASCII: it is a comment or a byte order mark, and TLS libraries refuse it.
     return value if value.isascii() else "\n".join(_CERTIFICATE.findall(value)) or "-"
 
 
@@ -102,7 +102,7 @@ _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END
 Id = Annotated[int, Field(ge=0, lt=_BIGINT)]
 MediaId = Id
 Row = Annotated[int, Field(ge=0, lt=1 << 31)]
-"""Id of a row that argosy numbers."""
+"""Id of a row that argosy has numbered."""
 Number = Annotated[int, Field(ge=0, lt=1 << 31)]
 """How many."""
 Text = Annotated[str, BeforeValidator(_storable)]
@@ -117,32 +117,33 @@ Limit = Annotated[int, Field(ge=0, le=100_000)]
 
 
 PARAMETERS_MOST = 1000
-"""Parameters of a launch: every one of its workflows holds all of them, and Argo's controller looks at each."""
+"""The most parameters of a launch: each of its workflows contains all of them, and Argo's controller processes each."""
 
 PARAMETERS_LIMIT = 256 * 1024
-"""Bytes of all parameters of a launch together, names and values. A cluster takes no object over 1.5 MB, and says so in ways that look like
-a failure of the cluster: one launch with a parameter of 1,600,000 characters was created again and again, for ever."""
+"""The most bytes of all parameters of a launch together, names and values. A cluster accepts no object over 1.5 MB, and its answer looks
+like a failure of the cluster: without this limit, workflows with a parameter of 1,600,000 characters were created again and again, for
+ever."""
 
 
 class In(BaseModel):
-    """Base of what comes in."""
+    """Base class of all input."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Parameter(In):
-    """A parameter of an algorithm or a launch; a number or boolean becomes text as JSON shows it."""
+    """A parameter of an algorithm or a launch. A number or boolean becomes text in JSON's form."""
 
     name: Name
     value: Annotated[str | int | float | bool | None, BeforeValidator(_storable)] = None
 
 
 class LaunchRequest(In):
-    """A launch, as the Dramatiq message on queue `launch` carries it (version 1).
+    """A launch, as it is in a Dramatiq message on queue `launch` (version 1).
 
-    `media_ids` or `media_query`, or neither for all media of the project; a medium that is named twice is one. `token_sealed` is the
-    user's API token in a libsodium sealed box to the workers' public key, base64. `priority` orders a user's own jobs, higher first; it
-    takes nothing from other tenants.
+    It has `media_ids` or `media_query`, or neither for all media of the project; a medium that is named twice counts once. `token_sealed`
+    is the user's API token in a libsodium sealed box for the workers' public key, base64. `priority` orders a user's own jobs, higher
+    first; it does not affect other tenants.
     """
 
     version: Literal[1] = 1
@@ -197,14 +198,14 @@ class LaunchRequest(In):
 
 
 class AlgorithmSpec(In):
-    """Registers an algorithm; `cluster` is a JobCluster's id, null for the default one.
+    """The fields of an algorithm. `cluster` is a JobCluster's id, null for the default one.
 
-    Instead of one cluster, `clusters` lists several, or `cluster_labels` says what they must carry: then the healthy one with the largest
-    part of its slots free takes the next job.
+    Instead of one cluster, `clusters` lists several, or `cluster_labels` says which labels they must have: then the healthy one with the
+    largest part of its slots free takes the next job.
 
-    A job that ends `Error` or `Lost` is tried again by itself until it has had `max_attempts`, first after `retry_backoff` seconds, then
-    after twice as long each time. A job whose first pod has not run after `pending_deadline` seconds, or that runs longer than
-    `run_deadline` from then on, is ended.
+    A job that ends `Error` or `Lost` is retried automatically until it has had `max_attempts` attempts, first after `retry_backoff`
+    seconds, then after twice as long each time. A job is ended if its first pod has not run after `pending_deadline` seconds, or if it runs
+    longer than `run_deadline` seconds from then on.
     """
 
     name: Name
@@ -251,13 +252,13 @@ class AlgorithmFields(TypedDict, total=False):
 
 
 PROFILES = ("restricted", "baseline", "trusted")
-"""From the strictest on."""
+"""The strictest profile comes first."""
 
 Names = Annotated[list[Name], Field(max_length=1000)]
 
 
 class Policy(In):
-    """What a cluster's owner lets manifests do there (T2).
+    """What a cluster's owner allows manifests to do there (T2).
 
     `profile` says how far those who write manifests are trusted. The lists name what others own and manifests may use: Secrets,
     ServiceAccounts, PersistentVolumeClaims, priority classes, node labels by key, taints by key, WorkflowTemplates, domains of pods' labels
@@ -294,10 +295,10 @@ class Policy(In):
 
 
 class ClusterSpec(In):
-    """Registers a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
+    """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
 
-    `max_active` bounds its unfinished workflows, `project_max_active` those of each project; the deadlines cap the algorithms'. With `pace`
-    it is given as many as it keeps up with, below that bound.
+    `max_active` limits its unfinished workflows, `project_max_active` those of each project; the deadlines are upper limits of the
+    algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`.
     """
 
     name: Name
@@ -352,9 +353,10 @@ class ClusterFields(TypedDict, total=False):
 
 
 class ProjectSpec(In):
-    """How a project is treated: its part of the slots relative to others', and the most queued jobs that it may have.
+    """A project's settings: its part of the slots relative to other projects, and the most queued jobs that it may have.
 
-    A job costs 1/weight of virtual time, a float: a weight near 0 would make one job cost so much that nobody else's moves it any more.
+    A job costs 1/weight of virtual time, which is a float: with a weight near 0 one job would cost so much that adding the cost of other
+    projects' jobs would not change the number any more.
     """
 
     weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0

@@ -1,7 +1,7 @@
 """Output for callers, as pydantic models: the JSON of the REST reference.
 
-Names and nesting are the REST reference's (`id` of a job is its workflow's name, `task` of a node its display name); what argosy adds
-stands beside them.
+Names and nesting are those of the REST reference (`id` of a job is its workflow's name, `task` of a node its display name), with fields
+that argosy adds.
 """
 
 from datetime import datetime
@@ -30,9 +30,9 @@ class NodeShape(BaseModel):
 
 
 class JobShape(BaseModel):
-    """One job, in the REST reference's shape and what argosy adds.
+    """One job, in the REST reference's shape, with fields that argosy adds.
 
-    `status` is the workflow's phase, or the capitalised state where there is none; `as_of` says until when that is known to be true.
+    `status` is the workflow's phase, or the capitalised state if there is none. `as_of` says until when that is known to be true.
     """
 
     uid: UUID
@@ -53,7 +53,7 @@ class JobShape(BaseModel):
 
 
 class LaunchShape(BaseModel):
-    """How a launch stands: `state` accepted, resolved, expanded, rejected or cancelled, and its jobs by status."""
+    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status."""
 
     gid: UUID
     project: int
@@ -67,8 +67,8 @@ class LaunchShape(BaseModel):
 
 
 class CancelShape(BaseModel):
-    """Result of a cancel, in jobs: ended on the spot, `Cancelling` until their workflow has ended, ended before; and in `launches` that
-    end before they were cut into jobs."""
+    """Result of a cancel, as numbers of jobs: those that ended at once, those that are `Cancelling` until their workflow has ended, those
+    that had ended before. `launches` counts launches that ended before they were cut into jobs."""
 
     cancelled: int
     cancelling: int
@@ -77,8 +77,8 @@ class CancelShape(BaseModel):
 
 
 class AlgorithmShape(AlgorithmSpec):
-    """A registered algorithm; `paused_at` where nothing of it is submitted at present. `warnings` are of its manifest, and told by who has
-    just registered or changed it only."""
+    """A registered algorithm. `paused_at` is set while it is paused. `warnings` are about its manifest, and are filled only in the answer
+    to registering or changing it."""
 
     id: int
     warnings: list[str] = Field(default_factory=list)
@@ -87,11 +87,11 @@ class AlgorithmShape(AlgorithmSpec):
 
 
 class ClusterShape(BaseModel):
-    """A registered JobCluster, its token left out.
+    """A registered JobCluster, without its token.
 
-    `active` is how many unfinished workflows it has, creates under way included: 0 once a paused one is empty. `window` is how many its
-    pace allows at present; null where it was never measured. Until `open_until` it is left
-    alone, because of `open_reason`. From `held_at` on nothing is created or ended there, because of `held_reason`.
+    `active` is how many unfinished workflows it has, including creates under way; 0 when a paused cluster is empty. `window` is how many
+    its pace allows at present; null before it was first adapted. Until `open_until` nothing is submitted to it, because of `open_reason`.
+    Since `held_at` nothing is created or ended there, because of `held_reason`.
     """
 
     id: int
@@ -129,7 +129,7 @@ class ClusterShape(BaseModel):
 
 
 class ProjectShape(ProjectSpec):
-    """A project as argosy treats it, its own limits by cluster name, and what it has there: unfinished workflows and queued jobs."""
+    """A project with its settings, its own limits by cluster name, and its numbers of unfinished workflows and queued jobs."""
 
     id: int
     max_active: dict[str, int]
