@@ -142,7 +142,7 @@ async def test_a_cluster_behind_a_sign_in_page_is_unreachable_in_words_and_fails
     rule = proxy.on(FOREIGN["a-200-in-a-foreign-form"], times=math.inf)
     async with running(impatient):
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
-        await becomes(proxied, "unreachable", "not the Kubernetes API's")
+        await becomes(proxied, "unreachable", "the form of the Kubernetes API")
         rule.times = 0
         (job,) = await finished(proxied, launched.gid, 60)
         assert (job.status, job.attempt) == ("Succeeded", 1)

@@ -64,7 +64,7 @@ def test_update_changes_what_is_given_and_leaves_the_rest(argosy: Run, client: C
         update={"max_active": 3, "finalizer": False, "token_in_clear": True, "health_since": now.health_since}
     )
     assert token_of(client, "north") == SECRET
-    assert "enter it anew" in error(argosy("cluster", "update", "north", "--host", "192.0.2.9"), 2)
+    assert "enter it again" in error(argosy("cluster", "update", "north", "--host", "192.0.2.9"), 2)
 
 
 def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client, launch: LaunchShape) -> None:
