@@ -1,1 +1,1 @@
-"""What `argosy demo` and the tests run beside argosy: PostgreSQL and Valkey out of wheels, and a simulated JobCluster."""
+"""What `argosy demo` and the tests run besides argosy: PostgreSQL and Valkey from wheels, and a simulated JobCluster."""

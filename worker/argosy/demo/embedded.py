@@ -1,6 +1,7 @@
-"""Real servers in a temporary directory, for the demo and the tests: PostgreSQL and Valkey out of wheels, as any user, root included.
+"""Real servers in a temporary directory, for the demo and the tests: PostgreSQL and Valkey from wheels. They can run as any user, even
+root.
 
-The thing itself and not its model: they start in about a second, so that nothing has to be believed of SQLite or a fake Redis.
+They start in about a second, so there is no need to test with SQLite or a fake Redis, which may behave differently.
 """
 
 import logging
@@ -77,8 +78,8 @@ def valkey(keep: bool = False) -> Iterator[str]:
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that were free a moment ago, all different.
 
-    They lie below those that the kernel gives to outgoing connections, so that a server that is stopped for a while finds its own
-    again; and they are chosen by chance, so that two processes that choose at once choose differently.
+    They are lower than those that the kernel gives to outgoing connections, so that a server that is stopped for a while can use its port
+    again. They are chosen at random, so that two processes that choose at the same time choose differently.
     """
     ports: set[int] = set()
     while len(ports) < count:

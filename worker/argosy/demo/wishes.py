@@ -1,6 +1,6 @@
-"""How a pod behaves that nobody runs: one rule for the simulator's pods and for the local cluster's pod player.
+"""How a pod behaves that is not really run: the same rules for the simulator's pods and for the local cluster's pod player.
 
-First that is given (annotations of the pod, i.e. of the template's `metadata`; environment of its main container):
+For each, the first that is given counts (annotations of the pod, i.e. of the template's `metadata`; environment of its main container):
 
 - exit code: annotation `argosy.dev/exit-code`, env `ARGOSY_EXIT_CODE`, a script or `sh -c` whose last line plainly is `exit N`, or 0.
   A comma list goes by retry: `1,1,0` fails twice; its last entry counts for all further ones.
@@ -26,7 +26,7 @@ class Wishes:
     """The wishes in one pod's annotations and environment.
 
     Args:
-        template: The container or script template that it came from, parameters filled in; empty where nobody knows it.
+        template: The container or script template that it came from, with parameters filled in; empty if it is not known.
         annotations: The pod's.
         environment: Its main container's.
     """
@@ -51,7 +51,7 @@ class Wishes:
         return by_retry[min(retry, len(by_retry) - 1)]
 
     def seconds(self, usual: float) -> float:
-        """How long it runs; `usual` where it asks for nothing."""
+        """How long it runs; `usual` if nothing is given."""
         asked = self._first("seconds")
         return float(asked) if asked else usual
 

@@ -1,6 +1,6 @@
 """`python -m argosy.demo.simulator`: a simulated JobCluster until SIGTERM or Ctrl-C.
 
-How to reach it goes to standard output as one line.
+It prints how to reach it as one line on standard output.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--namespace", default="argosy", help="the one namespace there is (default: %(default)s)")
     parser.add_argument(
         "--pod-seconds", type=float, default=POD_SECONDS, metavar="S",
-        help="how long a pod runs that does not say (default: %(default)s)",
+        help="how long a pod runs by default (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--token", default=secrets.token_urlsafe(16), help="argosy's (default: random)")
     parser.add_argument(
@@ -89,7 +89,7 @@ async def _serve(options: argparse.Namespace, listener: socket.socket) -> None:
 
 
 class _Server:
-    """uvicorn, without its own handling of signals and with a bound on how long it takes to end."""
+    """uvicorn, without its own handling of signals and with a limit on how long it takes to end."""
 
     def __init__(self, app: ASGIApp, context: ssl.SSLContext, ready: Callable[[], None]) -> None:
         config = uvicorn.Config(

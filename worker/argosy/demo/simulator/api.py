@@ -1,7 +1,7 @@
-"""The Kubernetes API, as far as argosy and its tests call it.
+"""The part of the Kubernetes API that argosy and its tests call.
 
-Who may do what is what `clusters/jobcluster.yaml` grants: argosy's token sees its one namespace, the admin's everything, and a third,
-powerless one is known and may do nothing, which is how a missing permission looks.
+Permissions are those that `clusters/jobcluster.yaml` grants: argosy's token can use its one namespace, the admin's token everything. A
+third, powerless token is known but may do nothing, to show a missing permission.
 """
 
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
@@ -38,7 +38,7 @@ _PATCH_TYPES = f"application/json-patch+json, {_MERGE_PATCH}, application/apply-
 
 @dataclass(frozen=True)
 class Tokens:
-    """Who is who.
+    """The tokens and what they may do.
 
     Args:
         argosy: May do what argosy is granted.
@@ -159,7 +159,7 @@ class Api:
         return _json(review | {"status": {"allowed": allowed}}, 201)
 
     async def _compact(self, request: Request) -> Response:
-        """Not Kubernetes': what etcd's compaction does, so that a test can bring about a 410."""
+        """Not part of Kubernetes: does what etcd's compaction does, so that a test can cause a 410."""
         if self._token(request) != self._tokens.admin:
             raise statuses.forbidden_path(self._user(request), request.url.path)
         self._store.compact()
@@ -173,7 +173,7 @@ class Api:
         return _json({"kind": resource.kind, "apiVersion": resource.version, "metadata": metadata})
 
     async def _pods(self, resource: Resource, _: Request) -> Response:
-        """What runs here is no pod, and ends with its workflow."""
+        """Empty: the simulator has no pods; what runs ends with its workflow."""
         metadata = {"resourceVersion": str(self._store.revision)}
         return _json(
             {"kind": f"{resource.kind}List", "apiVersion": resource.version, "metadata": metadata, "items": []}
@@ -313,7 +313,7 @@ def _check_new(resource: Resource, body: Object, namespace: str) -> None:
 
 
 def _check_spec(resource: Resource, name: str, spec: Any) -> None:
-    """The coarsest of what the CRD's schema says; the rest of a misshapen spec is found by the controller."""
+    """Check only the outermost types of the CRD's schema; the controller finds the other mistakes of a spec."""
     if spec is None:
         raise statuses.invalid(resource, name, "spec", "Required value")
     parts: list[tuple[str, Any, type, str]] = [("spec", spec, dict, "object")]

@@ -1,7 +1,7 @@
-"""What Argo's workflow-controller and the pods are to a cluster: follows the workflows and brings each to its end.
+"""Simulates Argo's workflow-controller and the pods: follows the workflows and runs each to its end.
 
-One queue of workflows that something happened to and one pass at a time, as workqueue and reconciler do in the real one: what changes
-three times before its turn is looked at once, and no pass overlaps another. Pods are timers.
+There is one queue of workflows that have changed, and one pass at a time, like workqueue and reconciler in the real one: a workflow that
+changes three times before its turn is processed once, and passes do not overlap. Pods are timers.
 """
 
 import asyncio
@@ -64,7 +64,7 @@ class Controller:
                 await wake.wait()
 
     def enqueue(self, uid: str) -> None:
-        """Have a workflow looked at."""
+        """Put a workflow into the queue."""
         self._due[uid] = None
         self._wake.set()
 
@@ -100,7 +100,7 @@ class Controller:
         except NotSimulated as error:
             phase, message = "Error", f"not simulated: {error}"
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # No schema stands before this controller: a spec of another shape than Argo's ends up here.
+            # The simulator does not check a schema, so a spec that does not have Argo's form comes to this point.
             log.warning("a workflow could not be understood", workflow=run.name, exc_info=True)
             phase, message = "Error", f"not simulated: this spec ({error!r})"
         self._write(run, workflow, phase, message)
@@ -158,7 +158,7 @@ class _Run:
         self._timers: list[asyncio.TimerHandle] = []
 
     def start(self, node: Node, play: Play) -> None:
-        """A pod that is pending until the pass that made it has been written."""
+        """Start a pod. It is pending until the pass that made it has been written."""
         self._pods[node["id"]] = asyncio.get_running_loop().call_later(0.0, self._begin, node, play)
 
     def kill(self, node: Node) -> None:
@@ -184,7 +184,7 @@ class _Run:
             self.later(float(seconds), self._time_is_up)
 
     def end(self, message: str) -> None:
-        """Nothing runs any more: what is not over yet ends with the workflow, in Error."""
+        """End all nodes that have not ended, in Error, because the workflow ends."""
         self.finished = True
         self.stop()
         for node in self.tree.nodes.values():
@@ -192,7 +192,7 @@ class _Run:
                 self.tree.mark(node, "Error", message)
 
     def stop(self) -> None:
-        """No pod and no timer of this workflow will fire any more."""
+        """Stop all pods and timers of this workflow."""
         for handle in (*self._pods.values(), *self._timers):
             handle.cancel()
         self._pods.clear()

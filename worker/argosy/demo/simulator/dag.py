@@ -1,4 +1,4 @@
-"""A DAG template: what each task needs, and what the whole has come to."""
+"""A DAG template: what each task needs, and the phase of the whole DAG."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ class Dag:
     """The tasks of a DAG template and what each needs.
 
     Args:
-        dag: Of the template.
+        dag: The template's `dag`.
 
     Raises:
         InvalidSpec: A task needs one that is not there, or itself.
@@ -37,7 +37,7 @@ class Dag:
         self.targets = sorted(self.tasks.keys() - {other for needed in self.needed.values() for other in needed})
 
     def phase(self, tree: Tree, node: Node) -> str:
-        """A DAG node's phase (`assessDAGPhase` of dag.go): an omitted task is as good or bad as the branch that led to it."""
+        """A DAG node's phase (`assessDAGPhase` of dag.go). An omitted task counts like the branch that led to it."""
         ends = dict.fromkeys((tree.id_of(f"{node['name']}.{target}") for target in self.targets), "")
         queue = [(id_, "Succeeded") for id_ in node.get("children", [])]
         seen = set(queue)
@@ -70,7 +70,7 @@ class Dag:
 
 
 def continues(step: Json, phase: str) -> bool:
-    """Whether a step or task lets what follows run although it ended so."""
+    """Whether the following steps or tasks run although this one ended in this phase."""
     return bool((step.get("continueOn") or {}).get({"Failed": "failed", "Error": "error"}[phase]))
 
 

@@ -1,6 +1,6 @@
-"""What is said about a spec before it runs: which of its fields are simulated, and whether Argo itself would take it.
+"""Checks of a spec before it runs: whether all its fields are simulated, and whether Argo itself would accept it.
 
-A list of what is known, not of what is not: a field that nobody thought of must not be ignored, or a demo succeeds where Argo would not.
+It lists the fields that are known: a field that nobody thought of must not be ignored, or a demo would succeed where Argo would not.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def check_valid(spec: Json) -> None:
     """Raise for the first mistake that Argo's validation would find, of those that authors make.
 
     Raises:
-        InvalidSpec: In Argo's words.
+        InvalidSpec: With Argo's message.
     """
     if not spec.get("entrypoint"):
         raise InvalidSpec("spec.entrypoint is required")

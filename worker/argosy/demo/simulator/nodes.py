@@ -90,7 +90,7 @@ class Tree:
         return [self.nodes[id_] for id_ in node.get("children", [])]
 
     def outbound(self, node: Node) -> list[Node]:
-        """The nodes that what follows a node hangs on."""
+        """The nodes of which the following node becomes a child."""
         match node["type"]:
             case "Skipped" | "Pod":
                 return [node]

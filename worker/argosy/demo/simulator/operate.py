@@ -1,7 +1,7 @@
 """One pass of Argo's controller over one workflow: from what its pods did to what its nodes are, and which pods come next.
 
 It follows `operate` of Argo 3.7's workflow/controller (operator.go, steps.go, dag.go) in structure and order, because ids, children and
-messages fall out of just that order. Like there, a pass may be repeated at any time: it finds the nodes of the last one and goes on.
+messages depend on that order. As there, a pass may be repeated at any time: it finds the nodes of the last pass and continues.
 """
 
 import re
@@ -39,7 +39,7 @@ class Operation:
         workflow: The object as it is now.
         tree: Its nodes; changed in place.
         pods: Its pods.
-        default_seconds: That a pod runs.
+        default_seconds: How long a pod runs by default.
     """
 
     def __init__(self, workflow: Json, tree: Tree, pods: Pods, default_seconds: float) -> None:
@@ -56,7 +56,7 @@ class Operation:
         """The workflow's phase and message after this pass.
 
         Raises:
-            NotSimulated: It wants something that is not known here.
+            NotSimulated: It needs something that is not simulated.
             InvalidSpec: Argo would refuse it.
         """
         self._stop_pods()
@@ -93,7 +93,7 @@ class Operation:
                 self._tree.mark(node, "Failed", f"workflow shutdown with strategy:  {self._shutdown}")
 
     def _execute(self, name: str, template_name: str, arguments: Json, boundary: Node | None, local: Scope) -> Node:
-        """Take a node as far as it gets, creating it at first sight."""
+        """Advance a node as far as possible; create it if it does not exist yet."""
         node = self._tree.find(name)
         if node is not None and node["phase"] in FINAL:
             return node
@@ -166,7 +166,7 @@ class Operation:
         return node
 
     def _again(self, node: Node, tries: list[Node], strategy: Json) -> bool:
-        """Whether a node whose last try has ended has another one now; else it is over, or waits."""
+        """Whether a node whose last try has ended gets another try now. If not, it has ended, or waits."""
         last = tries[-1]
         if "outputs" in last:
             node["outputs"] = last["outputs"]

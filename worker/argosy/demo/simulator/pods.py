@@ -14,9 +14,9 @@ class Play:
     """What a pod will do.
 
     Args:
-        exit_code: Of its main container.
-        seconds: It runs.
-        outputs: That its wait container reports.
+        exit_code: Exit code of its main container.
+        seconds: How long it runs.
+        outputs: The outputs that its wait container reports.
     """
 
     exit_code: int
@@ -30,10 +30,10 @@ def play_of(template: Json, attempt: int, default_seconds: float) -> Play:
     Args:
         template: With every parameter filled in.
         attempt: 0 for the first of its retries.
-        default_seconds: It runs where it asks for nothing.
+        default_seconds: How long it runs if the template does not say.
 
     Raises:
-        NotSimulated: It asks for something that is no number.
+        NotSimulated: It asks for something that is not a number.
     """
     main = template.get("container") or template["script"]
     environment = {item["name"]: text_of(item.get("value", "")) for item in main.get("env") or []}

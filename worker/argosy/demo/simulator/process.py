@@ -1,7 +1,7 @@
 """A simulated cluster as a process of its own: how the demo, the tests and `python -m argosy.demo.simulator` make one.
 
-A process, not a thread: its CPU time is not the caller's, it can be killed, and it ends with its parent even when that is killed, because
-its standard input is a pipe from it.
+It is a process and not a thread, so that it does not use the caller's CPU time and can be killed. It ends with its parent, even if the
+parent is killed, because its standard input is a pipe from the parent.
 """
 
 import subprocess
@@ -33,9 +33,9 @@ class SimulatedConnection:
         host: Address.
         port: Port of its API.
         ca: PEM text of its CA.
-        token: What argosy may use.
+        token: The token for argosy.
         namespace: Where workflows run.
-        admin_token: May do everything; for tests and people, never for the product.
+        admin_token: A token that may do everything; for tests and people, never for argosy.
     """
 
     kind: str
@@ -68,14 +68,14 @@ class SimulatedCluster:
 
     @property
     def process_id(self) -> int | None:
-        """Of its process, while it runs."""
+        """Id of its process, while it runs."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start it and return when it can be called.
 
         Raises:
-            SimulatorFailed: It ended or said nothing.
+            SimulatorFailed: It ended, or did not print how to reach it.
         """
         process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         self._process = process

@@ -14,11 +14,11 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True)
 class Decision:
-    """What comes after a try.
+    """What happens after a try.
 
     Args:
-        phase: The retry node ends in it; None while it goes on.
-        message: The retry node's from now on; None leaves it.
+        phase: The phase in which the retry node ends; None if it continues.
+        message: The retry node's new message; None leaves the old one.
         wait: Seconds until the next try; 0 for at once.
     """
 
@@ -54,7 +54,7 @@ def after(tries: list[Node], strategy: Json, shutdown: str, seconds_since_last: 
 
 
 def scope_of(last: Node | None) -> dict[str, str]:
-    """What the next try's template can say about the last one."""
+    """The names about the last try that the next try's template can use."""
     last = last or {}
     return {
         "lastRetry.exitCode": last.get("outputs", {}).get("exitCode", "0"),

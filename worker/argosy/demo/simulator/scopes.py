@@ -30,7 +30,7 @@ def of_workflow(workflow: Json) -> dict[str, str]:
 
 
 def of_node(prefix: str, node: Node | None) -> dict[str, str]:
-    """What later steps can say about a node; of a loop only its phase is known here."""
+    """The names about a node that later steps can use; of a loop only its phase is simulated."""
     if node is None:
         return {}
     scope = {f"{prefix}.id": node["id"], f"{prefix}.status": node["phase"]}

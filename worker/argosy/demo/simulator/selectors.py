@@ -18,7 +18,7 @@ def parse(text: str) -> Selector:
     """A predicate on labels.
 
     Raises:
-        StatusError: 400, it is no selector.
+        StatusError: 400, if it is not a selector.
     """
     terms = [_term(part.strip()) for part in re.split(r",(?![^()]*\))", text)] if text.strip() else []
     return lambda labels: all(term(labels) for term in terms)

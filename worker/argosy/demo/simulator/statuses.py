@@ -1,4 +1,4 @@
-"""The `Status` bodies that a kube-apiserver answers with: what a client tells one 409 from the other by."""
+"""The `Status` bodies that a kube-apiserver answers with, by which a client can distinguish one 409 from another."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -43,14 +43,14 @@ LEASES = Resource("leases", "Lease", "coordination.k8s.io", "v1")
 
 
 class StatusError(ArgosyError):
-    """An answer that is no success.
+    """An answer that is not a success.
 
     Args:
         code: HTTP code.
-        reason: The machine's word for it.
-        message: The human's.
+        reason: The reason, for programs.
+        message: The message, for people.
         details: What it is about.
-        metadata: Of the Status itself; carries the continue token of an expired list.
+        metadata: Metadata of the Status itself; contains the continue token of an expired list.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class StatusError(ArgosyError):
 
 
 def success(resource: Resource, name: str, uid: str) -> Object:
-    """The answer to a delete that took the object away."""
+    """The answer to a delete that removed the object."""
     details = _details(resource, name) | {"uid": uid}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
 
 
 def unauthorized() -> StatusError:
-    """401: the token is none of this cluster's."""
+    """401: this cluster does not know the token."""
     return StatusError(401, "Unauthorized", "Unauthorized")
 
 
@@ -97,7 +97,7 @@ def no_namespace(name: str) -> StatusError:
 
 
 def forbidden_path(user: str, path: str) -> StatusError:
-    """403 of what is no resource."""
+    """403 for a path that is not a resource."""
     return StatusError(403, "Forbidden", f'forbidden: User "{user}" cannot get path "{path}"', {})
 
 
@@ -141,7 +141,7 @@ def expired(why: str, continue_: str = "") -> StatusError:
 
     Args:
         why: For humans.
-        continue_: Token with which an inconsistent rest of the list can be had.
+        continue_: Token with which the rest of the list can be read, inconsistently.
     """
     return StatusError(410, "Expired", why, metadata={"continue": continue_} if continue_ else None)
 

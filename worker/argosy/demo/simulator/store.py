@@ -1,8 +1,8 @@
-"""The objects, their history, and the rules by which a kube-apiserver lets them change.
+"""The objects, their history, and the rules of a kube-apiserver for changing them.
 
-Every change gets the next revision of one counter and is remembered, as in etcd: a list names the revision it shows, a watch goes on
-from there, and what was compacted away is answered with 410. Objects are never changed in place; a new version replaces the old one,
-so that the history and the snapshots that paged lists read from cost only references.
+Every change gets the next revision of one counter and is remembered, as in etcd: a list names the revision that it shows, a watch continues
+from there, and a request for compacted revisions is answered with 410. Objects are never changed in place: a new version replaces the old
+one, so the history and the snapshots for paged lists only need references.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from argosy.demo.simulator import statuses
 from argosy.demo.simulator.statuses import WORKFLOWS, Object, Resource
 
 HISTORY = 5000
-"""Changes that are remembered at least."""
+"""The least number of changes that are remembered."""
 
 _SNAPSHOTS = 64
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -94,7 +94,7 @@ class Store:
             ) from None
 
     def keep_snapshot(self, resource: Resource, revision: int, objects: list[Object]) -> None:
-        """Remember what a list's first page saw for its next ones."""
+        """Remember the objects of a list's first page for its next pages."""
         self._snapshots[resource, revision] = objects
         if len(self._snapshots) > _SNAPSHOTS:
             self._snapshots.popitem(last=False)
@@ -117,10 +117,10 @@ class Store:
         return self._write(resource, body | {"metadata": metadata}, None)
 
     def replace(self, resource: Resource, new: Object) -> Object:
-        """Put a new version in an object's place; removes one that is being deleted when its last finalizer goes.
+        """Replace an object by a new version. If it is being deleted and has no finalizer any more, it is removed.
 
         Returns:
-            The stored version; the old one where nothing changed.
+            The stored version; the old one if nothing changed.
 
         Raises:
             StatusError: 404, 409 Conflict, 400 or 422.
@@ -153,7 +153,7 @@ class Store:
             uid: The precondition.
 
         Returns:
-            The object where finalizers hold it, None where it is gone.
+            The object if finalizers keep it; None if it is gone.
 
         Raises:
             StatusError: 404 or 409 Conflict.
@@ -189,17 +189,17 @@ class Store:
         self.compacted = self.revision
 
     def subscribe(self) -> asyncio.Event:
-        """An event that is set at every change and at the end; hand it back to `unsubscribe`."""
+        """An event that is set at every change and at the end. Pass it to `unsubscribe` when it is no longer needed."""
         event = asyncio.Event()
         self._waiting.add(event)
         return event
 
     def unsubscribe(self, event: asyncio.Event) -> None:
-        """The end of a subscription."""
+        """End a subscription."""
         self._waiting.discard(event)
 
     def close(self) -> None:
-        """Wake everybody up for the last time."""
+        """Wake all subscribers for the last time."""
         self.closed = True
         self._wake()
 

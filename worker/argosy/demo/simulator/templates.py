@@ -1,4 +1,4 @@
-"""What Argo does to the text of a template before it runs: parameters in, items and conditions evaluated.
+"""What Argo does to the text of a template before it runs: it fills in parameters and evaluates items and conditions.
 
 No expression language: `{{=…}}`, and conditions that are more than one comparison of literals, are not simulated.
 """
@@ -20,7 +20,7 @@ _COMPARISON = re.compile(rf"\s*{_WORD}\s*(==|!=|<=|>=|<|>)\s*{_WORD}\s*")
 
 
 class NotSimulated(ArgosyError):
-    """The workflow wants something that the simulator does not know; it ends in phase Error."""
+    """The workflow needs something that is not simulated; it ends in phase Error."""
 
 
 class InvalidSpec(ArgosyError):
@@ -28,7 +28,7 @@ class InvalidSpec(ArgosyError):
 
 
 def substitute(document: Any, scope: Scope) -> Any:
-    """A copy of a JSON document with every `{{name}}` that the scope knows replaced inside its strings."""
+    """A copy of a JSON document in whose strings every `{{name}}` that the scope knows is replaced."""
     text = orjson.dumps(document).decode()
     if "{{" not in text:
         return document
@@ -47,7 +47,7 @@ def text_of(value: Any) -> str:
 
 
 def inputs(template: Json, arguments: Json, where: str) -> dict[str, str]:
-    """The values of a template's input parameters: the argument's, or its own."""
+    """The values of a template's input parameters: from the arguments, or the template's own."""
     given = {item["name"]: item for item in arguments.get("parameters") or []}
     values = {}
     for parameter in template.get("inputs", {}).get("parameters") or []:
@@ -63,7 +63,7 @@ def inputs(template: Json, arguments: Json, where: str) -> dict[str, str]:
 
 
 def items_of(step: Json, where: str) -> list[Any] | None:
-    """What `withItems` or `withParam` loops over; None without either."""
+    """The items of `withItems` or `withParam`; None without either."""
     if "withSequence" in step:
         raise NotSimulated(f"{where}: withSequence")
     if "withItems" in step:
@@ -80,7 +80,7 @@ def items_of(step: Json, where: str) -> list[Any] | None:
 
 
 def expand(step: Json, where: str) -> list[Json]:
-    """A step or task once per item; itself where there is no loop."""
+    """A step or task, once for each item; unchanged if there is no loop."""
     items = items_of(step, where)
     if items is None:
         return [step]

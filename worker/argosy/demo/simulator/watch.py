@@ -1,7 +1,7 @@
-"""A watch: the history from a revision on, as one visible line per change.
+"""A watch: the history from a revision on, as one line for each change that the selector shows.
 
-Every watch reads the one shared history at its own pace, so that a slow reader costs nothing; one that falls behind what is still
-remembered is told so with an ERROR event of code 410, as the real one does with HTTP 200 long sent.
+Every watch reads the one shared history at its own speed, so a slow reader costs nothing. A watch that is so late that its revision is no
+longer remembered gets an ERROR event with code 410, as from a real API server, where the HTTP code 200 was sent long before.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ LARGEST_CHUNK = 256
 
 @dataclass
 class Watch:
-    """An ASGI response that streams until its time is over, the client goes or the simulator ends.
+    """An ASGI response that streams until its time is over, the client disconnects or the simulator ends.
 
     Args:
         store: What is watched.
         resource: Which kind.
         selector: Which of them.
-        revision: After which revision; None for the present, all objects first.
+        revision: Send changes after this revision; None: first all present objects, then changes.
         seconds: How long.
         bookmarks: Whether the client wants them.
     """
@@ -89,7 +89,7 @@ class Watch:
         return lines
 
     def _visible(self, change: Revision) -> list[bytes]:
-        """The change as one sees it who knows only what the selector shows: an object can come into view and leave it."""
+        """The change as a client sees it that knows only the objects of the selector: an object can begin or cease to match."""
         if change.resource is not self.resource:
             return []
         before = change.previous is not None and self._selected(change.previous)

@@ -120,7 +120,7 @@ def upgrade() -> None:
             table, "placement", ["placement_id"], ["id"],
             source_schema="argosy", referent_schema="argosy",
         )  # fmt: skip
-    # Long lists are read and written far faster uncompressed; readers page by the time of expansion.
+    # Long lists are read and written much faster without compression. Readers page by the time of expansion.
     op.execute("ALTER TABLE argosy.launch ALTER COLUMN media_ids SET STORAGE EXTERNAL")
     op.execute(
         "UPDATE argosy.launch l SET expanded_at = j.created_at FROM (SELECT gid, min(created_at) AS created_at "

@@ -21,7 +21,7 @@ def _index(column: str) -> None:
 
 
 def upgrade() -> None:
-    # First a default that needs no rewrite of the table, with all its media.
+    # First a constant default, so that PostgreSQL does not rewrite the table, which contains all media.
     op.add_column(
         "launch",
         sa.Column("woken_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),

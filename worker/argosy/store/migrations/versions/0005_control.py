@@ -14,7 +14,8 @@ def upgrade() -> None:
     op.execute("UPDATE argosy.project SET weight = 0.001 WHERE weight < 0.001")
     op.drop_constraint(op.f("ck_project_weight"), "project", schema="argosy")
     op.create_check_constraint(op.f("ck_project_weight"), "project", "weight >= 0.001", schema="argosy")
-    # What a smaller weight has made of it: beyond 2^53 it moves no more. Whoever waits starts at the present then.
+    # Reset virtual times that a smaller weight has made too large: beyond 2^53 a float does not grow by small steps any more. Tenants that
+    # wait then start at the present time.
     op.execute("DELETE FROM argosy.turn WHERE tag > 1e12")
     op.execute("UPDATE argosy.cluster SET virtual_time = 0 WHERE virtual_time > 1e12")
 
