@@ -76,7 +76,7 @@ async def test_a_launch_that_was_not_cut_in_the_dump_is_not_cut_in_a_hold_and_is
             await asyncio.to_thread(client.reconcile, Decisions())
         await asyncio.to_thread(client.reconcile, Decisions(waiting="lost"))
     (shown,) = client.launches(gid=launched.gid)
-    assert (shown.state, "launch the media anew" in shown.reason) == ("rejected", True)
+    assert (shown.state, "launch the media again" in shown.reason) == ("rejected", True)
 
 
 async def test_a_launch_that_was_not_cut_in_the_dump_finds_its_workflows_again_when_it_is(

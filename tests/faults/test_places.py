@@ -150,7 +150,7 @@ async def test_a_copy_of_the_database_holds_the_clusters_that_it_knows_and_touch
                 assert "another database looks after" in why
                 waits = copy.launch("quick", project=1, user=7, media_ids=[1])
                 (known,) = await until(lambda: copy.launches(gid=waits.gid), lambda found: found[0].reason)
-                assert "waits until it is known how the jobs of cluster here stand" in known.reason
+                assert "waits because cluster here is held" in known.reason
                 async with Connection(at) as there:
                     mark = await Marks(there, identity(engine)).read()
                 assert copy.list(gid=waits.gid) == []

@@ -29,7 +29,7 @@ NAMES = frozenset(
         "track.writing",  # states and nodes are written and not committed
         "track.written",  # they are committed, the changes on the cluster that follow are not made
         "track.terminating",  # before a workflow is told to end
-        "track.releasing",  # before the finalizer is taken off
+        "track.releasing",  # before the finalizer is removed
         "track.released",  # after it
         "cancel.requesting",  # a cancel is written and not committed
         "cancel.requested",  # it is committed

@@ -118,7 +118,7 @@ def list_(
     if len(jobs) == limit and not output.structured(output_format):
         output.note(f"there may be more: --offset {offset + limit}")
     if gid is not None and not jobs and not output.structured(output_format):
-        output.note(f"launch {gid} has no such job; how it stands: argosy get {gid}")
+        output.note(f"launch {gid} has no such job; to see its state: argosy get {gid}")
 
 
 def get(

@@ -138,11 +138,11 @@ class OtherObject(KubeError):
 
 
 class Expired(KubeError):
-    """410: this resourceVersion or continue token is no longer served; list anew."""
+    """410: this resourceVersion or continue token is no longer served; list again."""
 
 
 class FutureVersion(KubeError):
-    """The resourceVersion is ahead of the server's (etcd was restored); list anew from the newest state."""
+    """The resourceVersion is ahead of the server's (etcd was restored); list again from the newest state."""
 
 
 def of_response(status: int, body: bytes, retry_after: str | None = None, secrets: Collection[str] = ()) -> KubeError:

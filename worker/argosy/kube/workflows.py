@@ -111,8 +111,8 @@ class Workflows:
         """Events after a list's resourceVersion, with bookmarks; ends when the server closes it.
 
         Raises:
-            Expired: 410, as the answer or inside an ERROR event; list anew.
-            FutureVersion: The server does not know that version yet (etcd restored); list anew.
+            Expired: 410, as the answer or inside an ERROR event; list again.
+            FutureVersion: The server does not know that version yet (etcd restored); list again.
             Unclear: The stream broke, or was silent for `silence` seconds.
         """
         query = {

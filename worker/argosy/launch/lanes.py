@@ -55,7 +55,7 @@ class Lane(Generic[K]):
             return True
 
     def stop(self) -> None:
-        """Begin no further item. What is under way goes on for as long as the process lives."""
+        """Begin no further item. Items that are under way continue as long as the process lives."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()

@@ -71,7 +71,7 @@ class RestMediaSource:
         if token and not _HEADER_VALUE.fullmatch(token):
             raise InvalidRequest(
                 "the launch's token holds a character that no HTTP header can carry (a line end, a letter with an accent), so the API "
-                "server cannot be asked for media; launch anew with the token as the API server gave it"
+                "server cannot be asked for media; launch again with the token as the API server gave it"
             )
         asked = httpx.QueryParams(query.lstrip("?"))
         if taken := [name for name in PAGING if name in asked]:

@@ -199,7 +199,7 @@ class Tracker:
         except* NotFound as group:
             log.info("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* KubeError as group:
-            log.warning("following the cluster anew", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.warning("following the cluster again", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* ArgosyError as group:
             why = str(group.exceptions[0])
             log.error("cluster not tracked, left to another tracker", cluster=cluster_id, reason=why)

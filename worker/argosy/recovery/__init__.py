@@ -1,1 +1,1 @@
-"""A database that is older than the world, or a copy: how it is noticed (custody), and what somebody then decides (reconcile)."""
+"""A database that is older than its clusters, or a copy: how argosy notices it (custody), and what an operator then decides (reconcile)."""

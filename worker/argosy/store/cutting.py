@@ -38,7 +38,7 @@ _HELD = text(
 def _check_holds(connection: Connection, placement: int, since: datetime) -> None:
     name = connection.execute(_HELD, {"placement": placement, "since": since}).scalar_one_or_none()
     if name is not None:
-        raise HeldUp(f"waits until it is known how the jobs of cluster {name} stand: argosy db reconcile")
+        raise HeldUp(f"waits because cluster {name} is held, which may have run its jobs already: argosy db reconcile")
 
 
 @dataclass(frozen=True)

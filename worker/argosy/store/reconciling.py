@@ -28,7 +28,7 @@ Waiting = Literal["run", "lost"]
 
 _WAITED = "the database was restored, and nobody knows whether it had run: retry it to run it, perhaps a second time"
 
-_WAITED_UNCUT = "the database was restored, and nobody knows whether its jobs had run: launch the media anew"
+_WAITED_UNCUT = "the database was restored, and nobody knows whether its jobs had run: launch the media again"
 
 _BATCH = 1000
 

@@ -102,7 +102,7 @@ def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
         return clusters
     names = connection.execute(_HELD_CLUSTERS, {"placement": placement_id}).scalar_one()
     raise Conflict(
-        f"cluster {names or 'that they may run on'} was removed, and no other may take these jobs; launch the media anew"
+        f"cluster {names or 'that they may run on'} was removed, and no other may take these jobs; launch the media again"
     )
 
 
@@ -263,9 +263,9 @@ def _check_launch(connection: Connection, target: Target) -> None:
     if row.state in {"accepted", "resolved"}:
         raise Conflict(f"launch {target.gid} is not cut into jobs yet; there is nothing to retry")
     if row.recovered:
-        raise Conflict(f"launch {target.gid} was {row.reason}; to run its media again, launch them anew")
+        raise Conflict(f"launch {target.gid} was {row.reason}; to run its media again, make a new launch")
     if not row.cut:
-        raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); launch anew")
+        raise Conflict(f"launch {target.gid} was {row.state} and has no jobs ({row.reason}); make a new launch")
 
 
 # The launch's token now.
@@ -286,7 +286,7 @@ def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -
     if sealed is None:
         if row.token_wiped:
             raise InvalidRequest(
-                "token: the launch's API token was wiped after its last job had ended; give it anew (--token-file)"
+                "token: the launch's API token was wiped after its last job had ended; give it again (--token-file)"
             )
         return
     if row.token_sealed == sealed:

@@ -144,7 +144,7 @@ _STILL_DUE = text("SELECT FROM argosy.launch_secret WHERE gid = :gid AND cluster
 
 
 def still_due(connection: Connection, debt: Debt) -> bool:
-    """Whether a Secret that was read just now is still to be deleted. If the row is gone, the Secret may have been made anew, as another
+    """Whether a Secret that was read just now is still to be deleted. If the row is gone, the Secret may have been made again, as another
     object."""
     found = connection.execute(_STILL_DUE, {"gid": debt.gid, "cluster": debt.cluster_id})
     return found.one_or_none() is not None

@@ -128,7 +128,7 @@ class Submitter:
             del self._running[cluster_id]
 
     def stop(self) -> None:
-        """Claim and send nothing more. Runs that are under way give back their claims and end. May be called from any thread."""
+        """Claim and send nothing more. Runs that are under way release their claims and end. May be called from any thread."""
         self._stopping = True
 
     async def _pass(self, cluster_id: int) -> None:

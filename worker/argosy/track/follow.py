@@ -100,7 +100,7 @@ class ClusterTracker:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             _raise(done.pop())
         except Resumed as error:
-            log.info("following the cluster anew", cluster=self._at.name, reason=str(error))
+            log.info("following the cluster again", cluster=self._at.name, reason=str(error))
         finally:
             for task in tasks:
                 task.cancel()
@@ -125,7 +125,7 @@ class ClusterTracker:
                 watching = time.monotonic()
                 await self._watch()
             except (answers.Expired, answers.FutureVersion) as error:
-                log.info("listing anew", cluster=self._at.name, reason=str(error))
+                log.info("listing again", cluster=self._at.name, reason=str(error))
                 self._version = ""
             except answers.Wait as error:
                 log.info("the cluster asks to wait", cluster=self._at.name, reason=str(error))
@@ -135,7 +135,7 @@ class ClusterTracker:
                 self._version = ""
                 await self._down(error)
             except OperationalError as error:
-                log.warning("database away, listing anew", cluster=self._at.name, reason=str(error.orig))
+                log.warning("database away, listing again", cluster=self._at.name, reason=str(error.orig))
                 self._version = ""
             if time.monotonic() - watching > _LASTED:
                 pause = 0.0

@@ -68,7 +68,7 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
     return Verdict(
         change=_change(known, seen, state, cluster_id, ending),
         ending=ending,
-        # The nodes of an end that is recorded stay, whatever becomes of its workflow in a second life (etcd restored).
+        # Once an end is recorded, its nodes are kept, even if the workflow runs again later (etcd was restored).
         nodes=may or known.state not in FINAL,
         terminate=terminate,
         ended=_ended_for(known.cancel_requested, state) if terminate else None,

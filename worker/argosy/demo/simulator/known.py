@@ -74,7 +74,7 @@ def check_valid(spec: Json) -> None:
 
 
 def _calls(template: Json) -> Iterator[tuple[Json, str]]:
-    """The steps and tasks of a template, each with where it stands."""
+    """The steps and tasks of a template, each with its place in the spec."""
     where = f"templates.{template['name']}"
     for index, group in enumerate(template.get("steps") or []):
         yield from ((step, f"{where}.steps[{index}].{step['name']}") for step in group)
