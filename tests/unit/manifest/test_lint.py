@@ -212,7 +212,7 @@ def test_a_field_that_differs_in_case_only_is_taken_for_argos_with_a_warning_as_
     text = ONE_CONTAINER + "  ttlStrategy: {SecondsAfterSuccess: 600, secondsAfterFailure: 60}\n"
     (found,) = manifest.lint(text)
     assert (found.line, found.warning) == (9, True)
-    assert "SecondsAfterSuccess: taken for secondsAfterSuccess" in found.problem
+    assert "SecondsAfterSuccess: read as secondsAfterSuccess" in found.problem
     document = check(text)
     assert document.spec["ttlStrategy"] == {"secondsAfterSuccess": 600, "secondsAfterFailure": 60}
     assert [str(each) for each in manifest.warnings(document)] == [str(found)]

@@ -21,9 +21,7 @@ def respell(document: Document) -> list[ManifestError]:
     found = list(_respelled("Workflow", document.body, ()))
     if found:
         as_argo_reads(document.body)  # again, because it depends on the names
-    return [
-        document.error(path, f"{spell(path)}: taken for {name}", warning=True) for path, name in found[:MAX_FINDINGS]
-    ]
+    return [document.error(path, f"{spell(path)}: read as {name}", warning=True) for path, name in found[:MAX_FINDINGS]]
 
 
 def _respelled(kind: str, value: Any, path: Path) -> Iterator[tuple[Path, str]]:

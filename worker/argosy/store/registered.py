@@ -46,8 +46,8 @@ class Base(SQLModel):
 
 class Installation(Base, table=True):
     """The one row that names this installation. Its id is a label on all its objects, so that two installations can share a cluster.
-    `timeline` is that of the database server that was seen last. `doubted_at` is when another timeline was found last and all clusters were
-    held to be listed."""
+    `timeline` is that of the database server that was seen last. `doubted_at` is when all clusters were last held because commits may have
+    been lost."""
 
     __tablename__ = "installation"
 
