@@ -127,6 +127,19 @@ class Administration:
         return registering.lint(self.engine, text, cluster)
 
     @checked
+    def lint_algorithm(self, algorithm: Key, *, cluster: Key | None = None) -> Sequence[ManifestError]:
+        """Find everything that is wrong with a registered algorithm's manifest, warnings included.
+
+        Args:
+            algorithm: Its name or id.
+            cluster: Judged by this cluster's policy; without it, by those of all clusters that may take its jobs.
+
+        Raises:
+            NotFound: There is no such algorithm or cluster.
+        """
+        return registering.lint_algorithm(self.engine, algorithm, cluster)
+
+    @checked
     def add_cluster(self, **fields: Unpack[ClusterFields]) -> ClusterShape:
         """Register a JobCluster; the fields are those of `ClusterSpec`.
 

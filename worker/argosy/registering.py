@@ -93,6 +93,20 @@ def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[Manif
         return manifest.lint(text, row.token_in_clear, registry.policies([row]))
 
 
+def lint_algorithm(engine: Engine, key: str | int, cluster: str | int | None) -> Sequence[ManifestError]:
+    """Everything that is wrong with a registered algorithm's manifest, by the policies of a cluster, or of all that may take its jobs."""
+    with Session(engine) as session:
+        row = registry.algorithm(session, key)
+        clusters = [registry.cluster(session, cluster)] if cluster is not None else _candidates(session, row)
+        in_clear = bool(clusters) and all(each.token_in_clear for each in clusters)
+        return manifest.lint(row.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
+
+
+def _candidates(session: Session, row: Algorithm) -> Sequence[Cluster]:
+    named = row.cluster_ids or ([] if row.cluster_id is None else [row.cluster_id])
+    return registry.candidates(session, named, row.cluster_labels)
+
+
 def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> Sequence[str]:
     """Check an algorithm; returns the warnings for its author."""
     if registry.name_taken(session, Algorithm, spec.name, own):
@@ -181,8 +195,24 @@ def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: M
         _one_default(session, row)
         session.commit()
         session.refresh(row)
-        return _cluster_shapes(session, [row])[0]
+        shape = _cluster_shapes(session, [row])[0]
+        return shape.model_copy(update={"warnings": _no_longer_fit(session, row)}) if "policy" in fields else shape
 
+
+def _no_longer_fit(session: Session, row: Cluster) -> list[str]:
+    """The algorithms whose jobs this cluster may take, and whose manifests its policy refuses."""
+    policies, found = registry.policies([row]), []
+    for algorithm in registry.algorithms(session, None):
+        if row in _candidates(session, algorithm):
+            errors = [
+                each for each in manifest.lint(algorithm.manifest, row.token_in_clear, policies) if not each.warning
+            ]
+            found += [f"algorithm {algorithm.name}: {errors[0].problem}"] if errors else []
+    more = [f"{len(found) - _SHOWN} more algorithms"] if len(found) > _SHOWN else []
+    return found[:_SHOWN] + more
+
+
+_SHOWN = 20
 
 _LIMITS = {
     "max_active",

@@ -52,10 +52,36 @@ def test_lint_prints_a_line_for_each_finding(argosy: Run, tmp_path: Path) -> Non
     assert piped.stdout == result.stdout.replace(str(bad), "<stdin>")
 
 
-def test_lint_says_nothing_of_a_good_manifest(argosy: Run, cluster: ClusterShape) -> None:
-    for more in ([], ["--cluster", "north"]):
+def test_lint_says_by_which_policy_a_manifest_is_good(argosy: Run, cluster: ClusterShape) -> None:
+    for more, judge in (([], "profile restricted"), (["--cluster", "north"], "cluster north")):
         result = argosy("algorithm", "lint", HELLO, *more)
-        assert (result.exit_code, result.output) == (0, "")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr == f"{HELLO}: nothing found, by the policy of {judge}\n"
+
+
+def test_lint_takes_several_files(argosy: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: 1\n")
+    result = argosy("algorithm", "lint", HELLO, str(bad))
+    assert (result.exit_code, result.stdout.partition(":")[0]) == (1, str(bad))
+    error(argosy("algorithm", "lint"), 2)
+
+
+def test_what_is_registered_is_judged_by_the_clusters_that_may_take_it(
+    argosy: Run, algorithm: AlgorithmShape, client: Client, tmp_path: Path
+) -> None:
+    result = argosy("algorithm", "lint", "--name", algorithm.name)
+    assert (result.exit_code, result.stderr) == (0, f"{algorithm.name}: nothing found, by the policy of its clusters\n")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("registries: [nvcr.io]\n")
+    changed = argosy("cluster", "update", "north", "--policy", str(policy)).stderr
+    assert f"warning: no longer fits: algorithm {algorithm.name}: " in changed
+    assert changed.endswith("cluster north is changed: profile restricted, registries 1\n")
+    result = argosy("algorithm", "lint", "--name", algorithm.name)
+    assert result.exit_code == 1
+    assert "is not in registries, in the policy of cluster north" in result.stdout
+    shown = argosy("algorithm", "get", algorithm.name, "-o", "yaml").stdout
+    assert "manifest: |" in shown
 
 
 def test_an_algorithm_names_a_cluster_several_or_labels_and_each_takes_the_others_place(

@@ -198,44 +198,68 @@ def remove(name: Name) -> None:
 
 @app.command()
 def lint(
-    file: Manifest,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Manifests; - reads standard input.", metavar="FILE...")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Judge this registered algorithm in place of files.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Judge it by this cluster's policy.", metavar="NAME")] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Judge it by a profile: restricted (the default), baseline, trusted.")
+        str | None, typer.Option(help="Judge files by a profile: restricted (the default), baseline, trusted.")
     ] = None,
     output_format: Output = Format.TABLE,
 ) -> None:
-    """Print everything that is wrong with a manifest as FILE:LINE:COL: problem; exit 1 if there is more than warnings."""
-    text = arguments.contents(file, "FILE")
+    """Print everything that is wrong with manifests as FILE:LINE:COL: problem; exit 1 if there is more than warnings.
+
+    A registered algorithm is judged by the policies of the clusters that may take its jobs.
+    """
+    if bool(files) == (name is not None):
+        raise UsageError("give FILE... or --name")
     arguments.one_of(cluster=cluster, profile=profile)
-    findings = _findings(text, cluster, profile)
+    arguments.one_of(name=name, profile=profile)
+    found = {name: _registered(name, cluster)} if name is not None else _of_files(files or [], cluster, profile)
     if output.structured(output_format):
-        output.data([_told(found) for found in findings], output_format)
+        told = [_told(where, each) for where, findings in found.items() for each in findings]
+        output.data(told, output_format)
     else:
-        name = "<stdin>" if file == arguments.STANDARD_INPUT else str(file)
-        output.lines([f"{name}:{found.line or 1}:{found.column or 1}: {_words(found)}" for found in findings])
-    if not all(found.warning for found in findings):
+        output.lines([_line(where, each) for where, findings in found.items() for each in findings])
+    judge = (
+        f"cluster {cluster}" if cluster else f"profile {profile or 'restricted'}" if name is None else "its clusters"
+    )
+    for where, findings in found.items():
+        if not findings:
+            output.note(f"{where}: nothing found, by the policy of {judge}")
+    if any(not each.warning for findings in found.values() for each in findings):
         raise typer.Exit(1)
 
 
-def _findings(text: str, cluster: str | None, profile: str | None) -> Sequence[ManifestError]:
+def _registered(name: str, cluster: str | None) -> Sequence[ManifestError]:
+    with client() as opened:
+        return opened.lint_algorithm(name, cluster=cluster)
+
+
+def _of_files(files: Sequence[Path], cluster: str | None, profile: str | None) -> dict[str, Sequence[ManifestError]]:
+    texts = {
+        "<stdin>" if file == arguments.STANDARD_INPUT else str(file): arguments.contents(file, "FILE") for file in files
+    }
     if cluster is not None:
         with client() as opened:
-            return opened.lint(text, cluster=cluster)
+            return {where: opened.lint(text, cluster=cluster) for where, text in texts.items()}
     from argosy import manifest
     from argosy.inputs import validated
     from argosy.shapes.given import Policy
 
     policy = validated(Policy, {"profile": profile} if profile else {})
-    return manifest.lint(text, policies={"": policy})
+    return {where: manifest.lint(text, policies={"": policy}) for where, text in texts.items()}
 
 
-def _told(found: ManifestError) -> dict[str, Any]:
-    return {"line": found.line, "column": found.column, "problem": plain(found.problem), "warning": found.warning}
+def _told(where: str, found: ManifestError) -> dict[str, Any]:
+    place = {"file": where, "line": found.line, "column": found.column}
+    return place | {"problem": plain(found.problem), "warning": found.warning}
 
 
-def _words(found: ManifestError) -> str:
-    return ("warning: " if found.warning else "") + plain(found.problem)
+def _line(where: str, found: ManifestError) -> str:
+    words = ("warning: " if found.warning else "") + plain(found.problem)
+    return f"{where}:{found.line or 1}:{found.column or 1}: {words}"
 
 
 def _retries(max_attempts: int | None, retry_backoff: float | None) -> dict[str, Any]:

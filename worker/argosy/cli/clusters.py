@@ -69,7 +69,11 @@ Profile = Annotated[
 ]
 PolicyFile = Annotated[
     Path | None,
-    typer.Option("--policy", help="YAML file that says what manifests may do there; see clusters/README.md."),
+    typer.Option(
+        "--policy",
+        help="YAML file, the whole policy: a list that it leaves out is empty, its profile restricted; see clusters/README.md. "
+        "Not together with --profile.",
+    ),
 ]
 NoPace = Annotated[bool, typer.Option("--no-pace", help="Submit up to --max-active at once, however slow its Argo is.")]
 NoProjectMaxActive = Annotated[bool, typer.Option("--no-project-max-active", help="Remove that limit.")]
@@ -187,7 +191,15 @@ def update(
         if profile is not None or policy is not None:
             fields["policy"] = _policy(profile, policy, opened.cluster(name).policy.model_dump())
         changed = opened.update_cluster(name, **fields)
-    output.note(f"cluster {changed.name} is changed")
+    for warning in changed.warnings:
+        output.note(f"warning: no longer fits: {plain(warning)}")
+    output.note(f"cluster {changed.name} is changed" + (f": {_lists(changed.policy)}" if "policy" in fields else ""))
+
+
+def _lists(policy: Policy) -> str:
+    """A policy on one line: its profile, and which lists have something."""
+    lists = {field: value for field, value in policy.model_dump().items() if field != "profile" and value}
+    return f"profile {policy.profile}" + "".join(f", {field} {len(value)}" for field, value in lists.items())
 
 
 @app.command("list")

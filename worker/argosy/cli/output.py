@@ -84,7 +84,14 @@ def data(value: Any, output: Format) -> None:
     if output is Format.YAML:
         import yaml
 
-        yaml.safe_dump(value, sys.stdout, sort_keys=False, allow_unicode=True)
+        class Dumper(yaml.SafeDumper):
+            """Writes a text of several lines, such as a manifest, as people write it."""
+
+        def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+            return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+        Dumper.add_representer(str, text)
+        yaml.dump(value, sys.stdout, Dumper, sort_keys=False, allow_unicode=True)
     else:
         import orjson
 

@@ -126,6 +126,7 @@ class ClusterShape(BaseModel):
     as_of: datetime | None
     kubernetes_version: str
     argo_version: str
+    warnings: list[str] = Field(default_factory=list)
 
 
 class ProjectShape(ProjectSpec):
