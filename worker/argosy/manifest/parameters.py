@@ -40,7 +40,7 @@ PARENTHESES = 1000
 """The most opening parentheses in a value."""
 
 _NAME = re.compile(r"[-a-zA-Z0-9_]+")
-_OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b", re.IGNORECASE)
+_OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b|\\(?:u[0-9a-f]{0,3})?\Z", re.IGNORECASE)
 
 
 class NamedValue(Protocol):
@@ -119,7 +119,8 @@ def safe_text(what: str, value: Scalar) -> str:
         raise InvalidRequest(f"{what}: the value holds a NUL character; remove it")
     if _OPENS_A_TEMPLATE.search(text):
         raise InvalidRequest(
-            f'{what}: the value holds "{{{{" (or ends in "{{", or spells it \\u007b), which Argo would expand; remove it'
+            f'{what}: the value holds "{{{{", which Argo would expand, or something that becomes it together with a text beside it ("{{" '
+            "or half of an escape such as \\u007b at its end); remove it"
         )
     return text
 
