@@ -26,7 +26,7 @@ format: .venv/ready ## mend what can be mended
 	$(BIN)/ruff check --fix .
 
 lock: .venv/ready ## renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra demo --group dev --generate-hashes --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra api --extra demo --group dev --generate-hashes --universal --python-version 3.11 \
 		--no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
 
 clean: ## remove what the targets made here

@@ -27,11 +27,12 @@ class Administration:
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
+        pool_size: Connections to the database that are kept.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, pool_size: int = 5) -> None:
         self.settings = settings or load_settings()
-        self.engine = database.engine(self.settings)
+        self.engine = database.engine(self.settings, pool_size)
 
     def __enter__(self) -> Self:
         return self

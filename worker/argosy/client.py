@@ -45,6 +45,7 @@ class Client(Administration):
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
+        pool_size: Connections to the database that are kept.
     """
 
     @checked

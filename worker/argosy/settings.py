@@ -41,6 +41,23 @@ class Settings(BaseSettings):
         description="API server's REST root, given to workflows as `rest_url`, and where media queries are resolved",
     )
     tus_url: str = Field(default="http://localhost:8080/files/", description="Upload server, given to workflows")
+    auth: str = Field(
+        default="platform",
+        pattern="^(platform|tokens)$",
+        description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
+    )
+    upload_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Hosts, besides the platform's, from which uploaded manifests are fetched, by commas"
+    )
+    api_threads: int = Field(default=16, ge=1, le=200, description="Requests that `argosy api` works on at a time")
+    api_rate: float = Field(
+        default=50.0, gt=0, description="Requests a second that one caller of `argosy api` may send"
+    )
+    rest_days: int = Field(default=7, ge=0, description="Days for which ended jobs are in the platform's job list")
+    rest_status: bool = Field(
+        default=False,
+        description="Whether /rest shows each job's true status, which the platform's pages take for a failure",
+    )
     media_page: int = Field(default=5000, ge=1, description="Media asked for in one page of a query")
     media_page_bytes: int = Field(default=64 << 20, ge=1, description="Largest page of media accepted, bytes")
     media_max: int = Field(default=5_000_000, ge=1, description="Largest number of media in one launch")
@@ -78,7 +95,7 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", mode="before")
+    @field_validator("keys", "upload_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -91,6 +91,13 @@ def observed(phase: str, ended: State | None) -> State | None:
     return ended if ended and state in {State.FAILED, State.ERROR} else state
 
 
+def platform_status(state: State) -> str:
+    """The status that the platform's own pages and clients know: they take everything but `Running` and `Succeeded` for a failure (P10)."""
+    if state in UNFINISHED:
+        return "Running"
+    return str(state).capitalize() if state in (State.SUCCEEDED, State.ERROR) else "Failed"
+
+
 def rest_status(state: State, cancel_requested: bool) -> str:
     """The REST reference's `status` string: Argo's phase for a workflow, the capitalised state otherwise."""
     if cancel_requested and state not in FINAL:

@@ -22,6 +22,7 @@ from argosy.manifest.render import (
     Rendered,
     Renderer,
 )
+from argosy.manifest.token import uses_token
 
 __all__ = [
     "MEDIA_IDS_LIMIT",
@@ -43,5 +44,6 @@ __all__ = [
     "merge_parameters",
     "parse",
     "safe_text",
+    "uses_token",
     "warnings",
 ]

@@ -50,6 +50,12 @@ _ESCAPE = re.compile(r"\\u007b|\\(?:u[0-9a-f]{0,3})?(?:\Z|\{\{)", re.IGNORECASE)
 _WITHIN_A_CONTAINER = {"args", "command", "env", "source"}
 """Fields whose texts nothing else is made of."""
 
+_ITEMS = {"withItems", "withParam"}
+"""Items of a loop, whose fields may be called as those of a container."""
+
+_JSON_END = re.compile(r'\{\\*"\s*[,\]}:]')
+"""A text in a list of JSON that ends in a brace: an item of its own, once Argo has read the list."""
+
 _TAG = re.compile(r"\{\{\s*=(.*?)(?:\}\}|\Z)", re.DOTALL)
 _QUOTE = re.compile(r"['\"`]")
 _WORDS = {"in", "not", "and", "or", "matches", "contains", "startsWith", "endsWith"}
@@ -72,7 +78,7 @@ def refused(value: Any, path: Path, profile: str) -> str:
         return "" if "transformation" in path else _why(value)  # that one is evaluated in the tenant's own pod
     if path[-1] in _CONDITIONS and (len(value) > _LONGEST_CONDITION or _depth(value) > _DEEPEST_CONDITION):
         return f"a condition with more than {_LONGEST_CONDITION} characters, or {_DEEPEST_CONDITION} levels{_ELSEWHERE}"
-    within = bool(_WITHIN_A_CONTAINER.intersection(path))
+    within = bool(_WITHIN_A_CONTAINER.intersection(path)) and not _ITEMS.intersection(path)
     if not within and value.count("(") > PARENTHESES:
         return f"a text with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
     if value.count("{{") > MOST_TAGS:
@@ -109,7 +115,7 @@ def _half_a_tag(text: str, within: bool) -> str:
             f'"{shorten(found[0])}" could become a variable of Argo\'s when what is beside it has been filled in; write a space between '
             "these braces, or make the text in a script"
         )
-    if not within and text.endswith("{"):
+    if not within and (text.endswith("{") or _JSON_END.search(text)):
         return f'a text that ends in "{{" could become a variable of Argo\'s together with the next one{_ELSEWHERE}'
     return ""
 

@@ -40,7 +40,7 @@ PARENTHESES = 1000
 """The most opening parentheses in a value."""
 
 _NAME = re.compile(r"[-a-zA-Z0-9_]+")
-_OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b|\\(?:u[0-9a-f]{0,3})?\Z", re.IGNORECASE)
+_OPENS_A_TEMPLATE = re.compile(r"\{\{|\{\Z|\\u007b|\\(?:u[0-9a-f]{0,3})?\Z|\{\\*\"\s*[,\]}:]", re.IGNORECASE)
 
 
 class NamedValue(Protocol):

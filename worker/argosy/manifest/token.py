@@ -15,7 +15,7 @@ from typing import Any
 
 from argosy.errors import ManifestError
 from argosy.manifest.calls import Call, calls, templates, workflow_parameters
-from argosy.manifest.document import MAX_FINDINGS, Document, Path, shorten, spell
+from argosy.manifest.document import MAX_FINDINGS, Document, Path, load, shorten, spell
 from argosy.manifest.parameters import RESERVED
 from argosy.manifest.parts import items
 from argosy.manifest.texts import tags, texts
@@ -92,6 +92,12 @@ def plan(document: Document, given: Collection[str] = ()) -> Plan:
             findings.append(document.error(path, f"{spell(path)}: {shorten(tag)} {_INSTEAD}", offset))
     warnings += islice(_replaced(document, {path[:-2] for path in words}), MAX_FINDINGS)
     return Plan(rewrites, words, findings, warnings)
+
+
+def uses_token(text: str) -> bool:
+    """Whether a manifest's workflows are given the launch's API token."""
+    found = plan(load(text))
+    return bool(found.rewrites or found.words or found.findings)
 
 
 class _Uses:

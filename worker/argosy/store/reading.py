@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from argosy.batches import made, ordinal
 from argosy.errors import NotFound
@@ -40,7 +40,7 @@ SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (
 # it are read. All jobs of a launch were inserted when it was expanded.
 
 _JOBS = """
-SELECT j.uid, j.gid, a.name, j.project, j.user_id, l.algorithm_name, a.state, j.cancel_requested, {message} AS message,
+SELECT j.uid, j.gid, a.name, j.project, j.user_id, l.algorithm_name, a.algorithm_id, a.state, j.cancel_requested, {message} AS message,
     a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster,
     CASE WHEN {here} THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of
 FROM ({page}) j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = {number}
@@ -79,6 +79,16 @@ _OF_JOBS = {
 }
 
 
+def statement(page: str, number: str = "j.attempt") -> TextClause:
+    """The statement that reads jobs with an attempt of each.
+
+    Args:
+        page: SQL that selects the rows of `argosy.job`.
+        number: SQL of the attempt's number.
+    """
+    return text(_JOBS.format(page=page, number=number, message=_MESSAGE, here=_HERE))
+
+
 def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nodes: bool = True) -> list[JobShape]:
     """Jobs, newest launch first, in the order of their batches.
 
@@ -95,10 +105,7 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
 
     page = _PAGE.format(launches=chosen(_OF_LAUNCHES), jobs=chosen(_OF_JOBS))
     number = "j.attempt" if where.attempt is None else ":attempt"
-    rows = connection.execute(
-        text(_JOBS.format(page=page, number=number, message=_MESSAGE, here=_HERE)),
-        vars(where) | {"limit": limit, "offset": offset},
-    ).all()
+    rows = connection.execute(statement(page, number), vars(where) | {"limit": limit, "offset": offset}).all()
     by_attempt = _nodes(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
     return [
         JobShape(
@@ -139,14 +146,14 @@ def job(connection: Connection, where: Filter) -> JobShape:
 
 
 # All nodes of some attempts.
-_NODES = text(
+NODES = text(
     f"SELECT n.* FROM argosy.node n JOIN {rows.KEYS} ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
 )
 
 
 def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
     found: dict[UUID, list[NodeShape]] = {}
-    for row in connection.execute(_NODES, {"keys": rows.keys(keys)}):
+    for row in connection.execute(NODES, {"keys": rows.keys(keys)}):
         found.setdefault(row.uid, []).append(
             NodeShape(
                 id=row.node_id,

@@ -209,3 +209,33 @@ class Turn(Base, table=True):
     project: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     user: int = Field(sa_column=Column("user_id", BigInteger, primary_key=True, autoincrement=False))
     tag: float = Field(sa_column=Column(Float, nullable=False))
+
+
+class Manifest(Base, table=True):
+    """A manifest that was uploaded through the gateway, by the hash of its text. An algorithm that is registered with it has a copy."""
+
+    __tablename__ = "manifest"
+
+    project: int = Field(sa_column=Column(BigInteger, primary_key=True))
+    digest: str = Field(sa_column=Column(Text, primary_key=True))
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    created_at: datetime = columns.made_at()
+
+
+class ApiToken(Base, table=True):
+    """A token of the gateway's own, as the hash of its text. `projects` and `organizations` null mean all. `sealed` is the platform's
+    token that launches get."""
+
+    __tablename__ = "api_token"
+
+    id: int = columns.key()
+    digest: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    name: str = Field(sa_column=Column(Text, nullable=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    role: str = Field(sa_column=Column(Text, nullable=False))
+    projects: list[int] | None = Field(default=None, sa_column=Column(ARRAY(BigInteger)))
+    organizations: list[int] | None = Field(default=None, sa_column=Column(ARRAY(BigInteger)))
+    sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    expires_at: datetime | None = columns.time()
+    revoked_at: datetime | None = columns.time()
+    created_at: datetime = columns.made_at()

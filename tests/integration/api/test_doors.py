@@ -1,0 +1,214 @@
+"""Who may do what: every route, for everybody who may not."""
+
+from collections.abc import Iterator
+from uuid import uuid1
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute
+
+from argosy.api import algorithms, clusters, jobs, own, platform_routes
+from argosy.api.app import create_app
+from argosy.api.callers import Role, _role
+from argosy.client import Client
+from argosy.settings import Settings
+from argosy.store import api_tokens
+from tests.integration.api.conftest import World
+from tests.support.platform import EXECUTE, FULL, READ, serving
+
+ROUTES = [
+    (method, route)
+    for room in (algorithms, clusters, jobs, own, platform_routes)
+    for route in room.router.routes
+    if isinstance(route, APIRoute)
+    for method in sorted(route.methods or ())
+]
+NAMES = [f"{method} {route.path}" for method, route in ROUTES]
+
+BODIES: dict[str, object] = {
+    "CreateJobList": {"algorithm_name": "hello", "media_ids": [1]},
+    "RegisterAlgorithm": {"name": "a", "manifest": "b", "files_per_job": 1},
+    "UpdateAlgorithm": {"description": "a"},
+    "SaveAlgorithmManifest": {"name": "a", "upload_url": "http://a/b"},
+    "CreateJobCluster": {"name": "a", "host": "a", "port": 1, "cert": "", "token": "a"},
+    "SendEmail": {"recipients": ["a"], "subject": "a", "text": "a"},
+}
+
+READS = {
+    "GetJobList", "GetJob", "GetAlgorithmList", "GetAlgorithm", "GetAlgorithmManifest", "GetLaunchList", "GetLaunch", "GetJobAttempt",
+    "Whoami",
+}  # fmt: skip
+"""Everybody in the project may; clusters are for admins."""
+
+EXECUTES = {"CreateJobList", "DeleteJob", "DeleteJobList", "RetryJob", "RetryJobList", "SendEmail"}
+
+
+@pytest.fixture
+def places(registered: World) -> dict[str, str]:
+    """What stands for the parameters of a path."""
+    made = registered.http.post("/rest/Jobs/1", json={"algorithm_name": "hello", "media_ids": [1]}).json()
+    (algorithm,) = registered.client.algorithms()
+    (cluster,) = registered.client.clusters()
+    assert algorithm.id == cluster.id == 1
+    found = registered.http.get("/rest/Algorithm/1").json()
+    digest = found["manifest"].rpartition("/")[2]
+    return {
+        "project": "1", "uid": made["id"][0], "gid": made["object"][0]["gid"], "id": "1", "organization": "3", "digest": digest,
+    }  # fmt: skip
+
+
+def ask(http: httpx.Client, method: str, route: APIRoute, places: dict[str, str]) -> httpx.Response:
+    body = BODIES.get(str(route.operation_id), {})
+    given = {"json": body} if method in ("POST", "PATCH") else {}
+    return http.request(method, route.path.format(**places), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES, ids=NAMES)
+def test_nobody_unknown_may_do_anything(
+    registered: World, places: dict[str, str], method: str, route: APIRoute
+) -> None:
+    for token in (None, "unknown"):
+        with registered.as_(token) as http:
+            answer = ask(http, method, route, places)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Token")
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES, ids=NAMES)
+def test_those_of_another_project_or_organization_may_not(
+    registered: World, places: dict[str, str], method: str, route: APIRoute
+) -> None:
+    if route.operation_id == "Whoami":
+        return
+    elsewhere = places | {"project": "2", "organization": "4"}
+    # What is named by its own id is in a project and an organization that nobody of the platform is in.
+    registered.client.update_cluster("c", organization=4)
+    registered.client.update_algorithm("hello", project=2)
+    gid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).gid
+    uid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
+    answer = ask(registered.http, method, route, elsewhere | {"gid": str(gid), "uid": str(uid)})
+    assert answer.status_code in (403, 404), answer.text
+    if "{uid}" in route.path or "{gid}" in route.path:
+        missing = ask(registered.http, method, route, elsewhere | {"gid": str(uuid1()), "uid": str(uuid1())})
+        assert answer.status_code == missing.status_code == 404, "nobody learns what is there"
+
+
+@pytest.mark.parametrize(("method", "route"), ROUTES, ids=NAMES)
+def test_who_may_only_read_or_launch_may_no_more(
+    registered: World, places: dict[str, str], method: str, route: APIRoute
+) -> None:
+    may = {READ: READS, EXECUTE: READS | EXECUTES}
+    for token, operations in may.items():
+        with registered.as_(token) as http:
+            answer = ask(http, method, route, places)
+        if route.operation_id in operations:
+            assert answer.status_code < 400 or answer.status_code == 409, answer.text
+        else:
+            assert answer.status_code in (403, 404), answer.text
+
+
+def test_a_cookie_changes_nothing_for_another_sites_page(registered: World, places: dict[str, str]) -> None:
+    with registered.as_(None) as http:
+        cookie = {"Cookie": f"sessionid={FULL}"}
+        assert http.get("/rest/Jobs/1", headers=cookie).status_code == 200
+        url = "/rest/Jobs/1"
+        for headers in (
+            {},
+            {"Origin": "https://evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+        ):
+            assert http.delete(url, headers={**cookie, **headers}).status_code == 403, headers
+        for headers in ({"Sec-Fetch-Site": "same-origin"}, {"Origin": registered.platform.gateway}):
+            assert http.delete(url, headers={**cookie, **headers}).status_code == 200, headers
+
+
+def test_the_platform_is_asked_once_a_minute(registered: World) -> None:
+    registered.platform.asked.clear()
+    for _ in range(5):
+        registered.http.get("/rest/Jobs/1")
+    assert registered.platform.asked == ["User/GetCurrent", "Project/1"]
+
+
+def test_a_platform_that_does_not_answer_lets_nobody_in(registered: World) -> None:
+    registered.platform.status = 500
+    answer = registered.http.get("/rest/Jobs/1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+@pytest.mark.parametrize(
+    ("project", "role"),
+    [
+        ({"permission": "View Only"}, Role.READ),
+        ({"permission": "Can Edit"}, Role.READ),
+        ({"permission": "Can Execute"}, Role.EXECUTE),
+        ({"permission": "Full Control"}, Role.FULL),
+        ({"permission": "No Access"}, Role.NONE),
+        ({"permission": "Something New"}, Role.NONE),
+        ({}, Role.NONE),
+        ({"permission": "Full Control", "effective_permission": 0x3}, Role.READ),
+        ({"effective_permission": 0x23}, Role.EXECUTE),
+        ({"effective_permission": 0xFF}, Role.FULL),
+        ({"effective_permission": 0}, Role.NONE),
+        ({"effective_permission": True}, Role.NONE),
+        ({"effective_permission": "Can Execute"}, Role.EXECUTE),
+    ],
+)
+def test_what_the_platform_says_of_a_project_is_a_role(project: dict[str, object], role: Role) -> None:
+    assert _role(project) == role
+
+
+@pytest.fixture
+def by_tokens(registered: World, client: Client) -> Iterator[httpx.Client]:
+    settings: Settings = registered.settings.model_copy(update={"auth": "tokens"})
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+        yield http
+
+
+def token(client: Client, **fields: object) -> dict[str, str]:
+    given: dict[str, object] = {
+        "name": "t",
+        "user": 5,
+        "role": "execute",
+        "projects": [1],
+        "organizations": [],
+        "days": 1,
+        "sealed": None,
+    }
+    with client.engine.begin() as connection:
+        _, secret = api_tokens.create(connection, **given | fields)  # type: ignore[arg-type]
+    return {"Authorization": f"Token {secret}"}
+
+
+def test_a_token_of_our_own_does_what_it_says(by_tokens: httpx.Client, client: Client) -> None:
+    headers = token(client)
+    assert by_tokens.get("/rest/Jobs/1", headers=headers).status_code == 200
+    assert by_tokens.get("/rest/Jobs/2", headers=headers).status_code == 403
+    assert by_tokens.get("/rest/JobClusters/3", headers=headers).status_code == 403
+    assert by_tokens.get("/rest/User/GetCurrent", headers=headers).json() == {"id": 5}
+    answer = by_tokens.post("/rest/Jobs/1", json={"algorithm_name": "hello", "media_ids": [1]}, headers=headers)
+    assert answer.status_code == 201
+    assert by_tokens.get(f"/rest/Job/{answer.json()['id'][0]}", headers=headers).json()["user"] == 5
+    assert by_tokens.get("/rest/Jobs/2", headers=token(client, projects=None)).status_code == 200
+    assert by_tokens.get("/rest/JobClusters/3", headers=token(client, organizations=[3])).status_code == 200
+    assert by_tokens.get("/rest/JobCluster/1", headers=token(client, organizations=None)).status_code == 200
+    body = {"algorithm_name": "hello", "media_ids": [1]}
+    assert by_tokens.post("/rest/Jobs/1", json=body, headers=token(client, role="read")).status_code == 403
+
+
+def test_a_token_that_is_over_is_nobodys(by_tokens: httpx.Client, client: Client) -> None:
+    headers = token(client)
+    with client.engine.begin() as connection:
+        api_tokens.revoke(connection, 1)
+    assert by_tokens.get("/rest/Jobs/1", headers=headers).status_code == 401
+    assert by_tokens.get("/rest/Jobs/1", headers=token(client, days=-1)).status_code == 401
+    assert by_tokens.get("/rest/Jobs/1", headers={"Authorization": "Token argosy_x"}).status_code == 401
+    assert by_tokens.get("/rest/Jobs/1", headers={"Authorization": f"Token {FULL}"}).status_code == 401
+
+
+def test_who_asks_too_fast_waits(registered: World) -> None:
+    settings = registered.settings.model_copy(update={"api_rate": 2.0})
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as http:
+        codes = [http.get("/rest/Jobs/1").status_code for _ in range(10)]
+        assert codes == [401] * 4 + [429] * 6
+        other = http.get("/rest/Jobs/1", headers={"Authorization": f"Token {FULL}"})
+        assert other.status_code == 200, "each has a bound of their own"

@@ -1,0 +1,155 @@
+"""The gateway as an ASGI application."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from argosy.api import algorithms, clusters, document, jobs, own, platform_routes
+from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
+from argosy.api.platform import Platform, PlatformAway
+from argosy.api.routing import Gateway, Limiter, TooFast
+from argosy.client import Client
+from argosy.errors import (
+    ArgosyError,
+    Conflict,
+    InvalidRequest,
+    ManifestError,
+    NotConfigured,
+    NotFound,
+    QueueFull,
+)
+from argosy.settings import Settings
+
+log = structlog.get_logger()
+
+MOST_BYTES = 16 << 20
+"""Of a request's body: a million media ids. More media go by a query, or through the library."""
+
+_STATUSES: list[tuple[type[ArgosyError], int]] = [
+    (Anonymous, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (QueueFull, 429),
+    (TooFast, 429),
+    (PlatformAway, 503),
+    (NotConfigured, 503),
+    (InvalidRequest, 400),
+]
+
+
+def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        settings: Of this process.
+        platform: How the platform is asked; tests hand in their own.
+    """
+    client = Client(settings, pool_size=settings.api_threads)
+    asked = platform or Platform(settings)
+    door: Door = TokenDoor(client.engine) if settings.auth == "tokens" else PlatformDoor(settings, asked)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
+        yield
+        client.close()
+        asked.close()
+
+    app = FastAPI(
+        title="argosy",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        separate_input_output_schemas=False,
+    )
+    app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate))
+    for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router):
+        app.include_router(router)
+    app.add_route("/schema", document.route(app), methods=["GET"])
+    app.add_route("/healthz", _alive, methods=["GET"])
+    app.add_route("/readyz", _ready(client), methods=["GET"])
+    app.add_exception_handler(ArgosyError, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(OperationalError, _away)
+    app.add_middleware(_Bounded)
+    return app
+
+
+class _Bounded:
+    """Ends a request whose body is too large before it is kept."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MOST_BYTES:
+                raise HTTPException(413, f"a request has at most {MOST_BYTES} bytes")
+            return message
+
+        await self._app(scope, counted, send)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
+    if status == 500:
+        raise error
+    told: dict[str, Any] = {"message": str(error)}
+    if isinstance(error, ManifestError):
+        told["details"] = [str(error), *map(str, error.others)]
+    headers = {401: {"WWW-Authenticate": "Token"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
+    return JSONResponse(told, status, headers.get(status))
+
+
+async def _malformed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 -- it is registered for that
+    details = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}"[:500] for each in error.errors()[:20]]
+    return JSONResponse({"message": details[0] if details else "cannot be read", "details": details}, 400)
+
+
+async def _no_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 -- it is registered for that
+    return JSONResponse({"message": error.detail}, error.status_code, error.headers)
+
+
+async def _away(_: Request, error: Exception) -> Response:
+    log.warning("the database cannot be asked", error=str(getattr(error, "orig", error))[:300])
+    return JSONResponse({"message": "the database cannot be asked; try again"}, 503, {"Retry-After": "5"})
+
+
+async def _alive(_: Request) -> Response:
+    return JSONResponse({"message": "alive"})
+
+
+def _ready(client: Client) -> Callable[[Request], Awaitable[Response]]:
+    def asked() -> None:
+        with client.engine.connect() as connection:
+            connection.execute(text("SELECT 1 FROM argosy.installation"))
+
+    async def ready(_: Request) -> Response:
+        await anyio.to_thread.run_sync(asked)
+        return JSONResponse({"message": "ready"})
+
+    return ready

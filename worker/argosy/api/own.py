@@ -1,0 +1,126 @@
+"""Routes that the REST reference does not have: retry, launches, pause. Status words are the true ones here."""
+
+from typing import Any
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from argosy import control
+from argosy.api import wire
+from argosy.api.callers import Role, require, require_admin
+from argosy.api.routing import ERRORS, Called, uuid_in
+from argosy.errors import InvalidRequest, NotFound
+from argosy.shapes.given import In, Text
+from argosy.shapes.shown import JobShape, LaunchShape
+
+router = APIRouter(responses=ERRORS)
+
+_MOST = 1000
+"""Launches of one list."""
+
+
+class PauseSpec(In):
+    """Why."""
+
+    reason: Text = ""
+
+
+class RetrySpec(In):
+    """`all` retries what succeeded, too."""
+
+    all: bool = False
+
+
+@router.get("/v1/Launches/{project}", operation_id="GetLaunchList", response_model=list[LaunchShape])
+def get_launch_list(called: Called, project: int, stop: int = 100) -> Any:
+    """The newest launches of a project, each with its jobs counted by status."""
+    require(called.caller, project, Role.READ)
+    return called.gateway.client.launches(project=project, limit=min(max(stop, 0), _MOST))
+
+
+@router.get("/v1/Launch/{gid}", operation_id="GetLaunch", response_model=LaunchShape)
+def get_launch(called: Called, gid: str) -> Any:
+    """One launch."""
+    return _launch(called, uuid_in("gid", gid), Role.READ)
+
+
+@router.get("/v1/Job/{uid}", operation_id="GetJobAttempt", response_model=JobShape)
+def get_job_attempt(called: Called, uid: str, attempt: int | None = None) -> Any:
+    """A job as one of its attempts left it; the newest without `attempt`."""
+    key = uuid_in("uid", uid)
+    found = called.gateway.client.get(key, attempt=attempt)
+    if called.caller.role(found.project) < Role.READ:
+        raise NotFound(f"job {key} does not exist, or is in no project that you may see")
+    return found
+
+
+@router.post("/v1/Job/{uid}/Retry", operation_id="RetryJob", response_model=wire.MessageResponse, status_code=201)
+def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> dict[str, str]:
+    """Try an ended job again; its uid stays."""
+    key = uuid_in("uid", uid)
+    found = called.gateway.client.get(key)
+    if called.caller.role(found.project) < Role.READ:
+        raise NotFound(f"job {key} does not exist, or is in no project that you may see")
+    require(called.caller, found.project, Role.EXECUTE)
+    return _retried(called, key, found.project, retry_spec)
+
+
+@router.post(
+    "/v1/Launch/{gid}/Retry", operation_id="RetryJobList", response_model=wire.MessageResponse, status_code=201
+)
+def retry_job_list(called: Called, gid: str, retry_spec: RetrySpec) -> dict[str, str]:
+    """Try what failed of a launch again."""
+    found = _launch(called, uuid_in("gid", gid), Role.EXECUTE)
+    return _retried(called, found.gid, found.project, retry_spec)
+
+
+@router.post("/v1/Project/{project}/Pause", operation_id="PauseProject", response_model=wire.MessageResponse)
+def pause_project(called: Called, project: int, pause_spec: PauseSpec) -> dict[str, str]:
+    """Submit nothing new of a project; what runs goes on."""
+    require(called.caller, project, Role.FULL)
+    called.gateway.client.pause(project=project, reason=pause_spec.reason)
+    return {"message": f"project {project} is paused"}
+
+
+@router.post("/v1/Project/{project}/Resume", operation_id="ResumeProject", response_model=wire.MessageResponse)
+def resume_project(called: Called, project: int) -> dict[str, str]:
+    """End a pause."""
+    require(called.caller, project, Role.FULL)
+    called.gateway.client.resume(project=project)
+    return {"message": f"project {project} is no longer paused"}
+
+
+@router.post("/v1/JobCluster/{id}/Pause", operation_id="PauseJobCluster", response_model=wire.MessageResponse)
+def pause_job_cluster(called: Called, id: int, pause_spec: PauseSpec) -> dict[str, str]:
+    """Submit nothing new to a cluster; what runs goes on."""
+    require_admin(called.caller, called.gateway.client.cluster(id).organization)
+    called.gateway.client.pause(cluster=id, reason=pause_spec.reason)
+    return {"message": f"cluster {id} is paused"}
+
+
+@router.post("/v1/JobCluster/{id}/Resume", operation_id="ResumeJobCluster", response_model=wire.MessageResponse)
+def resume_job_cluster(called: Called, id: int) -> dict[str, str]:
+    """End a pause."""
+    require_admin(called.caller, called.gateway.client.cluster(id).organization)
+    called.gateway.client.resume(cluster=id)
+    return {"message": f"cluster {id} is no longer paused"}
+
+
+def _launch(called: Called, gid: UUID, role: Role) -> LaunchShape:
+    found = called.gateway.client.launches(gid=gid)
+    if not found or called.caller.role(found[0].project) < Role.READ:
+        raise NotFound(f"launch {gid} does not exist, or is in no project that you may see")
+    require(called.caller, found[0].project, role)
+    return found[0]
+
+
+def _retried(called: Called, key: UUID, project: int, spec: RetrySpec) -> dict[str, str]:
+    """Retry with the launch's own token, or with the caller's where that was wiped."""
+    engine, failed_only = called.gateway.client.engine, not spec.all
+    try:
+        count = control.retry(engine, key, project, failed_only)
+    except InvalidRequest:
+        if (sealed := called.caller.sealed()) is None:
+            raise
+        count = control.retry(engine, key, project, failed_only, sealed)
+    return {"message": f"{count} jobs are queued again"}
