@@ -183,6 +183,7 @@ class LocalCluster:
         text = (HERE.parent / "jobcluster.yaml").read_text()
         text = re.sub(r"(?i)(name: argosy-pods)", rf"\1-{name}", text)
         text = text.replace(f"kubernetes.io/metadata.name: {NAMESPACE}", f"kubernetes.io/metadata.name: {name}")
+        text = text.replace(f"namespace: {NAMESPACE}\n    parameter", f"namespace: {name}\n    parameter")
         for each in yaml.safe_load_all(text):
             ours = each["metadata"].get("namespace") == NAMESPACE
             if each["kind"] == "Namespace":

@@ -14,7 +14,7 @@ from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.labels import LABEL_POD_WORKFLOW
-from tests.cluster.clusters import Cluster, delete
+from tests.cluster.clusters import POWERLESS, Cluster, delete
 from tests.cluster.manifests import LABEL, container, workflow
 from tests.support.certificates import PEM
 from tests.support.stack import until
@@ -80,6 +80,27 @@ async def test_a_namespace_that_is_missing_is_told_apart_on_create(cluster: Clus
     assert caught.value.health == Health.NAMESPACE_MISSING
 
 
+OF_MINE = {
+    "labels": {LABEL_POD_WORKFLOW: "mine"},
+    "ownerReferences": [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "name": "mine", "uid": "u"}],
+}
+
+
+def secret_env(name: str) -> dict[str, Any]:
+    source = {"secretKeyRef": {"name": name, "key": "k"}}
+    return {"name": "i", "image": "none", "env": [{"name": "A", "valueFrom": source}]}
+
+
+async def test_the_cluster_takes_pods_that_name_their_own(real_cluster: Cluster, mine: str) -> None:
+    claim = {"name": "v", "persistentVolumeClaim": {"claimName": "mine-v"}}
+    spec = {"containers": [secret_env("argosy-5f0c2a53")], "serviceAccountName": "argosy-job", "volumes": [claim]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": mine} | OF_MINE, "spec": spec}
+    async with Connection(real_cluster.access("admin", real_cluster.admin_token)) as admin:
+        path = "/api/v1/namespaces/argosy/pods"
+        made = orjson.loads(await admin.call("create", "pods", path, query={"dryRun": "All"}, body=orjson.dumps(pod)))
+    assert made["metadata"]["name"] == mine
+
+
 @pytest.mark.parametrize(
     ("metadata", "spec", "words"),
     [
@@ -98,6 +119,21 @@ async def test_a_namespace_that_is_missing_is_told_apart_on_create(cluster: Clus
             {"labels": {"workflows.argoproj.io/completed": "false"}},
             {"serviceAccountName": "argosy"},
             "own ServiceAccount",
+        ),
+        (OF_MINE, {"serviceAccountName": POWERLESS}, "ServiceAccount that is not listed"),
+        (OF_MINE, {"initContainers": [secret_env("somebodys")]}, "Secret that is not listed"),
+        (
+            OF_MINE,
+            {"initContainers": [{"name": "i", "image": "none", "envFrom": [{"secretRef": {"name": "s"}}]}]},
+            "Secret",
+        ),
+        (OF_MINE, {"volumes": [{"name": "v", "secret": {"secretName": "argosy-x"}}]}, "Secret that is not listed"),
+        (OF_MINE, {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "s"}}]}}]}, "Secret that"),
+        (OF_MINE, {"imagePullSecrets": [{"name": "s"}]}, "Secret that is not listed"),
+        (
+            OF_MINE,
+            {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "another-v"}}]},
+            "VolumeClaim that",
         ),
         ({}, {"hostNetwork": True}, "PodSecurity"),
         ({}, {"volumes": [{"name": "h", "hostPath": {"path": "/"}}]}, "PodSecurity"),

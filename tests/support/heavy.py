@@ -32,13 +32,13 @@ MANIFESTS = {
     + "      container:\n        image: a\n        args:\n"
     + _many(800, "          - '{{inputs.parameters.pAT}}'\n"),
     "calls": "    - name: t\n      inputs:\n        parameters:\n"
-    + _many(1500, "          - {name: pAT, value: ''}\n")
+    + _many(900, "          - {name: pAT, value: ''}\n")
     + "      container: {image: a}\n    - name: s\n      steps:\n"
-    + _many(1500, "        - - {name: sAT, template: t, withItems: [{a: 1}]}\n"),
+    + _many(900, "        - - {name: sAT, template: t, withItems: [{a: 1}]}\n"),
     "tokens-to-calls": "    - name: t\n      inputs:\n        parameters:\n"
-    + _many(1500, "          - {name: pAT, value: '{{workflow.parameters.rest_token}}'}\n")
+    + _many(900, "          - {name: pAT, value: '{{workflow.parameters.rest_token}}'}\n")
     + "      container: {image: a}\n    - name: s\n      steps:\n"
-    + _many(1500, "        - - {name: sAT, template: t}\n"),
+    + _many(900, "        - - {name: sAT, template: t}\n"),
     "merges": "  podMetadata:\n    labels:\n      <<:\n" + _many(5000, "        - {aAT: x}\n"),
     "labels": "      metadata:\n        labels:\n" + _many(4000, "          aAT: '{{workflow.parameters.pAT}}'\n"),
     "findings": "      metadata:\n        labels:\n"

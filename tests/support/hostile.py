@@ -41,6 +41,14 @@ SPEC = {
     "[{topologyKey: kubernetes.io/hostname, namespaceSelector: {}}]}}",
     "suspended-exit-handler": "{onExit: w, activeDeadlineSeconds: 60, "
     "templates: [{name: main, container: {image: a}}, {name: w, suspend: {}}]}",
+    "handler-of-a-step-that-waits": "{activeDeadlineSeconds: 60, templates: [{name: main, steps: "
+    "[[{name: a, template: c, onExit: w}]]}, {name: c, container: {image: a}}, {name: w, suspend: {}}]}",
+    "value-that-comes-back-by-its-global-name": "templates: [{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: "
+    "[[{name: s, template: w}]], outputs: {parameters: [{name: o, globalName: g, valueFrom: {expression: inputs.parameters.x}}]}}, "
+    "{name: w, suspend: {duration: '1'}}, {name: other, steps: [[{name: a, template: main, arguments: {parameters: "
+    "[{name: x, value: '{{workflow.outputs.parameters.g}}{{workflow.outputs.parameters.g}}'}]}}]]}]",
+    "memory-in-three-places": "{volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 3Gi}}], templates: [{name: main, container: "
+    "{image: a}, volumes: [{name: w, emptyDir: {medium: Memory, sizeLimit: 3Gi}}]}]}",
     "mutex-elsewhere": "synchronization: {mutex: {name: m, namespace: other}}",
     "mutexes-elsewhere": "synchronization: {mutexes: [{name: m, namespace: other}]}",
     "semaphore-elsewhere": "synchronization: {semaphore: {namespace: other, configMapKeyRef: {name: c, key: k}}}",
@@ -265,6 +273,31 @@ WHOLE = {
     "{name: w, emptyDir: {medium: Memory, sizeLimit: 3Gi}}]}",
     "role-of-the-cloud": "{name: main, container: {image: a}, metadata: {annotations: {iam.amazonaws.com/role: admin}}}",
     "suspended-till-a-far-deadline": "{name: main, suspend: {duration: 100000h}}",
+    "brace-out-of-a-list": "{name: main, steps: [[{name: a, template: main, withParam: '[\"{\"]', arguments: "
+    "{parameters: [{name: x, value: '{{item}}{{item}}=sprig.env(string(1))}}'}]}}]]}",
+    "brace-out-of-a-value": "{name: main, inputs: {parameters: [{name: x, value: '[\"{\" ]'}]}, container: {image: a}}",
+    "item-called-env": "{name: main, steps: [[{name: a, template: main, withItems: [{env: '{'}]}]]}",
+    "item-called-env-of-parentheses": "{name: main, steps: [[{name: a, template: main, when: '{{item.env}}', withItems: [{env: '"
+    + "(" * 20_000
+    + "'}]}]]}",
+    "condition-of-many-variables": "{name: main, steps: [[{name: a, template: main, when: '"
+    + "{{workflow.parameters.b}}" * 5
+    + "'}]]}",
+    "workflow-value-that-doubles": "{name: main, inputs: {parameters: [{name: x, value: a}]}, steps: [[{name: a, template: main, "
+    "arguments: {parameters: [{name: x, value: '{{inputs.parameters.x}}{{workflow.parameters.b}}'}]}}]]}",
+    "hook-called-transformation": "{name: main, steps: [[{name: a, template: main, hooks: {transformation: {template: main, "
+    "expression: \"len(sprig.getHostByName('a')) > 0\"}}}]]}",
+    "transformation-with-a-tag": "{name: main, data: {source: {artifactPaths: {name: a, raw: {data: x}}}, "
+    "transformation: [{expression: '{{=sprig.env(string(1))}}'}]}}",
+    "item-called-transformation": "{name: main, steps: [[{name: a, template: main, withItems: "
+    "[{transformation: {expression: '{{=sprig.env(string(1))}}'}}]}]]}",
+    "path-that-multiplies": "{name: main, container: {image: a, args: [\"{{=len(jsonpath(workflow.parameters.b, '$..*..*'))}}\"]}}",
+    "list-of-a-parameter": '{name: main, inputs: {parameters: [{name: x, value: \'[{"a\\"b": 1}]\'}]}, steps: '
+    "[[{name: a, template: main, withParam: '{{inputs.parameters.x}}'}]]}",
+    "long-list-of-a-parameter": "{name: main, inputs: {parameters: [{name: x, value: '["
+    + "1," * 1000
+    + "1]'}]}, steps: "
+    "[[{name: a, template: main, withParam: '{{inputs.parameters.x}}'}]]}",
     "item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [\"{{=sprig.env('HOME')}}\"]}]]}",
     "item-in-an-object": "{name: main, steps: [[{name: a, template: main, withItems: [{x: \"{{=sprig.env('HOME')}}\"}]}]]}",
     "set-of-containers": "{name: main, containerSet: {containers: [{name: a, image: a, securityContext: {privileged: true}}]}}",

@@ -6,7 +6,7 @@ import argo_workflows.models
 import pytest
 
 from argosy import manifest
-from argosy.errors import ManifestError
+from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest import Renderer
 from argosy.manifest.allowed import check_policy
 from argosy.manifest.document import load
@@ -114,6 +114,45 @@ def test_images_come_from_the_listed_registries_where_there_are_some() -> None:
     text = ONE_CONTAINER.replace("image: alpine", "image: registry.example/team/alpine:3")
     assert errors(text, registries=["registry.example/team/"]) == []
     assert errors(text.replace("registry.example", "registry.example.evil"), registries=["registry.example"])
+
+
+@pytest.mark.parametrize(
+    ("listed", "image", "may"),
+    [
+        ("docker.io/library", "alpine", True),
+        ("docker.io/library", "docker.io/alpine", True),
+        ("docker.io/library", "docker.io/library/alpine:3", True),
+        ("docker.io/myorg", "docker.io/myorg/x", True),
+        ("docker.io/myorg", "myorg/x@sha256:1", True),
+        ("myorg", "x", False),
+        ("alpine", "alpine:3", True),
+        ("alpine", "alpine-evil", False),
+        ("alpine", "alpine:{{workflow.parameters.x}}", False),
+        ("alpine", "docker.io/library/alpine:{{workflow.parameters.x}}", True),
+        ("localhost:5000", "localhost:5000/x", True),
+        ("registry:5000", "registry:5000/x", True),
+        ("registry:5000", "registry:5000", False),
+        ("docker.io", "EVIL/x", False),
+        ("registry.corp", "registry.corp:5000/x", False),
+        ("registry.corp", "registry.corp.evil.example/x", False),
+        ("registry.corp/", "registry.corp/team/x:1", True),
+    ],
+)
+def test_an_image_is_meant_as_a_node_reads_it(listed: str, image: str, may: bool) -> None:
+    found = errors(ONE_CONTAINER.replace("alpine", f"'{image}'"), registries=[listed])
+    assert (found == []) == may
+
+
+def test_what_a_launch_gives_is_looped_over_by_the_same_rules() -> None:
+    tail = "    - {name: s, steps: [[{name: a, template: main, withParam: '{{workflow.parameters.list}}'}]]}\n"
+    text = ONE_CONTAINER + tail
+    document = manifest.check(text)
+    manifest.check_launch(document, [("list", "[1, 2]")])
+    for bad in ('[{"a\\"b": 1}]', str(list(range(600)))):
+        with pytest.raises(InvalidRequest, match='parameter "list"'):
+            manifest.check_launch(document, [("list", bad)])
+        with pytest.raises(InvalidRequest, match='parameter "list"'):
+            Renderer(frame(text, parameters=[("list", bad)], policy=Policy()))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from argosy.api.callers import Role, require
 from argosy.api.routing import ERRORS, Called
 from argosy.errors import InvalidRequest, NotFound
 from argosy.manifest.document import MAX_BYTES
+from argosy.shapes.given import Id, Row
 from argosy.shapes.shown import AlgorithmShape
 from argosy.store import manifests
 
@@ -19,7 +20,7 @@ _UNSUPPORTED = ("extended_info", "headers", "template", "tparams", "rendered")
 
 
 @router.get("/rest/Algorithms/{project}", operation_id="GetAlgorithmList", response_model=list[wire.Algorithm])
-def get_algorithm_list(called: Called, project: int) -> list[dict[str, Any]]:
+def get_algorithm_list(called: Called, project: Id) -> list[dict[str, Any]]:
     """The algorithms of a project, by name."""
     require(called.caller, project, Role.READ)
     return [wire.algorithm(each) for each in called.gateway.client.algorithms(project=project)]
@@ -28,7 +29,7 @@ def get_algorithm_list(called: Called, project: int) -> list[dict[str, Any]]:
 @router.post(
     "/rest/Algorithms/{project}", operation_id="RegisterAlgorithm", response_model=wire.CreateResponse, status_code=201
 )
-def register_algorithm(called: Called, project: int, algorithm_spec: wire.AlgorithmSpec) -> dict[str, Any]:
+def register_algorithm(called: Called, project: Id, algorithm_spec: wire.AlgorithmSpec) -> dict[str, Any]:
     """Register an algorithm. Names are unique across projects."""
     require(called.caller, project, Role.FULL)
     if algorithm_spec.id is not None:
@@ -40,13 +41,13 @@ def register_algorithm(called: Called, project: int, algorithm_spec: wire.Algori
 
 
 @router.get("/rest/Algorithm/{id}", operation_id="GetAlgorithm", response_model=wire.Algorithm)
-def get_algorithm(called: Called, id: int) -> dict[str, Any]:
+def get_algorithm(called: Called, id: Row) -> dict[str, Any]:
     """One algorithm."""
     return wire.algorithm(_algorithm(called, id, Role.READ))
 
 
 @router.patch("/rest/Algorithm/{id}", operation_id="UpdateAlgorithm", response_model=wire.MessageResponse)
-def update_algorithm(called: Called, id: int, algorithm_update_spec: wire.AlgorithmUpdateSpec) -> dict[str, str]:
+def update_algorithm(called: Called, id: Row, algorithm_update_spec: wire.AlgorithmUpdateSpec) -> dict[str, str]:
     """Change what is given; launches that exist keep what they were launched with."""
     found = _algorithm(called, id, Role.FULL)
     if algorithm_update_spec.id not in (None, id):
@@ -57,7 +58,7 @@ def update_algorithm(called: Called, id: int, algorithm_update_spec: wire.Algori
 
 
 @router.delete("/rest/Algorithm/{id}", operation_id="DeleteAlgorithm", response_model=wire.MessageResponse)
-def delete_algorithm(called: Called, id: int) -> dict[str, str]:
+def delete_algorithm(called: Called, id: Row) -> dict[str, str]:
     """Remove an algorithm; its launches go on."""
     found = _algorithm(called, id, Role.FULL)
     called.gateway.client.remove_algorithm(id)
@@ -71,7 +72,7 @@ def delete_algorithm(called: Called, id: int) -> dict[str, str]:
     status_code=201,
 )
 def save_algorithm_manifest(
-    called: Called, project: int, algorithm_manifest_spec: wire.AlgorithmManifestSpec
+    called: Called, project: Id, algorithm_manifest_spec: wire.AlgorithmManifestSpec
 ) -> dict[str, str]:
     """Keep a manifest that was uploaded to the platform, for a day or until an algorithm is registered with it."""
     require(called.caller, project, Role.FULL)
@@ -85,7 +86,7 @@ def save_algorithm_manifest(
     operation_id="GetAlgorithmManifest",
     responses={200: {"content": {"text/yaml": {}}}},
 )
-def get_algorithm_manifest(called: Called, project: int, digest: str) -> Response:
+def get_algorithm_manifest(called: Called, project: Id, digest: str) -> Response:
     """The text of a manifest, as it was uploaded or registered."""
     require(called.caller, project, Role.READ)
     with called.gateway.client.engine.connect() as connection:
@@ -93,7 +94,7 @@ def get_algorithm_manifest(called: Called, project: int, digest: str) -> Respons
     return Response(text, media_type="text/yaml", headers={"X-Content-Type-Options": "nosniff"})
 
 
-def _algorithm(called: Called, id: int, role: Role) -> AlgorithmShape:
+def _algorithm(called: Called, id: Row, role: Role) -> AlgorithmShape:
     """An algorithm that the caller may see; another's is as one that is not there."""
     missing = f"algorithm {id} does not exist, or is in no project that you may see"
     try:
@@ -106,7 +107,7 @@ def _algorithm(called: Called, id: int, role: Role) -> AlgorithmShape:
     return found
 
 
-def _fields(called: Called, project: int, spec: wire.AlgorithmSpec | wire.AlgorithmUpdateSpec) -> dict[str, Any]:
+def _fields(called: Called, project: Id, spec: wire.AlgorithmSpec | wire.AlgorithmUpdateSpec) -> dict[str, Any]:
     """What the client takes, of what is given."""
     given = {name: value for name, value in spec.model_dump().items() if value is not None}
     if taken := [name for name in _UNSUPPORTED if given.pop(name, None)]:
@@ -123,7 +124,7 @@ def _fields(called: Called, project: int, spec: wire.AlgorithmSpec | wire.Algori
     return given
 
 
-def _manifest(called: Called, project: int, url: str) -> str:
+def _manifest(called: Called, project: Id, url: str) -> str:
     """The text that a manifest's URL means: one of this server's only."""
     prefix, _, digest = url.partition(f"/v1/Manifest/{project}/")
     own = not prefix or prefix == str(called.gateway.settings.host).rstrip("/")

@@ -8,13 +8,14 @@ from argosy.api import wire
 from argosy.api.callers import Forbidden, require_admin
 from argosy.api.routing import ERRORS, Called
 from argosy.errors import InvalidRequest, NotFound
+from argosy.shapes.given import Id, Row
 from argosy.shapes.shown import ClusterShape
 
 router = APIRouter(responses=ERRORS)
 
 
 @router.get("/rest/JobClusters/{organization}", operation_id="GetJobClusterList", response_model=list[wire.JobCluster])
-def get_job_cluster_list(called: Called, organization: int) -> list[dict[str, Any]]:
+def get_job_cluster_list(called: Called, organization: Id) -> list[dict[str, Any]]:
     """The clusters of an organization, by name."""
     require_admin(called.caller, organization)
     return [wire.cluster(each) for each in called.gateway.client.clusters(organization=organization)]
@@ -26,7 +27,7 @@ def get_job_cluster_list(called: Called, organization: int) -> list[dict[str, An
     response_model=wire.CreateResponse,
     status_code=201,
 )
-def create_job_cluster(called: Called, organization: int, job_cluster_spec: wire.JobClusterSpec) -> dict[str, Any]:
+def create_job_cluster(called: Called, organization: Id, job_cluster_spec: wire.JobClusterSpec) -> dict[str, Any]:
     """Register a cluster of an organization."""
     require_admin(called.caller, organization)
     fields = _fields(job_cluster_spec, None, organization)
@@ -38,7 +39,7 @@ def create_job_cluster(called: Called, organization: int, job_cluster_spec: wire
 
 
 @router.get("/rest/JobCluster/{id}", operation_id="GetJobCluster", response_model=wire.JobCluster)
-def get_job_cluster(called: Called, id: int) -> dict[str, Any]:
+def get_job_cluster(called: Called, id: Row) -> dict[str, Any]:
     """One cluster, without its token."""
     return wire.cluster(_cluster(called, id))
 
@@ -46,7 +47,7 @@ def get_job_cluster(called: Called, id: int) -> dict[str, Any]:
 @router.patch(
     "/rest/JobCluster/{id}", operation_id="UpdateJobCluster", response_model=wire.MessageResponse, status_code=201
 )
-def update_job_cluster(called: Called, id: int, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
+def update_job_cluster(called: Called, id: Row, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
     """Change what is given. A new host wants the token anew."""
     found = _cluster(called, id)
     changed = called.gateway.client.update_cluster(id, **_fields(job_cluster_spec, id, found.organization))
@@ -54,14 +55,14 @@ def update_job_cluster(called: Called, id: int, job_cluster_spec: wire.JobCluste
 
 
 @router.delete("/rest/JobCluster/{id}", operation_id="DeleteJobCluster", response_model=wire.MessageResponse)
-def delete_job_cluster(called: Called, id: int) -> dict[str, str]:
+def delete_job_cluster(called: Called, id: Row) -> dict[str, str]:
     """Remove a cluster on which nothing is left to do."""
     found = _cluster(called, id)
     called.gateway.client.remove_cluster(id)
     return {"message": f"cluster {found.name} is removed"}
 
 
-def _cluster(called: Called, id: int) -> ClusterShape:
+def _cluster(called: Called, id: Row) -> ClusterShape:
     """A cluster that the caller may manage; another's is as one that is not there."""
     missing = f"cluster {id} does not exist, or is of no organization that you administer"
     try:

@@ -20,7 +20,7 @@ from argosy.batches import JobUids
 from argosy.errors import InvalidRequest, NotFound
 from argosy.inputs import validated
 from argosy.launch.accept import accept
-from argosy.shapes.given import LaunchRequest
+from argosy.shapes.given import Id, LaunchRequest
 from argosy.store import cancels, live, reading
 from argosy.store.live import Which
 
@@ -38,7 +38,7 @@ _PATIENCE, _PAUSE = 2.0, 0.05
 
 @router.get("/rest/Jobs/{project}", operation_id="GetJobList", response_model=list[wire.Job])
 def get_job_list(
-    called: Called, project: int, gid: str | None = None, media_id: str | None = None,
+    called: Called, project: Id, gid: str | None = None, media_id: str | None = None,
     start: int | None = None, stop: int | None = None,
 ) -> Response:  # fmt: skip
     """Unfinished jobs of a project, and those that ended lately, newest launch first. `media_id` is a list, by commas: jobs with any of
@@ -63,7 +63,7 @@ def get_job(called: Called, uid: str) -> Response:
 @router.post(
     "/rest/Jobs/{project}", operation_id="CreateJobList", response_model=wire.CreateListResponse, status_code=201
 )
-def create_job_list(called: Called, project: int, job_spec: wire.JobSpec) -> Response:
+def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Response:
     """Launch an algorithm. The jobs of a launch on a query are known once the platform has listed its media: where that takes longer than
     two seconds, `id` is empty, and `object` has the launch's gid."""
     require(called.caller, project, Role.EXECUTE)
@@ -111,9 +111,7 @@ def delete_job(called: Called, uid: str) -> dict[str, str]:
 
 
 @router.delete("/rest/Jobs/{project}", operation_id="DeleteJobList", response_model=wire.MessageResponse)
-def delete_job_list(
-    called: Called, project: int, gid: str | None = None, media_id: str | None = None
-) -> dict[str, str]:
+def delete_job_list(called: Called, project: Id, gid: str | None = None, media_id: str | None = None) -> dict[str, str]:
     """Cancel the jobs that GetJobList has with the same filters, and leave them out of lists. Their records stay."""
     require(called.caller, project, Role.EXECUTE)
     which = Which(project, uuid_of("gid", gid), ids("media_id", media_id))

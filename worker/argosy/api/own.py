@@ -10,7 +10,7 @@ from argosy.api import wire
 from argosy.api.callers import Role, require, require_admin
 from argosy.api.routing import ERRORS, Called, uuid_in
 from argosy.errors import InvalidRequest, NotFound
-from argosy.shapes.given import In, Text
+from argosy.shapes.given import Id, In, Row, Text
 from argosy.shapes.shown import JobShape, LaunchShape
 
 router = APIRouter(responses=ERRORS)
@@ -32,7 +32,7 @@ class RetrySpec(In):
 
 
 @router.get("/v1/Launches/{project}", operation_id="GetLaunchList", response_model=list[LaunchShape])
-def get_launch_list(called: Called, project: int, stop: int = 100) -> Any:
+def get_launch_list(called: Called, project: Id, stop: int = 100) -> Any:
     """The newest launches of a project, each with its jobs counted by status."""
     require(called.caller, project, Role.READ)
     return called.gateway.client.launches(project=project, limit=min(max(stop, 0), _MOST))
@@ -75,7 +75,7 @@ def retry_job_list(called: Called, gid: str, retry_spec: RetrySpec) -> dict[str,
 
 
 @router.post("/v1/Project/{project}/Pause", operation_id="PauseProject", response_model=wire.MessageResponse)
-def pause_project(called: Called, project: int, pause_spec: PauseSpec) -> dict[str, str]:
+def pause_project(called: Called, project: Id, pause_spec: PauseSpec) -> dict[str, str]:
     """Submit nothing new of a project; what runs goes on."""
     require(called.caller, project, Role.FULL)
     called.gateway.client.pause(project=project, reason=pause_spec.reason)
@@ -83,7 +83,7 @@ def pause_project(called: Called, project: int, pause_spec: PauseSpec) -> dict[s
 
 
 @router.post("/v1/Project/{project}/Resume", operation_id="ResumeProject", response_model=wire.MessageResponse)
-def resume_project(called: Called, project: int) -> dict[str, str]:
+def resume_project(called: Called, project: Id) -> dict[str, str]:
     """End a pause."""
     require(called.caller, project, Role.FULL)
     called.gateway.client.resume(project=project)
@@ -91,7 +91,7 @@ def resume_project(called: Called, project: int) -> dict[str, str]:
 
 
 @router.post("/v1/JobCluster/{id}/Pause", operation_id="PauseJobCluster", response_model=wire.MessageResponse)
-def pause_job_cluster(called: Called, id: int, pause_spec: PauseSpec) -> dict[str, str]:
+def pause_job_cluster(called: Called, id: Row, pause_spec: PauseSpec) -> dict[str, str]:
     """Submit nothing new to a cluster; what runs goes on."""
     require_admin(called.caller, called.gateway.client.cluster(id).organization)
     called.gateway.client.pause(cluster=id, reason=pause_spec.reason)
@@ -99,7 +99,7 @@ def pause_job_cluster(called: Called, id: int, pause_spec: PauseSpec) -> dict[st
 
 
 @router.post("/v1/JobCluster/{id}/Resume", operation_id="ResumeJobCluster", response_model=wire.MessageResponse)
-def resume_job_cluster(called: Called, id: int) -> dict[str, str]:
+def resume_job_cluster(called: Called, id: Row) -> dict[str, str]:
     """End a pause."""
     require_admin(called.caller, called.gateway.client.cluster(id).organization)
     called.gateway.client.resume(cluster=id)

@@ -9,6 +9,7 @@ from argosy.api import wire
 from argosy.api.callers import Role, require
 from argosy.api.platform import Answer
 from argosy.api.routing import ERRORS, Called
+from argosy.shapes.given import Id
 
 router = APIRouter(responses=ERRORS)
 
@@ -22,7 +23,7 @@ def whoami(called: Called) -> Response:
 
 
 @router.post("/rest/Email/{project}", operation_id="SendEmail", response_model=wire.MessageResponse, status_code=201)
-def send_email(called: Called, project: int, email_spec: wire.EmailSpec) -> Response:
+def send_email(called: Called, project: Id, email_spec: wire.EmailSpec) -> Response:
     """Send a message to members of a project; the platform sends it."""
     require(called.caller, project, Role.EXECUTE)
     body: dict[str, Any] = email_spec.model_dump(exclude_none=True)

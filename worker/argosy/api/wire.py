@@ -291,7 +291,9 @@ def algorithm(found: AlgorithmShape) -> dict[str, Any]:
         "cluster": found.cluster,
         "files_per_job": found.files_per_job,
         "categories": found.categories,
-        "parameters": [{"name": each.name, "value": each.value} for each in found.parameters],
+        "parameters": [
+            {"name": each.name, "value": "" if each.value is None else each.value} for each in found.parameters
+        ],
     }
 
 

@@ -191,7 +191,8 @@ def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameter
     allow it."""
     try:
         in_clear = all(cluster.token_in_clear for cluster in clusters)
-        manifest.check_launch(manifest.check(algorithm.manifest, in_clear, registry.policies(clusters)), parameters)
+        policies = registry.policies(clusters)
+        manifest.check_launch(manifest.check(algorithm.manifest, in_clear, policies), parameters, policies)
     except ManifestError as error:
         raise InvalidRequest(f"algorithm {algorithm.name!r}: {error}") from error
 

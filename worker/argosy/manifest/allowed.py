@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.checks import TRUSTED, Place
+from argosy.manifest.checks import RESTRICTED, TRUSTED, Place
 from argosy.manifest.document import Document, Path, spell
-from argosy.manifest.expressions import refused
+from argosy.manifest.expressions import Use, refused, use_of
 from argosy.manifest.growth import growing
+from argosy.manifest.lists import lists
 from argosy.manifest.policy import NEVER, OPEN, TABLE, Row
 from argosy.manifest.schema import definitions, type_of
-from argosy.manifest.volumes import unmounted
+from argosy.manifest.volumes import memory_of_pods, unmounted
 from argosy.shapes.given import PROFILES, Policy
 
 _NOTHING = Row({})
@@ -31,16 +32,29 @@ def check_policy(document: Document, policy: Policy, cluster: str = "") -> Itera
         if policy.profile != TRUSTED:
             for path, problem in growing(document):
                 yield document.error(path, f"{spell(path)}: {problem}")
-        for path, problem in _walk("Workflow", document.body, Place(policy, cluster, (), {}, spec)):
+            for path, problem in memory_of_pods(document) if policy.profile == RESTRICTED else ():
+                yield document.error(path, f"{spell(path)}: {problem}")
+            for path, problem in lists(document):
+                yield document.error(path, f"{spell(path)}: {problem}")
+        place = Place(policy, cluster, (), {}, spec, any(_exit_handlers(spec)))
+        for path, problem in _walk("Workflow", document.body, place):
             if not any(path[:end] in dropped for end in range(len(path) + 1)):
                 yield document.error(path, f"{spell(path)}: {problem}")
 
 
-def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
-    """Check a value that has a type of the schema, and the values inside it."""
+def _exit_handlers(value: Any) -> Iterator[bool]:
+    """True for each handler that runs on after a deadline."""
+    for key, item in _parts(value):
+        if key in ("onExit", "hooks"):
+            yield True
+        yield from _exit_handlers(item)
+
+
+def _walk(kind: str, value: Any, at: Place, use: Use = Use.OTHER) -> Iterator[tuple[Path, str]]:
+    """Check a value that has a type of the schema, and the values inside it; `use` is what becomes of it if it is a text."""
     if kind.startswith("["):
         for index, item in enumerate(value if isinstance(value, list) else ()):
-            yield from _walk(kind[1:-1], item, _below(at, index, at.holder))
+            yield from _walk(kind[1:-1], item, _below(at, index, at.holder), use)
         return
     if kind.startswith("{"):
         for key, item in value.items() if isinstance(value, dict) else ():
@@ -48,13 +62,13 @@ def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
                 yield (*at.path, key), "a key is literal: Argo would fill it in after it was checked"
             elif why := refused(key, (*at.path, key), at.policy.profile):
                 yield (*at.path, key), why
-            yield from _walk(kind[1:-1], item, _below(at, key, value))
+            yield from _walk(kind[1:-1], item, _below(at, key, value), use)
         return
     if kind in OPEN:
         yield from _texts(value, at)
         return
     if not isinstance(value, dict):
-        if why := refused(value, at.path, at.policy.profile):
+        if why := refused(value, at.path, at.policy.profile, use):
             yield at.path, why
         return
     row = TABLE.get(kind, _NOTHING)
@@ -74,7 +88,7 @@ def _walk(kind: str, value: Any, at: Place) -> Iterator[tuple[Path, str]]:
             for step, part in _parts(item):
                 if why := row.each[name](part, _below(there, step, value)):
                     yield (*there.path, step), why
-        yield from _walk(type_of(kind, name), item, there)
+        yield from _walk(type_of(kind, name), item, there, use_of(kind, name))
 
 
 def _parts(value: Any) -> Iterable[tuple[str | int, Any]]:

@@ -50,6 +50,7 @@ class Place:
     path: Path
     holder: Mapping[str, Any]
     spec: Mapping[str, Any]
+    handlers: bool = False
 
 
 def named(field: str, what: str) -> Check:
@@ -120,24 +121,35 @@ def image(value: Any, at: Place) -> str:
     listed = at.policy.registries
     if not listed or not isinstance(value, str):
         return ""
-    if "{{" in value.partition("/")[0]:
-        return literal(value, at)
-    whole = _whole_name(value)
-    for each in map(_whole_name, (name.rstrip("/") for name in listed)):
+    if "{{" in value and "/" not in value.partition("{{")[0]:
+        return "write the registry before what Argo fills in, such as docker.io/library/alpine:{{…}}"
+    whole = _as_a_node_reads(value)
+    for each in map(_listed_name, listed):
         # After a host alone ":" is a port.
         if whole == each or (whole.startswith(each) and whole[len(each)] in ("/:@" if "/" in each else "/")):
             return ""
     return _unlisted(f'the image "{shorten(value)}"', "registries", at)
 
 
-def _whole_name(image: str) -> str:
-    """A name with its registry: `alpine` is `docker.io/library/alpine` to a node."""
-    host, slash, rest = image.partition("/")
-    if slash and ("." in host or ":" in host or host == "localhost"):
-        return f"docker.io/library/{rest}" if host == "docker.io" and "/" not in rest and rest else image
-    if not slash and ("." in host or host == "localhost"):
-        return image
-    return f"docker.io/{image}" if slash else f"docker.io/library/{image}"
+def _as_a_node_reads(image: str) -> str:
+    """An image's name with its registry: `alpine` is `docker.io/library/alpine`."""
+    first, slash, rest = image.partition("/")
+    if not slash:
+        return f"docker.io/library/{image}"
+    if not _is_host(first):
+        return f"docker.io/{image}"
+    return f"docker.io/library/{rest}" if first == "docker.io" and "/" not in rest else image
+
+
+def _listed_name(name: str) -> str:
+    """An entry of the policy's list, which may be a host, or end in a folder."""
+    name = name.rstrip("/")
+    first, slash, _ = name.partition("/")
+    return name if _is_host(first) else f"docker.io/{name}" if slash else f"docker.io/library/{name}"
+
+
+def _is_host(part: str) -> bool:
+    return "." in part or ":" in part or part == "localhost" or part != part.lower()
 
 
 def node_label(value: Any, at: Place) -> str:
@@ -209,22 +221,14 @@ def memory(value: Any, at: Place) -> str:
     """Check the medium of an emptyDir: one in memory needs a size limit."""
     if value in ("", None) or at.policy.profile != RESTRICTED:
         return ""
-    size = _bytes(at.holder.get("sizeLimit"))
+    size = quantity_bytes(at.holder.get("sizeLimit"))
     if value != "Memory" or size is None or not 1 <= size <= MEMORY_VOLUME:
         return f"a volume in memory needs a sizeLimit of at most {MEMORY_VOLUME >> 30}Gi"
     return ""
 
 
-def memories(value: Any, at: Place) -> str:
-    """The volumes of a pod: what of them is in memory is bounded together."""
-    volumes = [each.get("emptyDir") for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-    sizes = [_bytes(each.get("sizeLimit")) or 0 for each in volumes if isinstance(each, dict) and each.get("medium")]
-    if at.policy.profile == RESTRICTED and sum(sizes) > MEMORY_VOLUME:
-        return f"volumes in memory may have {MEMORY_VOLUME >> 30}Gi together"
-    return ""
-
-
-def _bytes(quantity: Any) -> float | None:
+def quantity_bytes(quantity: Any) -> float | None:
+    """A quantity in bytes; None where it is none that this reads."""
     found = _QUANTITY.fullmatch(str(quantity))
     return float(found[1]) * _UNITS[found[2]] if found else None
 
@@ -242,9 +246,9 @@ def ends(value: Any, at: Place) -> str:
     duration = seconds(str(value.get("duration", ""))) if isinstance(value, dict) else None
     if duration is not None and duration <= LONGEST_SUSPENSION:
         return ""
-    deadline, handlers = at.spec.get("activeDeadlineSeconds"), {"onExit", "hooks"} & at.spec.keys()
+    deadline = at.spec.get("activeDeadlineSeconds")
     ended = isinstance(deadline, int) and deadline <= LONGEST_SUSPENSION
-    if isinstance(value, dict) and "duration" not in value and ended and not handlers:
+    if isinstance(value, dict) and "duration" not in value and ended and not at.handlers:
         return ""  # an exit handler runs on after the workflow's deadline
     if isinstance(value, dict) and duration is None and "duration" in value:
         return f'"{shorten(str(value["duration"]))}" is no duration; write it as 90s, 10m or 1h30m, a week at most'
@@ -275,26 +279,31 @@ def width(value: Any, at: Place) -> str:
 
 
 def many(value: Any, at: Place) -> str:
-    """Check how many items a loop lists in the manifest, and the names of their fields. Argo keeps a copy of the whole list for each item,
-    and fills `{{item.KEY}}` into the task as JSON: with a crafted key a tenant could add fields to the task."""
+    """How many items a loop has, where they stand in the manifest, and what their fields are called. Argo keeps a copy of the whole list
+    for each, and fills `{{item.KEY}}` into the task as JSON: a strange key became fields of the task."""
     if at.policy.profile == TRUSTED:
         return ""
-    given = value
     if str(value).count("{{") > ITEM_TAGS:
         return f"items with more than {ITEM_TAGS} variables"
-    if isinstance(value, str):
-        if _ONE_TAG.fullmatch(value.strip()):
-            return ""
-        if "{{" in value:
-            return "the list is JSON without {{…}}, or one {{…}} whose value is that"
-        try:
-            given = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return "the list is JSON, or one {{…}} whose value is that"
-    given = given if isinstance(given, list) else []
-    if len(given) > ITEMS:
-        return _TOO_MANY
-    for key in _keys(given):
+    if not isinstance(value, str):
+        return strange_items(value)
+    if _ONE_TAG.fullmatch(value.strip()):
+        return ""
+    if "{{" in value:
+        return "the list is JSON without {{…}}, or one {{…}} whose value is that"
+    try:
+        return strange_items(orjson.loads(value))
+    except orjson.JSONDecodeError:
+        return "the list is JSON, or one {{…}} whose value is that"
+
+
+def strange_items(items: Any) -> str:
+    """Why a list may not be looped over."""
+    if not isinstance(items, list):
+        return ""
+    if len(items) > ITEMS:
+        return f"more than {ITEMS} items; a step that puts out the list, and withParam, can have more"
+    for key in _keys(items):
         if not _ITEM_KEY.fullmatch(key):
             return f'"{shorten(key)}": the name of an item\'s field has letters, digits, "-", "_" and "." only'
         if key.lower() in _OF_A_CALL:
@@ -311,7 +320,6 @@ def _keys(value: Any) -> Iterator[str]:
             yield from _keys(item)
 
 
-_TOO_MANY = f"more than {ITEMS} items; a step that puts out the list, and withParam, can have more"
 _ONE_TAG = re.compile(r"\{\{[^{}]*\}\}")
 _OF_A_CALL = {"arguments", "hooks", "inline", "templateref"}
 _ITEM_KEY = re.compile(r"[-A-Za-z0-9_.]{1,63}")

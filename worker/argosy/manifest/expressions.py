@@ -11,6 +11,7 @@ text ends in what only the next one makes whole. What containers put out nobody 
 """
 
 import re
+from enum import Enum
 from typing import Any
 
 from argosy.manifest.document import Path, shorten
@@ -31,7 +32,10 @@ LONGEST = 1000
 _CONDITIONS = {"when", "depends"}
 """Fields whose text Argo parses by recursion: 245,000 parentheses cause a stack overflow, which ends a Go process."""
 
-_LONGEST_CONDITION, _DEEPEST_CONDITION = 20_000, 100
+_LONGEST_CONDITION, _DEEPEST_CONDITION, _CONDITION_TAGS = 20_000, 100, 4
+"""Characters, levels and variables of a condition. Argo takes its text apart by recursion: 245,000 parentheses are a stack overflow, from
+which Go does not recover."""
+
 _FIELDS = {"expression", "fromExpression"}
 _TEXT_OR_COMMENT = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|/\*|//")
 _CALL = re.compile(r"([A-Za-z_$][\w$]*(?:\s*\??\.\s*[\w$]+)*)\s*\(")
@@ -40,18 +44,16 @@ _BRACE = re.compile(r"[{}\\]")
 _PART = re.compile(r"\[(?!(?:\s*''\s*,?)*\s*\])")
 """A bracket that holds anything but names or texts; the texts are empty by then."""
 
-_NUMBER_IN_JSON = re.compile(r"\b(asInt|asFloat|len)\(\s*jsonpath\(")
+_NUMBER_IN_JSON = re.compile(
+    r"\b(asInt|asFloat|len)\(\s*jsonpath\(\s*[\w.\[\]'\"-]+\s*,\s*(['\"])\$(?:\.[\w-]+|\[[0-9]+\]){0,20}(?:\[\*\])?\2\s*\)\s*\)"
+)
+"""A number in JSON by a path that names it: `..` and filters multiply on their way."""
+
 _SPLIT = re.compile(r"\{\{(?:(?!\}\}).)*\{\{|\}\}\{(?!\{)|(?<!\{)\{\{\{", re.DOTALL)
 """Braces that become a tag only when what is beside them has been filled in."""
 
 _ESCAPE = re.compile(r"\\u007b|\\(?:u[0-9a-f]{0,3})?(?:\Z|\{\{)", re.IGNORECASE)
 """A brace as JSON may write it, or the beginning of one: a list that is filled into `withParam` is read as JSON."""
-
-_WITHIN_A_CONTAINER = {"args", "command", "env", "source"}
-"""Fields whose texts nothing else is made of."""
-
-_ITEMS = {"withItems", "withParam"}
-"""Items of a loop, whose fields may be called as those of a container."""
 
 _JSON_END = re.compile(r'\{\\*"\s*[,\]}:]')
 """A text in a list of JSON that ends in a brace: an item of its own, once Argo has read the list."""
@@ -64,26 +66,56 @@ _WORDS = {"in", "not", "and", "or", "matches", "contains", "startsWith", "endsWi
 _ELSEWHERE = "; do it in a script template"
 
 
-def refused(value: Any, path: Path, profile: str) -> str:
-    """Why Argo may not evaluate a text of a manifest; empty if it may, or if there is nothing to evaluate.
+class Use(Enum):
+    """What becomes of a text, by the type that has it: a name in the path may be the tenant's own."""
+
+    CONTAINER = "a container gets it, and nothing else is made of it"
+    CONDITION = "Argo takes it apart by recursion"
+    EXPRESSION = "the controller evaluates it"
+    POD_EXPRESSION = "the tenant's own pod evaluates it"
+    OTHER = "anything else"
+
+
+_CONTAINERS = {"k8s.Container", "UserContainer", "ContainerNode", "ScriptTemplate"}
+_USES = {
+    **{(kind, name): Use.CONTAINER for kind in _CONTAINERS for name in ("args", "command", "source")},
+    ("k8s.EnvVar", "value"): Use.CONTAINER,
+    **{(kind, "when"): Use.CONDITION for kind in ("WorkflowStep", "DAGTask")},
+    ("DAGTask", "depends"): Use.CONDITION,
+    **{(kind, "expression"): Use.EXPRESSION for kind in ("LifecycleHook", "RetryStrategy", "ValueFrom")},
+    ("Artifact", "fromExpression"): Use.EXPRESSION,
+    ("TransformationStep", "expression"): Use.POD_EXPRESSION,
+}
+
+
+def use_of(kind: str, name: str) -> Use:
+    """What becomes of the texts in a field of a type."""
+    return _USES.get((kind, name), Use.EXPRESSION if name in ("expression", "fromExpression") else Use.OTHER)
+
+
+def refused(value: Any, path: Path, profile: str, use: Use = Use.OTHER) -> str:
+    """Why a text of a manifest may not be evaluated; empty where it may, or nothing would be.
 
     Args:
         value: The text.
         path: Where it is.
-        profile: The profile of the cluster's policy.
+        profile: Of the cluster's policy.
+        use: What becomes of it.
     """
     if not isinstance(value, str) or profile == "trusted":
         return ""
-    if path[-1] in _FIELDS:
-        return "" if "transformation" in path else _why(value)  # that one is evaluated in the tenant's own pod
-    if path[-1] in _CONDITIONS and (len(value) > _LONGEST_CONDITION or _depth(value) > _DEEPEST_CONDITION):
-        return f"a condition with more than {_LONGEST_CONDITION} characters, or {_DEEPEST_CONDITION} levels{_ELSEWHERE}"
-    within = bool(_WITHIN_A_CONTAINER.intersection(path)) and not _ITEMS.intersection(path)
-    if not within and value.count("(") > PARENTHESES:
+    if use is Use.EXPRESSION:
+        return _why(value)
+    if use is Use.CONDITION:
+        if len(value) > _LONGEST_CONDITION or _depth(value) > _DEEPEST_CONDITION:
+            return f"a condition with more than {_LONGEST_CONDITION} characters, or {_DEEPEST_CONDITION} levels{_ELSEWHERE}"
+        if value.count("{{") > _CONDITION_TAGS:
+            return f"a condition with more than {_CONDITION_TAGS} variables{_ELSEWHERE}"
+    if use is not Use.CONTAINER and value.count("(") > PARENTHESES:
         return f"a text with more than {PARENTHESES} opening parentheses: a condition that holds it could end Argo's controller"
     if value.count("{{") > MOST_TAGS:
         return f"a text with more than {MOST_TAGS} variables"
-    if why := _half_a_tag(value, within):
+    if why := _half_a_tag(value, use in (Use.CONTAINER, Use.POD_EXPRESSION)):
         return why
     if "{{" not in value:
         return ""
@@ -134,9 +166,10 @@ def _why(expression: str) -> str:
         return "an expression with a text that does not end"
     if grows := _GROWS.search(rest):
         return f'"{grows[0]}" in an expression is not allowed here{_ELSEWHERE}'
+    rest = _TEXT_OR_COMMENT.sub("''", _NUMBER_IN_JSON.sub("0", expression))
     if _PART.search(rest):
         return f"a part of a text or a list in an expression is not allowed here{_ELSEWHERE}"
-    for call in _CALL.finditer(_NUMBER_IN_JSON.sub(r"\1(", rest)):
+    for call in _CALL.finditer(rest):
         name = re.sub(r"[\s?]", "", call[1])
         if name == "jsonpath":
             return (

@@ -14,6 +14,7 @@ from argosy.manifest.calls import Call, Template, calls, templates
 from argosy.manifest.document import Document, Path
 from argosy.manifest.parts import mapping
 from argosy.manifest.texts import tags, texts
+from argosy.manifest.variables import outputs
 
 MOST_TAGS = 100
 """The most variables in one text."""
@@ -24,7 +25,8 @@ MOST_DOUBLINGS = 8
 _ALL = 16
 """What a text that takes all inputs at once is counted as."""
 
-_WORD = re.compile(r"\b(?:inputs|steps|tasks|item)\b")
+_WORD = re.compile(r"\b(?:inputs|steps|tasks|item|workflow)\b")
+_GLOBAL = re.compile(r"\bworkflow\s*\??\.\s*outputs\b")
 _WHOLE = re.compile(r"\binputs\s*(?:\Z|[^\s.?\w])|\binputs\s*\??\.\s*parameters\s*(?:\Z|[^\s.?\[\w])")
 
 
@@ -32,6 +34,9 @@ def growing(document: Document) -> Iterator[tuple[Path, str]]:
     """The calls with which a value would have been multiplied too often."""
     found = list(calls(document))
     back = _hand_back(document, found)
+    global_ = any(
+        "globalName" in each for template in templates(document) if template.path in back for each in outputs(template)
+    )
     own = {template.path: _level(_defaults(template)) for template in templates(document)}
     edges: dict[Path, list[tuple[Path, int]]] = defaultdict(list)
     doubling: list[Call] = []
@@ -39,6 +44,8 @@ def growing(document: Document) -> Iterator[tuple[Path, str]]:
         if call.target is None:
             continue
         level = _level(_passed(document, call)) + own.get(call.target, 0)
+        if global_ and level and any(_GLOBAL.search(str(value)) for _, value in (call.arguments or {}).values()):
+            level = MOST_DOUBLINGS + 1  # whatever was made of it comes back by its global name
         edges[call.caller].append((call.target, level))
         if call.target in back:
             edges[call.target].append((call.caller, back[call.target]))
@@ -76,18 +83,18 @@ def _defaults(template: Template) -> int:
 
 def _hand_back(document: Document, found: Sequence[Call]) -> dict[Path, int]:
     """The templates whose outputs hold what they were given, and how often it was doubled."""
-    outputs = {template.path: _outputs(template) for template in templates(document)}
-    direct = {path for path, given in outputs.items() if any("inputs" in text for text in given)}
+    made = {template.path: _outputs(template) for template in templates(document)}
+    direct = {path for path, given in made.items() if any("inputs" in text or "workflow" in text for text in given)}
     callers: dict[Path, set[Path]] = defaultdict(set)
     for call in found:
-        if call.target is not None and any(_WORD.search(text) for text in outputs.get(call.caller, ())):
+        if call.target is not None and any(_WORD.search(text) for text in made.get(call.caller, ())):
             callers[call.target].add(call.caller)
     left = list(direct)
     while left:
         for caller in callers[left.pop()] - direct:
             direct.add(caller)
             left.append(caller)
-    return {path: _level(max(map(_count, outputs[path]))) for path in direct if outputs[path]}
+    return {path: _level(max(map(_count, made[path]))) for path in direct if made[path]}
 
 
 def _outputs(template: Template) -> list[str]:

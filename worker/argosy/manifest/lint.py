@@ -14,6 +14,7 @@ from argosy.errors import InvalidRequest, ManifestError
 from argosy.manifest.allowed import check_policy
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, load, outline, shorten, spell
+from argosy.manifest.lists import strange_lists
 from argosy.manifest.parts import mapping
 from argosy.manifest.schema import schema_errors, well_formed
 from argosy.manifest.spelling import respell
@@ -62,13 +63,16 @@ def check(text: str, token_in_clear: bool = False, policies: Mapping[str, Policy
     return document
 
 
-def check_launch(document: Document, parameters: Sequence[tuple[str, str]]) -> None:
+def check_launch(
+    document: Document, parameters: Sequence[tuple[str, str]], policies: Mapping[str, Policy] = STRICTEST
+) -> None:
     """Check that a launch's workflows are not too large for a cluster, and that the value of each workflow parameter is in the `enum` that
     the manifest gives. Argo checks `enum` only in its own user interface.
 
     Args:
         document: From `check`.
         parameters: Names and values, as `merge_parameters` gives them.
+        policies: Those of the clusters that it may run on, by their names.
 
     Raises:
         InvalidRequest: One of the two is not so.
@@ -83,6 +87,9 @@ def check_launch(document: Document, parameters: Sequence[tuple[str, str]]) -> N
     for finding in validate(document, values.keys(), launched=True):
         if not finding.warning:
             raise InvalidRequest(str(finding))
+    if any(policy.profile != "trusted" for policy in policies.values()):
+        for problem in strange_lists(document, parameters):
+            raise InvalidRequest(problem)
     for _, declared in workflow_parameters(document):
         choices, name = declared.get("enum"), declared["name"]
         if isinstance(choices, list) and name in values and values[name] not in map(str, choices):

@@ -36,7 +36,7 @@ MEDIA_IDS_LIMIT = 120 * 1024
 UNUSABLE = ("json",)
 """Names to which Argo gives another meaning: `workflow.parameters.json` is all parameters."""
 
-PARENTHESES = 1000
+PARENTHESES = 200
 """The most opening parentheses in a value."""
 
 _NAME = re.compile(r"[-a-zA-Z0-9_]+")

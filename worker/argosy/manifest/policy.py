@@ -23,7 +23,6 @@ from argosy.manifest.checks import (
     image,
     literal,
     many,
-    memories,
     memory,
     metadata,
     named,
@@ -86,7 +85,7 @@ TABLE: dict[str, Row] = {
     "WorkflowSpec": _row(
         "activeDeadlineSeconds affinity archiveLogs arguments dnsConfig dnsPolicy entrypoint executor hooks hostAliases imagePullSecrets "
         "onExit parallelism podGC podMetadata retryStrategy securityContext synchronization templateDefaults templates ttlStrategy "
-        "volumeClaimGC volumeClaimTemplates workflowTemplateRef",
+        "volumeClaimGC volumeClaimTemplates volumes workflowTemplateRef",
         baseline="artifactGC",
         trusted="artifactRepositoryRef hostNetwork metrics podDisruptionBudget podSpecPatch priority schedulerName",
         ignored="shutdown workflowMetadata automountServiceAccountToken",
@@ -95,7 +94,6 @@ TABLE: dict[str, Row] = {
         serviceAccountName=account,
         suspend=ends,
         tolerations=toleration,
-        volumes=memories,
     ),
     "WorkflowTemplateRef": _row(trusted="clusterScope", name=named("templates", "WorkflowTemplate")),
     "TemplateRef": _row("template", trusted="clusterScope", name=named("templates", "WorkflowTemplate")),
@@ -111,7 +109,7 @@ TABLE: dict[str, Row] = {
     "Template": _row(
         "activeDeadlineSeconds affinity archiveLocation container containerSet daemon dag data executor failFast hostAliases "
         "initContainers inputs metadata name outputs parallelism retryStrategy script securityContext sidecars steps synchronization "
-        "timeout",
+        "timeout volumes",
         baseline="memoize",
         trusted="http metrics plugin podSpecPatch resource schedulerName",
         ignored="automountServiceAccountToken",
@@ -121,7 +119,6 @@ TABLE: dict[str, Row] = {
         serviceAccountName=account,
         suspend=ends,
         tolerations=toleration,
-        volumes=memories,
     ),
     "WorkflowStep": _row(_CALL, withItems=many, withParam=many),
     "DAGTask": _row(_CALL + " dependencies depends", withItems=many, withParam=many),

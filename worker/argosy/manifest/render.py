@@ -14,6 +14,7 @@ from uuid import UUID
 
 import orjson
 
+from argosy.errors import InvalidRequest
 from argosy.labels import (
     ANNOTATION_ALGORITHM,
     ANNOTATION_DIGEST,
@@ -40,6 +41,7 @@ from argosy.manifest import volumes
 from argosy.manifest.calls import templates, workflow_parameters
 from argosy.manifest.document import API_VERSION, Document
 from argosy.manifest.lint import check
+from argosy.manifest.lists import strange_lists
 from argosy.manifest.parameters import RESERVED, media_ids_text, safe_text
 from argosy.manifest.token import ARGOSY_TOKEN, plan
 from argosy.shapes.given import Policy
@@ -125,6 +127,9 @@ class Renderer:
 
     def __init__(self, frame: LaunchFrame) -> None:
         document = check(frame.manifest, token_in_clear=True, policies={"": frame.policy})
+        if frame.policy.profile != "trusted":
+            for problem in strange_lists(document, frame.parameters):
+                raise InvalidRequest(problem)
         volumes.drop(document)
         spec = document.spec
         self.secret_name = secret_name(frame.secret_id)

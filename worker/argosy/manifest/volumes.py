@@ -4,10 +4,11 @@ Some real manifests declare the node's Docker socket and never mount it. A volum
 with a warning, instead of refused.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from argosy.manifest.calls import templates
+from argosy.manifest.checks import MEMORY_VOLUME, quantity_bytes
 from argosy.manifest.document import Document, Path
 from argosy.manifest.parts import items, mapping
 
@@ -61,3 +62,16 @@ def _items(value: Any) -> Iterator[tuple[str | int, Any]]:
         yield from value.items()
     elif isinstance(value, list):
         yield from enumerate(value)
+
+
+def memory_of_pods(document: Document) -> Iterator[tuple[Path, str]]:
+    """Templates whose pods would have more volumes in memory than one may: the workflow's, the defaults' and their own together."""
+    shared = _in_memory(document.spec) + _in_memory(mapping(document.spec.get("templateDefaults")))
+    for template in templates(document):
+        if shared + _in_memory(template.body) > MEMORY_VOLUME:
+            yield template.path, f"the volumes in memory of its pods may have {MEMORY_VOLUME >> 30}Gi together"
+
+
+def _in_memory(holder: Mapping[str, Any]) -> float:
+    found = [mapping(volume.get("emptyDir")) for _, volume in items((), holder.get("volumes"))]
+    return sum(quantity_bytes(each.get("sizeLimit")) or 0 for each in found if each.get("medium"))

@@ -95,8 +95,10 @@ def early(connection: Connection, which: Which, days: int, limit: int) -> Iterat
     )
     parameters = {"project": which.project, "gid": which.gid, "media": list(which.media or ()), "days": days}
     for launch in connection.execute(text(statement), parameters):
-        uids = JobUids(launch.gid, launch.jobs)
-        for ordinal in range(launch.jobs) if which.media is None else launch.ordinals:
+        uids = JobUids(launch.gid, max(launch.jobs, 1 << 31))
+        # One that was rejected has no number of jobs any more: the first stands for all.
+        ordinals = range(max(launch.jobs, 1)) if which.media is None else launch.ordinals
+        for ordinal in ordinals if launch.jobs or launch.state in ENDED_EARLY else ():
             if limit <= 0:
                 return
             limit -= 1
