@@ -127,6 +127,8 @@ def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, wa
 
 def _take_away(engine: Engine, settings: Settings, row: Cluster) -> None:
     """Our finalizers and Secrets on a cluster."""
+    if not row.identity:
+        return  # argosy has never made anything there: its mark would be known
     ours, selector = {LABEL_INSTALLATION: identity(engine)}, _selector(engine)
     try:
         _on(settings, row, lambda connection: finalizers.release(connection, selector))

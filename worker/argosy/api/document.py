@@ -50,7 +50,15 @@ def _slim(value: Any, names: bool = False) -> Any:
         for key, item in value.items()
         if names or key not in _LEFT_OUT
     }
-    return found if names else _nullable(found)
+    return found if names else _nullable(_bounded(found))
+
+
+def _bounded(schema: dict[str, Any]) -> dict[str, Any]:
+    """A bound that is not reached is a flag in OpenAPI 3.0."""
+    for exclusive, bound in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
+        if isinstance(schema.get(exclusive), int | float) and not isinstance(schema[exclusive], bool):
+            schema |= {bound: schema[exclusive], exclusive: True}
+    return schema
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:

@@ -146,8 +146,10 @@ def _job(called: Called, uid: str, role: Role) -> dict[str, Any]:
     key, true = uuid_in("uid", uid), called.gateway.settings.rest_status
     with called.gateway.client.engine.connect() as connection:
         row = connection.execute(reading.statement(_ONE), {"uid": key}).one_or_none()
-        nodes = live.nodes(connection, [(row.uid, row.number)]).get(row.uid, []) if row is not None else []
         early = live.early_job(connection, key) if row is None else None
+        if row is None and early is None:  # cut between the two questions, or nobody's
+            row = connection.execute(reading.statement(_ONE), {"uid": key}).one_or_none()
+        nodes = live.nodes(connection, [(row.uid, row.number)]).get(row.uid, []) if row is not None else []
     found = (
         wire.job(row, nodes, true) if row is not None else wire.early_job(early, true) if early is not None else None
     )

@@ -97,7 +97,10 @@ class Platform:
             InvalidRequest: It may not be fetched, or is too large, or no text.
             PlatformAway: The host does not answer.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise InvalidRequest(f"upload_url: {error}") from error
         if parts.scheme not in ("http", "https") or parts.netloc not in self._hosts:
             raise InvalidRequest(
                 f"upload_url: {clean(parts.netloc, limit=100)!r} is not a host that uploads are fetched from; an operator may add it to "

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from argosy.cli import algorithms, clusters, control, demo, jobs, processes, projects, reconciling
+from argosy.cli import algorithms, clusters, control, demo, gateway, jobs, processes, projects, reconciling
 from argosy.cli.boundary import Boundary
 
 app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -27,6 +27,8 @@ app.add_typer(projects.app, name="project")
 processes.database.command()(reconciling.restored)
 processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
 app.add_typer(processes.database, name="db")
+app.add_typer(gateway.app, name="api")
+app.add_typer(gateway.tokens, name="token")
 app.command()(processes.worker)
 app.command()(processes.tracker)
 app.command()(processes.keys)

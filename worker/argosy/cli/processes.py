@@ -42,7 +42,7 @@ def worker(
 ) -> None:
     """Run a pool of workers: they cut launches into jobs and submit jobs to their clusters."""
     settings = configured()
-    _check_database(settings)
+    check_database(settings)
     _check_port(settings)
     with _metrics_directory(settings, "worker") as directory:
         os.environ |= {
@@ -156,7 +156,7 @@ def _metrics_directory(settings: Settings, name: str) -> Iterator[str]:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
-def _check_database(settings: Settings) -> None:
+def check_database(settings: Settings) -> None:
     """Check the database before any process starts, so that an error is one line instead of a traceback from each process."""
     from argosy.store.database import engine
     from argosy.store.installation import identity

@@ -70,13 +70,17 @@ _TARGET = text(
 
 def _target(connection: Connection, key: UUID, project: int | None) -> Target | None:
     """A job is preferred to a launch of the same id: a caller may have given a launch any gid, even the uid of somebody else's job."""
-    row = connection.execute(_TARGET, {"key": key, "project": project}).one_or_none()
-    if row is not None:
-        return Target(row.gid, row.uid)
+    if (found := _with_a_row(connection, key, project)) is not None:
+        return found
     early = reading.early(connection, key)
-    if early is None or project not in (None, early.project):
-        return None
-    return Target(early.gid, key, early.ordinal)
+    if early is None:
+        return _with_a_row(connection, key, project)  # cut between the two questions, or nobody's
+    return Target(early.gid, key, early.ordinal) if project in (None, early.project) else None
+
+
+def _with_a_row(connection: Connection, key: UUID, project: int | None) -> Target | None:
+    row = connection.execute(_TARGET, {"key": key, "project": project}).one_or_none()
+    return None if row is None else Target(row.gid, row.uid)
 
 
 # It is not cut while it is locked.

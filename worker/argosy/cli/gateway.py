@@ -1,0 +1,184 @@
+"""`argosy api`: the HTTP gateway; `argosy token`: its own tokens."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from argosy.cli import arguments, output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client, configured
+from argosy.cli.text import ago, plain
+from argosy.errors import NotConfigured
+
+if TYPE_CHECKING:
+    from argosy.settings import Settings
+    from argosy.store.api_tokens import ApiToken
+
+app = typer.Typer(help="Serve the platform's REST API for jobs over HTTP.", invoke_without_command=True)
+tokens = typer.Typer(help="Tokens of argosy's own, for `argosy api` with ARGOSY_AUTH=tokens.", no_args_is_help=True)
+
+_EXAMPLES = """Examples:
+
+argosy token create nightly --user 7 --project 1 --role execute --days 90
+
+argosy token create ops --user 1 --all-projects --all-organizations --role full"""
+
+_STOPPING = 15
+"""Seconds that requests have to end when the process is told to."""
+
+
+@app.callback()
+def api(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
+) -> None:
+    """Serve the job half of the platform's REST API under /rest, argosy's own operations under /v1, their document at /schema."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = configured()
+    _installed()
+    import uvicorn
+
+    from argosy.api.app import create_app
+    from argosy.cli.processes import check_database
+    from argosy.processes import log
+
+    check_database(settings)
+    log.configure(settings)
+    uvicorn.run(
+        create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=_STOPPING,
+    )  # fmt: skip
+
+
+@app.command()
+def schema() -> None:
+    """Print the OpenAPI document of /rest and /v1, to be merged into the platform's own."""
+    _installed()
+    import orjson
+
+    from argosy.api.app import create_app
+    from argosy.api.document import document
+
+    made = document(create_app(_unconfigured()))
+    sys.stdout.write(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _unconfigured() -> Settings:
+    """Settings for what needs no database."""
+    from pydantic import SecretStr
+
+    from argosy.settings import Settings
+
+    return Settings(database_url=SecretStr("postgresql://nobody@localhost/nothing"))
+
+
+def _installed() -> None:
+    """Check that the gateway's libraries are here.
+
+    Raises:
+        NotConfigured: They are not.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("fastapi") is None:
+        raise NotConfigured("the gateway's libraries are not installed; install argosy[api]")
+
+
+@tokens.command(epilog=_EXAMPLES)
+def create(
+    name: Annotated[str, typer.Argument(help="What people call it.", metavar="NAME")],
+    user: Annotated[int, typer.Option(help="Id of the user on whose behalf it acts.", min=0)],
+    project: Annotated[list[int] | None, typer.Option(help="Project that it is for; repeatable.")] = None,
+    all_projects: Annotated[bool, typer.Option("--all-projects", help="It is for every project.")] = False,
+    organization: Annotated[
+        list[int] | None, typer.Option(help="Organization whose clusters it manages; repeatable.")
+    ] = None,
+    all_organizations: Annotated[bool, typer.Option("--all-organizations", help="It manages every cluster.")] = False,
+    role: Annotated[str, typer.Option(help="read, execute or full, in its projects.")] = "execute",
+    days: Annotated[int | None, typer.Option(help="How long it is good; default: until it is revoked.", min=1)] = None,
+    platform_token_file: Annotated[
+        Path | None, typer.Option(help="File with the platform's token for its launches; - reads standard input.")
+    ] = None,
+) -> None:
+    """Make a token and print it, once: argosy keeps only its hash."""
+    if role not in ("read", "execute", "full"):
+        raise UsageError("--role is read, execute or full")
+    arguments.one_of(project=project or None, all_projects=all_projects)
+    arguments.one_of(organization=organization or None, all_organizations=all_organizations)
+    if not project and not all_projects and not organization and not all_organizations:
+        raise UsageError("say what it is for: --project ID, --all-projects, --organization ID or --all-organizations")
+    platform = None if platform_token_file is None else arguments.secret(platform_token_file, "--platform-token-file")
+    from argosy.launch.accept import seal
+    from argosy.store import api_tokens
+
+    with client() as opened, opened.engine.begin() as connection:
+        made, secret = api_tokens.create(
+            connection,
+            name=name,
+            user=user,
+            role=role,
+            projects=None if all_projects else project or [],
+            organizations=None if all_organizations else organization or [],
+            days=days,
+            sealed=seal(opened.settings, platform),
+        )
+    output.note(f"token {made.id} is made; it is shown only now, send it as Authorization: Token …")
+    output.lines([secret])
+
+
+@tokens.command("list")
+def list_(output_format: Output = Format.TABLE) -> None:
+    """List the tokens, without their text."""
+    from argosy.store import api_tokens
+
+    with client() as opened, opened.engine.connect() as connection:
+        found = api_tokens.every(connection)
+    if output.structured(output_format):
+        hidden = {"sealed"}
+        output.data(
+            [
+                {k: str(v) if v is not None else None for k, v in vars(each).items() if k not in hidden}
+                for each in found
+            ],
+            output_format,
+        )
+    elif output_format is Format.NAME:
+        output.lines([str(each.id) for each in found])
+    else:
+        output.table(found, _COLUMNS)
+
+
+@tokens.command()
+def revoke(number: Annotated[int, typer.Argument(help="Id of the token.", metavar="ID")]) -> None:
+    """End a token; it is refused from the next request on."""
+    from argosy.store import api_tokens
+
+    with client() as opened, opened.engine.begin() as connection:
+        api_tokens.revoke(connection, number)
+    output.note(f"token {number} is revoked")
+
+
+def _scope(ids: object) -> str:
+    return "all" if ids is None else ",".join(map(str, ids if isinstance(ids, list) else [])) or "-"
+
+
+_COLUMNS: list[Column[ApiToken]] = [
+    Column("ID", lambda token, _: str(token.id)),
+    Column("NAME", lambda token, _: plain(token.name)),
+    Column("USER", lambda token, _: str(token.user)),
+    Column("ROLE", lambda token, _: token.role),
+    Column("PROJECTS", lambda token, _: _scope(token.projects)),
+    Column("ORGANIZATIONS", lambda token, _: _scope(token.organizations)),
+    Column("MADE", lambda token, now: ago(token.created_at, now)),
+    Column(
+        "ENDS",
+        lambda token, now: "revoked" if token.revoked_at else str(token.expires_at.date()) if token.expires_at else "",
+    ),
+]
