@@ -44,6 +44,10 @@ MANIFESTS = {
     "findings": "      metadata:\n        labels:\n"
     + _many(6000, "          aAT: x\n")
     + _many(200, "          bAT: '{{inputs.parameters.q}}'\n"),
+    "texts-in-a-row": '        args: ["{{=x in [' + "'' " * 300 + 'x}}"]\n',
+    "letters": "        args:\n" + _many(480, "          - '{{=" + "x" * 990 + "}}'\n"),
+    "blanks": "        args:\n" + _many(200, "          - '{{=x" + " " * 980 + "y}}'\n"),
+    "open-tags": "    - {name: s, steps: [[{name: a, template: main, when: '" + "{{" * 100_000 + "'}]]}\n",
     "names": _many(1500, "  TEMPLATEDEFAULTSAT: {}\n"),
 }
 MANIFESTS = {name: _HEAD + tail for name, tail in MANIFESTS.items()}

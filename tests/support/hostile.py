@@ -298,6 +298,17 @@ WHOLE = {
     + "1," * 1000
     + "1]'}]}, steps: "
     "[[{name: a, template: main, withParam: '{{inputs.parameters.x}}'}]]}",
+    "sequence-of-many-zeros": "{name: main, steps: [[{name: a, template: main, withSequence: {count: '"
+    + "0" * 18
+    + "1000000000'}}]]}",
+    "list-of-lists": "{name: main, steps: [[{name: a, template: main, withParam: '"
+    + "[" * 500
+    + '{"inline": 1}'
+    + "]" * 500
+    + "'}]]}",
+    "pod-of-variables": "{name: main, container: {image: a, args: ["
+    + ("'" + "{{workflow.parameters.b}}" * 100 + "',") * 11
+    + "]}}",
     "item-is-evaluated": "{name: main, steps: [[{name: a, template: main, withItems: [\"{{=sprig.env('HOME')}}\"]}]]}",
     "item-in-an-object": "{name: main, steps: [[{name: a, template: main, withItems: [{x: \"{{=sprig.env('HOME')}}\"}]}]]}",
     "set-of-containers": "{name: main, containerSet: {containers: [{name: a, image: a, securityContext: {privileged: true}}]}}",

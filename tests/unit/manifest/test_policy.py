@@ -183,7 +183,12 @@ def test_what_a_launch_gives_is_looped_over_by_the_same_rules() -> None:
         "    - {name: d, data: {source: {artifactPaths: {name: a, s3: {bucket: b, key: k}}}, "
         "transformation: [{expression: 'filter(data, {# endsWith \"main.log\"})'}]}}\n",
         "      metadata: {annotations: {workflows.argoproj.io/display-name: x}}\n",
-        "    - {name: w, suspend: {duration: 1h30m}}\n",
+        "    - {name: w, suspend: {duration: 1h30m}}\n    - {name: v, suspend: {duration: .5s}}\n",
+        "      retryStrategy: {limit: 2, expression: 'asInt(lastRetry.exitCode) in [1, 2, 137]'}\n",
+        "    - {name: s, steps: [[{name: a, template: main, withSequence: {count: '5', format: 'n-%v'}}]]}\n",
+        "    - {name: f, inputs: {parameters: [{name: n}]}, steps: [[{name: a, template: f, when: '{{inputs.parameters.n}} > 1', "
+        "arguments: {parameters: [{name: n, value: '{{=asInt(inputs.parameters.n) - 1}}'}]}}]], outputs: {parameters: [{name: r, "
+        "valueFrom: {expression: 'string(asInt(steps.a.outputs.parameters.r) + asInt(inputs.parameters.n))'}}]}}\n",
         "        args: ['{\"a\": {\"b\": 1}}', 'awk {print}', '{{workflow.name}}{{workflow.uid}}']\n",
     ],
 )

@@ -263,17 +263,20 @@ def calls(value: Any, at: Place) -> str:
     """How many calls a sequence makes, where that is a number."""
     if "{{" in str(value) and at.policy.profile == RESTRICTED:
         return "a number that is filled in could be any; use withParam with a list"
-    ends = [at.holder.get(name) for name in ("start", "end", "count")]
-    start, *others = (int(str(end)) if _INTEGER.fullmatch(str(end)) else 0 for end in ends)
+    given = [str(at.holder.get(name, "")) for name in ("start", "end", "count")]
+    if any(len(each) > _DIGITS for each in given):
+        return f"a number of more than {_DIGITS} digits"
+    start, *others = (int(each) if _INTEGER.fullmatch(each) else 0 for each in given)
     return f"more than {SEQUENCE} calls" if max(abs(other - start) for other in others) > SEQUENCE else ""
 
 
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DIGITS = 18
 
 
 def width(value: Any, at: Place) -> str:
     """How the items of a sequence are written."""
-    if at.policy.profile == TRUSTED or re.fullmatch(r"[^%{]{0,100}%0?\d{0,2}[dxX][^%{]{0,100}", str(value)):
+    if at.policy.profile == TRUSTED or re.fullmatch(r"[^%{]{0,100}%0?\d{0,2}[dxXv][^%{]{0,100}", str(value)):
         return ""
     return "write one number of up to two digits' width, such as host-%02d"
 
@@ -311,13 +314,16 @@ def strange_items(items: Any) -> str:
     return ""
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _keys(items: list[Any]) -> Iterator[str]:
     """Names of fields, at any depth."""
-    for key, item in value.items() if isinstance(value, dict) else [("", each) for each in value]:
+    left: list[Any] = [items]
+    while left:
+        value = left.pop()
         if isinstance(value, dict):
-            yield str(key)
-        if isinstance(item, dict | list):
-            yield from _keys(item)
+            yield from map(str, value)
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
 
 
 _ONE_TAG = re.compile(r"\{\{[^{}]*\}\}")

@@ -242,7 +242,7 @@ def _compose(text: str) -> yaml.Node:
 _DIRECTIVES = 100
 """Of YAML, each of which libyaml compares with all others."""
 
-_PAIR = re.compile(r"(?<!\\)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_PAIR = re.compile(r"(?<!\\)(?:\\\\)*\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 """How JSON writes a character beyond the first 65,536, which YAML does not know."""
 
 

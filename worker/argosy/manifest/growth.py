@@ -14,10 +14,13 @@ from argosy.manifest.calls import Call, Template, calls, templates
 from argosy.manifest.document import Document, Path
 from argosy.manifest.parts import mapping
 from argosy.manifest.texts import tags, texts
-from argosy.manifest.variables import outputs
+from argosy.manifest.variables import LEAVES, outputs
 
 MOST_TAGS = 100
 """The most variables in one text."""
+
+MOST_OF_A_POD = 1000
+"""Variables of one template of a pod."""
 
 MOST_DOUBLINGS = 8
 """How often a value may have been doubled by calls, one inside of the other."""
@@ -51,6 +54,15 @@ def growing(document: Document) -> Iterator[tuple[Path, str]]:
             edges[call.target].append((call.caller, back[call.target]))
         if level or back.get(call.target):
             doubling.append(call)
+    for template in templates(document):
+        if (
+            LEAVES & template.body.keys()
+            and sum(text.count("{{") for _, text in texts((), template.body)) > MOST_OF_A_POD
+        ):
+            yield (
+                template.path,
+                f"has more than {MOST_OF_A_POD} variables; hand them on as a file, or as one variable of JSON",
+            )
     if doubling and _too_deep(edges):
         for call in doubling:
             yield (
@@ -104,6 +116,9 @@ def _outputs(template: Template) -> list[str]:
     return [text if key == "value" else f"{{{{={text}}}}}" for key, text in found if key in _MADE_OF]
 
 
+_NUMBER = re.compile(r"\b(?:asInt|asFloat|int|float|len)\([^()]*\)")
+"""What is a number is no longer for being made of a long text."""
+
 _MADE_OF = ("value", "parameter", "expression")
 
 
@@ -113,7 +128,7 @@ def _count(text: str) -> int:
 
 
 def _in_tag(inside: str) -> int:
-    words = len(_WORD.findall(inside))
+    words = len(_WORD.findall(_NUMBER.sub("0", inside)))
     if _WHOLE.search(inside):
         return _ALL * words
     return words if inside.startswith("=") else min(words, 1)

@@ -146,7 +146,7 @@ def _common(template: Template, kind: str) -> Iterator[Finding]:
         yield (*path, "parallelism"), f"only of steps and dag, and this is a template of {kind}"
     if kind not in ("steps", "dag") and "activeDeadlineSeconds" in body:
         deadline = str(body["activeDeadlineSeconds"])
-        if "{{" not in deadline and not (deadline.isdigit() and len(deadline) < 19):
+        if "{{" not in deadline and not (deadline.isascii() and deadline.isdigit() and len(deadline) < 19):
             yield (*path, "activeDeadlineSeconds"), "must be a positive number of seconds"
     policy = mapping(body.get("retryStrategy")).get("retryPolicy", "")
     if policy not in _POLICIES:

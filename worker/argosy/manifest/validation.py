@@ -18,6 +18,7 @@ from argosy.manifest.kinds import kind_of, of_kind
 from argosy.manifest.names import ANY, NAME, PARAMETER, unique, unique_of
 from argosy.manifest.parameters import RESERVED
 from argosy.manifest.parts import items, mapping
+from argosy.manifest.texts import tags
 from argosy.manifest.variables import (
     NOT_DECLARED,
     Finding,
@@ -230,11 +231,13 @@ LOCATIONS = {"artifactory", "azure", "gcs", "git", "hdfs", "http", "oss", "raw",
 
 def _condition(text: Any) -> str | None:
     """What is wrong with a condition as far as it can be read."""
-    outside = _QUOTED.sub("", str(text or ""))
+    condition = str(text or "")
+    ends = [0, *(at for start, tag in tags(condition) for at in (start, start + len(tag))), len(condition)]
+    outside = _QUOTED.sub("", "".join(condition[a:b] for a, b in zip(ends[::2], ends[1::2], strict=True)))
     return "one = compares nothing; write ==" if _ONE_EQUAL.search(outside) else None
 
 
-_QUOTED = re.compile(r"\{\{.*?\}\}|'[^']*'|\"[^\"]*\"", re.DOTALL)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _ONE_EQUAL = re.compile(r"(?<![=!<>])=(?![=~])")
 
 
