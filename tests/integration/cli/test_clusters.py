@@ -80,9 +80,17 @@ def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, cl
     client.add_cluster(
         name="gone", host="127.0.0.1", port=free_ports(1)[0], cert=system_ca(), token=SECRET, default=True
     )
+    with client.engine.begin() as connection:  # argosy was there once
+        connection.execute(sql("UPDATE argosy.cluster SET identity = 'mark'"))
     assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
     told = argosy("cluster", "remove", "gone", "--abandon").stderr
     assert ("is removed" in told, "it was the default" in told) == (True, True)
+    assert client.clusters() == []
+
+
+def test_a_cluster_that_never_answered_is_removed_without_being_asked(argosy: Run, client: Client) -> None:
+    client.add_cluster(name="typo", host="127.0.0.1", port=free_ports(1)[0], cert=system_ca(), token=SECRET)
+    assert argosy("cluster", "remove", "typo").exit_code == 0
     assert client.clusters() == []
 
 
