@@ -6,7 +6,7 @@ import sys
 
 import structlog
 
-from tests.benchmarks import bulkhead, claim, expand, fair, hanging, idle, launch, pace, read, submit, track
+from tests.benchmarks import api, bulkhead, claim, expand, fair, hanging, idle, launch, pace, read, submit, track
 
 BENCHMARKS = {
     "launch": launch,
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "idle": idle,
     "bulkhead": bulkhead,
     "hanging": hanging,
+    "api": api,
 }
 
 

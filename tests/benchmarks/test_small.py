@@ -22,6 +22,7 @@ SMALL = {
     "idle": "--count 2",
     "bulkhead": "--seconds 2 --rounds 1",
     "hanging": "--seconds 2 --rounds 1",
+    "api": "--jobs 1000 --media 1000 --repeats 3",
 }
 
 

@@ -69,7 +69,7 @@ def _application(state: PlatformServer, http: httpx.Client) -> Starlette:
                 return _json({"id": number, "username": f"user{number}", "email": "a@example.com"})
             case "Project", "1":
                 mask = {"effective_permission": state.mask[number]} if number in state.mask else {}
-                return _json({"id": 1, "name": "one", "permission": _PERMISSIONS[number], **mask})
+                return _json({"id": 1, "name": "one", "organization": 3, "permission": _PERMISSIONS[number], **mask})
             case "Organization", "3":
                 return _json({"id": 3, "permission": "Admin" if number == 7 else "Member"})
             case "Medias", "1":

@@ -94,6 +94,13 @@ def test_an_algorithm_is_changed_and_removed(registered: World) -> None:
     assert registered.http.get("/rest/Algorithm/1").status_code == 404
 
 
+def test_a_cluster_of_another_organization_is_as_one_that_is_not_there(registered: World) -> None:
+    assert registered.http.patch("/rest/Algorithm/1", json={"cluster": 1}).status_code == 200
+    for organization, status in ((4, 404), (None, 200)):
+        registered.client.update_cluster("c", organization=organization)
+        assert registered.http.patch("/rest/Algorithm/1", json={"cluster": 1}).status_code == status
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [

@@ -121,7 +121,19 @@ def _fields(called: Called, project: Id, spec: wire.AlgorithmSpec | wire.Algorit
         given["manifest"] = _manifest(called, project, given["manifest"])
     if "cluster" in spec.model_fields_set and (spec.cluster is not None or isinstance(spec, wire.AlgorithmUpdateSpec)):
         given["cluster"] = spec.cluster
+        if spec.cluster is not None:
+            _check_shared(called, project, spec.cluster)
     return given
+
+
+def _check_shared(called: Called, project: int, cluster: int) -> None:
+    """Check that a project's jobs may run on a cluster; another organization's is as one that is not there."""
+    try:
+        organization = called.gateway.client.cluster(cluster).organization
+    except NotFound:
+        organization = -1
+    if organization == -1 or not called.caller.shares(project, organization):
+        raise NotFound(f"cluster {cluster} does not exist, or is not for this project")
 
 
 def _manifest(called: Called, project: Id, url: str) -> str:

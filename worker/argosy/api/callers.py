@@ -55,6 +55,9 @@ class Caller(Protocol):
     def administers(self, organization: int | None) -> bool:
         """Whether they may manage an organization's clusters."""
 
+    def shares(self, project: int, organization: int | None) -> bool:
+        """Whether a project's jobs may run on an organization's clusters; those of no organization are everybody's."""
+
     def sealed(self) -> bytes | None:
         """The platform's token for their launches, sealed; None if there is none."""
 
@@ -105,6 +108,11 @@ class PlatformCaller:
         """Whether the platform calls them an admin of it. Clusters of no organization are the operator's."""
         found = None if organization is None else self.door.ask(self.credentials, f"Organization/{organization}")
         return found is not None and found.get("permission") == "Admin"
+
+    def shares(self, project: int, organization: int | None) -> bool:
+        """Whether the platform has the project in that organization."""
+        found = None if organization is None else self.door.ask(self.credentials, f"Project/{project}")
+        return organization is None or (found is not None and found.get("organization") == organization)
 
     def sealed(self) -> bytes | None:
         """Their own token; a session's cookie is none that a workflow could use."""
@@ -199,6 +207,10 @@ class TokenCaller:
         """Whether the token is for that organization's clusters; one for all organizations is the operator's."""
         mine = self.token.organizations
         return mine is None or (organization is not None and organization in mine)
+
+    def shares(self, project: int, organization: int | None) -> bool:
+        """Whether the token is for that organization."""
+        return organization is None or self.administers(organization)
 
     def sealed(self) -> bytes | None:
         """The platform's token that was given when this one was made."""

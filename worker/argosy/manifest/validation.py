@@ -26,6 +26,7 @@ from argosy.manifest.variables import (
     Variables,
     ancestors,
     of_items,
+    of_some_items,
 )
 
 _WHERE_USED = "; a template that uses the parameter fails"
@@ -158,7 +159,7 @@ class _Manifest:
             passed = {f"inputs.parameters.{each.get('name')}" for _, each in items((), inline.get("parameters"))}
             more = of_items(holder) | passed
             names = _Either(whole.names, more) if more else whole.names
-            loop = of_items(holder)
+            loop = of_some_items(holder)
             if kind == "steps":
                 ends = "onExit" in holder or "exit" in mapping(holder.get("hooks"))
                 visible = _Either(reached, {name}) if ends else reached

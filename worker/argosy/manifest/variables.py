@@ -121,8 +121,9 @@ class Variables:
             return self._of_workflow(rest)
         if root == "item" and _ANY_ITEM in scope.names:
             return None
-        if root == "item" and (known := sorted(each for each in scope.items if each != _ANY_ITEM)):
-            return f"{{{{{shorten(name)}}}}}: not every item of this step or task has that; they have {', '.join(map(shorten, known[:10]))}"
+        if root == "item" and scope.items:
+            known = ", ".join(map(shorten, sorted(scope.items)[:10]))
+            return f"{{{{{shorten(name)}}}}}: not every item of this step or task has that; some have {known}"
         if root == "item":
             return f"{{{{{shorten(name)}}}}}: only a step or task with items has a value here"
         owner, _, variable = rest.partition(".")
@@ -177,7 +178,7 @@ class Scope:
         root: How the variables of steps or tasks begin here; empty for a pod's template.
         calls: By the name of each, the template that it runs; None where only a cluster can tell.
         visible: Of which of them everything is known; None for all.
-        items: Variables of the items that are looped over.
+        items: Variables that some of the items have that are looped over.
         with_status: Of which the status is.
     """
 
@@ -237,8 +238,17 @@ def of_items(holder: Mapping[str, Any]) -> set[str]:
     given = listed(holder.get("withItems"))
     if "withParam" in holder or any("{{" in str(each) for each in given):
         return {_ANY_ITEM}
-    found = [{f"item.{key}" for key in (each if isinstance(each, dict) else _indexes(each))} for each in given]
+    found = _of_each(given)
     return set.intersection(*found) if found else set()
+
+
+def of_some_items(holder: Mapping[str, Any]) -> set[str]:
+    """The variables that some of its items have."""
+    return set().union(*_of_each(listed(holder.get("withItems"))))
+
+
+def _of_each(items: list[Any]) -> list[set[str]]:
+    return [{f"item.{key}" for key in (each if isinstance(each, dict) else _indexes(each))} for each in items]
 
 
 def _indexes(item: Any) -> list[str]:

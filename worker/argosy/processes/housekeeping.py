@@ -35,7 +35,7 @@ from argosy.metrics import (
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import claims, launches, pacing, reading, retention, retries, secrets
+from argosy.store import claims, launches, manifests, pacing, reading, retention, retries, secrets
 from argosy.store.database import transact
 from argosy.store.installation import identity
 
@@ -150,6 +150,7 @@ class Housekeeping:
             return
         self._forgot = time.monotonic()
         await transact(self._engine, retention.forget_turns)
+        await transact(self._engine, manifests.forget)
         for _ in range(_FORGET_BATCHES):
             if not await transact(self._engine, retention.forget, self._settings.retention_days):
                 return
