@@ -2,6 +2,7 @@
 
 from typing import cast
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import dramatiq
 import psycopg
@@ -69,7 +70,35 @@ async def test_a_message_with_a_malformed_request_is_dead_lettered_and_leaves_no
 ) -> None:
     message_id = send(pool, LAUNCH, args)
     await until(lambda: dead(pool), lambda ids: message_id in ids, 10)
-    assert client.launches() == []
+    assert [launch for launch in client.launches() if launch.state != "rejected"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"version": 2}, "version"),
+        ({"surprise": 1}, "surprise: no such field"),
+        ({"media_ids": ["a"]}, "media_ids.0"),
+        ({"algorithm_name": ""}, "algorithm_name"),
+    ],
+)
+async def test_whoever_sent_a_message_that_cannot_be_used_reads_why(
+    pool: Broker, client: Client, fields: dict[str, object], words: str
+) -> None:
+    sent = request(**fields)
+    send(pool, LAUNCH, [sent])
+    (found,) = await until(lambda: client.launches(gid=UUID(str(sent["gid"]))), bool, 10)
+    assert (found.state, words in found.reason) == ("rejected", True), found.reason
+
+
+async def test_a_message_that_cannot_be_used_changes_no_launch_that_is_there(pool: Broker, client: Client) -> None:
+    sent = request()
+    send(pool, LAUNCH, [sent])
+    await until(lambda: client.launches(gid=UUID(str(sent["gid"]))), bool, 10)
+    bad = send(pool, LAUNCH, [sent | {"surprise": 1}])
+    await until(lambda: dead(pool), lambda ids: bad in ids, 10)
+    (found,) = client.launches(gid=UUID(str(sent["gid"])))
+    assert "surprise" not in found.reason
 
 
 @pytest.mark.parametrize("queue", QUEUES)

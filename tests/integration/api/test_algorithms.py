@@ -161,7 +161,7 @@ def test_a_cluster_is_registered_changed_and_removed_without_its_token_being_sho
         (cluster(port=0), "port"),
         (cluster(cert="x"), "cert"),
         (cluster(organization=4), "organization: is 3"),
-        (cluster(name="c"), "not unique"),
+        (cluster(name="c"), "registered already"),
         ({}, "name: required"),
     ],
 )

@@ -212,3 +212,45 @@ def test_who_asks_too_fast_waits(registered: World) -> None:
         assert codes == [401] * 4 + [429] * 6
         other = http.get("/rest/Jobs/1", headers={"Authorization": f"Token {FULL}"})
         assert other.status_code == 200, "each has a bound of their own"
+
+
+def test_the_platform_is_shown_what_was_checked_and_nothing_else(registered: World) -> None:
+    """Found by a hostile reader: a header was checked, and a cookie of another user's was handed on beside it."""
+    with registered.as_(EXECUTE) as http:
+        answer = http.get("/rest/User/GetCurrent", headers={"Cookie": f"sessionid={FULL}"})
+    assert answer.json()["id"] == 8
+
+
+def test_a_token_of_our_own_is_shown_to_nobody(by_tokens: httpx.Client, client: Client, registered: World) -> None:
+    registered.platform.asked.clear()
+    body = {"recipients": ["a"], "subject": "a", "text": "a"}
+    answer = by_tokens.post("/rest/Email/1", json=body, headers=token(client))
+    assert (answer.status_code, registered.platform.asked) == (503, [])
+
+
+@pytest.mark.parametrize("headers", [{"Authorization": b"Token \xe9"}, {"Cookie": b"a=\xff; sessionid=x"}])
+def test_credentials_of_strange_letters_are_nobodys(registered: World, headers: dict[str, bytes]) -> None:
+    with registered.as_(None) as http:
+        raw = [(name.encode(), value) for name, value in headers.items()]
+        assert http.get("/rest/Jobs/1", headers=raw).status_code == 401
+
+
+def test_nobody_learns_of_anothers_cluster_or_job(registered: World, places: dict[str, str]) -> None:
+    registered.client.update_cluster("c", organization=4)
+    registered.client.update_algorithm("hello", project=2)
+    other = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
+    for path, mine, none in (
+        ("/v1/JobCluster/{}/Pause", "1", "99"),
+        ("/v1/JobCluster/{}/Resume", "1", "99"),
+        ("/v1/Job/{}/Retry", str(other), str(uuid1())),
+    ):
+        there, missing = (registered.http.post(path.format(key), json={}) for key in (mine, none))
+        assert there.status_code == missing.status_code == 404
+        assert there.json()["message"].replace(mine, "") == missing.json()["message"].replace(none, "")
+    assert registered.http.get(f"/v1/Job/{other}?attempt=1").status_code == 404
+
+
+def test_no_address_is_answered_with_another(registered: World) -> None:
+    answer = registered.http.get("/rest/Jobs/1/", headers={"Host": "evil.example"})
+    assert answer.status_code == 404
+    assert registered.http.get("/v1/Manifest/1/%00").status_code == 400

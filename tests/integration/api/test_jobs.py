@@ -274,3 +274,48 @@ def test_retry_and_launches_in_true_words(registered: World, engine: Engine, set
     run(engine, State.FAILED, 2)
     sql(engine, "UPDATE argosy.launch SET token_sealed = NULL, token_wiped = true")
     assert registered.http.post(f"/v1/Job/{uids[0]}/Retry", json={}).status_code == 201, "with the caller's token"
+
+
+def test_a_launch_that_is_partly_cut_is_listed_whole_and_deleted_whole(
+    registered: World, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hostile reader: what was not cut yet was missing, and a delete by media missed it."""
+    gid, uids = launch(registered, media_ids=list(range(1, 10)))
+    cut(registered, engine, gid)
+    sql(engine, f"DELETE FROM argosy.attempt WHERE uid IN ('{uids[1]}', '{uids[2]}')")
+    sql(engine, f"DELETE FROM argosy.job WHERE uid IN ('{uids[1]}', '{uids[2]}')")
+    sql(engine, "UPDATE argosy.launch SET state = 'resolved', expanded_jobs = 1")
+    assert sorted(str(job["uid"]) for job in listed(registered)) == sorted(uids)
+    assert [job["uid"] for job in listed(registered, media_id="8")] == [uids[2]]
+    assert registered.http.delete("/rest/Jobs/1", params={"media_id": "8"}).json()["message"].startswith("1 cancelled")
+    assert sorted(str(job["uid"]) for job in listed(registered)) == sorted(uids[:2])
+
+
+def test_a_delete_by_the_uid_of_a_job_as_gid_ends_nothing(registered: World, engine: Engine) -> None:
+    gid, uids = launch(registered, media_ids=[1, 2, 3, 4])
+    cut(registered, engine, gid)
+    for key in (uids[0], str(uuid1())):
+        assert registered.http.delete("/rest/Jobs/1", params={"gid": key}).status_code == 404
+        assert listed(registered, gid=key) == []
+    assert len(listed(registered)) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"algorithm_name": "helo", "media_ids": [1]}, 404, "no algorithm 'helo'"),
+        ({"algorithm_name": "hello", "media_ids": []}, 400, "media_ids: is empty"),
+        ({"algorithm_name": "hello", "media_ids": [], "media_query": ""}, 400, "media_query: is empty"),
+    ],
+)
+def test_a_slip_launches_nothing(registered: World, body: dict[str, object], status: int, words: str) -> None:
+    answer = registered.http.post("/rest/Jobs/1", json=body)
+    assert (answer.status_code, words in answer.json()["message"]) == (status, True), answer.text
+    assert registered.client.launches() == []
+
+
+def test_a_session_launches_on_no_query(registered: World) -> None:
+    headers = {"Cookie": f"sessionid={FULL}", "Origin": registered.platform.gateway}
+    with registered.as_(None) as http:
+        answer = http.post("/rest/Jobs/1", json={"algorithm_name": "hello", "media_query": "a=1"}, headers=headers)
+    assert (answer.status_code, registered.client.launches()) == (400, [])

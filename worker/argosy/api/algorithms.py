@@ -1,8 +1,8 @@
 """Routes for algorithms and their manifests, as the REST reference has them."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Response
 
 from argosy.api import wire
 from argosy.api.callers import Role, require
@@ -52,6 +52,8 @@ def update_algorithm(called: Called, id: Row, algorithm_update_spec: wire.Algori
     found = _algorithm(called, id, Role.FULL)
     if algorithm_update_spec.id not in (None, id):
         raise InvalidRequest(f"id: is {id}, and cannot be changed")
+    if algorithm_update_spec.user == found.user:
+        algorithm_update_spec.user = None
     fields = _fields(called, found.project, algorithm_update_spec)
     changed = called.gateway.client.update_algorithm(id, **fields)
     return {"message": f"algorithm {changed.name} is changed" + "".join(f"; {each}" for each in changed.warnings)}
@@ -86,7 +88,9 @@ def save_algorithm_manifest(
     operation_id="GetAlgorithmManifest",
     responses={200: {"content": {"text/yaml": {}}}},
 )
-def get_algorithm_manifest(called: Called, project: Id, digest: str) -> Response:
+def get_algorithm_manifest(
+    called: Called, project: Id, digest: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+) -> Response:
     """The text of a manifest, as it was uploaded or registered."""
     require(called.caller, project, Role.READ)
     with called.gateway.client.engine.connect() as connection:

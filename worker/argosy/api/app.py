@@ -9,7 +9,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -73,6 +73,7 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,
         separate_input_output_schemas=False,
     )
     app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate))
@@ -85,6 +86,7 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(OperationalError, _away)
+    app.add_exception_handler(DataError, _not_storable)
     app.add_middleware(_Bounded)
     return app
 
@@ -141,6 +143,10 @@ async def _away(_: Request, error: Exception) -> Response:
 
 async def _alive(_: Request) -> Response:
     return JSONResponse({"message": "alive"})
+
+
+async def _not_storable(_: Request, error: Exception) -> Response:
+    return JSONResponse({"message": "a value that cannot be kept: a NUL character, or a number beyond its range"}, 400)
 
 
 def _ready(client: Client) -> Callable[[Request], Awaitable[Response]]:

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from starlette.requests import Request
 
 from argosy.api.platform import Platform
-from argosy.errors import ArgosyError
+from argosy.errors import ArgosyError, NotConfigured
 from argosy.launch.accept import seal
 from argosy.settings import Settings
 from argosy.store import api_tokens
@@ -48,6 +48,14 @@ class Caller(Protocol):
     @property
     def user(self) -> int:
         """Their id on the platform."""
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What the platform knows them by, and nothing else that they sent.
+
+        Raises:
+            NotConfigured: No platform is asked.
+        """
 
     def role(self, project: int) -> Role:
         """What they may do in a project."""
@@ -197,6 +205,11 @@ class TokenCaller:
     def user(self) -> int:
         """On whose behalf the token acts."""
         return self.token.user
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """None: a token of argosy's is nobody else's business."""
+        raise NotConfigured("there is no platform to ask: ARGOSY_AUTH is tokens")
 
     def role(self, project: int) -> Role:
         """The token's role, in its projects."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from argosy.api import wire
 from argosy.api.callers import Forbidden, require_admin
 from argosy.api.routing import ERRORS, Called
-from argosy.errors import InvalidRequest, NotFound
+from argosy.errors import Conflict, InvalidRequest, NotFound
 from argosy.shapes.given import Id, Row
 from argosy.shapes.shown import ClusterShape
 
@@ -27,42 +27,46 @@ def get_job_cluster_list(called: Called, organization: Id) -> list[dict[str, Any
     response_model=wire.CreateResponse,
     status_code=201,
 )
-def create_job_cluster(called: Called, organization: Id, job_cluster_spec: wire.JobClusterSpec) -> dict[str, Any]:
+def create_jobmanaged(called: Called, organization: Id, job_cluster_spec: wire.JobClusterSpec) -> dict[str, Any]:
     """Register a cluster of an organization."""
     require_admin(called.caller, organization)
     fields = _fields(job_cluster_spec, None, organization)
     for name in ("name", "host", "port", "cert", "token"):
         if name not in fields:
             raise InvalidRequest(f"{name}: required field is missing")
-    made = called.gateway.client.add_cluster(**fields, organization=organization)
+    try:
+        made = called.gateway.client.add_cluster(**fields, organization=organization)
+    except Conflict:
+        # Not whose: it may be another organization's.
+        raise Conflict("a cluster with this name, or with this address and namespace, is registered already") from None
     return {"id": made.id, "message": f"cluster {made.name} is registered", "object": wire.cluster(made)}
 
 
 @router.get("/rest/JobCluster/{id}", operation_id="GetJobCluster", response_model=wire.JobCluster)
-def get_job_cluster(called: Called, id: Row) -> dict[str, Any]:
+def get_jobmanaged(called: Called, id: Row) -> dict[str, Any]:
     """One cluster, without its token."""
-    return wire.cluster(_cluster(called, id))
+    return wire.cluster(managed(called, id))
 
 
 @router.patch(
     "/rest/JobCluster/{id}", operation_id="UpdateJobCluster", response_model=wire.MessageResponse, status_code=201
 )
-def update_job_cluster(called: Called, id: Row, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
+def update_jobmanaged(called: Called, id: Row, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
     """Change what is given. A new host wants the token anew."""
-    found = _cluster(called, id)
+    found = managed(called, id)
     changed = called.gateway.client.update_cluster(id, **_fields(job_cluster_spec, id, found.organization))
     return {"message": f"cluster {changed.name} is changed"}
 
 
 @router.delete("/rest/JobCluster/{id}", operation_id="DeleteJobCluster", response_model=wire.MessageResponse)
-def delete_job_cluster(called: Called, id: Row) -> dict[str, str]:
+def delete_jobmanaged(called: Called, id: Row) -> dict[str, str]:
     """Remove a cluster on which nothing is left to do."""
-    found = _cluster(called, id)
+    found = managed(called, id)
     called.gateway.client.remove_cluster(id)
     return {"message": f"cluster {found.name} is removed"}
 
 
-def _cluster(called: Called, id: Row) -> ClusterShape:
+def managed(called: Called, id: Row) -> ClusterShape:
     """A cluster that the caller may manage; another's is as one that is not there."""
     missing = f"cluster {id} does not exist, or is of no organization that you administer"
     try:

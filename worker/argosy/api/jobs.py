@@ -21,6 +21,7 @@ from argosy.errors import InvalidRequest, NotFound
 from argosy.inputs import validated
 from argosy.launch.accept import accept
 from argosy.shapes.given import Id, LaunchRequest
+from argosy.shapes.shown import AlgorithmShape
 from argosy.store import cancels, live, reading
 from argosy.store.live import Which
 
@@ -68,10 +69,15 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
     two seconds, `id` is empty, and `object` has the launch's gid."""
     require(called.caller, project, Role.EXECUTE)
     gateway, sealed = called.gateway, called.caller.sealed()
-    if sealed is None and _needs_token(gateway, project, job_spec.algorithm_name):
+    algorithm = _algorithm(gateway, project, job_spec.algorithm_name)
+    if job_spec.media_ids == [] and job_spec.media_query is None:
+        raise InvalidRequest("media_ids: is empty; leave media_ids out for all media of the project")
+    if job_spec.media_query == "":
+        raise InvalidRequest("media_query: is empty; leave it and media_ids out for all media of the project")
+    if sealed is None and (not job_spec.media_ids or manifest.uses_token(algorithm.manifest)):
         raise InvalidRequest(
-            "this algorithm calls the platform back with the launch's token, and these credentials hold none: send the platform's token "
-            "as Authorization: Token …, or a token of argosy's that was made with --platform-token-file"
+            "the platform is called back with the launch's token, for its media or by the algorithm, and these credentials hold none: send "
+            "the platform's token as Authorization: Token …, or a token of argosy's that was made with --platform-token-file"
         )
     request = validated(
         LaunchRequest,
@@ -80,7 +86,7 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
             "project": project,
             "user": called.caller.user,
             "algorithm_name": job_spec.algorithm_name,
-            "media_ids": job_spec.media_ids if job_spec.media_ids or job_spec.media_query is None else None,
+            "media_ids": job_spec.media_ids or None,
             "media_query": job_spec.media_query,
             "extra_params": [each.model_dump() for each in job_spec.extra_params or []],
             "success_email_spec": job_spec.success_email_spec,
@@ -116,6 +122,8 @@ def delete_job_list(called: Called, project: Id, gid: str | None = None, media_i
     require(called.caller, project, Role.EXECUTE)
     which = Which(project, uuid_of("gid", gid), ids("media_id", media_id))
     client = called.gateway.client
+    if which.gid is not None and not any(launch.project == project for launch in client.launches(gid=which.gid)):
+        raise NotFound(f"launch {which.gid} does not exist in project {project}")
     keys: list[UUID] = [which.gid] if which.gid is not None and which.media is None else []
     if not keys:
         early, rows = _found(called.gateway, which, MOST)
@@ -130,8 +138,6 @@ def delete_job_list(called: Called, project: Id, gid: str | None = None, media_i
         try:
             done = client.delete(key, project=project)
         except NotFound:
-            if which.gid is not None and which.media is None:
-                raise
             continue  # forgotten meanwhile
         sums = [sums[0] + done.cancelled + done.launches, sums[1] + done.cancelling, sums[2] + done.ended]
     return {"message": _told(*sums)}
@@ -163,7 +169,9 @@ _ONE = "SELECT * FROM argosy.job WHERE uid = :uid"
 
 
 def _found(gateway: Gateway, which: Which, limit: int) -> tuple[list[live.EarlyJob], Sequence[Row[Any]]]:
-    with gateway.client.engine.connect() as connection:
+    # Of one moment: a launch that is cut in between would be there twice, or not at all.
+    engine = gateway.client.engine.execution_options(isolation_level="REPEATABLE READ")
+    with engine.connect() as connection:
         early = list(live.early(connection, which, gateway.settings.rest_days, limit))
         return early, live.jobs(connection, which, gateway.settings.rest_days, limit - len(early))
 
@@ -193,9 +201,11 @@ def _parts(
     yield b"]"
 
 
-def _needs_token(gateway: Gateway, project: int, name: str) -> bool:
-    found = [each for each in gateway.client.algorithms(project=project) if each.name == name]
-    return bool(found) and manifest.uses_token(found[0].manifest)
+def _algorithm(gateway: Gateway, project: int, name: str) -> AlgorithmShape:
+    for each in gateway.client.algorithms(project=project):
+        if each.name == name:
+            return each
+    raise NotFound(f"project {project} has no algorithm {name!r}")
 
 
 def _resolved(gateway: Gateway, gid: UUID) -> int | None:

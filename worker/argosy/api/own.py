@@ -7,7 +7,8 @@ from fastapi import APIRouter
 
 from argosy import control
 from argosy.api import wire
-from argosy.api.callers import Role, require, require_admin
+from argosy.api.callers import Role, require
+from argosy.api.clusters import managed
 from argosy.api.routing import ERRORS, Called, uuid_in
 from argosy.errors import InvalidRequest, NotFound
 from argosy.shapes.given import Id, In, Row, Text
@@ -45,24 +46,16 @@ def get_launch(called: Called, gid: str) -> Any:
 
 
 @router.get("/v1/Job/{uid}", operation_id="GetJobAttempt", response_model=JobShape)
-def get_job_attempt(called: Called, uid: str, attempt: int | None = None) -> Any:
+def get_job_attempt(called: Called, uid: str, attempt: Row | None = None) -> Any:
     """A job as one of its attempts left it; the newest without `attempt`."""
-    key = uuid_in("uid", uid)
-    found = called.gateway.client.get(key, attempt=attempt)
-    if called.caller.role(found.project) < Role.READ:
-        raise NotFound(f"job {key} does not exist, or is in no project that you may see")
-    return found
+    return _job(called, uuid_in("uid", uid), Role.READ, attempt)
 
 
 @router.post("/v1/Job/{uid}/Retry", operation_id="RetryJob", response_model=wire.MessageResponse, status_code=201)
 def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> dict[str, str]:
     """Try an ended job again; its uid stays."""
-    key = uuid_in("uid", uid)
-    found = called.gateway.client.get(key)
-    if called.caller.role(found.project) < Role.READ:
-        raise NotFound(f"job {key} does not exist, or is in no project that you may see")
-    require(called.caller, found.project, Role.EXECUTE)
-    return _retried(called, key, found.project, retry_spec)
+    found = _job(called, uuid_in("uid", uid), Role.EXECUTE)
+    return _retried(called, found.uid, found.project, retry_spec)
 
 
 @router.post(
@@ -93,7 +86,7 @@ def resume_project(called: Called, project: Id) -> dict[str, str]:
 @router.post("/v1/JobCluster/{id}/Pause", operation_id="PauseJobCluster", response_model=wire.MessageResponse)
 def pause_job_cluster(called: Called, id: Row, pause_spec: PauseSpec) -> dict[str, str]:
     """Submit nothing new to a cluster; what runs goes on."""
-    require_admin(called.caller, called.gateway.client.cluster(id).organization)
+    managed(called, id)
     called.gateway.client.pause(cluster=id, reason=pause_spec.reason)
     return {"message": f"cluster {id} is paused"}
 
@@ -101,9 +94,21 @@ def pause_job_cluster(called: Called, id: Row, pause_spec: PauseSpec) -> dict[st
 @router.post("/v1/JobCluster/{id}/Resume", operation_id="ResumeJobCluster", response_model=wire.MessageResponse)
 def resume_job_cluster(called: Called, id: Row) -> dict[str, str]:
     """End a pause."""
-    require_admin(called.caller, called.gateway.client.cluster(id).organization)
+    managed(called, id)
     called.gateway.client.resume(cluster=id)
     return {"message": f"cluster {id} is no longer paused"}
+
+
+def _job(called: Called, key: UUID, role: Role, attempt: int | None = None) -> JobShape:
+    """A job that the caller may see; another's is as one that is not there."""
+    try:
+        found = called.gateway.client.get(key)
+    except NotFound:
+        found = None
+    if found is None or called.caller.role(found.project) < Role.READ:
+        raise NotFound(f"job {key} does not exist, or is in no project that you may see")
+    require(called.caller, found.project, role)
+    return found if attempt is None else called.gateway.client.get(key, attempt=attempt)
 
 
 def _launch(called: Called, gid: UUID, role: Role) -> LaunchShape:

@@ -106,7 +106,10 @@ class Platform:
                 f"upload_url: {clean(parts.netloc, limit=100)!r} is not a host that uploads are fetched from; an operator may add it to "
                 "ARGOSY_UPLOAD_HOSTS"
             )
-        answer = self._request("GET", url, {}, None, limit)
+        try:
+            answer = self._request("GET", url, {}, None, limit)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise InvalidRequest(f"upload_url: not an address that can be fetched ({type(error).__name__})") from None
         if answer.status != 200:
             raise InvalidRequest(f"upload_url: its host answers HTTP {answer.status}; upload the manifest again")
         try:
@@ -117,15 +120,19 @@ class Platform:
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, limit: int) -> Answer:
         ends, chunks, size = time.monotonic() + _SECONDS, [], 0
         try:
-            with self._client.stream(method, url, headers=dict(headers), content=body) as response:
+            # Credentials go on as the bytes that came.
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            with self._client.stream(method, url, headers=raw, content=body) as response:
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     size += len(chunk)
                     if size > limit:
-                        raise InvalidRequest(f"the answer of {urlsplit(url).netloc} has more than {limit} bytes")
+                        raise InvalidRequest(f"the answer has more than {limit} bytes")
                     if time.monotonic() > ends:
-                        raise PlatformAway(f"{urlsplit(url).netloc} did not answer within {_SECONDS:.0f} s; try again")
+                        raise PlatformAway(f"the platform did not answer within {_SECONDS:.0f} s; try again")
                 return Answer(response.status_code, b"".join(chunks))
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise
+        except (httpx.HTTPError, ValueError) as error:
             # Not chained: the library's text may hold what it could not send, a token for example.
-            raise PlatformAway(f"{urlsplit(url).netloc} cannot be asked ({type(error).__name__}); try again") from None
+            raise PlatformAway(f"the platform cannot be asked ({type(error).__name__}); try again") from None

@@ -19,7 +19,7 @@ def whoami(called: Called) -> Response:
     """Who calls."""
     if called.gateway.settings.auth == "tokens":
         return Response(orjson.dumps({"id": called.caller.user}), media_type="application/json")
-    return _handed_on(called.gateway.platform.ask("GET", "User/GetCurrent", called.credentials))
+    return _handed_on(called.gateway.platform.ask("GET", "User/GetCurrent", called.caller.credentials))
 
 
 @router.post("/rest/Email/{project}", operation_id="SendEmail", response_model=wire.MessageResponse, status_code=201)
@@ -27,7 +27,7 @@ def send_email(called: Called, project: Id, email_spec: wire.EmailSpec) -> Respo
     """Send a message to members of a project; the platform sends it."""
     require(called.caller, project, Role.EXECUTE)
     body: dict[str, Any] = email_spec.model_dump(exclude_none=True)
-    asked = called.gateway.platform.ask("POST", f"Email/{project}", called.credentials, orjson.dumps(body))
+    asked = called.gateway.platform.ask("POST", f"Email/{project}", called.caller.credentials, orjson.dumps(body))
     return _handed_on(asked)
 
 

@@ -71,7 +71,6 @@ class Limiter:
 class _Called:
     gateway: Gateway
     caller: Caller
-    credentials: dict[str, str]
 
 
 def _called(request: Request) -> _Called:
@@ -83,9 +82,7 @@ def _called(request: Request) -> _Called:
         raise InvalidRequest(
             f"{', '.join(name[:100] for name in unknown)}: no such parameter here; there are {', '.join(sorted(known)) or 'none'}"
         )
-    names = ("authorization", "cookie")
-    credentials = {name.title(): value for name in names if (value := request.headers.get(name)) is not None}
-    return _Called(gateway, caller, credentials)
+    return _Called(gateway, caller)
 
 
 Called = Annotated[_Called, Depends(_called)]

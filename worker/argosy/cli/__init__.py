@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from argosy.cli import algorithms, clusters, control, demo, gateway, jobs, processes, projects, reconciling
+from argosy.cli import algorithms, clusters, control, demo, gateway, jobs, processes, projects, reconciling, schemas
 from argosy.cli.boundary import Boundary
 
 app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -29,6 +29,7 @@ processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
 app.add_typer(processes.database, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
+app.add_typer(schemas.app, name="schema")
 app.command()(processes.worker)
 app.command()(processes.tracker)
 app.command()(processes.keys)

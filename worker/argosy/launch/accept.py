@@ -2,16 +2,18 @@
 all."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from argosy import crypto
-from argosy.errors import InvalidRequest, NotConfigured
+from argosy.errors import Conflict, InvalidRequest, NotConfigured
 from argosy.failpoints import failpoint
+from argosy.inputs import clean
 from argosy.settings import Settings
-from argosy.shapes.given import LaunchRequest
+from argosy.shapes.given import LaunchRequest, Sender
 from argosy.store import requests
 
 
@@ -50,6 +52,16 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
         written = requests.insert(requests.OwnCursor(own), request, settings.retention_days)
     failpoint("launch.accepted")
     return written
+
+
+def refuse(engine: Engine, payload: object, reason: str) -> None:
+    """Write down why a launch message was refused, if it says whose it is: its gid then leads to the reason."""
+    try:
+        sender = Sender.model_validate(payload)
+    except ValidationError:
+        return
+    with suppress(Conflict), engine.begin() as own:
+        requests.refuse(requests.OwnCursor(own), sender, clean(reason))
 
 
 def _dbapi(connection: Any) -> Any:

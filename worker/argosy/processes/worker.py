@@ -31,7 +31,7 @@ from argosy import settings
 from argosy.access import Clusters
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, NotConfigured, NotFound, QueueFull
 from argosy.inputs import validated
-from argosy.launch.accept import accept
+from argosy.launch.accept import accept, refuse
 from argosy.launch.expand import Launching
 from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
@@ -179,8 +179,13 @@ def declare(made: Broker, boot: Boot) -> None:
 
     def run_launch(*args: object, **kwargs: object) -> None:
         """A caller's launch request: commit it, then expand it as after a wake-up."""
-        request = _request(args, kwargs)
         stages = boot.get()
+        payload: object = args[0] if len(args) == 1 and not kwargs else kwargs
+        try:
+            request = validated(LaunchRequest, payload)
+        except InvalidRequest as error:
+            refuse(stages.engine, payload, str(error))
+            raise _unprocessable(LAUNCH, str(error)) from error
         try:
             accept(stages.engine, stages.settings, request)
         except (Conflict, InvalidRequest, QueueFull) as error:
@@ -203,14 +208,6 @@ def declare(made: Broker, boot: Boot) -> None:
 def _again(retries: int, error: BaseException) -> bool:
     """Whether a launch request is tried again. The request is only in its message, so it is retried as long as the database is away."""
     return isinstance(error, OperationalError | RedisError | NotConfigured) or retries < _TRIES
-
-
-def _request(args: tuple[object, ...], kwargs: dict[str, object]) -> LaunchRequest:
-    payload: object = args[0] if len(args) == 1 and not kwargs else kwargs
-    try:
-        return validated(LaunchRequest, payload)
-    except InvalidRequest as error:
-        raise _unprocessable(LAUNCH, str(error)) from error
 
 
 def _argument(queue: str, kind: type[T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:

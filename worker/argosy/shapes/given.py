@@ -138,6 +138,15 @@ class Parameter(In):
     value: Annotated[str | int | float | bool | None, BeforeValidator(_storable)] = None
 
 
+class Sender(BaseModel):
+    """What a launch message that cannot be used says of where it comes from."""
+
+    gid: UUID
+    project: Id
+    user: Id
+    algorithm_name: Text = ""
+
+
 class LaunchRequest(In):
     """A launch, as it is in a Dramatiq message on queue `launch` (version 1).
 

@@ -64,10 +64,12 @@ def nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID
     return found
 
 
-# Launches that have no jobs yet, or never will.
+# Launches that are not cut yet, or not to the end, or never will be.
 _EARLY = (
-    "SELECT gid, project, user_id, state, reason, jobs, created_at{ordinals} FROM argosy.launch l WHERE project = :project "
-    "AND expanded_at IS NULL AND NOT hidden AND created_at > clock_timestamp() - make_interval(days => :days){gid} ORDER BY created_at DESC"
+    "SELECT gid, project, user_id, state, reason, jobs, expanded_jobs, created_at{ordinals}, "
+    "(SELECT json_object_agg(ordinal, hidden) FROM argosy.early_cancel e WHERE e.gid = l.gid) AS cancels FROM argosy.launch l "
+    "WHERE project = :project AND (state IN ('accepted', 'resolved') OR expanded_at IS NULL) AND state <> 'expanded' AND NOT hidden "
+    "AND created_at > clock_timestamp() - make_interval(days => :days){gid} ORDER BY created_at DESC"
 )
 
 
@@ -95,14 +97,18 @@ def early(connection: Connection, which: Which, days: int, limit: int) -> Iterat
     )
     parameters = {"project": which.project, "gid": which.gid, "media": list(which.media or ()), "days": days}
     for launch in connection.execute(text(statement), parameters):
-        uids = JobUids(launch.gid, max(launch.jobs, 1 << 31))
+        uids, cancels = JobUids(launch.gid, 1 << 31), launch.cancels or {}
+        ended = launch.state in ENDED_EARLY
         # One that was rejected has no number of jobs any more: the first stands for all.
-        ordinals = range(max(launch.jobs, 1)) if which.media is None else launch.ordinals
-        for ordinal in ordinals if launch.jobs or launch.state in ENDED_EARLY else ():
+        ordinals = range(max(launch.jobs, int(ended))) if which.media is None else launch.ordinals
+        for ordinal in ordinals[launch.expanded_jobs :] if which.media is None else ordinals:
+            cancel = cancels.get(str(ordinal))
+            if cancel or ordinal < launch.expanded_jobs:
+                continue  # hidden, or it has a row
             if limit <= 0:
                 return
             limit -= 1
-            status = launch.state.capitalize() if launch.state in ENDED_EARLY else "Queued"
+            status = launch.state.capitalize() if ended else "Queued" if cancel is None else "Cancelled"
             yield EarlyJob(
                 uids[ordinal], launch.gid, launch.project, launch.user_id, status, launch.reason, launch.created_at
             )

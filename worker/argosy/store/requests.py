@@ -15,7 +15,7 @@ from sqlalchemy import Connection, CursorResult
 
 from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, QueueFull
-from argosy.shapes.given import LaunchRequest
+from argosy.shapes.given import LaunchRequest, Sender
 from argosy.store import notices, rows
 from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE
 
@@ -234,3 +234,19 @@ def _check_gid(cursor: Cursor, gid: UUID) -> None:
             raise Conflict(
                 f"gid {gid} is, or one of its jobs would have, an id that is taken; make a new one (version-1 UUID)"
             )
+
+
+_REFUSE = """
+INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, state, reason, jobs)
+VALUES (%s, %s, %s, %s, 'refused', 'rejected', %s, 0) ON CONFLICT (gid) DO NOTHING
+"""
+
+
+def refuse(cursor: Cursor, sender: Sender, reason: str) -> None:
+    """Write a launch that cannot be read as a rejected one, so that whoever sent it learns why from its gid.
+
+    Raises:
+        Conflict: The gid is, or would be, the id of something else.
+    """
+    _check_gid(cursor, sender.gid)
+    cursor.execute(_REFUSE, (str(sender.gid), sender.project, sender.user, sender.algorithm_name, reason))
