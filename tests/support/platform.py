@@ -4,7 +4,7 @@ a platform's proxy does."""
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
@@ -37,6 +37,7 @@ class PlatformServer:
     asked: list[str] = field(default_factory=list)
     emails: list[Any] = field(default_factory=list)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    gate: Event = field(default_factory=Event)
 
     @property
     def rest(self) -> str:
@@ -59,6 +60,7 @@ def _application(state: PlatformServer, http: httpx.Client) -> Starlette:
         if what in _OURS:
             return await handed_on(request)
         state.asked.append(request.path_params["path"])
+        await run_in_threadpool(state.gate.wait, 30)
         if state.status != 200:
             return _json({"message": "broken"}, state.status)
         number = user(request)
@@ -167,6 +169,7 @@ def serving(app: Any) -> Iterator[str]:
 def platform() -> Iterator[PlatformServer]:
     """Serve a platform."""
     state = PlatformServer()
+    state.gate.set()
     with httpx.Client(timeout=60, trust_env=False) as http, serving(_application(state, http)) as url:
         state.url = url
         yield state

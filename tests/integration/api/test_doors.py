@@ -1,6 +1,7 @@
 """Who may do what: every route, for everybody who may not."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid1
 
 import httpx
@@ -208,10 +209,35 @@ def test_a_token_that_is_over_is_nobodys(by_tokens: httpx.Client, client: Client
 def test_who_asks_too_fast_waits(registered: World) -> None:
     settings = registered.settings.model_copy(update={"api_rate": 2.0})
     with serving(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as http:
-        codes = [http.get("/rest/Jobs/1").status_code for _ in range(10)]
-        assert codes == [401] * 4 + [429] * 6
-        other = http.get("/rest/Jobs/1", headers={"Authorization": f"Token {FULL}"})
-        assert other.status_code == 200, "each has a bound of their own"
+        mine = {"Authorization": f"Token {FULL}"}
+        assert http.get("/rest/Jobs/1", headers=mine).status_code == 200
+        strange = [http.get("/rest/Jobs/1", headers={"Authorization": f"Token {at}"}).status_code for at in range(10)]
+        assert strange == [401] * 3 + [429] * 7, "strangers are counted by their address, whatever they say"
+        assert [http.get("/rest/Jobs/1", headers=mine).status_code for _ in range(5)] == [200] * 3 + [429] * 2
+        assert http.get("/rest/Jobs/1").status_code == 401
+
+
+def test_what_strangers_send_is_not_read(registered: World) -> None:
+    """Found by a hostile reader: 14 MB were parsed before anybody asked who calls."""
+
+    with registered.as_(None) as http:
+        answer = http.post("/rest/Jobs/1", content=b"[" * 1_000_000, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 401
+
+
+def test_a_slow_platform_keeps_nobody_waiting_who_is_known(registered: World) -> None:
+    gate = registered.platform.gate
+    assert registered.http.get("/rest/Jobs/1").status_code == 200
+    gate.clear()
+    try:
+        with ThreadPoolExecutor(40) as pool, registered.as_("stranger") as http:
+            waiting = [pool.submit(http.get, "/rest/Jobs/1", headers={"X": str(at)}) for at in range(40)]
+            answer = registered.http.get("/rest/Jobs/1", timeout=5)
+            assert answer.status_code == 200
+            gate.set()
+            assert {each.result().status_code for each in waiting} <= {401, 503}
+    finally:
+        gate.set()
 
 
 def test_the_platform_is_shown_what_was_checked_and_nothing_else(registered: World) -> None:

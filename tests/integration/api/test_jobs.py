@@ -1,6 +1,7 @@
 """Launching, listing and ending jobs through the gateway."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid1, uuid4
 
 import pytest
@@ -319,3 +320,19 @@ def test_a_session_launches_on_no_query(registered: World) -> None:
     with registered.as_(None) as http:
         answer = http.post("/rest/Jobs/1", json={"algorithm_name": "hello", "media_query": "a=1"}, headers=headers)
     assert (answer.status_code, registered.client.launches()) == (400, [])
+
+
+def test_a_million_mistakes_are_one_refusal(registered: World) -> None:
+    """Found by a hostile reader: each was kept, a gigabyte of them."""
+    answer = registered.http.post("/rest/Jobs/1", json={"algorithm_name": "hello", "media_ids": [""] * 300_000})
+    assert (answer.status_code, len(answer.json()["details"])) == (400, 1)
+
+
+def test_launches_on_queries_leave_threads_for_others(registered: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argosy.api.jobs, "_PATIENCE", 5.0)
+    body = {"algorithm_name": "hello", "media_query": "type=1"}
+    with ThreadPoolExecutor(20) as pool:
+        posts = [pool.submit(registered.http.post, "/rest/Jobs/1", json=body) for _ in range(20)]
+        answer = registered.http.get("/rest/Jobs/1", timeout=3)
+        assert answer.status_code == 200
+        assert {post.result().status_code for post in posts} == {201}

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from threading import BoundedSemaphore
 from typing import Any
 
 import anyio.to_thread
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, OperationalError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from argosy.api import algorithms, clusters, document, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
 from argosy.api.platform import Platform, PlatformAway
-from argosy.api.routing import Gateway, Limiter, TooFast
+from argosy.api.routing import Gateway, Limiter, TooFast, admit
 from argosy.client import Client
 from argosy.errors import (
     ArgosyError,
@@ -34,7 +36,10 @@ from argosy.settings import Settings
 log = structlog.get_logger()
 
 MOST_BYTES = 16 << 20
-"""Of a request's body: a million media ids. More media go by a query, or through the library."""
+"""Of a launch's body: a million media ids. More media go by a query, or through the library."""
+
+_USUAL_BYTES = 1 << 20
+"""Of any other body."""
 
 _STATUSES: list[tuple[type[ArgosyError], int]] = [
     (Anonymous, 401),
@@ -76,7 +81,8 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate))
+    waiting = BoundedSemaphore(max(settings.api_threads // 4, 1))
+    app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting)
     for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router):
         app.include_router(router)
     app.add_route("/schema", document.route(app), methods=["GET"])
@@ -88,7 +94,28 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     app.add_exception_handler(OperationalError, _away)
     app.add_exception_handler(DataError, _not_storable)
     app.add_middleware(_Bounded)
+    app.add_middleware(_Doorkeeper, gateway=app.state.gateway)
     return app
+
+
+class _Doorkeeper:
+    """Knows who calls before anything of a request's body is read: reading it costs, and strangers pay nothing."""
+
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self._app, self._gateway = app, gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(("/rest/", "/v1/")):
+            request = Request(scope)
+            try:
+                request.state.caller = await run_in_threadpool(admit, self._gateway, request)
+            except ArgosyError as error:
+                await (await _refused(request, error))(scope, receive, send)
+                return
+            except OperationalError as error:
+                await (await _away(request, error))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Bounded:
@@ -101,14 +128,14 @@ class _Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        size = 0
+        size, most = 0, MOST_BYTES if scope["path"].startswith("/rest/Jobs/") else min(MOST_BYTES, _USUAL_BYTES)
 
         async def counted() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > MOST_BYTES:
-                raise HTTPException(413, f"a request has at most {MOST_BYTES} bytes")
+            if size > most:
+                raise HTTPException(413, f"a request here has at most {most} bytes")
             return message
 
         await self._app(scope, counted, send)

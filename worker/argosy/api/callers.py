@@ -73,6 +73,9 @@ class Caller(Protocol):
 class Door(Protocol):
     """Finds out who calls."""
 
+    def knows(self, request: Request) -> bool:
+        """Whether these credentials were known a moment ago, so that nobody need be asked."""
+
     def caller(self, request: Request) -> Caller:
         """Who sends a request.
 
@@ -149,15 +152,15 @@ class PlatformDoor:
         self._known: OrderedDict[tuple[bytes, str], tuple[float, dict[str, Any] | None]] = OrderedDict()
         self._lock = Lock()
 
+    def knows(self, request: Request) -> bool:
+        """See `Door.knows`."""
+        return self._kept(_credentials(request), "User/GetCurrent") is not None
+
     def caller(self, request: Request) -> Caller:
         """See `Door.caller`. A session's cookie from another site's page is nobody's."""
-        if authorization := request.headers.get("authorization"):
-            credentials = {"Authorization": authorization}
-        elif cookie := request.headers.get("cookie"):
+        credentials = _credentials(request)
+        if "Cookie" in credentials:
             _check_origin(request)
-            credentials = {"Cookie": cookie}
-        else:
-            raise Anonymous("send the platform's token: Authorization: Token …")
         user = self.ask(credentials, "User/GetCurrent")
         number = user.get("id") if user is not None else None
         if not isinstance(number, int) or isinstance(number, bool):
@@ -166,19 +169,38 @@ class PlatformDoor:
 
     def ask(self, credentials: dict[str, str], what: str) -> dict[str, Any] | None:
         """What the platform answers to somebody; None if it does not let them see it. Believed for a minute."""
-        key = sha256(repr(credentials).encode("utf-8", "replace")).digest(), what
-        now = self._clock()
-        with self._lock:
-            kept = self._known.get(key)
-        if kept is not None and kept[0] > now:
+        if (kept := self._kept(credentials, what)) is not None:
             return kept[1]
         found = self._platform.get(what, credentials)
+        key = _key(credentials, what)
         with self._lock:
-            self._known[key] = now + _FOR, found
+            self._known[key] = self._clock() + _FOR, found
             self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return found
+
+    def _kept(self, credentials: dict[str, str], what: str) -> tuple[float, dict[str, Any] | None] | None:
+        with self._lock:
+            kept = self._known.get(_key(credentials, what))
+        return kept if kept is not None and kept[0] > self._clock() else None
+
+
+def _key(credentials: dict[str, str], what: str) -> tuple[bytes, str]:
+    return sha256(repr(credentials).encode("utf-8", "replace")).digest(), what
+
+
+def _credentials(request: Request) -> dict[str, str]:
+    """The one thing that somebody is known by: the header, or else the cookie.
+
+    Raises:
+        Anonymous: There is neither.
+    """
+    if authorization := request.headers.get("authorization"):
+        return {"Authorization": authorization}
+    if cookie := request.headers.get("cookie"):
+        return {"Cookie": cookie}
+    raise Anonymous("send the platform's token: Authorization: Token …")
 
 
 def _check_origin(request: Request) -> None:
@@ -239,6 +261,10 @@ class TokenDoor:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def knows(self, request: Request) -> bool:
+        """See `Door.knows`: nothing is kept, so that a token that is revoked is over at once."""
+        return False
 
     def caller(self, request: Request) -> Caller:
         """See `Door.caller`."""

@@ -214,6 +214,16 @@ def _resolved(gateway: Gateway, gid: UUID) -> int | None:
     Raises:
         InvalidRequest: It was rejected.
     """
+    # Each waits in a thread that others need.
+    if not gateway.waiting.acquire(blocking=False):
+        return None
+    try:
+        return _awaited(gateway, gid)
+    finally:
+        gateway.waiting.release()
+
+
+def _awaited(gateway: Gateway, gid: UUID) -> int | None:
     ends = time.monotonic() + _PATIENCE
     while True:
         (launch,) = gateway.client.launches(gid=gid)

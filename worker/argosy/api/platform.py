@@ -7,6 +7,7 @@ environment, answers bounded in time and size.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,9 @@ from argosy.settings import Settings
 
 _SECONDS = 10.0
 """For a whole answer."""
+
+_QUEUED = 0.2
+"""Seconds to wait until somebody else's question is answered."""
 
 _BYTES = 1 << 20
 """Of an answer."""
@@ -53,6 +57,7 @@ class Platform:
             lambda: httpx.Client(timeout=httpx.Timeout(5, connect=3), follow_redirects=False, trust_env=False)
         )
         self._client = make()
+        self._asking = BoundedSemaphore(max(settings.api_threads // 2, 1))
 
     def close(self) -> None:
         """Close its connections."""
@@ -118,6 +123,15 @@ class Platform:
             raise InvalidRequest(f"upload_url: not UTF-8 text (byte {error.start})") from error
 
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, limit: int) -> Answer:
+        # A slow platform takes half of the threads at most: those whose callers are known go on.
+        if not self._asking.acquire(timeout=_QUEUED):
+            raise PlatformAway("the platform is slow, and too many ask it already; try again")
+        try:
+            return self._answered(method, url, headers, body, limit)
+        finally:
+            self._asking.release()
+
+    def _answered(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, limit: int) -> Answer:
         ends, chunks, size = time.monotonic() + _SECONDS, [], 0
         try:
             # Credentials go on as the bytes that came.

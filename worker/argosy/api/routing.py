@@ -1,7 +1,7 @@
 """What every route stands on: who calls, how often, with which parameters."""
 
 from dataclasses import dataclass
-from hashlib import sha256
+from threading import BoundedSemaphore
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -34,17 +34,18 @@ class TooFast(ArgosyError):
 
 @dataclass(frozen=True)
 class Gateway:
-    """What the routes work with."""
+    """What the routes work with. `waiting` bounds how many of them wait at a time for the jobs of a launch on a query."""
 
     client: Client
     settings: Settings
     platform: Platform
     door: Door
     limiter: "Limiter"
+    waiting: BoundedSemaphore
 
 
 class Limiter:
-    """Bounds the requests of each caller.
+    """Bounds how often somebody asks.
 
     Args:
         rate: Requests a second; as many may come at once as in two seconds.
@@ -54,17 +55,29 @@ class Limiter:
         self._item = RateLimitItemPerSecond(max(int(rate * 2), 1), 2)
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
-    def check(self, request: Request) -> None:
+    def check(self, who: str) -> None:
         """Count a request.
 
         Raises:
             TooFast: There were too many just now.
         """
-        who = request.headers.get("authorization") or request.headers.get("cookie")
-        if who is None:
-            who = request.client.host if request.client is not None else ""
-        if not self._window.hit(self._item, sha256(who.encode("utf-8", "replace")).hexdigest()):
+        if not self._window.hit(self._item, who):
             raise TooFast("too many requests; wait a second")
+
+
+def admit(gateway: Gateway, request: Request) -> Caller:
+    """Who sends a request, before anything of its body is read.
+
+    Raises:
+        Anonymous: Nobody knows.
+        TooFast: There were too many from them, or from their address of callers that are not known yet.
+        PlatformAway: The platform cannot be asked.
+    """
+    if not gateway.door.knows(request):
+        gateway.limiter.check(f"address {request.client.host if request.client is not None else ''}")
+    caller = gateway.door.caller(request)
+    gateway.limiter.check(f"user {caller.user}")
+    return caller
 
 
 @dataclass(frozen=True)
@@ -74,15 +87,12 @@ class _Called:
 
 
 def _called(request: Request) -> _Called:
-    gateway: Gateway = request.app.state.gateway
-    gateway.limiter.check(request)
-    caller = gateway.door.caller(request)
     known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
     if unknown := [name for name in request.query_params if name not in known]:
         raise InvalidRequest(
-            f"{', '.join(name[:100] for name in unknown)}: no such parameter here; there are {', '.join(sorted(known)) or 'none'}"
+            f"{', '.join(name[:100] for name in unknown[:10])}: no such parameter here; there are {', '.join(sorted(known)) or 'none'}"
         )
-    return _Called(gateway, caller)
+    return _Called(request.app.state.gateway, request.state.caller)
 
 
 Called = Annotated[_Called, Depends(_called)]

@@ -5,7 +5,7 @@ long. Their models here are for the document, and the tests hold them against wh
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -64,9 +64,9 @@ class JobSpec(In):
     same request with the same `gid` is one launch. `priority` orders your own jobs, higher first."""
 
     algorithm_name: Name
-    media_ids: list[Id] | None = None
+    media_ids: Annotated[list[Id], Field(fail_fast=True)] | None = None
     media_query: Text | None = None
-    extra_params: list[AlgorithmParameter] | None = None
+    extra_params: Annotated[list[AlgorithmParameter], Field(fail_fast=True)] | None = None
     success_email_spec: Json | None = None
     failure_email_spec: Json | None = None
     gid: Text | None = None
@@ -97,8 +97,8 @@ class _AlgorithmFields(In):
     user: Id | None = None
     description: Text | None = None
     cluster: Id | None = None
-    categories: list[Text] | None = None
-    parameters: list[AlgorithmParameter] | None = None
+    categories: Annotated[list[Text], Field(fail_fast=True)] | None = None
+    parameters: Annotated[list[AlgorithmParameter], Field(fail_fast=True)] | None = None
     extended_info: dict[str, JsonValue] | None = None
     headers: list[JsonValue] | None = None
     template: int | None = None
@@ -198,10 +198,10 @@ class EmailAttachmentSpec(In):
 class EmailSpec(In):
     """A message to members of the project, which the platform sends."""
 
-    recipients: list[Text]
+    recipients: Annotated[list[Text], Field(fail_fast=True)]
     subject: Text
     text: Text
-    attachments: list[EmailAttachmentSpec] | None = None
+    attachments: Annotated[list[EmailAttachmentSpec], Field(fail_fast=True)] | None = None
 
 
 class User(BaseModel):

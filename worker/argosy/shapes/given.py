@@ -160,9 +160,9 @@ class LaunchRequest(In):
     project: Id
     user: Id
     algorithm_name: Name
-    media_ids: list[MediaId] | None = None
+    media_ids: Annotated[list[MediaId], Field(fail_fast=True)] | None = None
     media_query: Annotated[Text, Field(max_length=16_384)] | None = None
-    extra_params: list[Parameter] = []
+    extra_params: Annotated[list[Parameter], Field(fail_fast=True)] = []
     success_email_spec: Json | None = None
     failure_email_spec: Json | None = None
     token_sealed: str | None = None
