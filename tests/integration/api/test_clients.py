@@ -2,14 +2,7 @@
 cluster."""
 
 import asyncio
-import fcntl
-import os
-import subprocess
-import sys
-import venv
 from collections.abc import AsyncIterator, Iterator
-from hashlib import sha256
-from pathlib import Path
 
 import orjson
 import pytest
@@ -19,6 +12,7 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from tests.conftest import ROOT
 from tests.integration.api.conftest import World
+from tests.support.environments import environment
 from tests.support.manifests import LONG
 from tests.support.platform import FULL
 from tests.support.stack import running
@@ -27,22 +21,6 @@ pytestmark = pytest.mark.timeout(600)  # the first run installs the client
 
 CLIENTS = ROOT / "tests/clients"
 VERSIONS = sorted(path.stem.removeprefix("tator-") for path in CLIENTS.glob("tator-*.txt"))
-
-
-def python_with(version: str) -> Path:
-    """The interpreter of an environment with that client, made once for each lock."""
-    lock = CLIENTS / f"tator-{version}.txt"
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "argosy"
-    place = cache / f"tator-{version}-{sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"tator-{version}.lock").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)
-        if not (place / "ready").exists():
-            venv.create(place, with_pip=True, clear=True)
-            options = ["--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement", str(lock)]
-            subprocess.run([place / "bin/python", "-m", "pip", "install", *options], check=True, timeout=500)
-            (place / "ready").touch()
-    return place / "bin/python"
 
 
 @pytest.fixture
@@ -71,8 +49,14 @@ async def working(world: World, simulated: None) -> AsyncIterator[World]:
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_the_published_client_works_unchanged(working: World, version: str) -> None:
     assert len(VERSIONS) == 3
-    python = await asyncio.to_thread(python_with, version)
-    command = [str(python), str(CLIENTS / "drive.py"), working.platform.url, FULL, str(ROOT / "manifests/hello.yaml")]
+    commands = await asyncio.to_thread(environment, CLIENTS / f"tator-{version}.txt")
+    command = [
+        str(commands / "python"),
+        str(CLIENTS / "drive.py"),
+        working.platform.url,
+        FULL,
+        str(ROOT / "manifests/hello.yaml"),
+    ]
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

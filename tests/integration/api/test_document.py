@@ -1,6 +1,7 @@
 """The document that the newest published client makes its methods from."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import yaml
 from argosy.api.app import create_app
 from argosy.api.document import document
 from argosy.settings import Settings
+from tests.conftest import ROOT
 from tests.integration.api.conftest import World
+from tests.support.environments import environment
+from tests.support.platform import FULL
 
 GOLDEN = Path(__file__).with_name("schema.json")
 
@@ -85,3 +89,18 @@ def test_it_is_small_and_the_same_for_a_slow_yaml_reader(world: World, made: dic
 def test_probes_need_no_credentials(world: World) -> None:
     with world.as_(None) as http:
         assert [http.get(path).status_code for path in ("/healthz", "/readyz", "/nothing")] == [200, 200, 404]
+
+
+@pytest.mark.timeout(600)  # the first run installs it
+def test_what_the_document_allows_and_what_it_does_not_is_no_fault_of_the_servers(registered: World) -> None:
+    """Schemathesis makes requests of it, good and bad ones."""
+    commands = environment(ROOT / "tests/clients/schemathesis.txt")
+    options = {"checks": "not_a_server_error", "max-examples": "15", "phases": "examples,fuzzing", "seed": "1"}
+    ended = subprocess.run(
+        [
+            commands / "schemathesis", "run", f"{registered.platform.gateway}/schema", "--header", f"Authorization: Token {FULL}",
+            *(f"--{name}={value}" for name, value in options.items()), "--suppress-health-check=all",
+        ],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout[-3000:]

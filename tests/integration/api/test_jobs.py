@@ -2,18 +2,21 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid1, uuid4
+from uuid import UUID, uuid1, uuid4
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 import argosy.api.jobs
+from argosy.batches import JobUids
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.states import State
+from argosy.store import live
 from tests.integration.api.conftest import World
 from tests.support.jobs import run
+from tests.support.launching import HELLO
 from tests.support.manifests import LONG
 from tests.support.platform import FULL
 from tests.support.queues import sql
@@ -336,3 +339,26 @@ def test_launches_on_queries_leave_threads_for_others(registered: World, monkeyp
         answer = registered.http.get("/rest/Jobs/1", timeout=3)
         assert answer.status_code == 200
         assert {post.result().status_code for post in posts} == {201}
+
+
+def test_a_filter_of_many_media_costs_the_database_little(registered: World, engine: Engine) -> None:
+    """Found by a hostile reader: each id was searched for in each launch, for a minute."""
+    registered.client.register_algorithm(name="all", project=1, user=7, manifest=HELLO, files_per_job=100_000)
+    gid, _ = launch(registered, algorithm_name="all", media_ids=list(range(300_000)))
+    with engine.connect() as connection:
+        connection.execute(text("SET statement_timeout = '2s'"))
+        found = list(live.early(connection, live.Which(1, None, range(299_000, 301_000)), 7, 10))
+        assert [(str(each.gid), str(each.uid)) for each in found] == [(gid, launch_uids(gid)[2])]
+    assert registered.http.get("/rest/Jobs/1", params={"media_id": ",".join(map(str, range(1001)))}).status_code == 400
+
+
+def launch_uids(gid: str) -> list[str]:
+    return [str(uid) for uid in JobUids(UUID(gid), 3)]
+
+
+async def test_of_two_who_register_one_name_at_once_one_is_told_so(registered: World) -> None:
+    (read,) = registered.http.get("/rest/Algorithms/1").json()
+    body = {name: value for name, value in read.items() if name != "id"} | {"name": "same"}
+    posts = [asyncio.to_thread(registered.http.post, "/rest/Algorithms/1", json=body) for _ in range(8)]
+    answers = await asyncio.gather(*posts)
+    assert sorted(answer.status_code for answer in answers) in ([201] + [409] * 7, [201] + [400] * 7)

@@ -55,7 +55,10 @@ def update_algorithm(called: Called, id: Row, algorithm_update_spec: wire.Algori
     if algorithm_update_spec.user == found.user:
         algorithm_update_spec.user = None
     fields = _fields(called, found.project, algorithm_update_spec)
-    changed = called.gateway.client.update_algorithm(id, **fields)
+    try:
+        changed = called.gateway.client.update_algorithm(id, **fields)
+    except NotFound:
+        raise NotFound(_missing(id)) from None
     return {"message": f"algorithm {changed.name} is changed" + "".join(f"; {each}" for each in changed.warnings)}
 
 
@@ -63,7 +66,10 @@ def update_algorithm(called: Called, id: Row, algorithm_update_spec: wire.Algori
 def delete_algorithm(called: Called, id: Row) -> dict[str, str]:
     """Remove an algorithm; its launches go on."""
     found = _algorithm(called, id, Role.FULL)
-    called.gateway.client.remove_algorithm(id)
+    try:
+        called.gateway.client.remove_algorithm(id)
+    except NotFound:
+        raise NotFound(_missing(id)) from None  # the client's words name other algorithms
     return {"message": f"algorithm {found.name} is removed"}
 
 
@@ -98,9 +104,13 @@ def get_algorithm_manifest(
     return Response(text, media_type="text/yaml", headers={"X-Content-Type-Options": "nosniff"})
 
 
+def _missing(id: int) -> str:
+    return f"algorithm {id} does not exist, or is in no project that you may see"
+
+
 def _algorithm(called: Called, id: Row, role: Role) -> AlgorithmShape:
     """An algorithm that the caller may see; another's is as one that is not there."""
-    missing = f"algorithm {id} does not exist, or is in no project that you may see"
+    missing = _missing(id)
     try:
         found = called.gateway.client.algorithm(id)
     except NotFound:

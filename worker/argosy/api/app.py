@@ -1,5 +1,6 @@
 """The gateway as an ASGI application."""
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from threading import BoundedSemaphore
@@ -10,7 +11,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import text
-from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -37,6 +38,9 @@ log = structlog.get_logger()
 
 MOST_BYTES = 16 << 20
 """Of a launch's body: a million media ids. More media go by a query, or through the library."""
+
+_BODY_SECONDS = 60.0
+"""For a whole request to come."""
 
 _USUAL_BYTES = 1 << 20
 """Of any other body."""
@@ -93,6 +97,8 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(OperationalError, _away)
     app.add_exception_handler(DataError, _not_storable)
+    app.add_exception_handler(IntegrityError, _taken)
+    app.add_exception_handler(Exception, _broken)
     app.add_middleware(_Bounded)
     app.add_middleware(_Doorkeeper, gateway=app.state.gateway)
     return app
@@ -130,9 +136,16 @@ class _Bounded:
             return
         size, most = 0, MOST_BYTES if scope["path"].startswith("/rest/Jobs/") else min(MOST_BYTES, _USUAL_BYTES)
 
+        ends = anyio.current_time() + _BODY_SECONDS
+        whole = False
+
         async def counted() -> Message:
-            nonlocal size
-            message = await receive()
+            nonlocal size, whole
+            with anyio.move_on_at(math.inf if whole else ends) as late:
+                message = await receive()
+            if late.cancelled_caught:
+                raise HTTPException(408, f"the request did not come within {_BODY_SECONDS:.0f} s")
+            whole = not message.get("more_body", False)
             size += len(message.get("body", b""))
             if size > most:
                 raise HTTPException(413, f"a request here has at most {most} bytes")
@@ -170,6 +183,16 @@ async def _away(_: Request, error: Exception) -> Response:
 
 async def _alive(_: Request) -> Response:
     return JSONResponse({"message": "alive"})
+
+
+async def _taken(_: Request, error: Exception) -> Response:
+    """Two callers registered the same at once."""
+    return JSONResponse({"message": "somebody else registered the same name just now; choose another"}, 409)
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    """Starlette raises the error again once this is sent, so that it is logged."""
+    return JSONResponse({"message": "a fault of argosy's; it is logged, please tell its operator the time"}, 500)
 
 
 async def _not_storable(_: Request, error: Exception) -> Response:

@@ -3,14 +3,13 @@
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import suppress
 from typing import Any
 from uuid import UUID, uuid1
 
 import orjson
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Row
 
 from argosy import manifest
 from argosy.api import wire
@@ -30,6 +29,9 @@ router = APIRouter(responses=ERRORS)
 MOST = 10_000
 """Jobs of one list."""
 
+MOST_IDS = 100_000
+"""Jobs whose ids are in the answer to a launch; a larger one is asked for by its gid."""
+
 _CHUNK = 250
 """Jobs whose nodes are read, and sent, at a time."""
 
@@ -47,10 +49,10 @@ def get_job_list(
     require(called.caller, project, Role.READ)
     which = Which(project, uuid_of("gid", gid), ids("media_id", media_id))
     begin, end = max(start or 0, 0), MOST if stop is None else min(max(stop, 0), MOST)
-    early, rows = _found(called.gateway, which, MOST + 1)
-    cut = {"X-Argosy-Cut": f"the newest {MOST} jobs"} if len(early) + len(rows) > MOST else {}
-    parts = _parts(called.gateway, early, rows, begin, end)
-    if len(early) + len(rows) <= _CHUNK:
+    found = _found(called.gateway, which, end + 1)
+    cut = {"X-Argosy-Cut": f"the newest {MOST} jobs"} if len(found) > end == MOST else {}
+    parts = _parts(called.gateway, found[begin:end])
+    if end - begin <= _CHUNK or len(found) - begin <= _CHUNK:
         return Response(b"".join(parts), media_type="application/json", headers=cut)
     return StreamingResponse(parts, media_type="application/json", headers=cut)
 
@@ -97,9 +99,9 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
     )
     written = accept(gateway.client.engine, gateway.settings, request)
     count = written.jobs if written.jobs is not None else _resolved(gateway, request.gid)
-    uids = [str(uid) for uid in JobUids(request.gid, count or 0)]
+    uids = [str(uid) for uid in JobUids(request.gid, count if count is not None and count <= MOST_IDS else 0)]
     gid = str(request.gid)
-    told = f"{len(uids)} jobs" if count is not None else "its jobs will be known when its media are"
+    told = f"{count} jobs" if count is not None else "its jobs will be known when its media are"
     answer = {
         "id": uids,
         "message": f"{job_spec.algorithm_name} is launched as {gid}: {told}",
@@ -124,27 +126,41 @@ def delete_job_list(called: Called, project: Id, gid: str | None = None, media_i
     client = called.gateway.client
     if which.gid is not None and not any(launch.project == project for launch in client.launches(gid=which.gid)):
         raise NotFound(f"launch {which.gid} does not exist in project {project}")
-    keys: list[UUID] = [which.gid] if which.gid is not None and which.media is None else []
-    if not keys:
-        early, rows = _found(called.gateway, which, MOST)
-        if which.media is not None:
-            keys = [*(each.uid for each in early), *(row.uid for row in rows)]
-        else:
-            with client.engine.connect() as connection:
-                waiting = cancels.unended(connection, project)
-            keys = list(dict.fromkeys([*waiting, *(each.gid for each in early), *(row.gid for row in rows)]))
-    sums = [0, 0, 0]
-    for key in keys:
-        try:
-            done = client.delete(key, project=project)
-        except NotFound:
-            continue  # forgotten meanwhile
-        sums = [sums[0] + done.cancelled + done.launches, sums[1] + done.cancelling, sums[2] + done.ended]
+    sums = [0, 0, 0, 0]
+    while keys := _targets(called.gateway, which):
+        gone = 0
+        for key in keys:
+            with suppress(NotFound):  # forgotten meanwhile
+                done = client.delete(key, project=project)
+                sums = [
+                    sums[0] + done.cancelled,
+                    sums[1] + done.cancelling,
+                    sums[2] + done.ended,
+                    sums[3] + done.launches,
+                ]
+                gone += 1
+        if not gone or which.media is None:
+            break  # whole launches are gone at once
     return {"message": _told(*sums)}
 
 
-def _told(cancelled: int, cancelling: int, ended: int) -> str:
-    return f"{cancelled} cancelled, {cancelling} are being cancelled, {ended} had ended"
+def _targets(gateway: Gateway, which: Which) -> list[UUID]:
+    """What to end: whole launches, or the jobs that have some media, as many as are listed at once."""
+    if which.gid is not None and which.media is None:
+        return [which.gid]
+    found = _found(gateway, which, MOST)
+    if which.media is not None:
+        return [each if isinstance(each, UUID) else each.uid for each in found]
+    with gateway.client.engine.connect() as connection:
+        waiting = cancels.unended(connection, which.project)
+        ended = live.launches(connection, [each for each in found if isinstance(each, UUID)])
+    early = [each.gid for each in found if isinstance(each, live.EarlyJob)]
+    return list(dict.fromkeys([*waiting, *early, *ended]))
+
+
+def _told(cancelled: int, cancelling: int, ended: int, launches: int = 0) -> str:
+    whole = f", {launches} launches before their jobs were made" if launches else ""
+    return f"{cancelled} cancelled, {cancelling} are being cancelled, {ended} had ended{whole}"
 
 
 def _job(called: Called, uid: str, role: Role) -> dict[str, Any]:
@@ -168,36 +184,30 @@ def _job(called: Called, uid: str, role: Role) -> dict[str, Any]:
 _ONE = "SELECT * FROM argosy.job WHERE uid = :uid"
 
 
-def _found(gateway: Gateway, which: Which, limit: int) -> tuple[list[live.EarlyJob], Sequence[Row[Any]]]:
-    # Of one moment: a launch that is cut in between would be there twice, or not at all.
+def _found(gateway: Gateway, which: Which, limit: int) -> list[live.EarlyJob | UUID]:
+    """Jobs of one moment: a launch that is cut in between would be there twice, or not at all. Of those that have rows only the uids: ten
+    thousand rows would wait in memory for a caller who reads slowly."""
     engine = gateway.client.engine.execution_options(isolation_level="REPEATABLE READ")
     with engine.connect() as connection:
         early = list(live.early(connection, which, gateway.settings.rest_days, limit))
-        return early, live.jobs(connection, which, gateway.settings.rest_days, limit - len(early))
+        return [*early, *live.keys(connection, which, gateway.settings.rest_days, limit - len(early))]
 
 
-def _parts(
-    gateway: Gateway, early: Sequence[live.EarlyJob], rows: Sequence[Row[Any]], begin: int, end: int
-) -> Iterator[bytes]:
+def _parts(gateway: Gateway, chosen: Sequence[live.EarlyJob | UUID]) -> Iterator[bytes]:
     """The list as JSON, some jobs at a time. No connection is held while the caller reads."""
-    true = gateway.settings.rest_status
-    chosen: list[Any] = [*early[begin:end], *rows[max(begin - len(early), 0) : max(end - len(early), 0)]]
+    true, first = gateway.settings.rest_status, True
     yield b"["
     for at in range(0, len(chosen), _CHUNK):
         chunk = chosen[at : at + _CHUNK]
-        keys = [(each.uid, each.number) for each in chunk if not isinstance(each, live.EarlyJob)]
+        early = [each for each in chunk if isinstance(each, live.EarlyJob)]
         with gateway.client.engine.connect() as connection:
-            nodes = live.nodes(connection, keys) if keys else {}
-        told = (
-            wire.early_job(each, true)
-            if isinstance(each, live.EarlyJob)
-            else wire.job(each, nodes.get(each.uid, []), true)
-            for each in chunk
-        )
-        commas = chain.from_iterable(
-            (b"," if at or number else b"", orjson.dumps(one)) for number, one in enumerate(told)
-        )
-        yield b"".join(commas)
+            rows = live.jobs(connection, [each for each in chunk if isinstance(each, UUID)])
+            nodes = live.nodes(connection, [(row.uid, row.number) for row in rows])
+        told = [wire.early_job(each, true) for each in early]
+        told += [wire.job(row, nodes.get(row.uid, []), true) for row in rows]
+        if told:
+            yield (b"" if first else b",") + b",".join(map(orjson.dumps, told))
+            first = False
     yield b"]"
 
 

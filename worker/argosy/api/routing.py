@@ -24,7 +24,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 """What each route may answer besides what was asked for."""
 
-_MOST_IDS = 10_000
+_MOST_IDS = 1000
 """Ids in one list of the query."""
 
 

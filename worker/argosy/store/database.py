@@ -102,6 +102,7 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text goes to the log, and parameters are what users gave
         pool_timeout=_POOL_TIMEOUT,
         connect_args=_CONNECTION,
     )

@@ -18,24 +18,26 @@ from argosy.states import ENDED_EARLY
 from argosy.store import reading, rows
 from argosy.store.reading import NODES
 
-_ORDINALS = (
-    "ordinal IN (SELECT (array_position(l.media_ids, m) - 1) / l.files_per_job FROM unnest(CAST(:media AS bigint[])) m "
-    "WHERE array_position(l.media_ids, m) IS NOT NULL)"
+_OF_MEDIA = (
+    "SELECT DISTINCT ((n - 1) / l.files_per_job)::int AS ordinal FROM unnest(l.media_ids) WITH ORDINALITY x (m, n) "
+    "WHERE m = ANY (CAST(:media AS bigint[]))"
 )
-"""SQL: whether a job of launch `l` has one of these media."""
+"""SQL: the batches of launch `l` that have any of these media; each medium of the launch is looked at once."""
 
 _ALIVE = (
     "(EXISTS (SELECT FROM argosy.attempt t WHERE t.gid = l.gid AND t.finished_at IS NULL) OR EXISTS (SELECT FROM argosy.attempt t "
     "WHERE t.gid = l.gid AND t.finished_at > clock_timestamp() - make_interval(days => :days)))"
 )
 
-_PAGE = (
-    "SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (SELECT i.* FROM argosy.job i JOIN argosy.attempt t ON t.uid = i.uid "
-    "AND t.number = i.attempt WHERE i.gid = l.gid AND NOT i.hidden AND (t.finished_at IS NULL "
-    "OR t.finished_at > clock_timestamp() - make_interval(days => :days)){media} ORDER BY i.ordinal LIMIT :limit) j "
+_KEYS = (
+    "SELECT j.uid, j.attempt FROM argosy.launch l CROSS JOIN LATERAL (SELECT i.uid, i.attempt, i.ordinal FROM {media}argosy.job i "
+    "JOIN argosy.attempt t ON t.uid = i.uid AND t.number = i.attempt WHERE i.gid = l.gid{of_media} AND NOT i.hidden "
+    "AND (t.finished_at IS NULL OR t.finished_at > clock_timestamp() - make_interval(days => :days)) ORDER BY i.ordinal LIMIT :limit) j "
     f"WHERE l.project = :project AND l.expanded_at IS NOT NULL{{gid}} AND {_ALIVE} "
     "ORDER BY l.expanded_at DESC, l.gid, j.ordinal LIMIT :limit"
 )
+
+_JOBS = reading.statement("SELECT * FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,32 @@ class Which:
     media: Sequence[int] | None = None
 
 
-def jobs(connection: Connection, which: Which, days: int, limit: int) -> Sequence[Row[Any]]:
+def keys(connection: Connection, which: Which, days: int, limit: int) -> list[UUID]:
     """Unfinished jobs and those that ended within some days, newest launch first, in the order of their batches."""
-    page = _PAGE.format(
-        gid="" if which.gid is None else " AND l.gid = :gid", media="" if which.media is None else f" AND i.{_ORDINALS}"
+    statement = _KEYS.format(
+        gid="" if which.gid is None else " AND l.gid = :gid",
+        media="" if which.media is None else f"({_OF_MEDIA}) o JOIN ",
+        of_media="" if which.media is None else " AND i.ordinal = o.ordinal",
     )
+    if which.media is not None:
+        statement = statement.replace("argosy.job i JOIN", "argosy.job i ON i.gid = l.gid JOIN")
     parameters = {"project": which.project, "gid": which.gid, "media": list(which.media or ()), "days": days}
-    return connection.execute(reading.statement(page), parameters | {"limit": limit}).all()
+    return list(connection.execute(text(statement), parameters | {"limit": limit}).scalars())
+
+
+def jobs(connection: Connection, uids: Sequence[UUID]) -> list[Row[Any]]:
+    """These jobs, in this order; those that were forgotten meanwhile are left out."""
+    found = {row.uid: row for row in connection.execute(_JOBS, {"uids": list(uids)})}
+    return [found[uid] for uid in uids if uid in found]
+
+
+# Of some jobs.
+_LAUNCHES = text("SELECT DISTINCT gid FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
+
+
+def launches(connection: Connection, uids: Sequence[UUID]) -> list[UUID]:
+    """The launches of these jobs."""
+    return list(connection.execute(_LAUNCHES, {"uids": list(uids)}).scalars())
 
 
 def nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[Row[Any]]]:
@@ -90,10 +111,7 @@ def early(connection: Connection, which: Which, days: int, limit: int) -> Iterat
     """Jobs whose launch is not cut yet, or was rejected or cancelled before, where their number is known."""
     statement = _EARLY.format(
         gid="" if which.gid is None else " AND gid = :gid",
-        ordinals=""
-        if which.media is None
-        else ", ARRAY(SELECT DISTINCT (array_position(l.media_ids, m) - 1) / l.files_per_job FROM unnest(CAST(:media AS bigint[])) m "
-        "WHERE array_position(l.media_ids, m) IS NOT NULL ORDER BY 1) AS ordinals",
+        ordinals="" if which.media is None else f", ARRAY(SELECT ordinal FROM ({_OF_MEDIA}) o ORDER BY 1) AS ordinals",
     )
     parameters = {"project": which.project, "gid": which.gid, "media": list(which.media or ()), "days": days}
     for launch in connection.execute(text(statement), parameters):
