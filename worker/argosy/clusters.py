@@ -4,6 +4,7 @@ All other reads use the database only; these functions ask the cluster itself. E
 and API servers, not for workers.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from sqlmodel import Session
 from argosy.access import alone, connect
 from argosy.errors import Conflict, InvalidRequest
 from argosy.kube import finalizers
-from argosy.kube.answers import Health, KubeError, NameTaken
+from argosy.kube.answers import Health, KubeError, NameTaken, Unclear
 from argosy.kube.check import Report
 from argosy.kube.check import check as ask
 from argosy.kube.connection import Connection
@@ -30,6 +31,9 @@ _STUCK = 60.0
 """Seconds after its end was recorded by which a workflow's finalizer should be removed."""
 
 T = TypeVar("T")
+
+_LONGEST = 300.0
+"""Seconds for what a person asks of a cluster."""
 
 
 def check(engine: Engine, settings: Settings, key: str | int) -> Report:
@@ -205,8 +209,12 @@ def _row(engine: Engine, key: str | int) -> Cluster:
 
 def _on(settings: Settings, row: Cluster, work: Callable[[Connection], Awaitable[T]]) -> T:
     async def run() -> T:
-        async with connect(row, settings) as connection:
-            return await work(connection)
+        try:
+            # A list may have no end, if somebody hostile answers.
+            async with connect(row, settings) as connection, asyncio.timeout(_LONGEST):
+                return await work(connection)
+        except TimeoutError as error:
+            raise Unclear(f"not done after {_LONGEST:.0f} s; do it again, it goes on with the rest") from error
 
     return alone(run())
 

@@ -34,7 +34,7 @@ def test_a_token_is_shown_once_listed_and_revoked(argosy: Run, client: Client, t
     assert "nightly" in listed.stdout
     assert made.stdout.strip() not in listed.stdout
     (told,) = orjson.loads(argosy("token", "list", "-o", "json").stdout)
-    assert (told["user"], told["projects"], "sealed" in told) == ("7", "[1]", False)
+    assert (told["user"], told["projects"], "sealed" in told) == (7, [1], False)
     assert argosy("token", "revoke", "1").exit_code == 0
     assert "revoked" in argosy("token", "list").stdout
     assert "does not exist" in error(argosy("token", "revoke", "9"), 1)
@@ -42,6 +42,9 @@ def test_a_token_is_shown_once_listed_and_revoked(argosy: Run, client: Client, t
 
 def test_a_token_for_nothing_is_not_made(argosy: Run, client: Client) -> None:
     assert "say what it is for" in error(argosy("token", "create", "a", "--user", "7"), 2)
+    assert "NAME" in error(argosy("token", "create", "", "--user", "7", "--all-projects"), 2)
+    for wrong in (("--user", "-1"), ("--user", "9" * 30), ("--user", "1", "--project", "-1")):
+        assert argosy("token", "create", "a", *wrong, "--all-organizations").exit_code == 2
     assert "--role" in error(argosy("token", "create", "a", "--user", "7", "--all-projects", "--role", "root"), 2)
 
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from argosy.api import algorithms, clusters, document, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
 from argosy.api.platform import Platform, PlatformAway
-from argosy.api.routing import Gateway, Limiter, TooFast, admit
+from argosy.api.routing import Busy, Gateway, Limiter, TooFast, admit
 from argosy.client import Client
 from argosy.errors import (
     ArgosyError,
@@ -53,6 +53,7 @@ _STATUSES: list[tuple[type[ArgosyError], int]] = [
     (QueueFull, 429),
     (TooFast, 429),
     (PlatformAway, 503),
+    (Busy, 503),
     (NotConfigured, 503),
     (InvalidRequest, 400),
 ]
@@ -85,8 +86,8 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    waiting = BoundedSemaphore(max(settings.api_threads // 4, 1))
-    app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting)
+    waiting, asking = (BoundedSemaphore(max(settings.api_threads // 4, 1)) for _ in range(2))
+    app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting, asking)
     for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router):
         app.include_router(router)
     app.add_route("/schema", document.route(app), methods=["GET"])

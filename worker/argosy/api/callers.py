@@ -98,6 +98,9 @@ _MASK = ((1 << 7, Role.FULL), (1 << 5, Role.EXECUTE), (1 << 1, Role.READ))
 _FOR = 60.0
 """Seconds for which the platform's answer is believed."""
 
+_FOR_NOTHING = 5.0
+"""Seconds for which a refusal is: it may have been a moment's."""
+
 _MOST = 10_000
 """Answers that are kept."""
 
@@ -174,7 +177,7 @@ class PlatformDoor:
         found = self._platform.get(what, credentials)
         key = _key(credentials, what)
         with self._lock:
-            self._known[key] = self._clock() + _FOR, found
+            self._known[key] = self._clock() + (_FOR if found is not None else _FOR_NOTHING), found
             self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)

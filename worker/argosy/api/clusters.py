@@ -1,12 +1,14 @@
 """Routes for clusters, as the REST reference has them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import APIRouter
 
 from argosy.api import wire
 from argosy.api.callers import Forbidden, require_admin
-from argosy.api.routing import ERRORS, Called
+from argosy.api.routing import ERRORS, Busy, Called, Gateway
 from argosy.errors import Conflict, InvalidRequest, NotFound
 from argosy.shapes.given import Id, Row
 from argosy.shapes.shown import ClusterShape
@@ -35,7 +37,8 @@ def create_jobmanaged(called: Called, organization: Id, job_cluster_spec: wire.J
         if name not in fields:
             raise InvalidRequest(f"{name}: required field is missing")
     try:
-        made = called.gateway.client.add_cluster(**fields, organization=organization)
+        with asking(called.gateway):
+            made = called.gateway.client.add_cluster(**fields, organization=organization)
     except Conflict:
         # Not whose: it may be another organization's.
         raise Conflict("a cluster with this name, or with this address and namespace, is registered already") from None
@@ -54,7 +57,8 @@ def get_jobmanaged(called: Called, id: Row) -> dict[str, Any]:
 def update_jobmanaged(called: Called, id: Row, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
     """Change what is given. A new host wants the token anew."""
     found = managed(called, id)
-    changed = called.gateway.client.update_cluster(id, **_fields(job_cluster_spec, id, found.organization))
+    with asking(called.gateway):
+        changed = called.gateway.client.update_cluster(id, **_fields(job_cluster_spec, id, found.organization))
     return {"message": f"cluster {changed.name} is changed"}
 
 
@@ -62,8 +66,24 @@ def update_jobmanaged(called: Called, id: Row, job_cluster_spec: wire.JobCluster
 def delete_jobmanaged(called: Called, id: Row) -> dict[str, str]:
     """Remove a cluster on which nothing is left to do."""
     found = managed(called, id)
-    called.gateway.client.remove_cluster(id)
+    with asking(called.gateway):
+        called.gateway.client.remove_cluster(id)
     return {"message": f"cluster {found.name} is removed"}
+
+
+@contextmanager
+def asking(gateway: Gateway) -> Iterator[None]:
+    """Around what asks a cluster, which may not answer: few threads wait for one at a time.
+
+    Raises:
+        Busy: They do already.
+    """
+    if not gateway.asking.acquire(blocking=False):
+        raise Busy("other requests wait for clusters already; try again")
+    try:
+        yield
+    finally:
+        gateway.asking.release()
 
 
 def managed(called: Called, id: Row) -> ClusterShape:

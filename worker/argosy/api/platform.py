@@ -136,8 +136,9 @@ class Platform:
         try:
             # Credentials go on as the bytes that came.
             raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+            raw.append((b"Accept-Encoding", b"identity"))  # some kilobytes would be a gigabyte once they are unpacked
             with self._client.stream(method, url, headers=raw, content=body) as response:
-                for chunk in response.iter_bytes():
+                for chunk in response.iter_raw():
                     chunks.append(chunk)
                     size += len(chunk)
                     if size > limit:

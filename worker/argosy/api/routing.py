@@ -28,13 +28,18 @@ _MOST_IDS = 1000
 """Ids in one list of the query."""
 
 
+class Busy(ArgosyError):
+    """Too many others wait for the same."""
+
+
 class TooFast(ArgosyError):
     """A caller sends more requests than one may."""
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """What the routes work with. `waiting` bounds how many of them wait at a time for the jobs of a launch on a query."""
+    """What the routes work with. `waiting` bounds how many of them wait at a time for the jobs of a launch on a
+    query, `asking` how many wait for a cluster."""
 
     client: Client
     settings: Settings
@@ -42,6 +47,7 @@ class Gateway:
     door: Door
     limiter: "Limiter"
     waiting: BoundedSemaphore
+    asking: BoundedSemaphore
 
 
 class Limiter:

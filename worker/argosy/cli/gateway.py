@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,6 +27,8 @@ _EXAMPLES = """Examples:
 argosy token create nightly --user 7 --project 1 --role execute --days 90
 
 argosy token create ops --user 1 --all-projects --all-organizations --role full"""
+
+_LARGEST = (1 << 63) - 1
 
 _STOPPING = 15
 """Seconds that requests have to end when the process is told to."""
@@ -94,20 +96,27 @@ def _installed() -> None:
 @tokens.command(epilog=_EXAMPLES)
 def create(
     name: Annotated[str, typer.Argument(help="What people call it.", metavar="NAME")],
-    user: Annotated[int, typer.Option(help="Id of the user on whose behalf it acts.", min=0)],
-    project: Annotated[list[int] | None, typer.Option(help="Project that it is for; repeatable.")] = None,
+    user: Annotated[int, typer.Option(help="Id of the user on whose behalf it acts.", min=0, max=_LARGEST)],
+    project: Annotated[
+        list[int] | None, typer.Option(help="Project that it is for; repeatable.", min=0, max=_LARGEST)
+    ] = None,
     all_projects: Annotated[bool, typer.Option("--all-projects", help="It is for every project.")] = False,
     organization: Annotated[
-        list[int] | None, typer.Option(help="Organization whose clusters it manages; repeatable.")
+        list[int] | None,
+        typer.Option(help="Organization whose clusters it manages; repeatable.", min=0, max=_LARGEST),
     ] = None,
     all_organizations: Annotated[bool, typer.Option("--all-organizations", help="It manages every cluster.")] = False,
     role: Annotated[str, typer.Option(help="read, execute or full, in its projects.")] = "execute",
-    days: Annotated[int | None, typer.Option(help="How long it is good; default: until it is revoked.", min=1)] = None,
+    days: Annotated[
+        int | None, typer.Option(help="How long it is good; default: until it is revoked.", min=1, max=36_500)
+    ] = None,
     platform_token_file: Annotated[
         Path | None, typer.Option(help="File with the platform's token for its launches; - reads standard input.")
     ] = None,
 ) -> None:
     """Make a token and print it, once: argosy keeps only its hash."""
+    if not plain(name) or len(name) > 200:
+        raise UsageError("NAME has 1 to 200 characters")
     if role not in ("read", "execute", "full"):
         raise UsageError("--role is read, execute or full")
     arguments.one_of(project=project or None, all_projects=all_projects)
@@ -141,14 +150,7 @@ def list_(output_format: Output = Format.TABLE) -> None:
     with client() as opened, opened.engine.connect() as connection:
         found = api_tokens.every(connection)
     if output.structured(output_format):
-        hidden = {"sealed"}
-        output.data(
-            [
-                {k: str(v) if v is not None else None for k, v in vars(each).items() if k not in hidden}
-                for each in found
-            ],
-            output_format,
-        )
+        output.data([_told(each) for each in found], output_format)
     elif output_format is Format.NAME:
         output.lines([str(each.id) for each in found])
     else:
@@ -156,13 +158,23 @@ def list_(output_format: Output = Format.TABLE) -> None:
 
 
 @tokens.command()
-def revoke(number: Annotated[int, typer.Argument(help="Id of the token.", metavar="ID")]) -> None:
+def revoke(
+    number: Annotated[int, typer.Argument(help="Id of the token.", metavar="ID", min=1, max=(1 << 31) - 1)],
+) -> None:
     """End a token; it is refused from the next request on."""
     from argosy.store import api_tokens
 
     with client() as opened, opened.engine.begin() as connection:
         api_tokens.revoke(connection, number)
     output.note(f"token {number} is revoked")
+
+
+def _told(token: ApiToken) -> dict[str, Any]:
+    times = {name: each.isoformat() if (each := getattr(token, name)) else None for name in _TIMES}
+    return {name: value for name, value in vars(token).items() if name != "sealed"} | times
+
+
+_TIMES = ("expires_at", "revoked_at", "created_at")
 
 
 def _scope(ids: object) -> str:

@@ -103,7 +103,8 @@ class RestMediaSource:
         params = asked.set("stop", self._settings.media_page)
         if after is not None:
             params = params.set("after", after)
-        headers = {"Authorization": f"Token {token}"} if token else {}
+        # Of other encodings some kilobytes would be a gigabyte once they are unpacked.
+        headers = {"Accept-Encoding": "gzip"} | ({"Authorization": f"Token {token}"} if token else {})
         try:
             with client.stream("GET", url, params=params, headers=headers) as response:
                 body = self._read(response, url)
@@ -118,6 +119,10 @@ class RestMediaSource:
         return _ids(body, url)
 
     def _read(self, response: httpx.Response, url: str) -> bytes:
+        if (encoding := response.headers.get("content-encoding", "identity").lower()) not in ("gzip", "identity"):
+            raise MediaSourceError(
+                f"GET {url}: the answer is encoded as {clean(encoding, limit=40)}, which was not asked for"
+            )
         chunks, size = [], 0
         ends = time.monotonic() + _PAGE_SECONDS
         limit = self._settings.media_page_bytes if response.status_code == 200 else _WORDS
