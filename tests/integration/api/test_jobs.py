@@ -362,3 +362,19 @@ async def test_of_two_who_register_one_name_at_once_one_is_told_so(registered: W
     posts = [asyncio.to_thread(registered.http.post, "/rest/Algorithms/1", json=body) for _ in range(8)]
     answers = await asyncio.gather(*posts)
     assert sorted(answer.status_code for answer in answers) in ([201] + [409] * 7, [201] + [400] * 7)
+
+
+def test_a_delete_of_what_stays_listed_ends(registered: World, engine: Engine) -> None:
+    """The job of a rejected launch cannot be hidden alone."""
+    registered.client.register_algorithm(
+        name="needs",
+        project=1,
+        user=7,
+        files_per_job=1,
+        manifest=LONG + '          - {name: A, value: "{{workflow.parameters.a}}"}\n',
+    )
+    gid, _ = launch(registered, algorithm_name="needs", media_ids=[1, 2])
+    cut(registered, engine, gid)
+    assert registered.http.delete("/rest/Jobs/1", params={"media_id": "1"}, timeout=10).status_code == 200
+    assert registered.http.delete("/rest/Jobs/1", params={"gid": gid}).status_code == 200
+    assert listed(registered) == []

@@ -127,8 +127,9 @@ def delete_job_list(called: Called, project: Id, gid: str | None = None, media_i
     if which.gid is not None and not any(launch.project == project for launch in client.launches(gid=which.gid)):
         raise NotFound(f"launch {which.gid} does not exist in project {project}")
     sums = [0, 0, 0, 0]
-    while keys := _targets(called.gateway, which):
-        gone = 0
+    seen: set[UUID] = set()
+    while keys := [key for key in _targets(called.gateway, which) if key not in seen]:
+        seen.update(keys)
         for key in keys:
             with suppress(NotFound):  # forgotten meanwhile
                 done = client.delete(key, project=project)
@@ -138,8 +139,7 @@ def delete_job_list(called: Called, project: Id, gid: str | None = None, media_i
                     sums[2] + done.ended,
                     sums[3] + done.launches,
                 ]
-                gone += 1
-        if not gone or which.media is None:
+        if which.media is None:
             break  # whole launches are gone at once
     return {"message": _told(*sums)}
 
