@@ -35,6 +35,7 @@ HERE = Path(__file__).parent
 NAMESPACE = "argosy"
 TOKEN_SECONDS = 365 * 24 * 3600
 NODE_SECONDS = 120.0
+ADMISSION_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,25 @@ class LocalCluster:
             component.wait_until_ready()
         if self.node is not None:
             self._await_node(self.node)
+        self._await_admission()
         self._progress(f"ready after {time.monotonic() - begun:.1f} s")
+
+    def _await_admission(self) -> None:
+        """Wait until the admission policy of `jobcluster.yaml` is in force: the apiserver takes a moment to know a new one."""
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "nobody", "labels": {"workflows.argoproj.io/workflow": "nobody"}},
+            "spec": {"containers": [{"name": "main", "image": "none"}]},
+        }
+        ends = time.monotonic() + ADMISSION_SECONDS
+        while True:
+            answer = self.admin.post(f"/api/v1/namespaces/{NAMESPACE}/pods", params={"dryRun": "All"}, json=pod)
+            if "bears the name of another workflow" in answer.text:
+                return
+            if time.monotonic() > ends:
+                raise ClusterError(f"no admission policy after {ADMISSION_SECONDS:.0f} s: {answer.text[:300]}")
+            time.sleep(0.1)
 
     def _start_node(self, node: Node) -> None:
         """Everything of a node but kubelet, which needs an apiserver that answers."""

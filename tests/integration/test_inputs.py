@@ -65,6 +65,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "algorithms": ({}, ("project",)),
     "algorithm": ({"key": "hello"}, ()),
     "lint": ({"text": HELLO}, ("cluster",)),
+    "lint_algorithm": ({"algorithm": "hello"}, ("cluster",)),
     "add_cluster": (
         CLUSTER,
         (
