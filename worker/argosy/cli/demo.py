@@ -4,6 +4,8 @@ Every part is the same as in production (PostgreSQL, Valkey, worker and tracker 
 newcomer sees the real product. Everything is in temporary directories and ends with this process.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import socket
@@ -16,15 +18,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 
 import argosy
 from argosy.cli.boundary import UsageError
 from argosy.errors import ArgosyError, InvalidRequest, NotConfigured
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ROOT = Path(argosy.__file__).parents[2]
 """The checkout of the repository, if argosy runs from one."""
@@ -85,6 +89,8 @@ def demo(
         raise InvalidRequest(f"--algorithm {algorithm!r}: no such example; there are {', '.join(sorted(examples))}")
     if node and cluster is not ClusterKind.LOCAL:
         raise UsageError("--node: a real node belongs to a real control plane; add --cluster local")
+    from rich.console import Console
+
     console = Console(stderr=True)
     signal.signal(signal.SIGTERM, _stop)
     with ExitStack() as stack:

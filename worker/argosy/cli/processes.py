@@ -7,7 +7,6 @@ could remove the directory.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -75,6 +74,8 @@ def tracker() -> None:
     """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
     settings = configured()
     with _metrics_directory(settings, "tracker"):
+        import asyncio
+
         from argosy.processes import log
         from argosy.store.database import engine
 
@@ -114,6 +115,8 @@ def upgrade(
 
 async def _track(engine: Engine, settings: Settings) -> None:
     """Run the tracker until SIGTERM or SIGINT. It releases its leases when it is cancelled."""
+    import asyncio
+
     from argosy import metrics
     from argosy.processes import garbage
     from argosy.processes.tracker import Tracker
