@@ -1,5 +1,6 @@
 """An API server that hangs: whoever waits for it holds up nobody else, and no launch is worked on twice."""
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,15 +12,18 @@ import pytest
 from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
 from pydantic import SecretStr
 from sqlalchemy import Engine
+from sqlmodel import Session
 
+from argosy import clusters
 from argosy.client import Client
+from argosy.kube.answers import Unclear
 from argosy.launch.expand import Launching, expand, take
 from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
 from argosy.processes.wakeups import LAUNCH, WakeUps, broker
 from argosy.processes.worker import Boot, declare
 from argosy.settings import Settings
-from argosy.store import launches
+from argosy.store import launches, registry
 from tests.faults.processes import Process
 from tests.integration.api_server import ApiServer
 from tests.support.certificates import PEM
@@ -160,3 +164,15 @@ async def test_a_worker_that_is_told_to_end_while_a_media_query_hangs_ends_and_h
     assert (found.state, found.tries, found.claim_worker) == ("accepted", 0, None)
     with engine.begin() as connection:
         assert launches.due(connection, 0) == [gid]
+
+
+def test_what_a_person_asks_of_a_cluster_ends_even_where_its_answers_do_not(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hostile reader: a list that always has one page more held a thread for ever."""
+    client.add_cluster(name="c", host="127.0.0.1", port=1, cert=PEM, token="t")
+    monkeypatch.setattr(clusters, "_LONGEST", 0.05)
+    with client.engine.connect() as connection, Session(connection) as session:
+        row = registry.cluster(session, "c")
+        with pytest.raises(Unclear, match="it goes on with the rest"):
+            clusters._on(settings, row, lambda _: asyncio.Event().wait())

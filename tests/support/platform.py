@@ -37,6 +37,7 @@ class PlatformServer:
     asked: list[str] = field(default_factory=list)
     emails: list[Any] = field(default_factory=list)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    encoding: str = ""
     gate: Event = field(default_factory=Event)
 
     @property
@@ -111,7 +112,8 @@ def _application(state: PlatformServer, http: httpx.Client) -> Starlette:
         if request.method == "PUT":
             state.uploads[key] = await request.body()
             return Response(headers={"ETag": '"1"'})
-        return Response(state.uploads[key]) if key in state.uploads else Response(status_code=404)
+        headers = {"Content-Encoding": state.encoding} if state.encoding else {}
+        return Response(state.uploads[key], headers=headers) if key in state.uploads else Response(status_code=404)
 
     async def schema(request: Request) -> Response:
         """The platform's own document, with argosy's part in it."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from argosy.api.app import create_app
 from argosy.client import Client
@@ -19,6 +20,7 @@ class World:
     """A platform with a gateway behind it; `http` has the credentials of a user who may do everything in project 1."""
 
     platform: PlatformServer
+    app: FastAPI
     settings: Settings
     client: Client
     http: httpx.Client
@@ -41,11 +43,12 @@ def world(gateway_settings: Settings, client: Client) -> Iterator[World]:
         configured = gateway_settings.model_copy(
             update={"rest_url": server.rest, "host": server.url, "api_rate": 10_000.0}
         )
-        with serving(create_app(configured)) as url:
+        app = create_app(configured)
+        with serving(app) as url:
             server.gateway = url
             headers = {"Authorization": f"Token {FULL}"}
             with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as http:
-                yield World(server, configured, client, http)
+                yield World(server, app, configured, client, http)
 
 
 @pytest.fixture

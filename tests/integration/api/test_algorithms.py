@@ -1,5 +1,8 @@
 """Algorithms, their manifests and clusters through the gateway."""
 
+import gzip
+
+import brotli
 import pytest
 
 from argosy.store import manifests
@@ -178,3 +181,33 @@ def test_a_message_goes_to_the_platform(registered: World) -> None:
     assert registered.platform.emails == [body]
     assert registered.http.get("/rest/User/GetCurrent").json()["username"] == "user7"
     assert FULL not in registered.http.get("/rest/User/GetCurrent").text
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_an_upload_that_is_packed_is_not_unpacked(registered: World, encoding: str) -> None:
+    """Found by a hostile reader: two kilobytes of it were a gigabyte."""
+    text = HELLO.encode()
+    registered.platform.uploads["packed"] = brotli.compress(text) if encoding == "br" else gzip.compress(text)
+    registered.platform.encoding = encoding
+    body = {"name": "a", "upload_url": f"{registered.platform.url}/upload/packed"}
+    answer = registered.http.post("/rest/SaveAlgorithmManifest/1", json=body)
+    assert (answer.status_code, "not UTF-8" in answer.json()["message"]) == (400, True)
+
+
+def test_clusters_that_do_not_answer_hold_few_threads(registered: World) -> None:
+    """Found by a hostile reader: a cluster of a tenant's own held all of them for ever."""
+    app_gateway = registered.app.state.gateway
+    taken = 0
+    while app_gateway.asking.acquire(blocking=False):
+        taken += 1
+    assert 0 < taken < registered.settings.api_threads
+    for method, path, given in (
+        ("POST", "/rest/JobClusters/3", {"json": cluster()}),
+        ("PATCH", "/rest/JobCluster/1", {"json": {"name": "x"}}),
+        ("DELETE", "/rest/JobCluster/1", {}),
+    ):
+        assert registered.http.request(method, path, **given).status_code == 503
+    assert registered.http.get("/rest/JobCluster/1").status_code == 200
+    for _ in range(taken):
+        app_gateway.asking.release()
+    assert registered.http.post("/rest/JobClusters/3", json=cluster()).status_code == 201

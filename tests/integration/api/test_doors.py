@@ -1,7 +1,8 @@
 """Who may do what: every route, for everybody who may not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid1
 
 import httpx
@@ -10,7 +11,8 @@ from fastapi.routing import APIRoute
 
 from argosy.api import algorithms, clusters, jobs, own, platform_routes
 from argosy.api.app import create_app
-from argosy.api.callers import Role, _role
+from argosy.api.callers import PlatformDoor, Role, _role
+from argosy.api.platform import Platform
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import api_tokens
@@ -280,3 +282,19 @@ def test_no_address_is_answered_with_another(registered: World) -> None:
     answer = registered.http.get("/rest/Jobs/1/", headers={"Host": "evil.example"})
     assert answer.status_code == 404
     assert registered.http.get("/v1/Manifest/1/%00").status_code == 400
+
+
+def test_a_refusal_is_believed_for_a_moment_and_an_answer_for_a_minute(settings: Settings) -> None:
+    now, answers = [0.0], [None, {"id": 7}, {"id": 8}]
+
+    class Answering(Platform):
+        def get(self, what: str, credentials: Mapping[str, str]) -> dict[str, Any] | None:
+            return answers.pop(0)
+
+    door = PlatformDoor(settings, Answering(settings), lambda: now[0])
+
+    def at(seconds: float) -> dict[str, Any] | None:
+        now[0] = seconds
+        return door.ask({"Authorization": "Token a"}, "User/GetCurrent")
+
+    assert [at(seconds) for seconds in (0.0, 4.0, 6.0, 65.0, 67.0)] == [None, None, {"id": 7}, {"id": 7}, {"id": 8}]

@@ -10,6 +10,7 @@ import anyio.to_thread
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from psycopg.errors import UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from starlette.concurrency import run_in_threadpool
@@ -126,7 +127,7 @@ class _Doorkeeper:
 
 
 class _Bounded:
-    """Ends a request whose body is too large before it is kept."""
+    """Ends a request whose body is too large, or too slow, before it is kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -135,10 +136,9 @@ class _Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        size, most = 0, MOST_BYTES if scope["path"].startswith("/rest/Jobs/") else min(MOST_BYTES, _USUAL_BYTES)
-
+        most = MOST_BYTES if scope["path"].startswith("/rest/Jobs/") else min(MOST_BYTES, _USUAL_BYTES)
         ends = anyio.current_time() + _BODY_SECONDS
-        whole = False
+        size, whole = 0, False
 
         async def counted() -> Message:
             nonlocal size, whole
@@ -187,7 +187,9 @@ async def _alive(_: Request) -> Response:
 
 
 async def _taken(_: Request, error: Exception) -> Response:
-    """Two callers registered the same at once."""
+    """Two callers registered the same at once; any other violation is a fault of ours."""
+    if not isinstance(getattr(error, "orig", None), UniqueViolation):
+        raise error
     return JSONResponse({"message": "somebody else registered the same name just now; choose another"}, 409)
 
 

@@ -29,7 +29,7 @@ def get_job_cluster_list(called: Called, organization: Id) -> list[dict[str, Any
     response_model=wire.CreateResponse,
     status_code=201,
 )
-def create_jobmanaged(called: Called, organization: Id, job_cluster_spec: wire.JobClusterSpec) -> dict[str, Any]:
+def create_job_cluster(called: Called, organization: Id, job_cluster_spec: wire.JobClusterSpec) -> dict[str, Any]:
     """Register a cluster of an organization."""
     require_admin(called.caller, organization)
     fields = _fields(job_cluster_spec, None, organization)
@@ -46,7 +46,7 @@ def create_jobmanaged(called: Called, organization: Id, job_cluster_spec: wire.J
 
 
 @router.get("/rest/JobCluster/{id}", operation_id="GetJobCluster", response_model=wire.JobCluster)
-def get_jobmanaged(called: Called, id: Row) -> dict[str, Any]:
+def get_job_cluster(called: Called, id: Row) -> dict[str, Any]:
     """One cluster, without its token."""
     return wire.cluster(managed(called, id))
 
@@ -54,7 +54,7 @@ def get_jobmanaged(called: Called, id: Row) -> dict[str, Any]:
 @router.patch(
     "/rest/JobCluster/{id}", operation_id="UpdateJobCluster", response_model=wire.MessageResponse, status_code=201
 )
-def update_jobmanaged(called: Called, id: Row, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
+def update_job_cluster(called: Called, id: Row, job_cluster_spec: wire.JobClusterSpec) -> dict[str, str]:
     """Change what is given. A new host wants the token anew."""
     found = managed(called, id)
     with asking(called.gateway):
@@ -63,7 +63,7 @@ def update_jobmanaged(called: Called, id: Row, job_cluster_spec: wire.JobCluster
 
 
 @router.delete("/rest/JobCluster/{id}", operation_id="DeleteJobCluster", response_model=wire.MessageResponse)
-def delete_jobmanaged(called: Called, id: Row) -> dict[str, str]:
+def delete_job_cluster(called: Called, id: Row) -> dict[str, str]:
     """Remove a cluster on which nothing is left to do."""
     found = managed(called, id)
     with asking(called.gateway):

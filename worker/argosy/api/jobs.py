@@ -172,9 +172,11 @@ def _job(called: Called, uid: str, role: Role) -> dict[str, Any]:
         if row is None and early is None:  # cut between the two questions, or nobody's
             row = connection.execute(reading.statement(_ONE), {"uid": key}).one_or_none()
         nodes = live.nodes(connection, [(row.uid, row.number)]).get(row.uid, []) if row is not None else []
-    found = (
-        wire.job(row, nodes, true) if row is not None else wire.early_job(early, true) if early is not None else None
-    )
+    found = None
+    if row is not None:
+        found = wire.job(row, nodes, true)
+    elif early is not None:
+        found = wire.early_job(early, true)
     if found is None or called.caller.role(found["project"]) < Role.READ:
         raise NotFound(f"job {key} does not exist, or is in no project that you may see")
     require(called.caller, found["project"], role)

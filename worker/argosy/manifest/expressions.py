@@ -29,14 +29,10 @@ FUNCTIONS = frozenset(
 LONGEST = 1000
 """The most characters of one expression."""
 
-_CONDITIONS = {"when", "depends"}
-"""Fields whose text Argo parses by recursion: 245,000 parentheses cause a stack overflow, which ends a Go process."""
-
 _LONGEST_CONDITION, _DEEPEST_CONDITION, _CONDITION_TAGS = 20_000, 100, 4
-"""Characters, levels and variables of a condition. Argo takes its text apart by recursion: 245,000 parentheses are a stack overflow, from
-which Go does not recover."""
+"""The most characters, levels and variables of a condition. Argo parses its text by recursion: 245,000 parentheses cause a stack overflow,
+which ends a Go process."""
 
-_FIELDS = {"expression", "fromExpression"}
 _TEXT_OR_COMMENT = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|/\*|//")
 _CALL = re.compile(r"(?<![\w$.])[A-Za-z_$][\w$]*(?:\??\.[\w$]+)*\(")
 _GROWS = re.compile(r"\.\.|\*\*|[#;]|(?<!\|)\|(?!\|)|\blet\b")
@@ -68,7 +64,7 @@ class Use(Enum):
     """What becomes of a text, by the type that has it: a name in the path may be the tenant's own."""
 
     CONTAINER = "a container gets it, and nothing else is made of it"
-    CONDITION = "Argo takes it apart by recursion"
+    CONDITION = "Argo parses it by recursion"
     EXPRESSION = "the controller evaluates it"
     POD_EXPRESSION = "the tenant's own pod evaluates it"
     OTHER = "anything else"

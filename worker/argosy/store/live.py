@@ -30,12 +30,16 @@ _ALIVE = (
 )
 
 _KEYS = (
-    "SELECT j.uid, j.attempt FROM argosy.launch l CROSS JOIN LATERAL (SELECT i.uid, i.attempt, i.ordinal FROM {media}argosy.job i "
-    "JOIN argosy.attempt t ON t.uid = i.uid AND t.number = i.attempt WHERE i.gid = l.gid{of_media} AND NOT i.hidden "
+    "SELECT j.uid FROM argosy.launch l CROSS JOIN LATERAL (SELECT i.uid, i.ordinal FROM {jobs} "
+    "JOIN argosy.attempt t ON t.uid = i.uid AND t.number = i.attempt WHERE NOT i.hidden "
     "AND (t.finished_at IS NULL OR t.finished_at > clock_timestamp() - make_interval(days => :days)) ORDER BY i.ordinal LIMIT :limit) j "
     f"WHERE l.project = :project AND l.expanded_at IS NOT NULL{{gid}} AND {_ALIVE} "
     "ORDER BY l.expanded_at DESC, l.gid, j.ordinal LIMIT :limit"
 )
+
+_ALL_JOBS = "(SELECT * FROM argosy.job WHERE gid = l.gid) i"
+_JOBS_OF_MEDIA = f"({_OF_MEDIA}) o JOIN argosy.job i ON i.gid = l.gid AND i.ordinal = o.ordinal"
+"""SQL: the jobs of launch `l`."""
 
 _JOBS = reading.statement("SELECT * FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
@@ -53,11 +57,8 @@ def keys(connection: Connection, which: Which, days: int, limit: int) -> list[UU
     """Unfinished jobs and those that ended within some days, newest launch first, in the order of their batches."""
     statement = _KEYS.format(
         gid="" if which.gid is None else " AND l.gid = :gid",
-        media="" if which.media is None else f"({_OF_MEDIA}) o JOIN ",
-        of_media="" if which.media is None else " AND i.ordinal = o.ordinal",
+        jobs=_ALL_JOBS if which.media is None else _JOBS_OF_MEDIA,
     )
-    if which.media is not None:
-        statement = statement.replace("argosy.job i JOIN", "argosy.job i ON i.gid = l.gid JOIN")
     parameters = {"project": which.project, "gid": which.gid, "media": list(which.media or ()), "days": days}
     return list(connection.execute(text(statement), parameters | {"limit": limit}).scalars())
 
