@@ -199,7 +199,7 @@ class Site:
         task.add_done_callback(self._done)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        if task.exception() is None:  # else whoever waits for all of them is to hear of it
+        if task.cancelled() or task.exception() is None:  # else whoever waits for all of them is to hear of it
             self.background.discard(task)
 
     def start(self) -> None:

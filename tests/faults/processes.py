@@ -17,10 +17,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from uuid import UUID, uuid1, uuid4
+from uuid import UUID, uuid1
 
 import dramatiq
 import orjson
@@ -73,6 +74,9 @@ _CHILD_KILLED = "exited unexpectedly (code -9)"
 
 _TAIL = 6000
 
+_NUMBERS = count(1)
+"""An audit starts thousands of processes in one directory: no two may have one name."""
+
 
 class Process:
     """One `argosy` process and all that it started.
@@ -84,7 +88,7 @@ class Process:
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], directory: Path) -> None:
-        self.name = f"{command[0]}-{uuid4().hex[:4]}"
+        self.name = f"{command[0]}-{next(_NUMBERS)}"
         self.log = directory / f"{self.name}.log"
         self.port = free_ports(1)[0]
         metrics = directory / self.name
