@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session
 
 from argosy.client import Client
-from argosy.store import claims, launches, pacing, projects, reading, registry, retention, secrets, tracking
+from argosy.store import claims, launches, pacing, projects, reading, registry, retention, secrets, summaries, tracking
 from argosy.store.reading import Filter
 from tests.support.queues import claim, clusters, fill, sql
 
@@ -28,7 +28,7 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
     "Secrets to delete": secrets.due,
     "what is to be forgotten": lambda connection: retention.forget(connection, 30),
     "a page of jobs": lambda connection: reading.jobs(connection, Filter(), 100),
-    "a page of launches": lambda connection: reading.launches(connection, project=3),
+    "a page of launches": lambda connection: summaries.launches(connection, project=3),
     "the projects": projects.all_,
     "a cluster's unfinished jobs": lambda connection: registry.unfinished(Session(connection), 1),
 }

@@ -44,7 +44,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "cancel": ({"key": UID}, ("project",)),
     "delete": ({"key": UID}, ("project",)),
-    "retry": ({"key": UID}, ("project", "failed_only", "token")),
+    "retry": ({"key": UID}, ("project", "failed_only", "token", "where")),
     "pause": ({"project": 3}, ("cluster", "algorithm", "reason")),
     "resume": ({"project": 3}, ("cluster", "algorithm")),
     "set_project": ({"project": 3}, ("weight", "max_queued")),
@@ -53,6 +53,10 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "launches": ({}, ("project", "gid", "limit", "hidden")),
     "list": ({}, ("project", "gid", "media_id", "limit", "offset", "nodes", "hidden")),
     "get": ({"uid": UID}, ("project", "attempt")),
+    "explain": ({"uid": UID}, ("project",)),
+    "events": ({"cluster": "here"}, ("key", "project", "limit", "after")),
+    "failures": ({"gid": UID}, ("project",)),
+    "usage": ({"project": 3}, ("days",)),
     "register_algorithm": (
         ALGORITHM,
         (

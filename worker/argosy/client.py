@@ -17,11 +17,13 @@ from argosy import control
 from argosy.administration import Administration
 from argosy.batches import JobUids
 from argosy.errors import InvalidRequest
+from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
+from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
 from argosy.shapes.shown import CancelShape, JobShape, LaunchShape
-from argosy.store import reading
+from argosy.store import reading, summaries
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Launched:
     position: int
 
 
-class Client(Administration):
-    """The methods for launches and jobs, and those of `Administration`.
+class Client(Administration, Reader):
+    """The methods for launches and jobs, those of `Administration`, and those of `Reader` (history/reader.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
@@ -132,7 +134,13 @@ class Client(Administration):
 
     @checked
     def retry(
-        self, key: UUID, *, project: Id | None = None, failed_only: bool = True, token: Token | None = None
+        self,
+        key: UUID,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        where: RetryFilter | None = None,
+        token: Token | None = None,
     ) -> int:
         """Retry ended jobs. Each gets a new attempt under the same uid; `get(uid, attempt=…)` still reads the old ones.
 
@@ -140,6 +148,7 @@ class Client(Administration):
             key: uid of a job or gid of a launch.
             project: Only if it belongs to this project.
             failed_only: Only jobs that ended `Failed`, `Error`, `Lost`, `Deleted` or `Cancelled`; else also `Rejected` and `Succeeded`.
+            where: Only some of them: by the key of a group of `failures`, by status, by medium.
             token: The user's API token. It is needed again after all jobs of the launch had ended, because it was wiped then.
 
         Returns:
@@ -151,7 +160,7 @@ class Client(Administration):
             InvalidRequest: The token is needed and not given.
             QueueFull: The project has too many queued jobs; nothing is written.
         """
-        return control.retry(self.engine, key, project, failed_only, seal(self.settings, token))
+        return control.retry(self.engine, key, project, control.which(where, failed_only), seal(self.settings, token))
 
     @checked
     def pause(
@@ -187,7 +196,7 @@ class Client(Administration):
     ) -> list[LaunchShape]:
         """Launches, newest first, with their jobs counted by status. Deleted ones are returned only by their gid or with `hidden`."""
         with self.engine.connect() as connection:
-            return reading.launches(connection, project, gid, limit, hidden)
+            return summaries.launches(connection, project, gid, limit, hidden)
 
     @checked
     def list(

@@ -14,8 +14,12 @@ from sqlmodel import Session
 
 from argosy.errors import ArgosyError, InvalidRequest, NotFound
 from argosy.failpoints import failpoint
+from argosy.shapes.filters import RetryFilter
+from argosy.states import State
 from argosy.store import cancels, pausing, registry, retries, targets
 from argosy.store.cancels import Cancelled
+
+_FAILED = retries.Which()
 
 
 def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: bool = False) -> Cancelled:
@@ -65,8 +69,26 @@ def _cancel(engine: Engine, key: UUID, project: int | None, hide: bool) -> Cance
         first = following
 
 
+def which(where: RetryFilter | None, failed_only: bool) -> retries.Which:
+    """Which ended jobs a caller wants to retry.
+
+    Args:
+        where: Only some of them.
+        failed_only: Where it names no status, only those that failed; else all that have ended.
+    """
+    chosen = where or RetryFilter()
+    states = retries.FAILED if failed_only else retries.FAILED | {State.REJECTED, State.SUCCEEDED}
+    if chosen.status is not None:
+        states = frozenset(State(status.lower()) for status in chosen.status)
+    return retries.Which(states, chosen.error, chosen.media_ids)
+
+
 def retry(
-    engine: Engine, key: UUID, project: int | None = None, failed_only: bool = True, sealed: bytes | None = None
+    engine: Engine,
+    key: UUID,
+    project: int | None = None,
+    which: retries.Which = _FAILED,
+    sealed: bytes | None = None,
 ) -> int:
     """Retry ended jobs: a new attempt of each, with the same uid and gid. One batch in each transaction, as in `cancel`.
 
@@ -74,7 +96,7 @@ def retry(
         engine: Where the rows are.
         key: uid of a job or gid of a launch.
         project: Only if it belongs to this project.
-        failed_only: Only jobs that failed, were lost, deleted or cancelled, or ended with an error; else also rejected and succeeded ones.
+        which: Which of them; by default those that failed, were lost, deleted or cancelled, or ended with an error.
         sealed: The launch's API token, sealed, if the old one was wiped or is to be replaced.
 
     Returns:
@@ -92,7 +114,7 @@ def retry(
         try:
             with engine.begin() as connection:
                 target = targets.locked(connection, key, project)
-                queued, following = retries.retry(connection, target, failed_only, sealed, first)
+                queued, following = retries.retry(connection, target, which, sealed, first)
         except ArgosyError as error:
             if not count:
                 raise

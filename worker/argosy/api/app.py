@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from argosy.api import algorithms, clusters, document, jobs, own, platform_routes
+from argosy.api import algorithms, clusters, document, history, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
 from argosy.api.platform import Platform, PlatformAway
 from argosy.api.routing import Busy, Gateway, Limiter, TooFast, admit
@@ -34,6 +34,7 @@ from argosy.errors import (
     QueueFull,
 )
 from argosy.settings import Settings
+from argosy.store.actor import acting
 
 log = structlog.get_logger()
 
@@ -89,7 +90,7 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     )
     waiting, asking = (BoundedSemaphore(max(settings.api_threads // 4, 1)) for _ in range(2))
     app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting, asking)
-    for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router):
+    for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router, history.router):
         app.include_router(router)
     app.add_route("/schema", document.route(app), methods=["GET"])
     app.add_route("/healthz", _alive, methods=["GET"])
@@ -122,6 +123,10 @@ class _Doorkeeper:
                 return
             except OperationalError as error:
                 await (await _away(request, error))(scope, receive, send)
+                return
+            if scope["method"] not in {"GET", "HEAD"}:
+                with acting(f"user {request.state.caller.user}"):
+                    await self._app(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -11,6 +11,7 @@ from argosy.api.callers import Role, require
 from argosy.api.clusters import managed
 from argosy.api.routing import ERRORS, Called, uuid_in
 from argosy.errors import InvalidRequest, NotFound
+from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, In, Row, Text
 from argosy.shapes.shown import JobShape, LaunchShape
 
@@ -26,8 +27,8 @@ class PauseSpec(In):
     reason: Text = ""
 
 
-class RetrySpec(In):
-    """`all` retries what succeeded, too."""
+class RetrySpec(RetryFilter):
+    """`all` retries what succeeded or was rejected, too, where `status` names nothing; the others choose among them."""
 
     all: bool = False
 
@@ -42,19 +43,19 @@ def get_launch_list(called: Called, project: Id, stop: int = 100) -> Any:
 @router.get("/v1/Launch/{gid}", operation_id="GetLaunch", response_model=LaunchShape)
 def get_launch(called: Called, gid: str) -> Any:
     """One launch."""
-    return _launch(called, uuid_in("gid", gid), Role.READ)
+    return launch_of(called, uuid_in("gid", gid), Role.READ)
 
 
 @router.get("/v1/Job/{uid}", operation_id="GetJobAttempt", response_model=JobShape)
 def get_job_attempt(called: Called, uid: str, attempt: Row | None = None) -> Any:
     """A job as one of its attempts left it; the newest without `attempt`."""
-    return _job(called, uuid_in("uid", uid), Role.READ, attempt)
+    return job_of(called, uuid_in("uid", uid), Role.READ, attempt)
 
 
 @router.post("/v1/Job/{uid}/Retry", operation_id="RetryJob", response_model=wire.MessageResponse, status_code=201)
 def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> dict[str, str]:
     """Try an ended job again; its uid stays."""
-    found = _job(called, uuid_in("uid", uid), Role.EXECUTE)
+    found = job_of(called, uuid_in("uid", uid), Role.EXECUTE)
     return _retried(called, found.uid, found.project, retry_spec)
 
 
@@ -63,7 +64,7 @@ def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> dict[str, str]
 )
 def retry_job_list(called: Called, gid: str, retry_spec: RetrySpec) -> dict[str, str]:
     """Try what failed of a launch again."""
-    found = _launch(called, uuid_in("gid", gid), Role.EXECUTE)
+    found = launch_of(called, uuid_in("gid", gid), Role.EXECUTE)
     return _retried(called, found.gid, found.project, retry_spec)
 
 
@@ -99,7 +100,7 @@ def resume_job_cluster(called: Called, id: Row) -> dict[str, str]:
     return {"message": f"cluster {id} is no longer paused"}
 
 
-def _job(called: Called, key: UUID, role: Role, attempt: int | None = None) -> JobShape:
+def job_of(called: Called, key: UUID, role: Role, attempt: int | None = None) -> JobShape:
     """A job that the caller may see; another's is as one that is not there."""
     try:
         found = called.gateway.client.get(key)
@@ -111,7 +112,8 @@ def _job(called: Called, key: UUID, role: Role, attempt: int | None = None) -> J
     return found if attempt is None else called.gateway.client.get(key, attempt=attempt)
 
 
-def _launch(called: Called, gid: UUID, role: Role) -> LaunchShape:
+def launch_of(called: Called, gid: UUID, role: Role) -> LaunchShape:
+    """A launch that the caller may see; another's is as one that is not there."""
     found = called.gateway.client.launches(gid=gid)
     if not found or called.caller.role(found[0].project) < Role.READ:
         raise NotFound(f"launch {gid} does not exist, or is in no project that you may see")
@@ -121,11 +123,11 @@ def _launch(called: Called, gid: UUID, role: Role) -> LaunchShape:
 
 def _retried(called: Called, key: UUID, project: int, spec: RetrySpec) -> dict[str, str]:
     """Retry with the launch's own token, or with the caller's where that was wiped."""
-    engine, failed_only = called.gateway.client.engine, not spec.all
+    engine, which = called.gateway.client.engine, control.which(spec, failed_only=not spec.all)
     try:
-        count = control.retry(engine, key, project, failed_only)
+        count = control.retry(engine, key, project, which)
     except InvalidRequest:
         if (sealed := called.caller.sealed()) is None:
             raise
-        count = control.retry(engine, key, project, failed_only, sealed)
+        count = control.retry(engine, key, project, which, sealed)
     return {"message": f"{count} jobs are queued again"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -42,6 +42,14 @@ def retry(
     identifier: Identifier,
     project: Guard = None,
     all_: Annotated[bool, typer.Option("--all", help="Also what succeeded or was rejected.")] = False,
+    error: Annotated[
+        str | None,
+        typer.Option(help="Only jobs that failed like this: the key of a group of `argosy get GID`.", metavar="KEY"),
+    ] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only jobs with this status, e.g. Failed; repeatable.", metavar="STATUS")
+    ] = None,
+    media: Annotated[str | None, typer.Option(help="Only jobs that hold one of these media, e.g. 1,2,5-9.")] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
@@ -49,13 +57,20 @@ def retry(
 ) -> None:
     """Retry jobs that failed, were lost, deleted or cancelled; old attempts stay: argosy get UID --attempt 1."""
     token = None if token_file is None else arguments.secret(token_file, "--token-file")
+    where: Any = {  # the client checks it
+        "error": error,
+        "status": [each.capitalize() for each in status or ()] or None,
+        "media_ids": None if media is None else arguments.media(media),
+    }
     with client() as opened:
-        count = opened.retry(identifier, project=project, failed_only=not all_, token=token)
+        count = opened.retry(identifier, project=project, failed_only=not all_, where=where, token=token)
     if count:
         output.note(f"{_jobs(count)} queued again; follow: argosy watch {identifier}")
     else:
         output.note(
-            "nothing to retry: no job there has failed" + ("" if all_ else " (--all also takes what succeeded)")
+            "nothing to retry: no such job there has ended"
+            if any(where.values())
+            else "nothing to retry: no job there has failed" + ("" if all_ else " (--all also takes what succeeded)")
         )
 
 

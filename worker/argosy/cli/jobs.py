@@ -15,12 +15,15 @@ from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, cut, plain, ranges, took
+from argosy.cli.text import age, ago, cut, plain, ranges, span, took
 from argosy.errors import ArgosyError, NotFound
 from argosy.states import ENDED_EARLY
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from argosy.client import Client
+    from argosy.shapes.history import FailureShape
     from argosy.shapes.shown import JobShape, LaunchShape
 
 LAUNCH_EXAMPLES = """Examples:
@@ -135,11 +138,15 @@ def get(
             _show_job(_job(opened, identifier, attempt), output_format)
             return
         jobs = all_jobs(opened, identifier, nodes=output.structured(output_format))
+        failures = opened.failures(identifier)
     if output.structured(output_format):
-        output.data({"launch": output.dump(found), "jobs": [output.dump(job) for job in jobs]}, output_format)
+        parts = {"jobs": jobs, "failures": failures}
+        shown = {name: [output.dump(each) for each in part] for name, part in parts.items()}
+        output.data({"launch": output.dump(found), **shown}, output_format)
         return
     if output_format is not Format.NAME:
         output.facts(_facts_of_launch(found))
+        _show_failures(failures)
     if jobs or output_format is Format.NAME:
         _show_jobs(jobs, output_format)
 
@@ -226,6 +233,15 @@ def _show_jobs(jobs: list[JobShape], output_format: Format) -> None:
     output.show(jobs, output_format, columns=_JOB_COLUMNS, name=lambda job: str(job.uid))
 
 
+def _show_failures(failures: Sequence[FailureShape]) -> None:
+    if not failures:
+        return
+    typer.echo("")
+    output.table(failures, _FAILURE_COLUMNS)
+    output.note("retry the jobs of one of these: argosy retry GID --error KEY")
+    typer.echo("")
+
+
 def _show_job(job: JobShape, output_format: Format) -> None:
     if output.structured(output_format):
         output.data(output.dump(job), output_format)
@@ -249,7 +265,17 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "reason": launch.reason,
         "created": ago(launch.created_at, datetime.now(UTC)),
         "jobs": _counts(launch),
+        "done": _done(launch),
+        "used": ", ".join(f"{name} {seconds} s" for name, seconds in sorted((launch.resources or {}).items())),
     }
+
+
+def _done(launch: LaunchShape) -> str:
+    if not launch.jobs:
+        return ""
+    rate = "" if launch.rate is None else f", {launch.rate * 60:.3g} a minute"
+    left = "" if launch.seconds_left is None else f", {span(launch.seconds_left)} left at that rate"
+    return f"{launch.done} of {launch.jobs} ({launch.done / launch.jobs:.0%}){rate}{left}"
 
 
 def _facts_of_job(job: JobShape) -> dict[str, str]:
@@ -292,6 +318,15 @@ _JOB_COLUMNS: list[Column[JobShape]] = [
     Column("ATTEMPT", lambda job, _: str(job.attempt), wide=True),
     Column("AS-OF", lambda job, now: age(job.as_of, now), wide=True),
     Column("MESSAGE", lambda job, _: cut(plain(job.message), 120)),
+]
+
+_FAILURE_COLUMNS: list[Column[FailureShape]] = [
+    Column("KEY", lambda failure, _: failure.key),
+    Column("JOBS", lambda failure, _: str(failure.count)),
+    Column("STATUS", lambda failure, _: failure.status),
+    Column("EXIT", lambda failure, _: "" if failure.exit_code is None else str(failure.exit_code)),
+    Column("FIRST", lambda failure, _: str(failure.jobs[0])),
+    Column("MESSAGE", lambda failure, _: cut(plain(failure.message), 200)),
 ]
 
 _LAUNCH_COLUMNS: list[Column[LaunchShape]] = [

@@ -105,3 +105,21 @@ _COLUMNS: list[Column[ProjectShape]] = [
     Column("MAX-ACTIVE", lambda project, _: ",".join(f"{name}={limit}" for name, limit in project.max_active.items())),
     Column("PAUSED", lambda project, _: plain(project.paused_reason or "yes") if project.paused_at else ""),
 ]
+
+
+@app.command()
+def usage(
+    project: Project,
+    days: Annotated[int, typer.Option(help="Of attempts that ended within so many days.", min=0, max=3650)] = 30,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Show what its jobs used, as Argo counts it: seconds of a CPU, of 100 MiB of memory, of other resources."""
+    with client() as opened:
+        found = opened.usage(project, days=days)
+    if output.structured(output_format):
+        output.data(output.dump(found), output_format)
+        return
+    output.facts(
+        {"project": str(project), "within": f"{days} days", "attempts": str(found.attempts)}
+        | {name: f"{seconds} s" for name, seconds in sorted(found.resources.items())}
+    )

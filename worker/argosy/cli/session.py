@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from getpass import getuser
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from argosy.cli import output
@@ -35,10 +37,12 @@ def client(remind: bool = True) -> Iterator[Client]:
         NotConfigured: A setting is missing or cannot be used.
     """
     from argosy.client import Client
+    from argosy.store.actor import acting
 
     opened = Client()
     try:
-        yield opened
+        with acting(f"{getuser()}@{gethostname()}"):
+            yield opened
         for name, why in opened.held().items() if remind else ():
             output.note(f"cluster {name} is held, nothing is created or ended there: {why}")
     finally:

@@ -6,6 +6,7 @@ type, NUL bytes or an absurd size. An object that cannot be read affects only it
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +22,15 @@ NODES_LIMIT = 64 << 20
 """The most bytes that compressed node status may unpack to; a compression bomb becomes a thousand times larger."""
 
 _TEXT_LIMIT = 8192
+
+_POD_NAMES = "workflows.argoproj.io/pod-name-format"
+"""Annotation of workflows whose pods have the names of their nodes, as before Argo 3.3."""
+
+_POD_PREFIX = 253 - 10 - 1
+"""Characters of a pod's name before the dash and the number."""
+
+_RESOURCES = 20
+"""Kinds of resources of one node that are kept."""
 
 Object = dict[str, Any]
 
@@ -41,6 +51,9 @@ class NodeStatus(NamedTuple):
     exit_code: int | None
     started_at: datetime | None
     finished_at: datetime | None
+    pod: str = ""
+    host: str = ""
+    resources: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,7 @@ class Sighting:
     ended: State | None = None
     gid: UUID | None = None
     pods_ended: bool | None = None
+    resources: tuple[tuple[str, int], ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -105,7 +119,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         raise Unreadable(f"a workflow without name or uid in its metadata: {error}") from error
     status = _mapping(workflow.get("status"))
     labels = _mapping(metadata.get("labels"))
-    nodes, note = _nodes(status)
+    nodes, note = _nodes(status, name, _mapping(metadata.get("annotations")).get(_POD_NAMES) == "v1")
     finalizers = metadata.get("finalizers")
     return Sighting(
         name=name,
@@ -126,6 +140,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         version=_plain(metadata.get("resourceVersion")),
         ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ANNOTATION_ENDED))),
         gid=_uuid(labels.get(LABEL_GID)),
+        resources=_resources(status.get("resourcesDuration")),
     )
 
 
@@ -153,7 +168,7 @@ _ENDS = {str(state): state for state in FINAL - {State.REJECTED}}
 """States that can be the reason for which argosy terminates a workflow."""
 
 
-def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
+def _nodes(status: Object, workflow: str, old_pod_names: bool) -> tuple[tuple[NodeStatus, ...] | None, str]:
     if status.get("offloadNodeStatusVersion"):
         return None, "nodes: not readable here (Argo keeps them in its own database)"
     nodes = status.get("nodes")
@@ -166,10 +181,10 @@ def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
         return (), ""
     if not isinstance(nodes, dict):
         return None, "nodes: not readable (not a mapping)"
-    return tuple(_node(str(key), _mapping(node)) for key, node in nodes.items()), ""
+    return tuple(_node(str(key), _mapping(node), workflow, old_pod_names) for key, node in nodes.items()), ""
 
 
-def _node(key: str, node: Object) -> NodeStatus:
+def _node(key: str, node: Object, workflow: str, old_pod_names: bool) -> NodeStatus:
     children = node.get("children")
     exit_code = _mapping(node.get("outputs")).get("exitCode")
     return NodeStatus(
@@ -182,7 +197,27 @@ def _node(key: str, node: Object) -> NodeStatus:
         exit_code=_integer(exit_code),
         started_at=moment(node.get("startedAt")),
         finished_at=moment(node.get("finishedAt")),
+        pod=_pod(_text(key), node, workflow, old_pod_names),
+        host=_text(node.get("hostNodeName")),
+        resources=_resources(node.get("resourcesDuration")),
     )
+
+
+def _pod(key: str, node: Object, workflow: str, old_names: bool) -> str:
+    """The name that Argo gave a node's pod: the node's id, with the template's name before the number."""
+    if node.get("type") != "Pod":
+        return ""
+    template = _text(_mapping(node.get("templateRef")).get("template") or node.get("templateName"))
+    if old_names or key == workflow or not template:
+        return key
+    prefix, _, number = key.rpartition("-")
+    return f"{f'{prefix}-{template}'[:_POD_PREFIX]}-{number}"
+
+
+def _resources(value: object) -> tuple[tuple[str, int], ...]:
+    """How long resources were used, in Argo's units, by their names; a few, if it is a mapping."""
+    found = ((_text(name)[:100], _integer(seconds)) for name, seconds in islice(_mapping(value).items(), _RESOURCES))
+    return tuple((name, seconds) for name, seconds in found if seconds is not None and seconds >= 0)
 
 
 def _mapping(value: object) -> Object:

@@ -16,7 +16,8 @@ from argosy.shapes.given import AlgorithmSpec, Policy, ProjectSpec
 
 
 class NodeShape(BaseModel):
-    """One node of a job's workflow, in the REST reference's shape."""
+    """One node of a job's workflow, in the REST reference's shape. `pod` and `host` are where it ran; `resources` what it used, in Argo's
+    units."""
 
     id: str
     task: str
@@ -27,6 +28,9 @@ class NodeShape(BaseModel):
     type: str = ""
     message: str = ""
     exit_code: int | None = None
+    pod: str = ""
+    host: str = ""
+    resources: dict[str, int] = Field(default_factory=dict)
 
 
 class JobShape(BaseModel):
@@ -53,7 +57,12 @@ class JobShape(BaseModel):
 
 
 class LaunchShape(BaseModel):
-    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status."""
+    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status.
+
+    `done` jobs have ended; `rate` of them a second, within the last ten minutes, and so the others may take `seconds_left`; null where none
+    ended lately. `resources` is what the pods of all its attempts used, as Argo counts it (seconds of a CPU, of 100 MiB of memory); null in
+    lists.
+    """
 
     gid: UUID
     project: int
@@ -64,6 +73,10 @@ class LaunchShape(BaseModel):
     jobs: int
     created_at: datetime
     counts: dict[str, int]
+    done: int
+    rate: float | None
+    seconds_left: float | None
+    resources: dict[str, int] | None
 
 
 class CancelShape(BaseModel):

@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from argosy.errors import NotConfigured
 from argosy.settings import Settings
+from argosy.store.actor import actor
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +110,7 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
     event.listen(made, "handle_error", _sorted, retval=True)
     event.listen(made, "first_connect", lambda raw, _: _see_that_sessions_are_own(raw, settings))
     event.listen(made, "connect", lambda raw, _: _set_session(raw))
+    event.listen(made, "begin", _tell_actor)
     return made
 
 
@@ -143,6 +145,16 @@ def _set_session(raw: Any) -> None:
     settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items())
     raw.execute(f"SELECT {settings}")
     raw.autocommit = False
+
+
+def _tell_actor(connection: Connection) -> None:
+    """Tell the transaction who acts, for the events that it writes."""
+    if who := actor():
+        connection.execute(_ACTOR, {"who": who})
+
+
+# Until the transaction ends.
+_ACTOR = text("SELECT set_config('argosy.actor', :who, true)")
 
 
 def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:

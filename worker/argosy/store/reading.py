@@ -1,9 +1,9 @@
-"""Queries of readers: jobs with their nodes, launches, figures of the gauges. Nothing here asks a cluster.
+"""Queries of readers: jobs with their nodes, figures of the gauges. Nothing here asks a cluster.
 
 Every read of a tenant is filtered by its project in SQL (T10).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from argosy.batches import made, ordinal
 from argosy.errors import NotFound
-from argosy.shapes.shown import JobShape, LaunchShape, NodeShape
+from argosy.shapes.shown import JobShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, ON_CLUSTER, State, rest_status
 from argosy.store import rows
 from argosy.store.conditions import DELAYED, READY, in_states
@@ -167,60 +167,11 @@ def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUI
                 type=row.type,
                 message=row.message,
                 exit_code=row.exit_code,
+                pod=row.pod,
+                host=row.host,
+                resources=row.resources,
             )
         )
-    return found
-
-
-def launches(
-    connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
-) -> list[LaunchShape]:
-    """Launches, newest first, each with its jobs counted by status. A launch that is requested by its gid is returned even if it is
-    hidden."""
-    conditions = ["(:hidden OR NOT hidden)" if gid is None else "gid = :gid"]
-    if project is not None:
-        conditions.append("project = :project")
-    rows = connection.execute(
-        text(
-            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
-            f"WHERE {' AND '.join(conditions)} ORDER BY created_at DESC LIMIT :limit"
-        ),
-        {"project": project, "gid": gid, "limit": limit, "hidden": hidden},
-    ).all()
-    counts = _counts(connection, [row.gid for row in rows])
-    return [
-        LaunchShape(
-            gid=row.gid,
-            project=row.project,
-            user=row.user_id,
-            algorithm=row.algorithm_name,
-            state=row.state,
-            reason=row.reason,
-            jobs=row.jobs,
-            created_at=row.created_at,
-            counts=counts.get(row.gid, {}),
-        )
-        for row in rows
-    ]
-
-
-# How many jobs of each launch are in each state.
-_COUNTS = text(
-    # LATERAL forces one index lookup per launch, or the planner would read the whole table of jobs.
-    "SELECT l.gid, c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) CROSS JOIN LATERAL ("
-    "SELECT a.state, j.cancel_requested, count(*) AS jobs FROM argosy.job j "
-    "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
-    "GROUP BY a.state, j.cancel_requested) c"
-)
-
-
-def _counts(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
-    rows = connection.execute(_COUNTS, {"gids": list(gids)})
-    found: dict[UUID, dict[str, int]] = {}
-    for row in rows:
-        status = rest_status(State(row.state), row.cancel_requested)
-        counts = found.setdefault(row.gid, {})
-        counts[status] = counts.get(status, 0) + row.jobs
     return found
 
 

@@ -1,4 +1,4 @@
-"""Forgetting: deletes launches that ended long ago, with their jobs, attempts and nodes, a small batch in each transaction.
+"""Forgetting: deletes launches that ended long ago, with their jobs, attempts, nodes and events, a small batch in each transaction.
 
 Nothing of a launch is deleted while a part of it still runs. The rows prove that their workflows existed (P1). They can be deleted only
 because a gid from before the retention window is refused (`requests.insert`), and only after the launch's Secrets are surely deleted.
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import holds, strays
+from argosy.store import events, holds, strays
 
 _LAUNCHES = 10
 """Launches in one batch."""
@@ -41,13 +41,13 @@ _STILL = text(f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids 
 # Some jobs; their attempts and nodes go with them.
 _DELETE_JOBS = text(
     "DELETE FROM argosy.job WHERE uid IN (SELECT uid FROM argosy.job WHERE gid = ANY (CAST(:gids AS uuid[])) "
-    "LIMIT :limit)"
+    "LIMIT :limit) RETURNING uid"
 )
 
 # Those without jobs.
 _DELETE_LAUNCHES = text(
     "DELETE FROM argosy.launch l WHERE gid = ANY (CAST(:gids AS uuid[])) "
-    "AND NOT EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid)"
+    "AND NOT EXISTS (SELECT FROM argosy.job j WHERE j.gid = l.gid) RETURNING gid"
 )
 
 
@@ -61,12 +61,14 @@ def forget(connection: Connection, days: int) -> int:
     found = _OLD
     locked: list[UUID] = list(connection.execute(found, {"days": days, "limit": _LAUNCHES}).scalars())
     if not locked:
-        return 0
+        return events.forget_clusters(connection, days, _JOBS)
     again = _STILL
     gids = list(connection.execute(again, {"days": days, "gids": locked}).scalars())
-    jobs = connection.execute(_DELETE_JOBS, {"gids": gids, "limit": _JOBS}).rowcount
-    launches = connection.execute(_DELETE_LAUNCHES, {"gids": gids}).rowcount
-    return jobs + launches
+    jobs = connection.execute(_DELETE_JOBS, {"gids": gids, "limit": _JOBS}).scalars().all()
+    events.forget_jobs(connection, jobs)
+    launches = connection.execute(_DELETE_LAUNCHES, {"gids": gids}).scalars().all()
+    events.forget_launches(connection, launches)
+    return len(jobs) + len(launches) + events.forget_clusters(connection, days, _JOBS)
 
 
 # Turns that are too old to change who comes next.

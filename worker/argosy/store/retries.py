@@ -5,7 +5,8 @@ second statement reads the locked rows again. The tracker and the workers have a
 for no lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +18,11 @@ from argosy.errors import Conflict, InvalidRequest
 from argosy.states import UNFINISHED, State
 from argosy.store import holds, notices, placements, requests, rows, targets
 from argosy.store.conditions import in_states, retry_due
+from argosy.store.summaries import ALIKE
 from argosy.store.targets import Target
 
-_RETRIED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.CANCELLED})
-"""Ends that a retry of failed jobs repeats; `rejected` and `succeeded` are repeated only when all jobs are asked for."""
+FAILED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.CANCELLED})
+"""Ends that a retry of failed jobs repeats; `rejected` and `succeeded` are repeated only when they are asked for."""
 
 _FOLLOWED = 1_000
 """Most automatic retries in a transaction that also writes other things."""
@@ -51,15 +53,36 @@ log = structlog.stdlib.get_logger(__name__)
 _SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden")
 
 
+@dataclass(frozen=True)
+class Which:
+    """Which ended jobs are retried: those in these states that failed alike (the key of a group, `summaries.ALIKE`) and hold one of these
+    media; None does not filter."""
+
+    states: Collection[State] = FAILED
+    error: str | None = None
+    media: Sequence[int] | None = None
+
+    def sql(self) -> str:
+        """SQL: whether attempt `a` is one of them; its values are `values`."""
+        error = "" if self.error is None else f" AND {ALIKE} = :error"
+        media = " AND EXISTS (SELECT FROM argosy.job m WHERE m.uid = a.uid AND m.media_ids && CAST(:media AS bigint[]))"
+        return f"{in_states(self.states, 'a')}{error}{'' if self.media is None else media}"
+
+    def values(self) -> dict[str, Any]:
+        """Values of the parameters in `sql`."""
+        values = {"error": self.error, "media": None if self.media is None else list(self.media)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
 def retry(
-    connection: Connection, target: Target, failed_only: bool, sealed: bytes | None, first: int = 0
+    connection: Connection, target: Target, which: Which, sealed: bytes | None, first: int = 0
 ) -> tuple[int, int | None]:
     """Give the ended jobs of a batch a new attempt.
 
     Args:
         connection: In the transaction of `targets.locked`.
         target: A job or a launch.
-        failed_only: Only jobs that did not succeed and were not rejected; else all that have ended.
+        which: Which of them.
         sealed: A new sealed token for the launch.
         first: The ordinal with which the batch begins.
 
@@ -72,13 +95,12 @@ def retry(
         QueueFull: The project has too many queued jobs. The first batch raises it if not all jobs of the launch fit.
     """
     _check_launch(connection, target)
-    wanted = in_states(_RETRIED if failed_only else _RETRIED | {State.REJECTED, State.SUCCEEDED}, "a")
-    rows = targets.locked_jobs(connection, target, first, wanted)
+    rows = targets.locked_jobs(connection, target, first, which.sql(), which.values())
     following = targets.following(connection, target, first)
     if not rows:
         return 0, following
     clusters = _held_clusters(connection, rows[0].placement_id)
-    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, wanted)
+    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, which)
     _renew_token(connection, target, sealed)
     new_attempts(connection, [row.uid for row in rows])
     connection.execute(_SHOW, {"gid": target.gid})
@@ -110,18 +132,18 @@ def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
 _BOUNDED = text("SELECT 1 FROM argosy.project WHERE id = :project AND max_queued IS NOT NULL")
 
 
-def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, wanted: str) -> None:
-    """Check the project's cap for so many jobs. If `jobs` is None, for all jobs of the launch that are `wanted`; they are counted only if
-    there is a cap."""
+def _check_room(connection: Connection, target: Target, project: int, jobs: int | None, which: Which) -> None:
+    """Check the project's cap for so many jobs. If `jobs` is None, for all such jobs of the launch; they are counted only if there is a
+    cap."""
     capped = _BOUNDED
     if connection.execute(capped, {"project": project}).one_or_none() is None:
         return
     if jobs is None:
         statement = text(
             "SELECT count(*) FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-            f"WHERE j.gid = :gid AND {wanted}"
+            f"WHERE j.gid = :gid AND {which.sql()}"
         )
-        jobs = int(connection.execute(statement, vars(target)).scalar_one())
+        jobs = int(connection.execute(statement, vars(target) | which.values()).scalar_one())
     requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
 
 

@@ -138,6 +138,7 @@ class Attempt(Base, table=True):
     `cluster_id` is fixed by the claim; while an attempt is queued, it is set only if the placement allows just one cluster. `stop_at` is
     when its workflow is to be ended: the pending deadline, and from `began_at` on (its first pod ran) the run deadline. `overdue` says
     which of them has passed. `unread` says that its workflow is to be read once, because the row may have missed what happened to it.
+    `exit_code` is that of what failed; `resources` is what its pods used, as Argo counts it (seconds of a CPU, of 100 MiB of memory).
     """
 
     __tablename__ = "attempt"
@@ -200,13 +201,15 @@ class Attempt(Base, table=True):
     stop_at: datetime | None = columns.time()
     overdue: str = columns.string()
     unread: bool = columns.flag(False)
+    exit_code: int | None = Field(default=None)
+    resources: dict[str, int] = columns.mapping()
     started_at: datetime | None = columns.time()
     finished_at: datetime | None = columns.time()
     as_of: datetime = columns.made_at()
 
 
 class Node(Base, table=True):
-    """One entry of a workflow's `status.nodes`, as last seen."""
+    """One entry of a workflow's `status.nodes`, as last seen; `pod` and `host` are where it ran."""
 
     __tablename__ = "node"
     __table_args__ = (
@@ -224,6 +227,57 @@ class Node(Base, table=True):
     exit_code: int | None = Field(default=None)
     started_at: datetime | None = columns.time()
     finished_at: datetime | None = columns.time()
+    pod: str = columns.string()
+    host: str = columns.string()
+    resources: dict[str, int] = columns.mapping()
+
+
+class Event(Base, table=True):
+    """Something that happened to a launch (`uid` null), an attempt of a job, one of its nodes, or a cluster (`gid` null). Triggers write it
+    in the transaction of the change, whatever code made that (migration 0011). What happens to one thing again, with a message that is
+    alike (`argosy.alike`), is counted in `times`."""
+
+    __tablename__ = "event"
+    __table_args__ = (
+        Index("ix_event_gid_at", "gid", "at", postgresql_where=text("gid IS NOT NULL")),
+        Index("ix_event_cluster_id_at", "cluster_id", "at", postgresql_where=text("gid IS NULL")),
+        Index(
+            "uq_event_launch",
+            "gid",
+            "kind",
+            "likeness",
+            unique=True,
+            postgresql_where=text("uid IS NULL AND gid IS NOT NULL"),
+        ),
+        Index(
+            "uq_event_job",
+            "uid",
+            "attempt",
+            "node_id",
+            "kind",
+            "likeness",
+            unique=True,
+            postgresql_where=text("uid IS NOT NULL"),
+        ),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    xact: int = Field(
+        sa_column=Column(BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint"))
+    )
+    at: datetime = columns.made_at()
+    last_at: datetime = columns.made_at()
+    times: int = columns.integer(1)
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    gid: UUID | None = Field(default=None)
+    uid: UUID | None = Field(default=None)
+    attempt: int | None = Field(default=None)
+    node_id: str = columns.string()
+    cluster_id: int | None = Field(default=None)
+    actor: str = columns.string()
+    message: str = columns.string()
+    detail: dict[str, Any] = columns.mapping()
+    likeness: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class LaunchSecret(Base, table=True):

@@ -5,7 +5,7 @@ launch may have millions of jobs, so each transaction handles one batch, and a t
 are taken in one order: launch, jobs by uid, attempts by uid, project.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -52,12 +52,12 @@ def locked(connection: Connection, key: UUID, project: int | None) -> Target:
     """
     # Other cancels, retries and cuts hold the lock for one batch at a time, so it is worth waiting for it.
     connection.execute(_PATIENCE)
-    found = _target(connection, key, project)
+    found = find(connection, key, project)
     if found is None or not _lock_launch(connection, found):
         of = "" if project is None else f" of project {project}"
         raise NotFound(f"{key} is not the id of a job or a launch{of}; see: argosy list")
     # The launch may have been expanded between the first query and the lock.
-    return _target(connection, key, project) or found
+    return find(connection, key, project) or found
 
 
 # Jobs and launches share one space of ids.
@@ -68,8 +68,10 @@ _TARGET = text(
 )
 
 
-def _target(connection: Connection, key: UUID, project: int | None) -> Target | None:
-    """A job is preferred to a launch of the same id: a caller may have given a launch any gid, even the uid of somebody else's job."""
+def find(connection: Connection, key: UUID, project: int | None) -> Target | None:
+    """The job or launch with this id, whether the job has a row yet or not; None if there is none.
+
+    A job is preferred to a launch of the same id: a caller may have given a launch any gid, even the uid of somebody else's job."""
     if (found := _with_a_row(connection, key, project)) is not None:
         return found
     early = reading.early(connection, key)
@@ -96,9 +98,11 @@ def _lock_launch(connection: Connection, found: Target) -> bool:
 _LOCK_JOBS = text("SELECT FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[])) ORDER BY uid FOR NO KEY UPDATE")
 
 
-def locked_jobs(connection: Connection, target: Target, first: int, wanted: str) -> Sequence[Row[Any]]:
-    """Lock the jobs of a batch whose newest attempt is `wanted`, and those attempts. The rows have uid, number, state, gid, project,
-    placement_id and `here`: whether the attempt is only in this database, with no workflow on any cluster.
+def locked_jobs(
+    connection: Connection, target: Target, first: int, wanted: str, values: Mapping[str, Any] | None = None
+) -> Sequence[Row[Any]]:
+    """Lock the jobs of a batch whose newest attempt is `wanted` (SQL, with these values), and those attempts. The rows have uid, number,
+    state, gid, project, placement_id and `here`: whether the attempt is only in this database, with no workflow on any cluster.
 
     Candidates are searched without a lock, then the jobs are locked by their uids, then the condition is checked again.
     """
@@ -107,9 +111,9 @@ def locked_jobs(connection: Connection, target: Target, first: int, wanted: str)
     newest = f"(SELECT * FROM argosy.attempt a WHERE uid = j.uid AND number = j.attempt AND {wanted} {{}}OFFSET 0) a"
     found = connection.execute(
         text(f"SELECT j.uid FROM argosy.job j CROSS JOIN LATERAL {newest.format('')} WHERE {in_batch(target)}"),
-        parameters(target, first),
+        parameters(target, first) | dict(values or {}),
     ).scalars()
-    uids = {"uids": sorted(found)}
+    uids = dict(values or {}) | {"uids": sorted(found)}
     connection.execute(_LOCK_JOBS, uids)
     return connection.execute(
         text(

@@ -6,7 +6,7 @@ second statement, because the one that locks may still see their old values.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -57,6 +57,8 @@ class Change:
     finished_at: datetime | None
     began: bool = False
     ago: float = 0.0
+    exit_code: int | None = None
+    resources: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class NodeRow:
     exit_code: int | None
     started_at: datetime | None
     finished_at: datetime | None
+    pod: str
+    host: str
+    resources: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def known(
 _CHANGE = text(
     "UPDATE argosy.attempt a SET state = c.state, k8s_uid = c.k8s_uid, message = c.message, progress = c.progress, "
     "cluster_id = c.cluster_id, name = c.name, not_before = NULL, "
-    "started_at = coalesce(c.started_at, a.started_at), "
+    "started_at = coalesce(c.started_at, a.started_at), exit_code = c.exit_code, resources = c.resources, "
     f"finished_at = CASE WHEN {in_states(FINAL, 'c')} THEN coalesce(c.finished_at, a.finished_at, clock_timestamp()) END, "
     "stop_at = CASE WHEN c.began AND a.began_at IS NULL "
     "THEN clock_timestamp() + make_interval(secs => a.run_deadline) ELSE a.stop_at END, "
@@ -159,7 +164,8 @@ _CHANGE = text(
     "submitted_at = coalesce(a.submitted_at, clock_timestamp()), lease_until = NULL, "
     "as_of = clock_timestamp() - make_interval(secs => c.ago) "
     "FROM json_to_recordset(CAST(:changes AS json)) AS c (uid uuid, number int, state text, k8s_uid text, message text, progress text, "
-    "started_at timestamptz, finished_at timestamptz, began boolean, cluster_id int, name text, ago float8) "
+    "started_at timestamptz, finished_at timestamptz, began boolean, cluster_id int, name text, ago float8, "
+    "exit_code int, resources jsonb) "
     "WHERE a.uid = c.uid AND a.number = c.number"
 )
 
@@ -172,18 +178,18 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
     retries.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
 
 
-# A node that has not changed is not written.
+_NODE_VALUES = (
+    "task", "type", "phase", "message", "children", "exit_code", "started_at", "finished_at", "pod", "host", "resources"
+)  # fmt: skip
+
+# A node that has not changed is not written. One JSON text, because psycopg takes six times as long for one array for each column.
 _WRITE_NODES = text(
-    "INSERT INTO argosy.node AS n (uid, attempt, node_id, task, type, phase, message, children, exit_code, started_at, "
-    # One JSON text, because psycopg takes six times as long for one array for each column.
-    "finished_at) SELECT * FROM json_to_recordset(CAST(:nodes AS json)) AS c (uid uuid, number int, node_id text, task text, "
-    "type text, phase text, message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz) "
-    "ON CONFLICT (uid, attempt, node_id) DO UPDATE SET task = excluded.task, type = excluded.type, "
-    "phase = excluded.phase, message = excluded.message, children = excluded.children, "
-    "exit_code = excluded.exit_code, started_at = excluded.started_at, finished_at = excluded.finished_at "
-    "WHERE (n.task, n.type, n.phase, n.message, n.children, n.exit_code, n.started_at, n.finished_at) IS DISTINCT FROM "
-    "(excluded.task, excluded.type, excluded.phase, excluded.message, excluded.children, excluded.exit_code, "
-    "excluded.started_at, excluded.finished_at)"
+    f"INSERT INTO argosy.node AS n (uid, attempt, node_id, {', '.join(_NODE_VALUES)}) "
+    "SELECT * FROM json_to_recordset(CAST(:nodes AS json)) AS c (uid uuid, number int, node_id text, task text, type text, phase text, "
+    "message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz, pod text, host text, resources jsonb) "
+    f"ON CONFLICT (uid, attempt, node_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _NODE_VALUES)} "
+    f"WHERE ({', '.join(f'n.{name}' for name in _NODE_VALUES)}) IS DISTINCT FROM "
+    f"({', '.join(f'excluded.{name}' for name in _NODE_VALUES)})"
 )
 
 

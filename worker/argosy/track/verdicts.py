@@ -9,6 +9,7 @@ not ended.
 
 from dataclasses import dataclass
 
+from argosy.kube.failure import LEAVES, failure
 from argosy.kube.status import Sighting
 from argosy.labels import LABEL_POD_WORKFLOW, workflow_name
 from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State, observed
@@ -127,7 +128,9 @@ def _ended_for(cancel_requested: bool, state: State) -> State | None:
 def _change(
     known: tracking.Known, seen: Sighting, state: State, cluster_id: int, ending: bool
 ) -> tracking.Change | None:
-    message = seen.message or seen.note
+    message, exit_code = seen.message or seen.note, None
+    if state in (State.FAILED, State.ERROR) and (found := failure(seen.nodes or ())) is not None:
+        message, exit_code = found
     began = known.began or _began(seen)
     if ending and seen.pods_ended is None and known.state in ON_CLUSTER:
         return None  # nothing new is known yet
@@ -154,6 +157,8 @@ def _change(
         started_at=seen.started_at,
         finished_at=seen.finished_at,
         began=began,
+        exit_code=exit_code,
+        resources=dict(seen.resources),
     )
 
 
@@ -162,8 +167,7 @@ def _began(seen: Sighting) -> bool:
     can be pulled."""
     if seen.nodes is None:
         return seen.phase == "Running"
-    return any(node.type in _LEAVES and node.phase not in _NOT_BEGUN for node in seen.nodes)
+    return any(node.type in LEAVES and node.phase not in _NOT_BEGUN for node in seen.nodes)
 
 
-_LEAVES = {"Pod", "Container", "HTTP", "Plugin", "Suspend"}
 _NOT_BEGUN = {"", "Pending", "Omitted", "Skipped"}

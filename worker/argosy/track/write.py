@@ -244,7 +244,9 @@ class Writer:
         before, after = frozenset(known), array("q", map(hash, seen.nodes))
         for node, fingerprint in zip(seen.nodes, after, strict=True):
             if fingerprint not in before:
-                out.append(tracking.NodeRow(row.uid, row.number, **node._asdict()))
+                out.append(
+                    tracking.NodeRow(row.uid, row.number, **node._asdict() | {"resources": dict(node.resources)})
+                )
         return after
 
     def pending(self, k8s_uid: str | None) -> bool:

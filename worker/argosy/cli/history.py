@@ -1,0 +1,144 @@
+"""`argosy events`, `explain`: what happened, and why a job is where it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from argosy.cli import output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import age, ago, plain
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+    from argosy.shapes.history import EventShape
+
+_LOOK = 1.0
+"""Seconds between two looks of somebody who follows."""
+
+_SHOWN = 5
+"""Of a long list of resources."""
+
+
+def events(
+    identifier: Annotated[
+        UUID | None, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="[UID|GID]")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(help="Instead: what happened to this cluster.", metavar="NAME")] = None,
+    limit: Annotated[int, typer.Option(help="The most to show, of the newest.", min=1)] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Show what happened to a job, to a launch with all its jobs, or to a cluster, in order."""
+    if (identifier is None) == (cluster is None):
+        raise UsageError("say which: the id of a job or a launch, or --cluster NAME")
+    if follow and output_format is Format.YAML:
+        raise UsageError("--follow cannot be combined with -o yaml; -o json prints one event a line")
+    with client() as opened:
+        if follow:
+            _follow(opened, identifier, cluster, limit, output_format)
+            return
+        found = opened.events(identifier, cluster=cluster, limit=limit).events
+    output.show(found, output_format, columns=_COLUMNS, name=lambda event: str(event.id))
+    if not found and not output.structured(output_format):
+        output.note("nothing is recorded of it")
+
+
+def _follow(opened: Client, identifier: UUID | None, cluster: str | None, limit: int, output_format: Format) -> None:
+    page = opened.events(identifier, cluster=cluster, limit=limit)
+    shown: set[int] = set()
+    while True:
+        for event in page.events:
+            if event.id not in shown:
+                _line(event, output_format)
+        shown = {event.id for event in page.events} or shown
+        time.sleep(_LOOK)
+        page = opened.events(identifier, cluster=cluster, after=page.cursor)
+
+
+def _line(event: EventShape, output_format: Format) -> None:
+    if output_format is Format.JSON:
+        text = event.model_dump_json()
+    elif output_format is Format.NAME:
+        text = str(event.id)
+    else:
+        when = event.at.astimezone().strftime("%H:%M:%S")
+        text = "  ".join(filter(None, (when, _of(event), event.kind, _who(event), _what(event))))
+    typer.echo(plain(text))
+
+
+def explain(
+    identifier: Annotated[UUID, typer.Argument(help="Id of a job (uid).", metavar="UID")],
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Say where a job is, since when, why, and what may be done about it."""
+    with client() as opened:
+        found = opened.explain(identifier)
+    if output.structured(output_format):
+        output.data(output.dump(found), output_format)
+        return
+    if output_format is Format.NAME:
+        output.lines([reason.code for reason in found.reasons])
+        return
+    now = datetime.now(UTC)
+    output.facts(
+        {
+            "uid": str(found.uid),
+            "gid": str(found.gid),
+            "algorithm": found.algorithm,
+            "project": str(found.project),
+            "status": found.status,
+            "since": ago(found.since, now),
+            "attempt": str(found.attempt or ""),
+            "cluster": found.cluster or "",
+            "as of": ago(found.as_of, now),
+        }
+    )
+    for reason in found.reasons:
+        typer.echo(f"\n- {plain(reason.text)}" + (f"\n  do: {plain(reason.do)}" if reason.do else ""))
+
+
+def _of(event: EventShape) -> str:
+    if event.uid is None:
+        return ""
+    task = event.detail.get("task")
+    return f"{event.uid}/{event.attempt}" + (f" {task}" if task else "")
+
+
+def _who(event: EventShape) -> str:
+    return f"by {event.actor}" if event.actor else ""
+
+
+def _what(event: EventShape) -> str:
+    """Its message, and what is known besides."""
+    parts = [event.message]
+    parts += [f"on {event.cluster}"] if event.cluster and event.kind == "submitting" else []
+    parts += [f"{name} {_value(event.detail[name])}" for name in _DETAILS if name in event.detail]
+    parts += [f"({event.times} times)"] if event.times > 1 else []
+    return " ".join(filter(None, parts))
+
+
+_DETAILS = ("jobs", "exit_code", "pod", "host", "resources", "not_before")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {seconds} s" for name, seconds in list(value.items())[:_SHOWN])
+    return str(value)
+
+
+_COLUMNS: list[Column[EventShape]] = [
+    Column("AGE", lambda event, now: age(event.at, now)),
+    Column("AT", lambda event, _: event.at.isoformat(timespec="milliseconds"), wide=True),
+    Column("OF", lambda event, _: _of(event)),
+    Column("WHAT", lambda event, _: event.kind),
+    Column("BY", lambda event, _: plain(event.actor)),
+    Column("CLUSTER", lambda event, _: event.cluster or "", wide=True),
+    Column("WHY", lambda event, _: plain(_what(event))),
+]

@@ -1,0 +1,1 @@
+"""What happened, and why a job is where it is; read from the database only."""

@@ -1,0 +1,60 @@
+"""Where a job is, since when, and why: read from the database in one snapshot, without asking a cluster."""
+
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from argosy.errors import NotFound
+from argosy.history import reasons
+from argosy.shapes.history import ExplainShape
+from argosy.states import State, rest_status
+from argosy.store import reading, standing
+
+
+def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainShape:
+    """Explain a job.
+
+    Args:
+        engine: Where the rows are.
+        uid: Which.
+        project: Only if it belongs to this project.
+
+    Raises:
+        NotFound: There is no such job.
+    """
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        found = standing.job(connection, uid)
+        if found is None:
+            early = reading.early(connection, uid)
+            if early is None or project not in (None, early.project):
+                raise NotFound(f"job {uid} does not exist; for the uids of a launch: argosy get GID")
+            launch = standing.uncut(connection, early.gid)
+            return ExplainShape(
+                uid=uid,
+                gid=early.gid,
+                project=early.project,
+                algorithm=early.algorithm_name,
+                attempt=0,
+                status=early.status,
+                since=launch.created_at,
+                as_of=launch.created_at,
+                cluster=None,
+                reasons=[*reasons.of_uncut(launch, early.status == "Cancelled")],
+            )
+        if project not in (None, found.project):
+            raise NotFound(f"job {uid} of project {project} does not exist; see: argosy list")
+        choices = standing.choices(connection, found)
+        place = standing.place(connection, found) if found.state is State.QUEUED else None
+        steps = standing.steps(connection, found)
+    return ExplainShape(
+        uid=found.uid,
+        gid=found.gid,
+        project=found.project,
+        algorithm=found.algorithm,
+        attempt=found.number,
+        status=rest_status(found.state, found.cancel_requested),
+        since=found.since,
+        as_of=found.as_of,
+        cluster=found.cluster,
+        reasons=[*reasons.of_job(found, choices, place, steps)],
+    )

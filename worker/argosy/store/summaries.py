@@ -1,0 +1,135 @@
+"""Launches as wholes: how far each is, what failed in it and how often, what it used."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.shapes.history import FailureShape
+from argosy.shapes.shown import LaunchShape
+from argosy.states import FINAL, State, rest_status
+from argosy.store.conditions import in_states
+
+_LATELY = 600
+"""Seconds over which the rate is taken, at most."""
+
+FAILED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.REJECTED})
+"""Ends that are told in groups."""
+
+ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message))), 8)"
+"""SQL: the key of the group to which the failure of attempt `a` belongs."""
+
+# Launches, the newest first.
+_LAUNCHES = (
+    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
+    "WHERE {} ORDER BY created_at DESC LIMIT :limit"
+)
+
+
+def launches(
+    connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
+) -> list[LaunchShape]:
+    """Launches, newest first, each with its jobs counted by status, and how fast they end. A hidden one is returned only by its gid or with
+    `hidden`; one that is asked for by its gid says what it used."""
+    conditions = ["(:hidden OR NOT hidden)" if gid is None else "gid = :gid"]
+    if project is not None:
+        conditions.append("project = :project")
+    parameters = {"project": project, "gid": gid, "limit": limit, "hidden": hidden}
+    rows = connection.execute(text(_LAUNCHES.format(" AND ".join(conditions))), parameters).all()
+    progress = _progress(connection, [row.gid for row in rows])
+    return [
+        LaunchShape(
+            gid=row.gid,
+            project=row.project,
+            user=row.user_id,
+            algorithm=row.algorithm_name,
+            state=row.state,
+            reason=row.reason,
+            jobs=row.jobs,
+            created_at=row.created_at,
+            counts=(found := progress.get(row.gid, _Progress())).counts,
+            done=found.done,
+            rate=found.rate,
+            seconds_left=(row.jobs - found.done) / found.rate if found.rate and row.jobs > found.done else None,
+            resources=None if gid is None else _resources(connection, gid),
+        )
+        for row in rows
+    ]
+
+
+@dataclass
+class _Progress:
+    """Of a launch: jobs by status, jobs that have ended, and how many ended in a second lately."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    done: int = 0
+    rate: float | None = None
+
+
+# How many jobs of each launch are in each state, how many ended lately, and since when they could.
+_COUNTS = text(
+    # LATERAL forces one index lookup per launch, or the planner would read the whole table of jobs.
+    "SELECT l.gid, "
+    "extract(epoch FROM clock_timestamp() - greatest(n.expanded_at, now() - make_interval(secs => :lately)))::float8 AS seconds, "
+    "c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) JOIN argosy.launch n ON n.gid = l.gid CROSS JOIN LATERAL ("
+    "SELECT a.state, j.cancel_requested, count(*) AS jobs, "
+    "count(*) FILTER (WHERE a.finished_at > now() - make_interval(secs => :lately)) AS lately FROM argosy.job j "
+    "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
+    "GROUP BY a.state, j.cancel_requested) c"
+)
+
+
+def _progress(connection: Connection, gids: Iterable[UUID]) -> dict[UUID, _Progress]:
+    found: dict[UUID, _Progress] = {}
+    for row in connection.execute(_COUNTS, {"gids": list(gids), "lately": _LATELY}):
+        status = rest_status(State(row.state), row.cancel_requested)
+        progress = found.setdefault(row.gid, _Progress())
+        progress.counts[status] = progress.counts.get(status, 0) + row.jobs
+        if row.state in FINAL:
+            progress.done += row.jobs
+            if row.lately and row.seconds:
+                progress.rate = (progress.rate or 0.0) + row.lately / row.seconds
+    return found
+
+
+_SUM = (
+    "(SELECT coalesce(jsonb_object_agg(key, seconds), '{{}}') FROM (SELECT r.key, sum(r.value::bigint)::bigint AS seconds "
+    "FROM argosy.attempt a CROSS JOIN LATERAL jsonb_each_text(a.resources) r WHERE {} GROUP BY r.key) s)"
+)
+"""SQL: what some attempts used, by resource."""
+
+# By all attempts of a launch.
+_OF_LAUNCH = text(f"SELECT {_SUM.format('a.gid = :gid')}")
+
+# By the attempts of a project that ended lately.
+_LATE = "a.project = :project AND a.finished_at > now() - make_interval(days => :days)"
+_OF_PROJECT = text(
+    f"SELECT {_SUM.format(_LATE)} AS resources, (SELECT count(*) FROM argosy.attempt a WHERE {_LATE}) AS attempts"
+)
+
+
+def _resources(connection: Connection, gid: UUID) -> dict[str, int]:
+    found: dict[str, int] = connection.execute(_OF_LAUNCH, {"gid": gid}).scalar_one()
+    return found
+
+
+def usage(connection: Connection, project: int, days: int) -> tuple[int, dict[str, int]]:
+    """How many attempts of a project ended within some days, and what they used."""
+    row = connection.execute(_OF_PROJECT, {"project": project, "days": days}).one()
+    return row.attempts, row.resources
+
+
+# Failures of the newest attempts, in groups.
+_FAILURES = text(
+    f"SELECT {ALIKE} AS key, a.state, (array_agg(a.message ORDER BY j.ordinal))[1] AS message, a.exit_code, count(*) AS count, "
+    "(array_agg(a.uid ORDER BY j.ordinal))[1:5] AS jobs FROM argosy.job j "
+    "JOIN argosy.attempt a ON a.gid = :gid AND a.uid = j.uid AND a.number = j.attempt "
+    f"WHERE j.gid = :gid AND {in_states(FAILED, 'a')} GROUP BY 1, a.state, a.exit_code ORDER BY count(*) DESC, 1 LIMIT 100"
+)
+
+
+def failures(connection: Connection, gid: UUID) -> Sequence[FailureShape]:
+    """The failed jobs of a launch, those that failed alike together, the most frequent first; a hundred groups at most."""
+    found = connection.execute(_FAILURES, {"gid": gid})
+    return [FailureShape(**{**row._mapping, "status": row.state.capitalize()}) for row in found]
