@@ -1,10 +1,6 @@
 """`argosy api`, `argosy token`."""
 
 import re
-import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,9 +8,10 @@ import httpx
 import orjson
 
 from argosy.client import Client
+from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
 from tests.conftest import ROOT
-from tests.support.cli import Run, error
+from tests.support.cli import Run, error, started
 
 SCHEMA = ROOT / "tests/integration/api/schema.json"
 
@@ -49,29 +46,34 @@ def test_a_token_for_nothing_is_not_made(argosy: Run, client: Client) -> None:
 
 
 def test_it_serves_and_stops_when_it_is_told_to(settings: Settings, client: Client, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port, metrics_port = free_ports(2)
     env = {
         "PATH": "/usr/bin:/bin",
         "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
         "ARGOSY_AUTH": "tokens",
+        "ARGOSY_METRICS_PORT": str(metrics_port),
+        "ARGOSY_METRICS_DIRECTORY": str(tmp_path / "metrics"),
     }
-    command = [sys.executable, "-m", "argosy.cli", "api", "--port", str(port)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-                ends = time.monotonic() + 60
-                while True:
-                    try:
-                        answer = http.get("/readyz")
-                        break
-                    except httpx.TransportError:
-                        assert process.poll() is None, process.communicate()
-                        assert time.monotonic() < ends
-                        time.sleep(0.1)
-                assert answer.status_code == 200
-                assert http.get("/rest/Jobs/1").status_code == 401
-        finally:
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == -signal.SIGTERM
+    with (
+        started("api", "--port", str(port), environment=env) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+    ):
+        ends = time.monotonic() + 60
+        while True:
+            try:
+                answer = http.get("/readyz")
+                break
+            except httpx.TransportError:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < ends
+                time.sleep(0.1)
+        assert answer.status_code == 200
+        assert http.get("/rest/Jobs/1").status_code == 401
+        shown = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics", trust_env=False).text
+        assert 'argosy_api_requests_total{method="GET",operation="none",status="4xx"} 1.0' in shown
+        assert 'argosy_api_refused_total{reason="unknown"} 1.0' in shown
+        assert len([*(tmp_path / "metrics").iterdir()]) == 1
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+        assert (process.returncode, b"Traceback" in said) == (0, False), said.decode()
+    assert [*(tmp_path / "metrics").iterdir()] == []
