@@ -62,7 +62,7 @@ def api(
         serve_metrics(settings)
         uvicorn.run(
             create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=_STOPPING,
+            timeout_graceful_shutdown=_STOPPING, forwarded_allow_ips=settings.trusted_proxies,
         )  # fmt: skip
 
 
