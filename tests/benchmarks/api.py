@@ -99,6 +99,7 @@ def _gateway(client: Client, settings: Settings) -> Iterator[tuple[httpx.Client,
         "ARGOSY_AUTH": "tokens",
         "ARGOSY_API_RATE": "100000",
         "ARGOSY_LOG_LEVEL": "WARNING",
+        "ARGOSY_METRICS_PORT": "0",
     }
     command = [sys.executable, "-m", "argosy.cli", "api", "--port", str(port)]
     headers = {"Authorization": f"Token {secret}"}

@@ -8,32 +8,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
+from fastapi.routing import APIRoute
 
+from argosy.api import algorithms, clusters, jobs
+from argosy.cli import gateway
+from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
 from clusters.local.build import ensure_helm
 from clusters.local.cluster import LocalCluster
+from tests.support.cli import started
+from tests.support.stack import until
 
 Object = dict[str, Any]
 Render = Callable[..., list[Object]]
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/argosy"
-DEFAULT, EVERYTHING = CHART / "ci/default-values.yaml", CHART / "ci/everything-values.yaml"
-VALUE_SETS = pytest.mark.parametrize("values", [DEFAULT, EVERYTHING], ids=lambda path: path.stem)
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+DEFAULT, EVERYTHING, GATEWAY = VALUES
+VALUE_SETS = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.stem)
 NAMESPACE = "argosy-system"
 pytestmark = pytest.mark.timeout(1200)  # the first test may have to build Helm and the cluster
 SECRET_KEYS = {"database-url", "redis-url", "keys", "token-private-key", "token-public-key"}
 OF_THE_CHART = {"metrics_port", "metrics_directory"}  # settings with a value or a place of their own in the chart
-OF_THE_GATEWAY = {
-    "auth",
-    "upload_hosts",
-    "api_threads",
-    "api_rate",
-    "rest_days",
-    "rest_status",
-}  # which the chart does not run yet
 
 
 class HelmFailed(Exception):
@@ -152,6 +152,10 @@ def test_it_does_not_render_where_workflows_could_use_argosys_own_secret(render:
         ("worker.colour=red", "/worker"),
         ("worker.resources.colour=red", "/worker/resources"),
         ("image.pullSecrets[0].colour=red", "/image/pullSecrets/0"),
+        ("api.ingress.tls.colour=red", "/api/ingress/tls"),
+        ("api.service.type=ExternalName", "/api/service/type"),
+        ("settings.trustedProxies[0]=proxy.example", "/settings/trustedProxies/0"),
+        ("settings.uploadHosts[0]=a\\,b", "/settings/uploadHosts/0"),
         ("settings.databaseUrl=postgresql://user:password@host/argosy", "/settings"),
         ("settings.claimLease=1", "/settings/claimLease"),
         ("worker.replicas=two", "/worker/replicas"),
@@ -208,7 +212,7 @@ def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
     expected = {
         camel_case(name): {key: value for key, value in field.items() if key in bounds}
         for name, field in Settings.model_json_schema()["properties"].items()
-        if name not in secrets | OF_THE_CHART | OF_THE_GATEWAY
+        if name not in secrets | OF_THE_CHART
     }
     of_schema = schema()["properties"]["settings"]["properties"]
     found = {name: {key: value for key, value in field.items() if key in bounds} for name, field in of_schema.items()}
@@ -217,9 +221,9 @@ def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
 
 def test_the_variables_of_the_pods_are_exactly_the_settings(render: Render) -> None:
     specs = pod_specs(render(EVERYTHING))
-    everything = {f"ARGOSY_{name.upper()}" for name in Settings.model_fields.keys() - OF_THE_GATEWAY}
+    everything = {f"ARGOSY_{name.upper()}" for name in Settings.model_fields}
     assert set(environment(specs["worker"])) == everything
-    for component in ("tracker", "migration"):
+    for component in ("tracker", "api", "migration"):
         assert set(environment(specs[component])) < everything
 
 
@@ -235,10 +239,11 @@ def test_argosy_reads_what_the_values_say(render: Render, monkeypatch: pytest.Mo
 
 
 def test_each_component_reads_only_the_secrets_that_it_needs(render: Render) -> None:
-    specs = pod_specs(render(DEFAULT))
+    specs = pod_specs(render(GATEWAY))
     assert {component: secret_keys(spec) for component, spec in specs.items()} == {
         "worker": SECRET_KEYS,
         "tracker": {"database-url", "redis-url", "keys"},
+        "api": {"database-url", "keys", "token-public-key"},
         "migration": {"database-url"},
     }
 
@@ -267,10 +272,10 @@ def test_the_metrics_directory_is_writable_and_the_root_is_not(render: Render, v
 
 @pytest.mark.parametrize("mounted", [False, True])
 def test_a_token_is_mounted_only_where_workflows_run_in_the_same_cluster(render: Render, mounted: bool) -> None:
-    objects = render(DEFAULT, options=(f"--set=inCluster.enabled={str(mounted).lower()}",))
+    objects = render(GATEWAY, options=(f"--set=inCluster.enabled={str(mounted).lower()}",))
     specs = pod_specs(objects)
     tokens = {component: spec["automountServiceAccountToken"] for component, spec in specs.items()}
-    assert tokens == {"worker": mounted, "tracker": mounted, "migration": False}
+    assert tokens == {"worker": mounted, "tracker": mounted, "api": False, "migration": False}
     assert any(each["kind"] == "RoleBinding" for each in objects) == mounted
 
 
@@ -336,7 +341,17 @@ def test_the_notes_name_the_next_step(helm: Callable[..., str], values: Path) ->
     notes = helm("install", "argosy", str(CHART), *arguments).partition("\nNOTES:\n")[2]
     name = "jobs" if values is EVERYTHING else "argosy"
     step = "algorithm register" if values is EVERYTHING else "cluster add"
-    assert f"kubectl --namespace {NAMESPACE} exec --stdin --tty deployment/{name}-worker -- argosy {step}" in notes
+    argosy = f"kubectl --namespace {NAMESPACE} exec --stdin --tty deployment/{name}-worker -- argosy"
+    assert f"{argosy} {step}" in notes
+    told = {
+        DEFAULT: "",
+        GATEWAY: f"The gateway is http://argosy-api.{NAMESPACE}:80 within the cluster and https://platform.example from outside, "
+        "for /rest/Job /rest/Jobs ",
+        EVERYTHING: f"The gateway is http://jobs-api.{NAMESPACE}:8080 within the cluster and https://argosy.example from outside, for /. "
+        f"Make a token for each caller:\n  {argosy} token create --help\n",
+    }[values]
+    assert told in notes
+    assert ("gateway" in notes) == ("deployment/" + name + "-api" in notes) == bool(told)
 
 
 @VALUE_SETS
@@ -352,7 +367,122 @@ def test_the_apiserver_accepts_every_object_and_warns_of_none(
     assert len(accepted.split()) == len(objects)
 
 
-def test_a_tracker_is_ready_when_it_says_so_itself(render: Render) -> None:
-    specs = pod_specs(render(DEFAULT))
-    paths = {name: specs[name]["containers"][0]["readinessProbe"]["httpGet"]["path"] for name in ("worker", "tracker")}
-    assert paths == {"worker": "/metrics", "tracker": "/readyz"}
+def test_a_tracker_and_a_gateway_are_ready_when_they_say_so_themselves(render: Render) -> None:
+    specs = pod_specs(render(GATEWAY))
+    asked = {
+        name: tuple((probe["path"], probe["port"]) for probe in probes(specs[name]))
+        for name in ("worker", "tracker", "api")
+    }
+    assert asked == {
+        "worker": (("/metrics", "metrics"), ("/metrics", "metrics")),
+        "tracker": (("/readyz", "metrics"), ("/metrics", "metrics")),
+        "api": (("/readyz", "http"), ("/healthz", "http")),
+    }
+
+
+def probes(spec: Object) -> Iterator[Object]:
+    """What is asked whether a pod is ready, and whether it is alive."""
+    (container,) = spec["containers"]
+    for name in ("readinessProbe", "livenessProbe"):
+        yield container[name]["httpGet"]
+
+
+def test_nobody_has_a_gateway_who_did_not_ask_for_one(render: Render) -> None:
+    kinds = {each["kind"] for each in render(DEFAULT)}
+    assert not kinds & {"Service", "Ingress"}
+    assert "api" not in pod_specs(render(DEFAULT))
+    assert "Ingress" not in {each["kind"] for each in render(DEFAULT, options=("--set=api.enabled=true",))}
+
+
+@pytest.mark.parametrize("values", [GATEWAY, EVERYTHING], ids=lambda path: path.stem)
+def test_a_request_gets_from_the_ingress_to_where_the_gateway_listens(render: Render, values: Path) -> None:
+    objects = render(values)
+    (ingress,), (service,) = ([each for each in objects if each["kind"] == kind] for kind in ("Ingress", "Service"))
+    (rule,) = ingress["spec"]["rules"]
+    backends = [path["backend"]["service"] for path in rule["http"]["paths"]]
+    assert all(each == {"name": service["metadata"]["name"], "port": {"name": "http"}} for each in backends)
+    assert [tls["hosts"] for tls in ingress["spec"]["tls"]] == [[rule["host"]]]
+    (port,) = service["spec"]["ports"]
+    assert (port["name"], port["targetPort"]) == ("http", "http"), "/metrics is not served to callers"
+    deployment = one(objects, "Deployment", "-api")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert container["args"][2:] == ["--host", container["args"][3], "--port", str(ports["http"])]
+    assert environment(deployment["spec"]["template"]["spec"])["ARGOSY_METRICS_PORT"]["value"] == str(ports["metrics"])
+
+
+def test_the_ingress_has_the_job_half_of_the_platforms_api(render: Render) -> None:
+    (ingress,) = [each for each in render(GATEWAY) if each["kind"] == "Ingress"]
+    paths = {each["path"] for rule in ingress["spec"]["rules"] for each in rule["http"]["paths"]}
+    routers = (jobs.router, algorithms.router, clusters.router)
+    routes = [route.path for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    assert paths == {"/".join(path.split("/")[:3]) for path in routes if path.startswith("/rest/")}
+
+
+def test_an_ingress_names_its_host_and_the_gateway_a_port_of_its_own(render: Render) -> None:
+    with pytest.raises(HelmFailed, match=r"api\.ingress\.host: name the host"):
+        render(GATEWAY, options=("--set=api.ingress.host=",))
+    with pytest.raises(HelmFailed, match=r"api\.port: 9191 is metrics\.port"):
+        render(GATEWAY, options=("--set=api.port=9191",))
+
+
+def test_without_tls_an_ingress_asks_for_none(render: Render) -> None:
+    (ingress,) = [
+        each for each in render(GATEWAY, options=("--set=api.ingress.tls.enabled=false",)) if each["kind"] == "Ingress"
+    ]
+    assert "tls" not in ingress["spec"]
+
+
+@VALUE_SETS
+def test_all_that_serve_metrics_say_so_to_prometheus(render: Render, values: Path) -> None:
+    specs = [each["spec"]["template"] for each in render(values, options=("--set=metrics.annotations=true",))
+             if each["kind"] == "Deployment"]  # fmt: skip
+    assert len(specs) == (2 if values is DEFAULT else 3)
+    for template in specs:
+        (port,) = [each for each in template["spec"]["containers"][0]["ports"] if each["name"] == "metrics"]
+        annotations = template["metadata"]["annotations"]
+        assert annotations["prometheus.io/scrape"] == "true"
+        assert annotations["prometheus.io/port"] == str(port["containerPort"])
+        assert annotations["prometheus.io/path"] == "/metrics"
+
+
+@pytest.mark.parametrize("values", [GATEWAY, EVERYTHING], ids=lambda path: path.stem)
+async def test_a_gateways_command_with_its_variables_answers_its_probes_and_serves_metrics(
+    render: Render, settings: Settings, tmp_path: Path, values: Path
+) -> None:
+    port, metrics_port = free_ports(2)
+    ports = (f"--set=api.port={port}", f"--set=metrics.port={metrics_port}")
+    hosts = ("--set=api.host=127.0.0.1", "--set=settings.metricsHost=127.0.0.1")  # IPv6 is not everywhere
+    spec = pod_specs(render(values, options=(*ports, *hosts)))["api"]
+    secrets = {
+        "database-url": settings.database_url.get_secret_value(),
+        "keys": settings.keys[0].get_secret_value(),
+        "token-public-key": str(settings.token_public_key),
+    }
+    given = {
+        name: variable["value"] if "value" in variable else secrets[variable["valueFrom"]["secretKeyRef"]["key"]]
+        for name, variable in environment(spec).items()
+    }
+    (container,) = spec["containers"]
+    numbers = {each["name"]: each["containerPort"] for each in container["ports"]}
+    with started(*container["args"][1:], environment=given | {"ARGOSY_METRICS_DIRECTORY": str(tmp_path)}) as process:
+
+        def answers(path: str, port: str) -> int:
+            assert process.poll() is None, process.communicate()
+            try:
+                return httpx.get(f"http://127.0.0.1:{numbers[port]}{path}", timeout=5, trust_env=False).status_code
+            except httpx.TransportError:
+                return 0
+
+        for probe in probes(spec):
+            await until(lambda probe=probe: answers(probe["path"], probe["port"]), lambda code: code == 200, 60)
+        assert answers("/metrics", "metrics") == 200
+        assert answers("/rest/Jobs/1", "http") == 401
+
+
+def test_a_gateway_has_the_time_that_it_needs_to_end(render: Render) -> None:
+    spec = pod_specs(render(GATEWAY))["api"]
+    (_, wait) = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    assert spec["terminationGracePeriodSeconds"] > int(wait) + gateway._STOPPING

@@ -1,9 +1,11 @@
 """Every metric of argosy, in one place.
 
 prometheus-client is used in multiprocess mode: the processes of one pool write files in one directory, and one port serves their sum, so a
-pool is one target. `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported (`argosy worker` and `argosy tracker` do so).
+pool is one target. `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported (`argosy worker`, `tracker` and `api` do so).
 Gauges about the database are set by the tracker that has the housekeeping lease, and cleared when it loses the lease, so the sum over all
 instances is right.
+
+No label has a value that a caller chooses: no path, no user, no method that HTTP does not know.
 """
 
 import os
@@ -100,6 +102,28 @@ DEBT_AGE = Gauge(
 )  # fmt: skip
 DEAD_LETTERS = Counter("argosy_dead_letters_total", "Dramatiq messages that could not be read.", ["queue"])
 LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loop logged and survived.", ["loop"])
+API_REQUESTS = Counter(
+    "argosy_api_requests_total", "HTTP requests by operation id, method and class of the answer's status.",
+    ["operation", "method", "status"],
+)  # fmt: skip
+API_SECONDS = Histogram(
+    "argosy_api_request_seconds", "From an HTTP request's head to the end of its answer.", ["operation"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)  # fmt: skip
+API_IN_FLIGHT = Gauge(
+    "argosy_api_requests_in_flight", "HTTP requests that are not answered yet.", ["method"], multiprocess_mode="livesum"
+)
+API_REFUSED = Counter(
+    "argosy_api_refused_total",
+    "HTTP requests refused for who sends them, or when: unknown, forbidden, queue_full, too_fast, platform_away, busy.",
+    ["reason"],
+)
+PLATFORM_SECONDS = Histogram(
+    "argosy_platform_request_seconds",
+    "The gateway's requests to the platform: class of the status, failed (no whole answer), busy (not sent, too many wait).",
+    ["outcome"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 
 
 def forget(cluster: str) -> None:
@@ -131,8 +155,8 @@ class _Living(MultiProcessCollector):
             yield metric
 
 
-def serve(host: str, port: int, dead: Callable[[], Sequence[str]]) -> int:
-    """Serve /metrics of this pool of processes, and /readyz.
+def serve(host: str, port: int, dead: Callable[[], Sequence[str]] | None = None) -> int:
+    """Serve /metrics of this pool of processes, and /readyz if somebody can say how it is.
 
     Args:
         host: Address to listen on.
@@ -149,7 +173,7 @@ def serve(host: str, port: int, dead: Callable[[], Sequence[str]]) -> int:
     metrics: WSGIApplication = make_wsgi_app(registry)
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != "/readyz":
+        if dead is None or environ["PATH_INFO"] != "/readyz":
             return metrics(environ, start_response)
         found = dead()
         start_response("503 Service Unavailable" if found else "200 OK", [("Content-Type", "text/plain")])

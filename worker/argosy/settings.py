@@ -5,6 +5,7 @@ Secrets are `SecretStr`, so that printed settings do not show them.
 """
 
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -53,6 +54,10 @@ class Settings(BaseSettings):
     api_rate: float = Field(
         default=50.0, gt=0, description="Requests a second that one caller of `argosy api` may send"
     )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default=["127.0.0.1", "::1"],
+        description="Addresses or networks, by commas, of proxies before `argosy api` whose X-Forwarded-For is believed",
+    )
     rest_days: int = Field(default=7, ge=0, description="Days for which ended jobs are in the platform's job list")
     rest_status: bool = Field(
         default=False,
@@ -95,10 +100,17 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "upload_hosts", mode="before")
+    @field_validator("keys", "upload_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            ip_network(network)  # the server would take what is none for a name, and never meet it
+        return value
 
 
 @cache

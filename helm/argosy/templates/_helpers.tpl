@@ -30,7 +30,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end -}}
 
 {{/*
-The settings as environment variables. Numbers go through JSON, because Go prints a large one as 6.7e+07.
+The settings as environment variables. Lists have commas; numbers go through JSON, because Go prints a large one as 6.7e+07.
 Takes the root.
 */}}
 {{- define "argosy.settings" -}}
@@ -38,6 +38,7 @@ Takes the root.
 {{- $_ := get $.Values.settings . | required (printf "settings.%s: give the platform's address; argosy's own default is localhost, which no pod of yours means (see the chart's README)" .) -}}
 {{- end -}}
 {{- range $name, $value := .Values.settings }}
+{{- if kindIs "slice" $value }}{{ $value = join "," $value }}{{ end }}
 - name: ARGOSY_{{ $name | snakecase | upper }}
   value: {{ kindIs "string" $value | ternary $value ($value | toJson) | quote }}
 {{- end }}
@@ -46,7 +47,8 @@ Takes the root.
 {{/*
 A pod's metadata and spec. All pods of the chart are made here, so that none is less locked up than the others.
 Takes root, component, values (the component's part of .Values), args, secrets (keys of existingSecret that this component reads),
-serves (whether it has /metrics) and kubernetes (whether it calls the Kubernetes API of the cluster it runs in).
+serves (whether it has /metrics), kubernetes (whether it calls the Kubernetes API of the cluster it runs in), ready (path that says
+whether it is ready, in place of /metrics) and http (port on which it answers callers; /readyz and /healthz are there).
 */}}
 {{- define "argosy.pod" -}}
 {{- $root := .root -}}
@@ -97,21 +99,32 @@ spec:
         - name: ARGOSY_METRICS_DIRECTORY
           value: /run/argosy/metrics
       ports:
+        {{- with .http }}
+        - name: http
+          containerPort: {{ . }}
+        {{- end }}
         - name: metrics
           containerPort: {{ $root.Values.metrics.port }}
       readinessProbe:
         httpGet:
           path: {{ .ready | default "/metrics" }}
-          port: metrics
+          port: {{ empty .http | ternary "metrics" "http" }}
         timeoutSeconds: 5
       livenessProbe:
         httpGet:
-          path: /metrics
-          port: metrics
+          path: {{ empty .http | ternary "/metrics" "/healthz" }}
+          port: {{ empty .http | ternary "metrics" "http" }}
         initialDelaySeconds: 30
         periodSeconds: 20
         timeoutSeconds: 10
         failureThreshold: 6
+        {{- end }}
+        {{- if .http }}
+      # Until every proxy knows that the pod goes, it still gets requests.
+      lifecycle:
+        preStop:
+          exec:
+            command: [sleep, "5"]
         {{- end }}
       resources:
         {{- toYaml .values.resources | nindent 8 }}
@@ -148,10 +161,10 @@ spec:
   {{- end }}
 {{- end -}}
 
-{{/* A Deployment of the release. Takes what argosy.pod takes, but for serves and kubernetes. */}}
+{{/* A Deployment of the release. Takes what argosy.pod takes, but for serves. */}}
 {{- define "argosy.deployment" -}}
 {{- $root := .root -}}
-{{- $pod := merge (dict "serves" true "kubernetes" $root.Values.inCluster.enabled) . -}}
+{{- $pod := merge (dict "serves" true) . -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:

@@ -1,20 +1,24 @@
 """`argosy api`, `argosy token`."""
 
 import re
-import signal
-import socket
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import orjson
+import pytest
 
 from argosy.client import Client
+from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
 from tests.conftest import ROOT
-from tests.support.cli import Run, error
+from tests.support.cli import Run, error, started
+
+Gateway = tuple[subprocess.Popen[bytes], httpx.Client, str]
+"""A process, a client of it, and where its metrics are."""
 
 SCHEMA = ROOT / "tests/integration/api/schema.json"
 
@@ -48,30 +52,57 @@ def test_a_token_for_nothing_is_not_made(argosy: Run, client: Client) -> None:
     assert "--role" in error(argosy("token", "create", "a", "--user", "7", "--all-projects", "--role", "root"), 2)
 
 
-def test_it_serves_and_stops_when_it_is_told_to(settings: Settings, client: Client, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+@contextmanager
+def gateway(settings: Settings, directory: Path, **variables: str) -> Iterator[Gateway]:
+    """`argosy api` as a process of its own that is ready."""
+    port, metrics_port = free_ports(2)
     env = {
-        "PATH": "/usr/bin:/bin",
         "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
         "ARGOSY_AUTH": "tokens",
+        "ARGOSY_METRICS_PORT": str(metrics_port),
+        "ARGOSY_METRICS_DIRECTORY": str(directory),
     }
-    command = [sys.executable, "-m", "argosy.cli", "api", "--port", str(port)]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-                ends = time.monotonic() + 60
-                while True:
-                    try:
-                        answer = http.get("/readyz")
-                        break
-                    except httpx.TransportError:
-                        assert process.poll() is None, process.communicate()
-                        assert time.monotonic() < ends
-                        time.sleep(0.1)
-                assert answer.status_code == 200
-                assert http.get("/rest/Jobs/1").status_code == 401
-        finally:
-            process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == -signal.SIGTERM
+    with (
+        started("api", "--port", str(port), environment=env | variables) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+    ):
+        ends = time.monotonic() + 60
+        while True:
+            try:
+                http.get("/readyz").raise_for_status()
+                break
+            except httpx.TransportError:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < ends
+                time.sleep(0.1)
+        yield process, http, f"http://127.0.0.1:{metrics_port}/metrics"
+
+
+def test_it_serves_and_stops_when_it_is_told_to(settings: Settings, client: Client, tmp_path: Path) -> None:
+    with gateway(settings, tmp_path) as (process, http, metrics):
+        assert http.get("/rest/Jobs/1").status_code == 401
+        shown = httpx.get(metrics, trust_env=False).text
+        assert 'argosy_api_requests_total{method="GET",operation="none",status="4xx"} 1.0' in shown
+        assert 'argosy_api_refused_total{reason="unknown"} 1.0' in shown
+        assert len([*tmp_path.iterdir()]) == 1
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+        assert (process.returncode, b"Traceback" in said) == (0, False), said.decode()
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(("proxies", "whom"), [("10.0.0.0/8,127.0.0.1", "the caller"), ("10.0.0.0/8", "the proxy")])
+def test_behind_a_trusted_proxy_a_stranger_holds_up_no_other(
+    settings: Settings, client: Client, tmp_path: Path, proxies: str, whom: str
+) -> None:
+    once = {"ARGOSY_API_RATE": "0.1", "ARGOSY_TRUSTED_PROXIES": proxies}  # one request in two seconds
+    with gateway(settings, tmp_path, **once) as (_, http, _):
+        token = {"Authorization": "Token argosy_x"}
+        found = [http.get("/rest/Jobs/1", headers={**token, "X-Forwarded-For": f"192.0.2.{at}"}) for at in range(20)]
+    assert (429 in {each.status_code for each in found}) == (whom == "the proxy")
+
+
+def test_a_proxy_without_an_address_is_refused(argosy: Run) -> None:
+    for wrong in ("*", "proxy.example", "10.0.0.1/8"):
+        said = error(argosy("api", env={"ARGOSY_TRUSTED_PROXIES": wrong}), 1)
+        assert said.startswith("ARGOSY_TRUSTED_PROXIES: ")

@@ -76,7 +76,7 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
         )
 
 
-@pytest.mark.parametrize("name", ["worker", "tracker"])
+@pytest.mark.parametrize("name", ["worker", "tracker", "api"])
 def test_a_taken_metrics_port_is_said_before_anything_runs(argosy: Run, name: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         taking = {"ARGOSY_METRICS_PORT": str(taken.getsockname()[1]), "ARGOSY_METRICS_DIRECTORY": str(tmp_path)}

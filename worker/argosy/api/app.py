@@ -19,8 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from argosy import metrics
 from argosy.api import algorithms, clusters, document, history, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
+from argosy.api.measuring import Measured
 from argosy.api.platform import Platform, PlatformAway
 from argosy.api.routing import Busy, Gateway, Limiter, TooFast, admit
 from argosy.client import Client
@@ -60,6 +62,16 @@ _STATUSES: list[tuple[type[ArgosyError], int]] = [
     (InvalidRequest, 400),
 ]
 
+_REASONS: dict[type[Exception], str] = {
+    Anonymous: "unknown",
+    Forbidden: "forbidden",
+    QueueFull: "queue_full",
+    TooFast: "too_fast",
+    PlatformAway: "platform_away",
+    Busy: "busy",
+}
+"""Of refusals that are counted, by the error: nothing is wrong with the request itself."""
+
 
 def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     """The application.
@@ -92,9 +104,8 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting, asking)
     for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router, history.router):
         app.include_router(router)
-    app.add_route("/schema", document.route(app), methods=["GET"])
-    app.add_route("/healthz", _alive, methods=["GET"])
-    app.add_route("/readyz", _ready(client), methods=["GET"])
+    for name, endpoint in (("schema", document.route(app)), ("healthz", _alive), ("readyz", _ready(client))):
+        app.add_api_route(f"/{name}", endpoint, methods=["GET", "HEAD"], operation_id=name, include_in_schema=False)
     app.add_exception_handler(ArgosyError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _no_route)
@@ -104,6 +115,7 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     app.add_exception_handler(Exception, _broken)
     app.add_middleware(_Bounded)
     app.add_middleware(_Doorkeeper, gateway=app.state.gateway)
+    app.add_middleware(Measured)  # the last one is the outermost
     return app
 
 
@@ -164,6 +176,8 @@ async def _refused(_: Request, error: Exception) -> Response:
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
     if status == 500:
         raise error
+    if (reason := _REASONS.get(type(error))) is not None:
+        metrics.API_REFUSED.labels(reason).inc()
     told: dict[str, Any] = {"message": str(error)}
     if isinstance(error, ManifestError):
         told["details"] = [str(error), *map(str, error.others)]

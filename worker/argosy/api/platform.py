@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from argosy import metrics
 from argosy.errors import ArgosyError, InvalidRequest
 from argosy.inputs import clean
 from argosy.settings import Settings
@@ -123,13 +124,20 @@ class Platform:
             raise InvalidRequest(f"upload_url: not UTF-8 text (byte {error.start})") from error
 
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, limit: int) -> Answer:
-        # A slow platform takes half of the threads at most: those whose callers are known go on.
-        if not self._asking.acquire(timeout=_QUEUED):
-            raise PlatformAway("the platform is slow, and too many ask it already; try again")
+        begun, outcome = time.monotonic(), "busy"
         try:
-            return self._answered(method, url, headers, body, limit)
+            # A slow platform takes half of the threads at most: those whose callers are known go on.
+            if not self._asking.acquire(timeout=_QUEUED):
+                raise PlatformAway("the platform is slow, and too many ask it already; try again")
+            outcome = "failed"
+            try:
+                answer = self._answered(method, url, headers, body, limit)
+            finally:
+                self._asking.release()
+            outcome = f"{answer.status // 100}xx"
+            return answer
         finally:
-            self._asking.release()
+            metrics.PLATFORM_SECONDS.labels(outcome).observe(time.monotonic() - begun)
 
     def _answered(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, limit: int) -> Answer:
         ends, chunks, size = time.monotonic() + _SECONDS, [], 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,18 +46,24 @@ def api(
         return
     settings = configured()
     _installed()
-    import uvicorn
-
-    from argosy.api.app import create_app
-    from argosy.cli.processes import check_database
-    from argosy.processes import log
+    from argosy.cli.processes import check_database, metrics_directory, serve_metrics
 
     check_database(settings)
-    log.configure(settings)
-    uvicorn.run(
-        create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=_STOPPING,
-    )  # fmt: skip
+    # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
+    # an interrupt is what uvicorn expects, and ends nothing.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with metrics_directory(settings, "api"):
+        import uvicorn
+
+        from argosy.api.app import create_app
+        from argosy.processes import log
+
+        log.configure(settings)
+        serve_metrics(settings)
+        uvicorn.run(
+            create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=_STOPPING, forwarded_allow_ips=settings.trusted_proxies,
+        )  # fmt: skip
 
 
 @app.command()

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +43,7 @@ def worker(
     settings = configured()
     check_database(settings)
     _check_port(settings)
-    with _metrics_directory(settings, "worker") as directory:
+    with metrics_directory(settings, "worker") as directory:
         os.environ |= {
             "dramatiq_prom_db": directory,
             "dramatiq_prom_host": settings.metrics_host,
@@ -73,7 +73,7 @@ def worker(
 def tracker() -> None:
     """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
     settings = configured()
-    with _metrics_directory(settings, "tracker"):
+    with metrics_directory(settings, "tracker"):
         import asyncio
 
         from argosy.processes import log
@@ -117,7 +117,6 @@ async def _track(engine: Engine, settings: Settings) -> None:
     """Run the tracker until SIGTERM or SIGINT. It releases its leases when it is cancelled."""
     import asyncio
 
-    from argosy import metrics
     from argosy.processes import garbage
     from argosy.processes.tracker import Tracker
     from argosy.processes.wakeups import WakeUps, broker
@@ -132,18 +131,41 @@ async def _track(engine: Engine, settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    try:
-        metrics.serve(settings.metrics_host, settings.metrics_port, made.dead)
-    except OSError as error:
-        raise _port_taken(settings, error) from error
+    serve_metrics(settings, made.dead)
     garbage.collect_rarely()
     with suppress(asyncio.CancelledError):
         await made.run()
 
 
+def serve_metrics(settings: Settings, dead: Callable[[], Sequence[str]] | None = None) -> None:
+    """Serve this pool's metrics; within `metrics_directory`.
+
+    Args:
+        settings: The address and port.
+        dead: See `metrics.serve`.
+
+    Raises:
+        NotConfigured: The port cannot be had.
+    """
+    from argosy import metrics
+
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port, dead)
+    except OSError as error:
+        raise _port_taken(settings, error) from error
+
+
 @contextmanager
-def _metrics_directory(settings: Settings, name: str) -> Iterator[str]:
-    """A new directory for the metrics of this pool. It is removed when the pool ends."""
+def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
+    """A new directory for the metrics of this pool. It is removed when the pool ends.
+
+    Args:
+        settings: Where it is made.
+        name: Of the pool.
+
+    Raises:
+        NotConfigured: It cannot be made there.
+    """
     parent = settings.metrics_directory
     try:
         if parent is not None:
