@@ -34,6 +34,9 @@ _LARGEST = (1 << 63) - 1
 _STOPPING = 15
 """Seconds that requests have to end when the process is told to."""
 
+_IDLE = 75
+"""Seconds that an idle connection stays open: longer than proxies keep theirs, or one of them sends a request as it is closed (502)."""
+
 
 @app.callback()
 def api(
@@ -62,7 +65,7 @@ def api(
         serve_metrics(settings)
         uvicorn.run(
             create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=_STOPPING, forwarded_allow_ips=settings.trusted_proxies,
+            timeout_graceful_shutdown=_STOPPING, timeout_keep_alive=_IDLE, forwarded_allow_ips=settings.trusted_proxies,
         )  # fmt: skip
 
 
