@@ -29,8 +29,9 @@ class Launched:
     """A launch that was written.
 
     `uids` are the ids of its jobs in the order of their batches; None if they are only known when the launch is expanded (a query, all
-    media, or an algorithm that is not registered). `new` is False if the same request was written before. `state` is the launch's state.
-    `position` is the number of jobs of its project that were queued already: they come first, unless this launch has a higher priority.
+    media, `skip_done`, or an algorithm that is not registered). `new` is False if the same request was written before. `state` is the
+    launch's state. `position` is the number of jobs of its project that were queued already: they come first, unless this launch has a
+    higher priority.
     """
 
     gid: UUID
@@ -63,6 +64,7 @@ class Client(Administration):
         failure_email_spec: SkipValidation[dict[str, Any] | None] = None,
         gid: UUID | str | None = None,
         priority: int = 0,
+        skip_done: bool = False,
         connection: Any = None,
     ) -> Launched:
         """Run an algorithm on media.
@@ -79,6 +81,8 @@ class Client(Administration):
             failure_email_spec: Stored with the launch.
             gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
             priority: -100 to 100, higher first; orders only this user's jobs in this project, and does not affect other users.
+            skip_done: Leave out media on which the algorithm has Succeeded already, with the same manifest and parameters, in this
+                project. `launches(gid=…)` says how many were left out; if none remain, the launch is `expanded` with 0 jobs.
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return.
 
@@ -102,6 +106,7 @@ class Client(Administration):
                 "failure_email_spec": failure_email_spec,
                 "token_sealed": None if (sealed := seal(self.settings, token)) is None else b64encode(sealed).decode(),
                 "priority": priority,
+                "skip_done": skip_done,
             },
         )
         written = accept(self.engine, self.settings, request, connection)

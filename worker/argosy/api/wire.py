@@ -61,7 +61,8 @@ class Job(BaseModel):
 
 class JobSpec(In):
     """Launches an algorithm: on `media_ids`, or on those of `media_query` (with media_ids null or empty), or on all of the project. The
-    same request with the same `gid` is one launch. `priority` orders your own jobs, higher first."""
+    same request with the same `gid` is one launch. `priority` orders your own jobs, higher first. With `skip_done`, media on which the
+    algorithm has succeeded already are left out."""
 
     algorithm_name: Name
     media_ids: Annotated[list[Id], Field(fail_fast=True)] | None = None
@@ -71,6 +72,7 @@ class JobSpec(In):
     failure_email_spec: Json | None = None
     gid: Text | None = None
     priority: int = Field(default=0, ge=-100, le=100)
+    skip_done: bool = False
 
 
 class Algorithm(BaseModel):

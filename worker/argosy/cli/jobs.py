@@ -29,7 +29,9 @@ argosy launch hello --project 1 --user 7 --media 1,2,5-9 --watch
 
 argosy launch hello --project 1 --user 7 --query 'type=3&section=12' --param threshold=0.5
 
-argosy launch hello --project 1 --user 7 --media-file ids.txt --token-file token"""
+argosy launch hello --project 1 --user 7 --media-file ids.txt --token-file token
+
+argosy launch hello --project 1 --user 7 --media 1-100 --skip-done"""
 
 _LOOK = 0.2
 """Seconds between two checks whether a launch is expanded."""
@@ -62,6 +64,9 @@ def launch(
     priority: Annotated[
         int, typer.Option(help="Before (or, below 0, behind) the user's other jobs of the project.", min=-100, max=100)
     ] = 0,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Leave out media on which the algorithm has Succeeded already.")
+    ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait until it is cut into jobs.", min=0)] = 10,
     watch: Annotated[bool, typer.Option("--watch", help="Follow its jobs until all have ended.")] = False,
 ) -> None:
@@ -73,6 +78,7 @@ def launch(
         "media_query": query,
         "extra_params": arguments.parameters(param or []),
         "token": None if token_file is None else arguments.secret(token_file, "--token-file"),
+        "skip_done": skip_done,
     }
     with client() as opened:
         launched = opened.launch(algorithm, project=project, user=user, gid=gid, priority=priority, **request)
@@ -177,9 +183,12 @@ def _expanded(opened: Client, gid: UUID, wait: float) -> LaunchShape:
 def _tell(launch: LaunchShape, waited: float) -> None:
     if launch.state in ENDED_EARLY:
         raise Unsuccessful(f"launch {launch.gid} was {launch.state}: {launch.reason}")
-    if launch.state == "expanded":
+    if launch.state == "expanded" and not launch.jobs:
+        output.note(launch.reason)
+    elif launch.state == "expanded":
         jobs = f"{launch.jobs} job{'' if launch.jobs == 1 else 's'}"
-        output.note(f"expanded into {jobs}; follow them: argosy watch {launch.gid}")
+        without = f", {launch.skipped} media left out because they are done" if launch.skipped else ""
+        output.note(f"expanded into {jobs}{without}; follow them: argosy watch {launch.gid}")
     else:
         reason = f" ({launch.reason})" if launch.reason else ""
         output.note(
@@ -249,6 +258,7 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "reason": launch.reason,
         "created": ago(launch.created_at, datetime.now(UTC)),
         "jobs": _counts(launch),
+        "left out": f"{launch.skipped} media that are done" if launch.skipped else "",
     }
 
 

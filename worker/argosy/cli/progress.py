@@ -115,6 +115,8 @@ def summary(launch: LaunchShape) -> str:
     """A launch's jobs by status: `4 jobs: 2 Succeeded, 2 Running`."""
     if launch.state != "expanded":
         return f"{launch.state}: {launch.reason}" if launch.reason else launch.state
+    if not launch.jobs:
+        return launch.reason
     counts = ", ".join(f"{number} {status}" for status, number in sorted(launch.counts.items()))
     return f"{launch.jobs} job{'s' * (launch.jobs != 1)}: {counts}"
 

@@ -152,7 +152,7 @@ class LaunchRequest(In):
 
     It has `media_ids` or `media_query`, or neither for all media of the project; a medium that is named twice counts once. `token_sealed`
     is the user's API token in a libsodium sealed box for the workers' public key, base64. `priority` orders a user's own jobs, higher
-    first; it does not affect other tenants.
+    first; it does not affect other tenants. With `skip_done`, media on which the algorithm has Succeeded already are left out.
     """
 
     version: Literal[1] = 1
@@ -167,6 +167,7 @@ class LaunchRequest(In):
     failure_email_spec: Json | None = None
     token_sealed: str | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    skip_done: bool = False
 
     @field_validator("gid")
     @classmethod

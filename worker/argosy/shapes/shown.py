@@ -53,7 +53,8 @@ class JobShape(BaseModel):
 
 
 class LaunchShape(BaseModel):
-    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status."""
+    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status. `skipped` is how many
+    media were left out because the algorithm has Succeeded on them already."""
 
     gid: UUID
     project: int
@@ -62,6 +63,7 @@ class LaunchShape(BaseModel):
     state: str
     reason: str
     jobs: int
+    skipped: int
     created_at: datetime
     counts: dict[str, int]
 

@@ -27,19 +27,23 @@ class Request:
     extra_params: list[dict[str, Any]]
     token_sealed: bytes | None
     files_per_job: int | None
+    skip_done: bool
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None if they are stored already."""
+    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None if they are stored already.
+    `skipped` is the number of media that were left out because they are done."""
 
     algorithm_id: int
     cluster_ids: list[int]
     cluster_labels: dict[str, str]
     manifest: str
     parameters: list[tuple[str, str]]
+    inputs_digest: str
     files_per_job: int
     media_ids: list[int] | None
+    skipped: int
     jobs: int
     max_attempts: int
     retry_backoff: float
@@ -64,7 +68,7 @@ class Frame:
 
 # The request of a launch.
 _GET = text(
-    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job "
+    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job, skip_done "
     "FROM argosy.launch WHERE gid = :gid"
 )
 
@@ -188,8 +192,8 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
 # Freeze the inputs of the launch, once.
 _FREEZE = text(
     "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
-    "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-    "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), jobs = :jobs, "
+    "manifest = :manifest, parameters = CAST(:parameters AS jsonb), inputs_digest = :inputs_digest, files_per_job = :files_per_job, "
+    "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), skipped = :skipped, jobs = :jobs, "
     "max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
     f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {MINE} AND state = 'accepted'"
 )

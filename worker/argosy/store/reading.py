@@ -182,7 +182,7 @@ def launches(
         conditions.append("project = :project")
     rows = connection.execute(
         text(
-            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
+            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, created_at FROM argosy.launch "
             f"WHERE {' AND '.join(conditions)} ORDER BY created_at DESC LIMIT :limit"
         ),
         {"project": project, "gid": gid, "limit": limit, "hidden": hidden},
@@ -197,6 +197,7 @@ def launches(
             state=row.state,
             reason=row.reason,
             jobs=row.jobs,
+            skipped=row.skipped,
             created_at=row.created_at,
             counts=counts.get(row.gid, {}),
         )

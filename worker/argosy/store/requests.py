@@ -60,8 +60,8 @@ SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name =
 
 _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
-                           success_email, failure_email, token_sealed, priority, files_per_job, jobs)
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
+                           success_email, failure_email, token_sealed, priority, files_per_job, jobs, skip_done)
+SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
@@ -95,8 +95,8 @@ def _sha256(fields: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A launch row: whether it is `new`; how many jobs it will have (None if that is not known yet, as for a query, or for an algorithm
-    that is not registered); its state; and how many jobs of its project are queued before it."""
+    """A launch row: whether it is `new`; how many jobs it will have (None if that is not known yet: for a query, if media that are done
+    are left out, or for an algorithm that is not registered); its state; and how many jobs of its project are queued before it."""
 
     new: bool
     jobs: int | None
@@ -183,6 +183,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             request.priority,
             files_per_job,
             jobs or 0,
+            request.skip_done,
             made(request.gid).timestamp(),
             retention_days,
         ),
@@ -213,7 +214,7 @@ def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retentio
 
 
 def _jobs(request: LaunchRequest, files_per_job: int | None) -> int | None:
-    if request.media_ids is None or files_per_job is None:
+    if request.media_ids is None or request.skip_done or files_per_job is None:
         return None
     return count(len(request.media_ids), files_per_job)
 

@@ -1,0 +1,40 @@
+"""launches that leave out what is done"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+INPUTS = """
+UPDATE argosy.launch l SET inputs_digest = encode(sha256(convert_to(concat_ws(E'\\n',
+    encode(sha256(convert_to(manifest, 'UTF8')), 'hex'),
+    (SELECT string_agg(line, E'\\n' ORDER BY line COLLATE "C") FROM (
+        SELECT encode(sha256(convert_to(p ->> 0, 'UTF8')), 'hex') || encode(sha256(convert_to(p ->> 1, 'UTF8')), 'hex') AS line
+        FROM jsonb_array_elements(l.parameters) p) q)
+), 'UTF8')), 'hex') WHERE manifest IS NOT NULL AND inputs_digest IS NULL
+"""
+
+
+def upgrade() -> None:
+    op.add_column(
+        "launch", sa.Column("skip_done", sa.Boolean(), server_default="false", nullable=False), schema="argosy"
+    )
+    op.add_column("launch", sa.Column("skipped", sa.Integer(), server_default="0", nullable=False), schema="argosy")
+    op.add_column("launch", sa.Column("inputs_digest", sa.Text(), nullable=True), schema="argosy")
+    op.execute(INPUTS)
+    op.create_index(
+        "ix_launch_inputs",
+        "launch",
+        ["project", "inputs_digest"],
+        schema="argosy",
+        postgresql_where=sa.text("inputs_digest IS NOT NULL"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_launch_inputs", "launch", schema="argosy")
+    for column in ("inputs_digest", "skipped", "skip_done"):
+        op.drop_column("launch", column, schema="argosy")
