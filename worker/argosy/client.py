@@ -8,7 +8,7 @@ as `check_cluster`.
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 from uuid import UUID, uuid1
 
 from pydantic import SkipValidation
@@ -20,7 +20,7 @@ from argosy.errors import InvalidRequest
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
 from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
-from argosy.shapes.shown import CancelShape, JobShape, LaunchShape
+from argosy.shapes.shown import CancelShape, JobShape, LaunchShape, SplitShape
 from argosy.store import reading
 
 
@@ -135,20 +135,51 @@ class Client(Administration):
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
+    @overload
+    def retry(
+        self,
+        key: UUID,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        token: Token | None = None,
+        split: Literal[False] = False,
+    ) -> int: ...
+    @overload
+    def retry(
+        self,
+        key: UUID,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        token: Token | None = None,
+        split: Literal[True],
+    ) -> SplitShape: ...
     @checked
     def retry(
-        self, key: UUID, *, project: Id | None = None, failed_only: bool = True, token: Token | None = None
-    ) -> int:
+        self,
+        key: UUID,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        token: Token | None = None,
+        split: bool = False,
+    ) -> int | SplitShape:
         """Retry ended jobs. Each gets a new attempt under the same uid; `get(uid, attempt=…)` still reads the old ones.
+
+        With `split`, ended batches of several media stay as they ended, and their media become jobs of one medium each, of a new launch
+        with the same manifest and parameters: its `parent_gid` is the old one's gid. The same call again returns the same new launch until
+        that has ended; after that, it makes another one of those media on which no such launch has Succeeded.
 
         Args:
             key: uid of a job or gid of a launch.
             project: Only if it belongs to this project.
             failed_only: Only jobs that ended `Failed`, `Error`, `Lost`, `Deleted` or `Cancelled`; else also `Rejected` and `Succeeded`.
             token: The user's API token. It is needed again after all jobs of the launch had ended, because it was wiped then.
+            split: Retry each medium of a batch by itself.
 
         Returns:
-            How many jobs are queued again.
+            How many jobs are queued again; with `split` also the new launch.
 
         Raises:
             NotFound: There is no such job or launch.
@@ -156,7 +187,11 @@ class Client(Administration):
             InvalidRequest: The token is needed and not given.
             QueueFull: The project has too many queued jobs; nothing is written.
         """
-        return control.retry(self.engine, key, project, failed_only, seal(self.settings, token))
+        sealed = seal(self.settings, token)
+        if not split:
+            return control.retry(self.engine, key, project, failed_only, sealed)
+        made, queued = control.split(self.engine, key, project, failed_only, sealed)
+        return SplitShape(**vars(made), queued=queued)
 
     @checked
     def pause(

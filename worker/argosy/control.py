@@ -7,15 +7,17 @@ adds attempts and leaves the old ones as they ended.
 
 from contextlib import suppress
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid1
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy.errors import ArgosyError, InvalidRequest, NotFound
 from argosy.failpoints import failpoint
-from argosy.store import cancels, pausing, registry, retries, targets
+from argosy.store import cancels, pausing, registry, retries, splitting, targets
 from argosy.store.cancels import Cancelled
+from argosy.store.splitting import Split
+from argosy.store.targets import Target
 
 
 def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: bool = False) -> Cancelled:
@@ -87,20 +89,51 @@ def retry(
         QueueFull: The project has too many queued jobs. If others filled the queue after the first batch, the message says how many jobs
             were queued.
     """
-    count, first = 0, 0
-    while True:
+    with engine.begin() as connection:
+        target = targets.locked(connection, key, project)
+        queued, following = retries.retry(connection, target, failed_only, sealed)
+    return _retry_others(engine, target, failed_only, sealed, queued, following)
+
+
+def split(
+    engine: Engine, key: UUID, project: int | None = None, failed_only: bool = True, sealed: bytes | None = None
+) -> tuple[Split, int]:
+    """Retry ended batches of several media as jobs of one medium each, of a new launch, and ended jobs of one medium as `retry` does.
+
+    The new launch is committed together with the first batch of retries, so if one is refused, neither is made.
+
+    Returns:
+        The launch that has the media, and how many jobs of one medium are queued again.
+
+    Raises:
+        NotFound, Conflict, InvalidRequest, QueueFull: As `retry`.
+    """
+    with engine.begin() as connection:
+        target = targets.locked(connection, key, project)
+        queued, following = retries.retry(connection, target, failed_only, sealed, among=splitting.SINGLE)
+        made = splitting.split(connection, target, failed_only, sealed, uuid1())
+    return made, _retry_others(engine, target, failed_only, sealed, queued, following, splitting.SINGLE)
+
+
+def _retry_others(
+    engine: Engine,
+    target: Target,
+    failed_only: bool,
+    sealed: bytes | None,
+    count: int,
+    following: int | None,
+    among: str = "true",
+) -> int:
+    """The batches of a retry after the first one, in which `count` jobs were queued again."""
+    while following is not None:
         try:
             with engine.begin() as connection:
-                target = targets.locked(connection, key, project)
-                queued, following = retries.retry(connection, target, failed_only, sealed, first)
+                targets.locked(connection, target.uid or target.gid, None)
+                queued, following = retries.retry(connection, target, failed_only, sealed, following, among)
         except ArgosyError as error:
-            if not count:
-                raise
             raise type(error)(f"{count} jobs are queued again, and then: {error}") from error
         count += queued
-        if following is None:
-            return count
-        first = following
+    return count
 
 
 def pause(

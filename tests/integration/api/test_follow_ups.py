@@ -5,6 +5,7 @@ import asyncio
 from sqlalchemy import Engine
 
 from argosy.states import State
+from argosy.store import secrets
 from tests.integration.api.conftest import World
 from tests.integration.api.test_jobs import cut, launch
 from tests.support.jobs import run
@@ -23,3 +24,22 @@ async def test_the_answer_says_how_many_media_were_left_out(registered: World, e
     assert answer["message"].endswith(": 1 jobs, 3 media left out because they are done")
     shown = registered.http.get(f"/v1/Launch/{found.gid}").json()
     assert (shown["jobs"], shown["skipped"]) == (1, 3)
+
+
+def test_failed_batches_are_split_with_the_callers_token(registered: World, engine: Engine) -> None:
+    gid, uids = launch(registered, media_ids=[1, 2, 3, 4])
+    cut(registered, engine, gid)
+    run(engine, State.FAILED)
+    with engine.begin() as connection:
+        assert secrets.wipe_tokens(connection) == 1
+    answer = registered.http.post(f"/v1/Job/{uids[0]}/Retry", json={"split": True})
+    assert answer.status_code == 201
+    made = answer.json()["gid"]
+    assert answer.json()["message"] == f"0 jobs are queued again, 3 jobs of one medium each are in launch {made}"
+    again = registered.http.post(f"/v1/Launch/{gid}/Retry", json={"split": True}).json()
+    assert again["gid"] == made
+    assert again["message"].startswith("1 jobs are queued again")
+    assert registered.http.get(f"/v1/Launch/{made}").json()["parent_gid"] == gid
+    assert registered.http.post(f"/v1/Launch/{gid}/Retry", json={}).json() == {
+        "message": "1 jobs are queued again", "gid": None,
+    }  # fmt: skip

@@ -258,6 +258,7 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "reason": launch.reason,
         "created": ago(launch.created_at, datetime.now(UTC)),
         "jobs": _counts(launch),
+        "split of": str(launch.parent_gid or ""),
         "left out": f"{launch.skipped} media that are done" if launch.skipped else "",
     }
 

@@ -54,7 +54,8 @@ class JobShape(BaseModel):
 
 class LaunchShape(BaseModel):
     """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status. `skipped` is how many
-    media were left out because the algorithm has Succeeded on them already."""
+    media were left out because the algorithm has Succeeded on them already. `parent_gid` is the launch whose failed batches it has, in jobs
+    of one medium each; that one may be forgotten since."""
 
     gid: UUID
     project: int
@@ -64,6 +65,7 @@ class LaunchShape(BaseModel):
     reason: str
     jobs: int
     skipped: int
+    parent_gid: UUID | None
     created_at: datetime
     counts: dict[str, int]
 
@@ -76,6 +78,16 @@ class CancelShape(BaseModel):
     cancelling: int
     ended: int
     launches: int = 0
+
+
+class SplitShape(BaseModel):
+    """Result of a retry that splits batches. `gid` is the launch that has their media in `jobs` jobs of one medium each; null if there were
+    no such batches. It is `new`, or was there unfinished. `queued` is how many jobs of one medium are queued again under their old uid."""
+
+    gid: UUID | None
+    jobs: int
+    new: bool
+    queued: int
 
 
 class AlgorithmShape(AlgorithmSpec):

@@ -182,8 +182,8 @@ def launches(
         conditions.append("project = :project")
     rows = connection.execute(
         text(
-            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, created_at FROM argosy.launch "
-            f"WHERE {' AND '.join(conditions)} ORDER BY created_at DESC LIMIT :limit"
+            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, created_at "
+            f"FROM argosy.launch WHERE {' AND '.join(conditions)} ORDER BY created_at DESC LIMIT :limit"
         ),
         {"project": project, "gid": gid, "limit": limit, "hidden": hidden},
     ).all()
@@ -198,6 +198,7 @@ def launches(
             reason=row.reason,
             jobs=row.jobs,
             skipped=row.skipped,
+            parent_gid=row.parent_gid,
             created_at=row.created_at,
             counts=counts.get(row.gid, {}),
         )

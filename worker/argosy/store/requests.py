@@ -163,7 +163,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     files_per_job, known = cursor.fetchone()
     jobs = _jobs(request, files_per_job)
     if not known:
-        _check_gid(cursor, request.gid)
+        check_gid(cursor, request.gid)
         check_room(cursor, request.project, request.gid, jobs or 1)
     fingerprint = digest(request)
     cursor.execute(
@@ -222,7 +222,7 @@ def _jobs(request: LaunchRequest, files_per_job: int | None) -> int | None:
 _NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NODE} = %s"
 
 
-def _check_gid(cursor: Cursor, gid: UUID) -> None:
+def check_gid(cursor: Cursor, gid: UUID) -> None:
     """A launch and a job must not have the same id: a cancel of one would cancel the other, perhaps another tenant's.
 
     Raises:
@@ -249,5 +249,5 @@ def refuse(cursor: Cursor, sender: Sender, reason: str) -> None:
     Raises:
         Conflict: The gid is, or would be, the id of something else.
     """
-    _check_gid(cursor, sender.gid)
+    check_gid(cursor, sender.gid)
     cursor.execute(_REFUSE, (str(sender.gid), sender.project, sender.user, sender.algorithm_name, reason))

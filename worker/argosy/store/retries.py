@@ -44,6 +44,9 @@ _HOPELESS = (
 """SQL: whether attempt `a` can never be retried: its job was cancelled, or all clusters that it lists were removed. An attempt that is
 placed by labels waits instead, because a cluster may get these labels again."""
 
+WIPED = "token: the launch's API token was wiped after its last job had ended; give it again (--token-file)"
+"""Message of a retry that needs the token."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -51,8 +54,13 @@ log = structlog.stdlib.get_logger(__name__)
 _SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden")
 
 
+def wanted(failed_only: bool) -> str:
+    """SQL: whether attempt `a` has ended in a way that a retry repeats: without success, or however if not `failed_only`."""
+    return in_states(_RETRIED if failed_only else _RETRIED | {State.REJECTED, State.SUCCEEDED}, "a")
+
+
 def retry(
-    connection: Connection, target: Target, failed_only: bool, sealed: bytes | None, first: int = 0
+    connection: Connection, target: Target, failed_only: bool, sealed: bytes | None, first: int = 0, among: str = "true"
 ) -> tuple[int, int | None]:
     """Give the ended jobs of a batch a new attempt.
 
@@ -62,6 +70,7 @@ def retry(
         failed_only: Only jobs that did not succeed and were not rejected; else all that have ended.
         sealed: A new sealed token for the launch.
         first: The ordinal with which the batch begins.
+        among: SQL: which of the jobs `j`.
 
     Returns:
         How many jobs are queued again, and the ordinal with which the next batch begins; None if there is no next batch.
@@ -72,13 +81,13 @@ def retry(
         QueueFull: The project has too many queued jobs. The first batch raises it if not all jobs of the launch fit.
     """
     _check_launch(connection, target)
-    wanted = in_states(_RETRIED if failed_only else _RETRIED | {State.REJECTED, State.SUCCEEDED}, "a")
-    rows = targets.locked_jobs(connection, target, first, wanted)
+    condition = f"{wanted(failed_only)} AND {among}"
+    rows = targets.locked_jobs(connection, target, first, condition)
     following = targets.following(connection, target, first)
     if not rows:
         return 0, following
-    clusters = _held_clusters(connection, rows[0].placement_id)
-    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, wanted)
+    clusters = held_clusters(connection, rows[0].placement_id)
+    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, condition)
     _renew_token(connection, target, sealed)
     new_attempts(connection, [row.uid for row in rows])
     connection.execute(_SHOW, {"gid": target.gid})
@@ -94,7 +103,7 @@ _HELD_CLUSTERS = text(
 )
 
 
-def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
+def held_clusters(connection: Connection, placement_id: int) -> list[int]:
     """The clusters that may take the jobs of a launch, which all have the same placement. Their rows are locked, so that none is removed
     meanwhile."""
     clusters = placements.held(connection, placement_id)
@@ -285,9 +294,7 @@ def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -
     row = connection.execute(_TOKEN, {"gid": target.gid}).one()
     if sealed is None:
         if row.token_wiped:
-            raise InvalidRequest(
-                "token: the launch's API token was wiped after its last job had ended; give it again (--token-file)"
-            )
+            raise InvalidRequest(WIPED)
         return
     if row.token_sealed == sealed:
         return  # an earlier batch of this retry has written it

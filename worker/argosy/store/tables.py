@@ -46,7 +46,7 @@ class Launch(Base, table=True):
     is when housekeeping last sent a wake-up for it; those with the oldest come first, so that launches that make no progress do not block
     others. `expanded_jobs` of its `jobs` have rows; a launch that is cancelled or rejected half-way keeps these. With `skip_done`, media
     that are done already are left out when it is resolved: `skipped` says how many. `inputs_digest` is the hash of its manifest and
-    parameters.
+    parameters. One that has the media of another's failed batches names that as `parent_gid`.
     """
 
     __tablename__ = "launch"
@@ -57,6 +57,7 @@ class Launch(Base, table=True):
         Index("ix_launch_created_at", "created_at"),
         Index("ix_launch_gid_node", text(f"({GID_NODE})")),
         Index("ix_launch_inputs", "project", "inputs_digest", postgresql_where=text("inputs_digest IS NOT NULL")),
+        Index("ix_launch_parent", "parent_gid", postgresql_where=text("parent_gid IS NOT NULL")),
         Index("ix_launch_uids_node", text(f"({UIDS_NODE})")),
         Index(
             "ix_launch_expanded_at", text("expanded_at DESC"), "gid", postgresql_where=text("expanded_at IS NOT NULL")
@@ -97,6 +98,7 @@ class Launch(Base, table=True):
     manifest: str | None = Field(default=None, sa_column=Column(Text))
     parameters: list[list[str]] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     files_per_job: int | None = Field(default=None)
+    parent_gid: UUID | None = Field(default=None, sa_column=Column(Uuid))
     inputs_digest: str | None = Field(default=None, sa_column=Column(Text))
     skip_done: bool = columns.flag(False)
     skipped: int = columns.integer(0)

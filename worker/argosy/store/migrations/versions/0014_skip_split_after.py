@@ -1,4 +1,4 @@
-"""launches that leave out what is done"""
+"""launches that leave out what is done, or split failed batches"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,6 +24,7 @@ def upgrade() -> None:
     )
     op.add_column("launch", sa.Column("skipped", sa.Integer(), server_default="0", nullable=False), schema="argosy")
     op.add_column("launch", sa.Column("inputs_digest", sa.Text(), nullable=True), schema="argosy")
+    op.add_column("launch", sa.Column("parent_gid", sa.Uuid(), nullable=True), schema="argosy")
     op.execute(INPUTS)
     op.create_index(
         "ix_launch_inputs",
@@ -32,9 +33,17 @@ def upgrade() -> None:
         schema="argosy",
         postgresql_where=sa.text("inputs_digest IS NOT NULL"),
     )
+    op.create_index(
+        "ix_launch_parent",
+        "launch",
+        ["parent_gid"],
+        schema="argosy",
+        postgresql_where=sa.text("parent_gid IS NOT NULL"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_launch_parent", "launch", schema="argosy")
     op.drop_index("ix_launch_inputs", "launch", schema="argosy")
-    for column in ("inputs_digest", "skipped", "skip_done"):
+    for column in ("parent_gid", "inputs_digest", "skipped", "skip_done"):
         op.drop_column("launch", column, schema="argosy")
