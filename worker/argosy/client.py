@@ -65,6 +65,9 @@ class Client(Administration):
         gid: UUID | str | None = None,
         priority: int = 0,
         skip_done: bool = False,
+        after: UUID | None = None,
+        after_if: Literal["ok", "any"] = "ok",
+        cancel_with: bool = False,
         connection: Any = None,
     ) -> Launched:
         """Run an algorithm on media.
@@ -83,12 +86,16 @@ class Client(Administration):
             priority: -100 to 100, higher first; orders only this user's jobs in this project, and does not affect other users.
             skip_done: Leave out media on which the algorithm has Succeeded already, with the same manifest and parameters, in this
                 project. `launches(gid=…)` says how many were left out; if none remain, the launch is `expanded` with 0 jobs.
+            after: gid of a launch of the same project, which must be there: begin when all its jobs have ended.
+            after_if: `ok`: if these have not all Succeeded, this launch is rejected; `any`: begin however they end.
+            cancel_with: A cancel of that launch cancels this one too, as long as it waits.
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return.
 
         Raises:
             InvalidRequest: A field cannot be used.
             Conflict: The gid belongs to another launch.
+            NotFound: The project has no launch `after`.
             QueueFull: The project has too many queued jobs; nothing is written.
             NotConfigured: A token is given, but no public key is configured.
         """
@@ -107,6 +114,9 @@ class Client(Administration):
                 "token_sealed": None if (sealed := seal(self.settings, token)) is None else b64encode(sealed).decode(),
                 "priority": priority,
                 "skip_done": skip_done,
+                "after": after,
+                "after_if": after_if,
+                "cancel_with": cancel_with,
             },
         )
         written = accept(self.engine, self.settings, request, connection)

@@ -117,3 +117,19 @@ def test_a_run_of_media_is_written_as_one_range(start: int, more: int, other: in
 def test_what_is_no_media_id_is_refused(bad: str) -> None:
     with pytest.raises(UsageError, match="--media"):
         arguments.media(bad)
+
+
+def test_a_launch_after_another_one_says_what_it_waits_for(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    args = f"launch hello --project 1 --user 7 --media 1-3 --after {launch.gid}".split()
+    waits = argosy(*args)
+    gid = waits.stdout.strip()
+    assert f"waits until all jobs of launch {launch.gid} have Succeeded; follow: argosy watch {gid}" in waits.stderr
+    assert re.search(rf"^after +{launch.gid}$", argosy("get", gid).stdout, re.MULTILINE)
+    argosy(*args, "--after-any", "--cancel-with", "--wait", "0")
+    assert (
+        "1 launch cancelled before it was cut into jobs; 4 jobs cancelled" in argosy("cancel", str(launch.gid)).stderr
+    )
+    assert {found.state for found in client.launches()} == {"expanded", "accepted", "cancelled"}
+    unknown = argosy(*args[:-1], str(uuid1()))
+    assert unknown.exit_code == 1
+    assert "does not exist in project 1; launch that one first" in unknown.stderr

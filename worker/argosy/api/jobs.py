@@ -96,6 +96,9 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
             "token_sealed": None if sealed is None else b64encode(sealed).decode(),
             "priority": job_spec.priority,
             "skip_done": job_spec.skip_done,
+            "after": uuid_of("after", job_spec.after),
+            "after_if": job_spec.after_if,
+            "cancel_with": job_spec.cancel_with,
         },
     )
     return _launched(gateway, request)
@@ -103,7 +106,8 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
 
 def _launched(gateway: Gateway, request: LaunchRequest) -> Response:
     written = accept(gateway.client.engine, gateway.settings, request)
-    found = _resolved(gateway, request.gid) if written.jobs is None else None
+    # One that waits for another launch is not waited for.
+    found = _resolved(gateway, request.gid) if written.jobs is None and request.after is None else None
     count = found.jobs if found is not None else written.jobs
     uids = [str(uid) for uid in JobUids(request.gid, count if count is not None and count <= MOST_IDS else 0)]
     gid = str(request.gid)

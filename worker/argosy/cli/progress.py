@@ -191,7 +191,7 @@ def _picture(frame: _Frame, elapsed: float) -> Group:
         head = Text.assemble((plain(frame.launch.algorithm), "bold"), f"  {span(elapsed)}  ")
         head.append(plain(summary(frame.launch)), COLOURS.get(frame.launch.state, "") if not frame.jobs else "")
         parts.append(head)
-        if frame.launch.state == "accepted" and elapsed > _PATIENCE:
+        if frame.launch.state == "accepted" and not frame.launch.waiting and elapsed > _PATIENCE:
             parts.append(
                 Text("nobody has expanded it yet: is a worker running? (argosy worker, argosy tracker)", "yellow")
             )

@@ -35,7 +35,7 @@ from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
 from argosy.shapes.given import Parameter
-from argosy.store import cutting, done, launches, registry, requests
+from argosy.store import cutting, done, followers, launches, registry, requests
 from argosy.store.registered import Algorithm, Cluster
 
 _TRIES = 20
@@ -126,6 +126,9 @@ def advance(stage: Launching, claim: launches.Claim) -> Step:
 def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     with stage.engine.begin() as connection:
         request = launches.get(connection, claim.gid)
+        after = request.after_gid if request.waiting else None
+        if after is not None and not followers.begin(connection, claim, after, request.after_if):
+            return Step()
     frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
         if frozen.jobs and (request.skip_done or request.media_ids is None or request.files_per_job is None):

@@ -53,9 +53,12 @@ class JobShape(BaseModel):
 
 
 class LaunchShape(BaseModel):
-    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status. `skipped` is how many
-    media were left out because the algorithm has Succeeded on them already. `parent_gid` is the launch whose failed batches it has, in jobs
-    of one medium each; that one may be forgotten since."""
+    """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status.
+
+    `skipped` is how many media were left out because the algorithm has Succeeded on them already. `parent_gid` is the launch whose failed
+    batches it has, in jobs of one medium each; that one may be forgotten since. `after` is the launch after which it runs; it is `waiting`
+    until that one has ended.
+    """
 
     gid: UUID
     project: int
@@ -66,6 +69,8 @@ class LaunchShape(BaseModel):
     jobs: int
     skipped: int
     parent_gid: UUID | None
+    after: UUID | None
+    waiting: bool
     created_at: datetime
     counts: dict[str, int]
 

@@ -31,6 +31,11 @@ def ended(launch: str) -> str:
     )
 
 
+def may_begin(launch: str) -> str:
+    """SQL: whether a launch (of this alias) waits for no other one, or its predecessor has ended or is not there any more."""
+    return f"(NOT {launch}.waiting OR coalesce((SELECT {ended('p')} FROM argosy.launch p WHERE p.gid = {launch}.after_gid), true))"
+
+
 READY = "state = 'queued' AND not_before IS NULL"
 """An attempt that may be claimed now. A delayed one becomes ready when a claim finds that its time has come."""
 

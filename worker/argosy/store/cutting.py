@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, batches, made
 from argosy.errors import ArgosyError
-from argosy.store import holds, placements, requests, strays
+from argosy.store import holds, notices, placements, requests, strays
 from argosy.store.launches import MINE, Claim
 
 
@@ -133,4 +133,6 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
     strays.claim(connection, claim.gid, first, end, clusters)
     connection.execute(_FORGET_EARLY, parameters)
     connection.execute(_CUT, parameters)
+    if last:
+        notices.launches_ended(connection, [claim.gid])  # perhaps it has no jobs, or all were cancelled
     return Cut(clusters, last)

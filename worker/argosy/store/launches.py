@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.errors import NotFound
-from argosy.store import placements, rows
+from argosy.store import notices, placements, rows
+from argosy.store.conditions import may_begin
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Request:
     token_sealed: bytes | None
     files_per_job: int | None
     skip_done: bool
+    waiting: bool
+    after_gid: UUID | None
+    after_if: str
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ class Frame:
 
 # The request of a launch.
 _GET = text(
-    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job, skip_done "
-    "FROM argosy.launch WHERE gid = :gid"
+    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job, skip_done, "
+    "waiting, after_gid, after_if FROM argosy.launch WHERE gid = :gid"
 )
 
 
@@ -122,7 +126,8 @@ class Progress:
 # How far a launch has come.
 _STANDING = text(
     "SELECT project, state = 'accepted' AND media_ids IS NULL AS asks, "
-    "state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AS due FROM argosy.launch WHERE gid = :gid"
+    f"state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AND {may_begin('l')} AS due "
+    "FROM argosy.launch l WHERE gid = :gid"
 )
 
 
@@ -141,8 +146,8 @@ def standing(connection: Connection, gid: UUID) -> Progress | None:
 # Only the holder of the newest epoch works on it.
 _CLAIM = text(
     "UPDATE argosy.launch SET claim_worker = :worker, claim_epoch = claim_epoch + 1, tries = tries + 1, "
-    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch "
-    "WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() "
+    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch l "
+    f"WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AND {may_begin('l')} "
     "FOR NO KEY UPDATE SKIP LOCKED) RETURNING gid, claim_epoch AS epoch, project, state, tries, reason"
 )
 
@@ -157,7 +162,8 @@ def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim
         lease: Seconds until another worker may claim it, unless the claim is renewed.
 
     Returns:
-        None if there is nothing to do, another worker has claimed it, or it is postponed and its time has not come.
+        None if there is nothing to do, another worker has claimed it, its predecessor has not ended, or it is postponed and its time has
+        not come.
     """
     row = connection.execute(_CLAIM, {"gid": gid, "worker": worker, "lease": lease}).one_or_none()
     return None if row is None else Claim(**row._mapping)
@@ -226,7 +232,7 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
 
 # It can never be cut.
 _REJECT = text(
-    "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+    "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, waiting = false, jobs = expanded_jobs, "
     "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
     f"WHERE {MINE} AND state IN ('accepted', 'resolved')"
 )
@@ -238,7 +244,9 @@ def reject(connection: Connection, claim: Claim, reason: str) -> bool:
     Returns:
         False if the launch was cancelled, or another worker has claimed it since.
     """
-    return bool(connection.execute(_REJECT, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason}).rowcount)
+    rejected = connection.execute(_REJECT, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason}).rowcount
+    notices.launches_ended(connection, [claim.gid])
+    return bool(rejected)
 
 
 # Release the claim until the next try.
@@ -265,14 +273,15 @@ def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> N
 
 # Launches whose time has come. One that was woken is returned again only if nothing came of it.
 _DUE = text(
-    "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch "
+    "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch w "
     "WHERE state IN ('accepted', 'resolved') AND greatest(next_try_at, woken_at) < clock_timestamp() - make_interval(secs => :age) "
-    "ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
+    f"AND {may_begin('w')} ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
 )
 
 
 def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUID]:
-    """Launches that nobody works on and somebody should: their wake-up was lost, their worker died, or their time to try again has come.
+    """Launches that nobody works on and somebody should: their wake-up was lost, their worker died, their predecessor has ended, or their
+    time to try again has come.
 
     Those that were returned longest ago come first, so that launches that make no progress do not keep others from being returned.
 

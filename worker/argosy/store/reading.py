@@ -182,7 +182,7 @@ def launches(
         conditions.append("project = :project")
     rows = connection.execute(
         text(
-            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, created_at "
+            "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, created_at "
             f"FROM argosy.launch WHERE {' AND '.join(conditions)} ORDER BY created_at DESC LIMIT :limit"
         ),
         {"project": project, "gid": gid, "limit": limit, "hidden": hidden},
@@ -199,6 +199,8 @@ def launches(
             jobs=row.jobs,
             skipped=row.skipped,
             parent_gid=row.parent_gid,
+            after=row.after_gid,
+            waiting=row.waiting,
             created_at=row.created_at,
             counts=counts.get(row.gid, {}),
         )

@@ -14,10 +14,10 @@ import orjson
 from sqlalchemy import Connection, CursorResult
 
 from argosy.batches import JobUids, count, made, ordinal
-from argosy.errors import Conflict, InvalidRequest, QueueFull
+from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes.given import LaunchRequest, Sender
 from argosy.store import notices, rows
-from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE
+from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, ended
 
 SKEW = timedelta(seconds=5)
 """How far the clock that made a gid may be ahead of the database's."""
@@ -60,8 +60,9 @@ SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name =
 
 _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
-                           success_email, failure_email, token_sealed, priority, files_per_job, jobs, skip_done)
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s
+                           success_email, failure_email, token_sealed, priority, files_per_job, jobs, skip_done,
+                           after_gid, after_if, cancel_with, waiting, reason)
+SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
@@ -157,13 +158,16 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     Raises:
         Conflict: The gid is taken by another request or a job.
         InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
+        NotFound: The project has no launch after which this one is to run.
         QueueFull: The project has too many queued jobs.
     """
     cursor.execute(_ALGORITHM, (request.project, request.algorithm_name, str(request.gid)))
     files_per_job, known = cursor.fetchone()
     jobs = _jobs(request, files_per_job)
+    waits_for = ""
     if not known:
         check_gid(cursor, request.gid)
+        waits_for = _waits_for(cursor, request)
         check_room(cursor, request.project, request.gid, jobs or 1)
     fingerprint = digest(request)
     cursor.execute(
@@ -184,6 +188,11 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             files_per_job,
             jobs or 0,
             request.skip_done,
+            None if request.after is None else str(request.after),
+            request.after_if,
+            request.cancel_with,
+            bool(waits_for),
+            waits_for,
             made(request.gid).timestamp(),
             retention_days,
         ),
@@ -211,6 +220,31 @@ def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retentio
     return Written(
         False, _jobs(request, row[1]), row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0)
     )
+
+
+# Retention does not delete it before this transaction ends.
+_PREDECESSOR = f"SELECT {ended('p')} FROM argosy.launch p WHERE gid = %s AND project = %s FOR KEY SHARE"
+
+
+def _waits_for(cursor: Cursor, request: LaunchRequest) -> str:
+    """What a launch waits for, for people; empty if for nothing.
+
+    Raises:
+        NotFound: The project has no such launch.
+    """
+    if request.after is None:
+        return ""
+    cursor.execute(_PREDECESSOR, (str(request.after), request.project))
+    row = cursor.fetchone()
+    if row is None:
+        raise NotFound(
+            f"after: launch {request.after} does not exist in project {request.project}; launch that one first, and this one after it"
+        )
+    if row[0]:
+        # It is judged all the same, when a worker begins.
+        return f"launch {request.after} has ended"
+    all_jobs = "have Succeeded" if request.after_if == "ok" else "have ended"
+    return f"waits until all jobs of launch {request.after} {all_jobs}"
 
 
 def _jobs(request: LaunchRequest, files_per_job: int | None) -> int | None:

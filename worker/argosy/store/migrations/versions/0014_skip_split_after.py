@@ -1,4 +1,4 @@
-"""launches that leave out what is done, or split failed batches"""
+"""launches that leave out what is done, split failed batches, or wait for another one"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,6 +25,10 @@ def upgrade() -> None:
     op.add_column("launch", sa.Column("skipped", sa.Integer(), server_default="0", nullable=False), schema="argosy")
     op.add_column("launch", sa.Column("inputs_digest", sa.Text(), nullable=True), schema="argosy")
     op.add_column("launch", sa.Column("parent_gid", sa.Uuid(), nullable=True), schema="argosy")
+    op.add_column("launch", sa.Column("after_gid", sa.Uuid(), nullable=True), schema="argosy")
+    op.add_column("launch", sa.Column("after_if", sa.Text(), server_default="ok", nullable=False), schema="argosy")
+    for name in ("cancel_with", "waiting"):
+        op.add_column("launch", sa.Column(name, sa.Boolean(), server_default="false", nullable=False), schema="argosy")
     op.execute(INPUTS)
     op.create_index(
         "ix_launch_inputs",
@@ -40,10 +44,28 @@ def upgrade() -> None:
         schema="argosy",
         postgresql_where=sa.text("parent_gid IS NOT NULL"),
     )
+    op.create_index("ix_launch_waiting", "launch", ["after_gid"], schema="argosy", postgresql_where=sa.text("waiting"))
+    op.create_check_constraint(
+        op.f("ck_launch_waiting"),
+        "launch",
+        "NOT waiting OR state = 'accepted' AND after_gid IS NOT NULL",
+        schema="argosy",
+    )
 
 
 def downgrade() -> None:
+    op.drop_constraint(op.f("ck_launch_waiting"), "launch", schema="argosy")
+    op.drop_index("ix_launch_waiting", "launch", schema="argosy")
     op.drop_index("ix_launch_parent", "launch", schema="argosy")
     op.drop_index("ix_launch_inputs", "launch", schema="argosy")
-    for column in ("parent_gid", "inputs_digest", "skipped", "skip_done"):
+    for column in (
+        "waiting",
+        "cancel_with",
+        "after_if",
+        "after_gid",
+        "parent_gid",
+        "inputs_digest",
+        "skipped",
+        "skip_done",
+    ):
         op.drop_column("launch", column, schema="argosy")
