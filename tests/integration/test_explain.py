@@ -77,6 +77,12 @@ class World:
         self.sql("UPDATE argosy.cluster SET held_at = now()")
         return uid
 
+    def following(self) -> UUID:
+        first = self.client.launch("hello", project=1, user=7, media_ids=[1])
+        found = self.client.launch("hello", project=1, user=7, media_ids=[2], after=first.gid)
+        assert found.uids is not None
+        return found.uids[0]
+
     def two_clusters(self) -> UUID:
         self.client.add_cluster(name="d", host="127.0.0.2", cert=PEM, token="t")
         self.client.register_algorithm(name="wide", project=1, user=7, manifest=HELLO, files_per_job=1, clusters=[1, 2])
@@ -103,6 +109,7 @@ def shut(**fields: str) -> Callable[[World], UUID]:
 
 MAKE: dict[Code, Callable[[World], UUID]] = {
     Code.LAUNCH_UNTOUCHED: lambda world: world.uncut(),
+    Code.LAUNCH_AFTER: World.following,
     Code.LAUNCH_BEING_CUT: lambda world: world.uncut("claim_worker = 'w-1', tries = 2"),
     Code.LAUNCH_POSTPONED: lambda world: world.uncut("reason = 'the API server answers 502'"),
     Code.LAUNCH_ENDED: lambda world: world.uncut("state = 'rejected', reason = 'no media'"),

@@ -23,6 +23,10 @@ from tests.support.launching import HELLO, api, outcome, registered, stage
 __all__ = ["api", "registered", "stage"]
 
 
+LATER = {"skip_done", "after", "after_if", "cancel_with"}
+"""Fields of a request that are younger than migration 0004."""
+
+
 def jobs(client: Client) -> list[JobShape]:
     return client.list(limit=1000)
 
@@ -142,7 +146,7 @@ def test_a_request_that_is_delivered_again_after_an_upgrade_is_the_same_launch(
     with pytest.raises(Conflict):
         write(Later(**request.model_dump(), colour="red"))
     # And across the upgrade to this version, which is the first to leave defaults out.
-    former = request.model_dump(mode="json", exclude={"token_sealed"})
+    former = request.model_dump(mode="json", exclude={"token_sealed", *LATER})
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE argosy.launch SET request_digest = :digest"),

@@ -1,8 +1,9 @@
 """Messages on a real Valkey, consumed by a real Dramatiq worker: what is malformed hurts nobody."""
 
+from collections.abc import Iterator
 from typing import cast
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid1
 
 import dramatiq
 import psycopg
@@ -146,3 +147,41 @@ async def test_a_worker_that_boots_while_the_database_is_away_works_when_it_is_b
 def _execute(url: str, statement: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(statement.encode())
+
+
+@pytest.fixture
+def hasty(settings: Settings, valkey: str) -> Iterator[Broker]:
+    """As `pool`, but messages that are to be tried again are so at once."""
+    configured = settings.model_copy(update={"redis_url": settings.redis_url.__class__(valkey)})
+    boot = Boot(configured)
+    made = broker(configured, [Retries(min_backoff=300, max_backoff=300), CurrentMessage(), AsyncIO(), boot])
+    made.client.flushall()
+    declare(made, boot)
+    worker = dramatiq.Worker(made, worker_threads=2, worker_timeout=100)
+    worker.start()
+    yield made
+    worker.stop()
+
+
+async def test_a_message_that_overtakes_the_one_of_its_predecessor_is_tried_again(
+    hasty: Broker, client: Client
+) -> None:
+    first = request()
+    second = request(after=first["gid"])
+    send(hasty, LAUNCH, [second])
+    await until(lambda: hasty.client.hlen("argosy:launch.DQ.msgs"), lambda waiting: waiting, 10)  # put off
+    send(hasty, LAUNCH, [first])
+    found = await until(client.launches, lambda launches: len(launches) == 2, 10)
+    assert {str(launch.after) for launch in found} == {first["gid"], "None"}
+    assert dead(hasty) == set()
+
+
+async def test_a_message_whose_predecessor_never_comes_is_dead_lettered_and_leaves_the_reason(
+    hasty: Broker, client: Client
+) -> None:
+    lone = request(after=str(uuid1()))
+    send(hasty, LAUNCH, [lone])
+    (found,) = await until(client.launches, lambda launches: len(launches) == 1, 20)
+    assert (str(found.gid), found.state) == (lone["gid"], "rejected")
+    assert found.reason.startswith(f"after: launch {lone['after']} does not exist in project 1")
+    await until(lambda: dead(hasty), lambda ids: len(ids) == 1, 10)

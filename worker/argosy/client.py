@@ -8,7 +8,7 @@ as `check_cluster`.
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 from uuid import UUID, uuid1
 
 from pydantic import SkipValidation
@@ -22,7 +22,7 @@ from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
-from argosy.shapes.shown import CancelShape, JobShape, LaunchShape
+from argosy.shapes.shown import CancelShape, JobShape, LaunchShape, SplitShape
 from argosy.store import reading, summaries
 
 
@@ -31,8 +31,9 @@ class Launched:
     """A launch that was written.
 
     `uids` are the ids of its jobs in the order of their batches; None if they are only known when the launch is expanded (a query, all
-    media, or an algorithm that is not registered). `new` is False if the same request was written before. `state` is the launch's state.
-    `position` is the number of jobs of its project that were queued already: they come first, unless this launch has a higher priority.
+    media, `skip_done`, or an algorithm that is not registered). `new` is False if the same request was written before. `state` is the
+    launch's state. `position` is the number of jobs of its project that were queued already: they come first, unless this launch has a
+    higher priority.
     """
 
     gid: UUID
@@ -65,6 +66,10 @@ class Client(Administration, Reader):
         failure_email_spec: SkipValidation[dict[str, Any] | None] = None,
         gid: UUID | str | None = None,
         priority: int = 0,
+        skip_done: bool = False,
+        after: UUID | None = None,
+        after_if: Literal["ok", "any"] = "ok",
+        cancel_with: bool = False,
         connection: Any = None,
     ) -> Launched:
         """Run an algorithm on media.
@@ -81,12 +86,18 @@ class Client(Administration, Reader):
             failure_email_spec: Stored with the launch.
             gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
             priority: -100 to 100, higher first; orders only this user's jobs in this project, and does not affect other users.
+            skip_done: Leave out media on which the algorithm has Succeeded already, with the same manifest and parameters, in this
+                project. `launches(gid=…)` says how many were left out; if none remain, the launch is `expanded` with 0 jobs.
+            after: gid of a launch of the same project, which must be there: begin when all its jobs have ended.
+            after_if: `ok`: if these have not all Succeeded, this launch is rejected; `any`: begin however they end.
+            cancel_with: A cancel of that launch cancels this one too, as long as it waits.
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return.
 
         Raises:
             InvalidRequest: A field cannot be used.
             Conflict: The gid belongs to another launch.
+            NotFound: The project has no launch `after`.
             QueueFull: The project has too many queued jobs; nothing is written.
             NotConfigured: A token is given, but no public key is configured.
         """
@@ -104,6 +115,10 @@ class Client(Administration, Reader):
                 "failure_email_spec": failure_email_spec,
                 "token_sealed": None if (sealed := seal(self.settings, token)) is None else b64encode(sealed).decode(),
                 "priority": priority,
+                "skip_done": skip_done,
+                "after": after,
+                "after_if": after_if,
+                "cancel_with": cancel_with,
             },
         )
         written = accept(self.engine, self.settings, request, connection)
@@ -132,6 +147,28 @@ class Client(Administration, Reader):
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
+    @overload
+    def retry(
+        self,
+        key: UUID,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        where: RetryFilter | None = None,
+        token: Token | None = None,
+        split: Literal[False] = False,
+    ) -> int: ...
+    @overload
+    def retry(
+        self,
+        key: UUID,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        where: RetryFilter | None = None,
+        token: Token | None = None,
+        split: Literal[True],
+    ) -> SplitShape: ...
     @checked
     def retry(
         self,
@@ -141,8 +178,13 @@ class Client(Administration, Reader):
         failed_only: bool = True,
         where: RetryFilter | None = None,
         token: Token | None = None,
-    ) -> int:
+        split: bool = False,
+    ) -> int | SplitShape:
         """Retry ended jobs. Each gets a new attempt under the same uid; `get(uid, attempt=…)` still reads the old ones.
+
+        With `split`, ended batches of several media stay as they ended, and their media become jobs of one medium each, of a new launch
+        with the same manifest and parameters: its `parent_gid` is the old one's gid. The same call again returns the same new launch until
+        that has ended; after that, it makes another one of those media on which no such launch has Succeeded.
 
         Args:
             key: uid of a job or gid of a launch.
@@ -150,9 +192,10 @@ class Client(Administration, Reader):
             failed_only: Only jobs that ended `Failed`, `Error`, `Lost`, `Deleted` or `Cancelled`; else also `Rejected` and `Succeeded`.
             where: Only some of them: by the key of a group of `failures`, by status, by medium.
             token: The user's API token. It is needed again after all jobs of the launch had ended, because it was wiped then.
+            split: Retry each medium of a batch by itself.
 
         Returns:
-            How many jobs are queued again.
+            How many jobs are queued again; with `split` also the new launch.
 
         Raises:
             NotFound: There is no such job or launch.
@@ -160,7 +203,11 @@ class Client(Administration, Reader):
             InvalidRequest: The token is needed and not given.
             QueueFull: The project has too many queued jobs; nothing is written.
         """
-        return control.retry(self.engine, key, project, control.which(where, failed_only), seal(self.settings, token))
+        sealed, which = seal(self.settings, token), control.which(where, failed_only)
+        if not split:
+            return control.retry(self.engine, key, project, which, sealed)
+        made, queued = control.split(self.engine, key, project, which, sealed)
+        return SplitShape(**vars(made), queued=queued)
 
     @checked
     def pause(

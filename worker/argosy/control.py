@@ -7,7 +7,7 @@ adds attempts and leaves the old ones as they ended.
 
 from contextlib import suppress
 from dataclasses import replace
-from uuid import UUID
+from uuid import UUID, uuid1
 
 from sqlalchemy import Engine
 from sqlmodel import Session
@@ -16,8 +16,10 @@ from argosy.errors import ArgosyError, InvalidRequest, NotFound
 from argosy.failpoints import failpoint
 from argosy.shapes.filters import RetryFilter
 from argosy.states import State
-from argosy.store import cancels, pausing, registry, retries, targets
+from argosy.store import cancels, pausing, registry, retries, splitting, targets
 from argosy.store.cancels import Cancelled
+from argosy.store.splitting import Split
+from argosy.store.targets import Target
 
 _FAILED = retries.Which()
 
@@ -109,20 +111,46 @@ def retry(
         QueueFull: The project has too many queued jobs. If others filled the queue after the first batch, the message says how many jobs
             were queued.
     """
-    count, first = 0, 0
-    while True:
+    with engine.begin() as connection:
+        target = targets.locked(connection, key, project)
+        queued, following = retries.retry(connection, target, which, sealed)
+    return _retry_others(engine, target, which, sealed, queued, following)
+
+
+def split(
+    engine: Engine, key: UUID, project: int | None = None, which: retries.Which = _FAILED, sealed: bytes | None = None
+) -> tuple[Split, int]:
+    """Retry ended batches of several media as jobs of one medium each, of a new launch, and ended jobs of one medium as `retry` does.
+
+    The new launch is committed together with the first batch of retries, so if one is refused, neither is made.
+
+    Returns:
+        The launch that has the media, and how many jobs of one medium are queued again.
+
+    Raises:
+        NotFound, Conflict, InvalidRequest, QueueFull: As `retry`.
+    """
+    with engine.begin() as connection:
+        target = targets.locked(connection, key, project)
+        single = replace(which, single=True)
+        queued, following = retries.retry(connection, target, single, sealed)
+        made = splitting.split(connection, target, which, sealed, uuid1())
+    return made, _retry_others(engine, target, single, sealed, queued, following)
+
+
+def _retry_others(
+    engine: Engine, target: Target, which: retries.Which, sealed: bytes | None, count: int, following: int | None
+) -> int:
+    """The batches of a retry after the first one, in which `count` jobs were queued again."""
+    while following is not None:
         try:
             with engine.begin() as connection:
-                target = targets.locked(connection, key, project)
-                queued, following = retries.retry(connection, target, which, sealed, first)
+                targets.locked(connection, target.uid or target.gid, None)
+                queued, following = retries.retry(connection, target, which, sealed, following)
         except ArgosyError as error:
-            if not count:
-                raise
             raise type(error)(f"{count} jobs are queued again, and then: {error}") from error
         count += queued
-        if following is None:
-            return count
-        first = following
+    return count
 
 
 def pause(

@@ -1,5 +1,6 @@
 """`argosy cancel`, `delete`, `retry`."""
 
+import re
 from uuid import uuid1
 
 from argosy.client import Client
@@ -28,3 +29,16 @@ def test_a_cancel_of_a_launch_that_is_not_cut_yet_says_that_it_was_cancelled(
     gid = str(client.launch("hello", project=1, user=7, media_ids=[1]).gid)
     assert "1 launch cancelled before it was cut into jobs" in argosy("cancel", gid).stderr
     assert "nothing to cancel" in argosy("cancel", gid).stderr
+
+
+def test_a_retry_that_splits_prints_the_new_launch(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    gid = str(launch.gid)
+    assert argosy("retry", gid, "--split").stdout == ""
+    client.cancel(launch.gid)
+    made = argosy("retry", gid, "--split")
+    new = made.stdout.strip()
+    assert f"9 jobs of one medium each in a new launch; follow: argosy watch {new}" in made.stderr
+    assert f"1 job queued again; follow: argosy watch {gid}" in made.stderr
+    again = argosy("retry", gid, "--split")
+    assert (again.stdout.strip(), "a launch that was there already" in again.stderr) == (new, True)
+    assert re.search(rf"^split of +{gid}$", argosy("get", new).stdout, re.MULTILINE)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from uuid import uuid1
+from uuid import UUID, uuid1
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, LaunchShape
 from tests.support.cli import SECRET, Run
+from tests.support.queues import finish
 
 
 def test_launch_prints_the_gid_and_into_how_many_jobs_it_was_cut(argosy: Run, launch: LaunchShape) -> None:
@@ -58,6 +59,31 @@ def test_a_rejected_launch_fails_with_its_reason(
     assert "unknown algorithm" in shown.stdout
 
 
+def test_what_is_done_is_left_out_and_said(
+    argosy: Run, client: Client, engine: Engine, settings: Settings, algorithm: AlgorithmShape
+) -> None:
+    stage = Launching(engine, settings, RestMediaSource(settings))
+    expand(stage, client.launch("hello", project=1, user=7, media_ids=[1, 2]).gid)
+    with engine.begin() as connection:
+        finish(connection, [job.uid for job in client.list()])
+    some, none = (
+        argosy(*f"launch hello --project 1 --user 7 --media {media} --skip-done --wait 0".split()).stdout.strip()
+        for media in ("1-3", "1-2")
+    )
+    for gid in (some, none):
+        expand(stage, UUID(gid))
+    again = argosy(*f"launch hello --project 1 --user 7 --media 1-3 --skip-done --gid {some}".split())
+    assert (
+        f"expanded into 1 job, 2 media left out because they are done; follow them: argosy watch {some}" in again.stderr
+    )
+    assert re.search(r"^left out +2 media that are done$", argosy("get", some).stdout, re.MULTILINE)
+    for more in ([], ["--watch"]):
+        again = argosy(*f"launch hello --project 1 --user 7 --media 1-2 --skip-done --gid {none}".split(), *more)
+        assert again.exit_code == 0
+        assert "nothing to do: the algorithm has Succeeded on all 2 media already" in again.stderr
+    assert "nothing to do" in argosy("get", none).stdout
+
+
 def test_media_and_token_come_from_files(
     argosy: Run, client: Client, engine: Engine, algorithm: AlgorithmShape, tmp_path: Path, token_file: str
 ) -> None:
@@ -91,3 +117,19 @@ def test_a_run_of_media_is_written_as_one_range(start: int, more: int, other: in
 def test_what_is_no_media_id_is_refused(bad: str) -> None:
     with pytest.raises(UsageError, match="--media"):
         arguments.media(bad)
+
+
+def test_a_launch_after_another_one_says_what_it_waits_for(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    args = f"launch hello --project 1 --user 7 --media 1-3 --after {launch.gid}".split()
+    waits = argosy(*args)
+    gid = waits.stdout.strip()
+    assert f"waits until all jobs of launch {launch.gid} have Succeeded; follow: argosy watch {gid}" in waits.stderr
+    assert re.search(rf"^after +{launch.gid}$", argosy("get", gid).stdout, re.MULTILINE)
+    argosy(*args, "--after-any", "--cancel-with", "--wait", "0")
+    assert (
+        "1 launch cancelled before it was cut into jobs; 4 jobs cancelled" in argosy("cancel", str(launch.gid)).stderr
+    )
+    assert {found.state for found in client.launches()} == {"expanded", "accepted", "cancelled"}
+    unknown = argosy(*args[:-1], str(uuid1()))
+    assert unknown.exit_code == 1
+    assert "does not exist in project 1; launch that one first" in unknown.stderr

@@ -20,7 +20,7 @@ from argosy.errors import InvalidRequest, NotFound
 from argosy.inputs import validated
 from argosy.launch.accept import accept
 from argosy.shapes.given import Id, LaunchRequest
-from argosy.shapes.shown import AlgorithmShape
+from argosy.shapes.shown import AlgorithmShape, LaunchShape
 from argosy.store import cancels, live, reading
 from argosy.store.live import Which
 
@@ -95,16 +95,28 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
             "failure_email_spec": job_spec.failure_email_spec,
             "token_sealed": None if sealed is None else b64encode(sealed).decode(),
             "priority": job_spec.priority,
+            "skip_done": job_spec.skip_done,
+            "after": uuid_of("after", job_spec.after),
+            "after_if": job_spec.after_if,
+            "cancel_with": job_spec.cancel_with,
         },
     )
+    return _launched(gateway, request)
+
+
+def _launched(gateway: Gateway, request: LaunchRequest) -> Response:
     written = accept(gateway.client.engine, gateway.settings, request)
-    count = written.jobs if written.jobs is not None else _resolved(gateway, request.gid)
+    # One that waits for another launch is not waited for.
+    found = _resolved(gateway, request.gid) if written.jobs is None and request.after is None else None
+    count = found.jobs if found is not None else written.jobs
     uids = [str(uid) for uid in JobUids(request.gid, count if count is not None and count <= MOST_IDS else 0)]
     gid = str(request.gid)
     told = f"{count} jobs" if count is not None else "its jobs will be known when its media are"
+    if found is not None and found.skipped:
+        told += f", {found.skipped} media left out because they are done"
     answer = {
         "id": uids,
-        "message": f"{job_spec.algorithm_name} is launched as {gid}: {told}",
+        "message": f"{request.algorithm_name} is launched as {gid}: {told}",
         "object": [{"gid": gid, "uid": uid} for uid in uids] or [{"gid": gid}],
     }
     return Response(orjson.dumps(answer), 201, media_type="application/json")
@@ -220,8 +232,8 @@ def _algorithm(gateway: Gateway, project: int, name: str) -> AlgorithmShape:
     raise NotFound(f"project {project} has no algorithm {name!r}")
 
 
-def _resolved(gateway: Gateway, gid: UUID) -> int | None:
-    """How many jobs a launch has, if that is known soon.
+def _resolved(gateway: Gateway, gid: UUID) -> LaunchShape | None:
+    """A launch whose number of jobs is known, if that is so soon.
 
     Raises:
         InvalidRequest: It was rejected.
@@ -235,14 +247,14 @@ def _resolved(gateway: Gateway, gid: UUID) -> int | None:
         gateway.waiting.release()
 
 
-def _awaited(gateway: Gateway, gid: UUID) -> int | None:
+def _awaited(gateway: Gateway, gid: UUID) -> LaunchShape | None:
     ends = time.monotonic() + _PATIENCE
     while True:
         (launch,) = gateway.client.launches(gid=gid)
         if launch.state == "rejected":
             raise InvalidRequest(launch.reason)
         if launch.state in ("resolved", "expanded"):
-            return launch.jobs
+            return launch
         if time.monotonic() > ends:
             return None
         time.sleep(_PAUSE)

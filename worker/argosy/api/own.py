@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter
+from pydantic import BaseModel
 
 from argosy import control
 from argosy.api import wire
@@ -28,9 +29,18 @@ class PauseSpec(In):
 
 
 class RetrySpec(RetryFilter):
-    """`all` retries what succeeded or was rejected, too, where `status` names nothing; the others choose among them."""
+    """`all` retries what succeeded or was rejected, too, where `status` names nothing; the others choose among them. `split` makes jobs of
+    one medium each, in a new launch, of batches that have several."""
 
     all: bool = False
+    split: bool = False
+
+
+class RetryResponse(BaseModel):
+    """What was done. `gid` is the launch that has the media of batches that were split."""
+
+    message: str
+    gid: UUID | None = None
 
 
 @router.get("/v1/Launches/{project}", operation_id="GetLaunchList", response_model=list[LaunchShape])
@@ -52,17 +62,15 @@ def get_job_attempt(called: Called, uid: str, attempt: Row | None = None) -> Any
     return job_of(called, uuid_in("uid", uid), Role.READ, attempt)
 
 
-@router.post("/v1/Job/{uid}/Retry", operation_id="RetryJob", response_model=wire.MessageResponse, status_code=201)
-def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> dict[str, str]:
-    """Try an ended job again; its uid stays."""
+@router.post("/v1/Job/{uid}/Retry", operation_id="RetryJob", response_model=RetryResponse, status_code=201)
+def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> RetryResponse:
+    """Try an ended job again; its uid stays, unless its media are split."""
     found = job_of(called, uuid_in("uid", uid), Role.EXECUTE)
     return _retried(called, found.uid, found.project, retry_spec)
 
 
-@router.post(
-    "/v1/Launch/{gid}/Retry", operation_id="RetryJobList", response_model=wire.MessageResponse, status_code=201
-)
-def retry_job_list(called: Called, gid: str, retry_spec: RetrySpec) -> dict[str, str]:
+@router.post("/v1/Launch/{gid}/Retry", operation_id="RetryJobList", response_model=RetryResponse, status_code=201)
+def retry_job_list(called: Called, gid: str, retry_spec: RetrySpec) -> RetryResponse:
     """Try what failed of a launch again."""
     found = launch_of(called, uuid_in("gid", gid), Role.EXECUTE)
     return _retried(called, found.gid, found.project, retry_spec)
@@ -121,13 +129,20 @@ def launch_of(called: Called, gid: UUID, role: Role) -> LaunchShape:
     return found[0]
 
 
-def _retried(called: Called, key: UUID, project: int, spec: RetrySpec) -> dict[str, str]:
+def _retried(called: Called, key: UUID, project: int, spec: RetrySpec) -> RetryResponse:
     """Retry with the launch's own token, or with the caller's where that was wiped."""
     engine, which = called.gateway.client.engine, control.which(spec, failed_only=not spec.all)
+
+    def retry(sealed: bytes | None) -> RetryResponse:
+        if not spec.split:
+            return RetryResponse(message=f"{control.retry(engine, key, project, which, sealed)} jobs are queued again")
+        made, count = control.split(engine, key, project, which, sealed)
+        split = f", {made.jobs} jobs of one medium each are in launch {made.gid}" if made.gid else ""
+        return RetryResponse(message=f"{count} jobs are queued again{split}", gid=made.gid)
+
     try:
-        count = control.retry(engine, key, project, which)
+        return retry(None)
     except InvalidRequest:
         if (sealed := called.caller.sealed()) is None:
             raise
-        count = control.retry(engine, key, project, which, sealed)
-    return {"message": f"{count} jobs are queued again"}
+        return retry(sealed)

@@ -5,7 +5,7 @@ long. Their models here are for the document, and the tests hold them against wh
 """
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -61,7 +61,9 @@ class Job(BaseModel):
 
 class JobSpec(In):
     """Launches an algorithm: on `media_ids`, or on those of `media_query` (with media_ids null or empty), or on all of the project. The
-    same request with the same `gid` is one launch. `priority` orders your own jobs, higher first."""
+    same request with the same `gid` is one launch. `priority` orders your own jobs, higher first. With `skip_done`, media on which the
+    algorithm has succeeded already are left out. It begins when launch `after` has ended: with `after_if` `ok`, it is rejected unless that
+    one succeeded as a whole; with `cancel_with`, it is cancelled with that one."""
 
     algorithm_name: Name
     media_ids: Annotated[list[Id], Field(fail_fast=True)] | None = None
@@ -71,6 +73,10 @@ class JobSpec(In):
     failure_email_spec: Json | None = None
     gid: Text | None = None
     priority: int = Field(default=0, ge=-100, le=100)
+    skip_done: bool = False
+    after: Text | None = None
+    after_if: Literal["ok", "any"] = "ok"
+    cancel_with: bool = False
 
 
 class Algorithm(BaseModel):

@@ -14,7 +14,7 @@ from argosy.cli.jobs import Identifier
 from argosy.cli.session import client
 
 if TYPE_CHECKING:
-    from argosy.shapes.shown import CancelShape
+    from argosy.shapes.shown import CancelShape, SplitShape
 
 Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this project.")]
 
@@ -50,6 +50,9 @@ def retry(
         list[str] | None, typer.Option(help="Only jobs with this status, e.g. Failed; repeatable.", metavar="STATUS")
     ] = None,
     media: Annotated[str | None, typer.Option(help="Only jobs that hold one of these media, e.g. 1,2,5-9.")] = None,
+    split: Annotated[
+        bool, typer.Option("--split", help="Batches of several media as jobs of one medium each, in a new launch.")
+    ] = False,
     token_file: Annotated[
         Path | None,
         typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
@@ -63,7 +66,14 @@ def retry(
         "media_ids": None if media is None else arguments.media(media),
     }
     with client() as opened:
-        count = opened.retry(identifier, project=project, failed_only=not all_, where=where, token=token)
+        if split:
+            made = opened.retry(identifier, project=project, failed_only=not all_, where=where, token=token, split=True)
+            count = made.queued
+            _tell_split(made)
+            if made.gid is not None and not count:
+                return
+        else:
+            count = opened.retry(identifier, project=project, failed_only=not all_, where=where, token=token)
     if count:
         output.note(f"{_jobs(count)} queued again; follow: argosy watch {identifier}")
     else:
@@ -72,6 +82,17 @@ def retry(
             if any(where.values())
             else "nothing to retry: no job there has failed" + ("" if all_ else " (--all also takes what succeeded)")
         )
+
+
+def _tell_split(made: SplitShape) -> None:
+    if made.gid is not None:
+        typer.echo(str(made.gid))
+        words = (
+            "of one medium each in a new launch"
+            if made.new
+            else "of one medium each are in a launch that was there already"
+        )
+        output.note(f"{_jobs(made.jobs)} {words}; follow: argosy watch {made.gid}")
 
 
 def _tell(done: CancelShape) -> None:

@@ -32,10 +32,17 @@ argosy launch hello --project 1 --user 7 --media 1,2,5-9 --watch
 
 argosy launch hello --project 1 --user 7 --query 'type=3&section=12' --param threshold=0.5
 
-argosy launch hello --project 1 --user 7 --media-file ids.txt --token-file token"""
+argosy launch hello --project 1 --user 7 --media-file ids.txt --token-file token
+
+argosy launch hello --project 1 --user 7 --media 1-100 --skip-done
+
+argosy launch report --project 1 --user 7 --media 1-100 --after GID"""
 
 _LOOK = 0.2
 """Seconds between two checks whether a launch is expanded."""
+
+_GRACE = 1.0
+"""Seconds after which a launch that waits for another one is left to wait; if that one has ended, a worker has noticed by then."""
 
 _PAGE = 1000
 
@@ -65,6 +72,16 @@ def launch(
     priority: Annotated[
         int, typer.Option(help="Before (or, below 0, behind) the user's other jobs of the project.", min=-100, max=100)
     ] = 0,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Leave out media on which the algorithm has Succeeded already.")
+    ] = False,
+    after: Annotated[
+        UUID | None, typer.Option(help="gid of a launch of the project: begin when all its jobs have Succeeded.")
+    ] = None,
+    after_any: Annotated[bool, typer.Option("--after-any", help="Begin after it however its jobs end.")] = False,
+    cancel_with: Annotated[
+        bool, typer.Option("--cancel-with", help="Cancelled with that launch, as long as it waits for it.")
+    ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait until it is cut into jobs.", min=0)] = 10,
     watch: Annotated[bool, typer.Option("--watch", help="Follow its jobs until all have ended.")] = False,
 ) -> None:
@@ -76,6 +93,10 @@ def launch(
         "media_query": query,
         "extra_params": arguments.parameters(param or []),
         "token": None if token_file is None else arguments.secret(token_file, "--token-file"),
+        "skip_done": skip_done,
+        "after": after,
+        "after_if": "any" if after_any else "ok",
+        "cancel_with": cancel_with,
     }
     with client() as opened:
         launched = opened.launch(algorithm, project=project, user=user, gid=gid, priority=priority, **request)
@@ -172,11 +193,13 @@ def _media(media: str | None, media_file: Path | None) -> list[int] | None:
 
 
 def _expanded(opened: Client, gid: UUID, wait: float) -> LaunchShape:
-    """The launch as soon as it is expanded or has ended without jobs; else as it is after `wait` seconds."""
-    until = time.monotonic() + wait
+    """The launch as soon as it is expanded or has ended without jobs; else as it is after `wait` seconds, or sooner if it waits for another
+    one."""
+    began = time.monotonic()
     while True:
         (launch,) = opened.launches(gid=gid)
-        if launch.state in {"expanded", *ENDED_EARLY} or time.monotonic() >= until:
+        patience = min(wait, _GRACE) if launch.waiting else wait
+        if launch.state in {"expanded", *ENDED_EARLY} or time.monotonic() >= began + patience:
             return launch
         time.sleep(_LOOK)
 
@@ -184,9 +207,14 @@ def _expanded(opened: Client, gid: UUID, wait: float) -> LaunchShape:
 def _tell(launch: LaunchShape, waited: float) -> None:
     if launch.state in ENDED_EARLY:
         raise Unsuccessful(f"launch {launch.gid} was {launch.state}: {launch.reason}")
-    if launch.state == "expanded":
+    if launch.state == "expanded" and not launch.jobs:
+        output.note(launch.reason)
+    elif launch.state == "expanded":
         jobs = f"{launch.jobs} job{'' if launch.jobs == 1 else 's'}"
-        output.note(f"expanded into {jobs}; follow them: argosy watch {launch.gid}")
+        without = f", {launch.skipped} media left out because they are done" if launch.skipped else ""
+        output.note(f"expanded into {jobs}{without}; follow them: argosy watch {launch.gid}")
+    elif launch.waiting:
+        output.note(f"{launch.reason}; follow: argosy watch {launch.gid}")
     else:
         reason = f" ({launch.reason})" if launch.reason else ""
         output.note(
@@ -267,6 +295,9 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "jobs": _counts(launch),
         "done": _done(launch),
         "used": ", ".join(f"{name} {seconds} s" for name, seconds in sorted((launch.resources or {}).items())),
+        "after": str(launch.after or ""),
+        "split of": str(launch.parent_gid or ""),
+        "left out": f"{launch.skipped} media that are done" if launch.skipped else "",
     }
 
 

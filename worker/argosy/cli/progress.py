@@ -115,6 +115,8 @@ def summary(launch: LaunchShape) -> str:
     """A launch's jobs by status: `4 jobs: 2 Succeeded, 2 Running`."""
     if launch.state != "expanded":
         return f"{launch.state}: {launch.reason}" if launch.reason else launch.state
+    if not launch.jobs:
+        return launch.reason
     counts = ", ".join(f"{number} {status}" for status, number in sorted(launch.counts.items()))
     return f"{launch.jobs} job{'s' * (launch.jobs != 1)}: {counts}"
 
@@ -189,7 +191,7 @@ def _picture(frame: _Frame, elapsed: float) -> Group:
         head = Text.assemble((plain(frame.launch.algorithm), "bold"), f"  {span(elapsed)}  ")
         head.append(plain(summary(frame.launch)), COLOURS.get(frame.launch.state, "") if not frame.jobs else "")
         parts.append(head)
-        if frame.launch.state == "accepted" and elapsed > _PATIENCE:
+        if frame.launch.state == "accepted" and not frame.launch.waiting and elapsed > _PATIENCE:
             parts.append(
                 Text("nobody has expanded it yet: is a worker running? (argosy worker, argosy tracker)", "yellow")
             )

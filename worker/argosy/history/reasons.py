@@ -19,6 +19,7 @@ class Code(StrEnum):
     """Reasons, for programs."""
 
     LAUNCH_ENDED = "launch_ended"
+    LAUNCH_AFTER = "launch_after"
     LAUNCH_POSTPONED = "launch_postponed"
     LAUNCH_BEING_CUT = "launch_being_cut"
     LAUNCH_UNTOUCHED = "launch_untouched"
@@ -63,6 +64,9 @@ def of_uncut(launch: Uncut, cancelled: bool) -> Iterator[ReasonShape]:
         yield _reason(Code.ENDED, "it was cancelled before it was queued")
     if launch.state in ENDED_EARLY:
         yield _reason(Code.LAUNCH_ENDED, f"its launch was {launch.state}", launch.reason, "make a new launch")
+    elif launch.after is not None:
+        do = f"argosy get {launch.after}"
+        yield _reason(Code.LAUNCH_AFTER, f"its launch runs after launch {launch.after}, which has not ended", do=do)
     elif launch.worker is not None:
         yield _reason(Code.LAUNCH_BEING_CUT, f"worker {launch.worker} cuts its launch into jobs, try {launch.tries}")
     elif launch.reason:

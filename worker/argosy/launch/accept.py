@@ -43,6 +43,7 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
     Raises:
         Conflict: Its gid belongs to another launch.
         InvalidRequest: Its gid's time cannot be used, or the connection has no transaction.
+        NotFound: Its project has no launch after which it is to run.
         QueueFull: Its project has too many queued jobs.
     """
     if connection is not None:

@@ -35,7 +35,7 @@ from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
 from argosy.shapes.given import Parameter
-from argosy.store import cutting, launches, registry, requests
+from argosy.store import cutting, done, followers, launches, registry, requests
 from argosy.store.registered import Algorithm, Cluster
 
 _TRIES = 20
@@ -126,9 +126,12 @@ def advance(stage: Launching, claim: launches.Claim) -> Step:
 def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     with stage.engine.begin() as connection:
         request = launches.get(connection, claim.gid)
+        after = request.after_gid if request.waiting else None
+        if after is not None and not followers.begin(connection, claim, after, request.after_if):
+            return Step()
     frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
-        if request.media_ids is None or request.files_per_job is None:
+        if frozen.jobs and (request.skip_done or request.media_ids is None or request.files_per_job is None):
             requests.check_room(requests.OwnCursor(connection), request.project, request.gid, frozen.jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
@@ -164,15 +167,19 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
     _check_size(media_ids, files_per_job)
     if algorithm.id is None:
         raise NotFound(f"algorithm {algorithm.name!r} has no id")
+    inputs = done.inputs_digest(algorithm.manifest, parameters)
+    left = _not_done(stage, request, inputs, media_ids) if request.skip_done else media_ids
     return launches.Frozen(
         algorithm_id=algorithm.id,
         cluster_ids=[] if algorithm.cluster_labels else [cluster.id for cluster in clusters],
         cluster_labels=algorithm.cluster_labels,
         manifest=algorithm.manifest,
         parameters=parameters,
+        inputs_digest=inputs,
         files_per_job=files_per_job,
-        media_ids=None if media_ids == request.media_ids else media_ids,
-        jobs=count(len(media_ids), files_per_job),
+        media_ids=None if left == request.media_ids else left,
+        skipped=len(media_ids) - len(left),
+        jobs=count(len(left), files_per_job),
         max_attempts=algorithm.max_attempts,
         retry_backoff=algorithm.retry_backoff,
         pending_deadline=algorithm.pending_deadline,
@@ -202,6 +209,13 @@ def _media(stage: Launching, request: launches.Request) -> list[int]:
         return request.media_ids
     token = crypto.open_token(request.token_sealed, stage.settings.token_private_key)
     return distinct(stage.media.resolve(request.project, request.media_query or "", token))
+
+
+def _not_done(stage: Launching, request: launches.Request, inputs: str, media_ids: list[int]) -> list[int]:
+    """The media without those that are done. Whatever ends after this question is not left out; what is frozen stays so."""
+    with stage.engine.begin() as connection:
+        found = done.done(connection, request.project, request.algorithm_name, inputs, media_ids, request.gid)
+    return [medium for medium in media_ids if medium not in found]
 
 
 def _check_size(media_ids: list[int], files_per_job: int) -> None:

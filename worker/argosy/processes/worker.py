@@ -59,6 +59,10 @@ class Unprocessable(ArgosyError):
     """A message for which no retry can help; it goes to the dead letters."""
 
 
+class _TooEarly(ArgosyError):
+    """A launch whose predecessor is not there yet; its message is tried again."""
+
+
 _FINAL = (Unprocessable, NotFound)
 """Errors that stay the same however often the message is tried."""
 
@@ -190,6 +194,12 @@ def declare(made: Broker, boot: Boot) -> None:
             accept(stages.engine, stages.settings, request)
         except (Conflict, InvalidRequest, QueueFull) as error:
             raise _unprocessable(LAUNCH, str(error)) from error
+        except NotFound as error:
+            # Two messages may overtake each other: the launch that comes first may be here in a moment.
+            if _tried() < _TRIES:
+                raise _TooEarly(str(error)) from error
+            refuse(stages.engine, payload, str(error))
+            raise _unprocessable(LAUNCH, str(error)) from error
         stages.wakeups.expand(request.gid)
 
     def run_expand(*args: object, **kwargs: object) -> None:
@@ -208,6 +218,12 @@ def declare(made: Broker, boot: Boot) -> None:
 def _again(retries: int, error: BaseException) -> bool:
     """Whether a launch request is tried again. The request is only in its message, so it is retried as long as the database is away."""
     return isinstance(error, OperationalError | RedisError | NotConfigured) or retries < _TRIES
+
+
+def _tried() -> int:
+    """How often the present message was tried before."""
+    message = CurrentMessage.get_current_message()
+    return 0 if message is None else int(message.options.get("retries", 0))
 
 
 def _argument(queue: str, kind: type[T], args: tuple[object, ...], kwargs: dict[str, object]) -> T:

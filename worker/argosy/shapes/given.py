@@ -152,7 +152,10 @@ class LaunchRequest(In):
 
     It has `media_ids` or `media_query`, or neither for all media of the project; a medium that is named twice counts once. `token_sealed`
     is the user's API token in a libsodium sealed box for the workers' public key, base64. `priority` orders a user's own jobs, higher
-    first; it does not affect other tenants.
+    first; it does not affect other tenants. With `skip_done`, media on which the algorithm has Succeeded already are left out.
+
+    It waits until all jobs of launch `after` of the same project have ended, which must be there before. With `after_if` `ok`, it is
+    rejected unless all these Succeeded. With `cancel_with`, a cancel of the other launch cancels it too, as long as it waits.
     """
 
     version: Literal[1] = 1
@@ -167,6 +170,10 @@ class LaunchRequest(In):
     failure_email_spec: Json | None = None
     token_sealed: str | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    skip_done: bool = False
+    after: UUID | None = None
+    after_if: Literal["ok", "any"] = "ok"
+    cancel_with: bool = False
 
     @field_validator("gid")
     @classmethod
@@ -203,6 +210,14 @@ class LaunchRequest(In):
     def _one_choice(self) -> Self:
         if self.media_ids is not None and self.media_query is not None:
             raise ValueError("give media_ids or media_query, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _after_another(self) -> Self:
+        if self.after == self.gid:
+            raise ValueError("after: a launch cannot run after itself")
+        if self.after is None and (self.cancel_with or self.after_if != "ok"):
+            raise ValueError("after_if and cancel_with say something only together with after")
         return self
 
 

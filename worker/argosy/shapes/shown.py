@@ -62,6 +62,9 @@ class LaunchShape(BaseModel):
     `done` jobs have ended; `rate` of them a second, within the last ten minutes, and so the others may take `seconds_left`; null where none
     ended lately. `resources` is what the pods of all its attempts used, as Argo counts it (seconds of a CPU, of 100 MiB of memory); null in
     lists.
+    `skipped` is how many media were left out because the algorithm has Succeeded on them already. `parent_gid` is the launch whose failed
+    batches it has, in jobs of one medium each; that one may be forgotten since. `after` is the launch after which it runs; it is `waiting`
+    until that one has ended.
     """
 
     gid: UUID
@@ -71,6 +74,10 @@ class LaunchShape(BaseModel):
     state: str
     reason: str
     jobs: int
+    skipped: int
+    parent_gid: UUID | None
+    after: UUID | None
+    waiting: bool
     created_at: datetime
     counts: dict[str, int]
     done: int
@@ -87,6 +94,16 @@ class CancelShape(BaseModel):
     cancelling: int
     ended: int
     launches: int = 0
+
+
+class SplitShape(BaseModel):
+    """Result of a retry that splits batches. `gid` is the launch that has their media in `jobs` jobs of one medium each; null if there were
+    no such batches. It is `new`, or was there unfinished. `queued` is how many jobs of one medium are queued again under their old uid."""
+
+    gid: UUID | None
+    jobs: int
+    new: bool
+    queued: int
 
 
 class AlgorithmShape(AlgorithmSpec):

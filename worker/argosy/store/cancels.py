@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.states import ACTIVE, UNFINISHED
-from argosy.store import rows, targets
+from argosy.store import notices, rows, targets
 from argosy.store.conditions import DELAYED, READY, in_states, retry_due
 from argosy.store.targets import Target
 
@@ -85,6 +85,7 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     ended_launches = 0
     if target.uid is None and first == 0:
         ended_launches = end_launch(connection, target.gid, "cancelled", "cancelled before it was cut into jobs")
+        ended_launches += _end_followers(connection, target.gid)
         if hide:
             connection.execute(_HIDE_LAUNCH, vars(target))
     found = targets.locked_jobs(connection, target, first, f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})")
@@ -95,6 +96,7 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     if hide:
         statement = text(f"UPDATE argosy.job j SET hidden = true WHERE {targets.in_batch(target)} AND NOT hidden")
         connection.execute(statement, targets.parameters(target, first))
+    notices.launches_ended(connection, [target.gid])
     queued = sum(row.here for row in found)
     ended = targets.count(connection, target, first) - len(unfinished)
     return Cancelled(queued, len(unfinished) - queued, ended, ended_launches), targets.following(
@@ -123,13 +125,14 @@ def _cancel_early(connection: Connection, target: Target, hide: bool) -> Cancell
     return Cancelled(cancelled=noted, ended=1 - noted)
 
 
-# End a launch that is not fully cut; no more jobs are cut from it.
-_END_LAUNCH = text(
-    "UPDATE argosy.launch SET state = :state, reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+_END = (
+    "UPDATE argosy.launch l SET state = :state, reason = :reason, claim_worker = NULL, waiting = false, jobs = expanded_jobs, "
     "token_wiped = token_wiped OR (token_sealed IS NOT NULL AND expanded_jobs = 0), "
-    "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
-    "WHERE gid = :gid AND state IN ('accepted', 'resolved')"
+    "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END"
 )
+
+# End a launch that is not fully cut; no more jobs are cut from it.
+_END_LAUNCH = text(f"{_END} WHERE gid = :gid AND state IN ('accepted', 'resolved')")
 
 
 def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> int:
@@ -144,4 +147,30 @@ def end_launch(connection: Connection, gid: UUID, state: str, reason: str) -> in
     Returns:
         0 if it had ended or was fully cut.
     """
-    return connection.execute(_END_LAUNCH, {"gid": gid, "state": state, "reason": reason}).rowcount
+    ended = connection.execute(_END_LAUNCH, {"gid": gid, "state": state, "reason": reason}).rowcount
+    notices.launches_ended(connection, [gid])
+    return ended
+
+
+_CHAIN = (
+    "WITH RECURSIVE chain (gid, depth) AS (SELECT gid, 1 FROM argosy.launch WHERE after_gid = :gid AND waiting AND cancel_with "
+    "UNION ALL SELECT f.gid, c.depth + 1 FROM chain c JOIN argosy.launch f ON f.after_gid = c.gid AND f.waiting AND f.cancel_with)"
+)
+
+# From the first to the last, as every cancel of a part of the same chain does, so that there is no deadlock.
+_LOCK_CHAIN = text(
+    f"{_CHAIN} SELECT FROM chain c JOIN argosy.launch l USING (gid) ORDER BY c.depth, l.gid FOR NO KEY UPDATE OF l"
+)
+
+# Asked again when all are locked.
+_END_CHAIN = text(f"{_CHAIN} {_END} FROM chain c WHERE l.gid = c.gid RETURNING l.gid")
+
+
+def _end_followers(connection: Connection, gid: UUID) -> int:
+    """Cancel the launches that wait for this one and are to be cancelled with it, those that wait for these in turn, and so on. Returns how
+    many."""
+    connection.execute(_LOCK_CHAIN, {"gid": gid})
+    reason = f"cancelled with launch {gid}, after which it was to run"
+    ended = list(connection.execute(_END_CHAIN, {"gid": gid, "state": "cancelled", "reason": reason}).scalars())
+    notices.launches_ended(connection, ended)
+    return len(ended)

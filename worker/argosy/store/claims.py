@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, text
 
 from argosy.scheduling import fair, share
 from argosy.states import ACTIVE
-from argosy.store import pacing, placements, rows
+from argosy.store import notices, pacing, placements, rows
 from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.queue import Ended, end
 
@@ -238,6 +238,7 @@ def claim(
         rendering = render(job)
         if isinstance(rendering, str):
             end(connection, [Ended(job.uid, job.number, job.epoch - 1, "rejected", rendering)])
+            notices.jobs_ended(connection, [job.uid])
         else:
             claimed.append(job)
             renderings.append(rendering)

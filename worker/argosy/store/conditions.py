@@ -21,6 +21,21 @@ def retry_due(alias: str = "") -> str:
     return f"{alias and alias + '.'}retries_left > 0 AND {in_states((State.ERROR, State.LOST), alias)}"
 
 
+def ended(launch: str) -> str:
+    """SQL: whether a launch (of this alias) is cut and all its jobs have ended; one that is due for an automatic retry has not."""
+    # OFFSET keeps these questions apart, so that each is answered by its own index.
+    attempts = f"NOT EXISTS (SELECT FROM argosy.attempt t WHERE t.gid = {launch}.gid AND {{}} OFFSET 0)"
+    return (
+        f"({launch}.state NOT IN ('accepted', 'resolved') AND {attempts.format('t.finished_at IS NULL')} "
+        f"AND {attempts.format(retry_due('t'))})"
+    )
+
+
+def may_begin(launch: str) -> str:
+    """SQL: whether a launch (of this alias) waits for no other one, or its predecessor has ended or is not there any more."""
+    return f"(NOT {launch}.waiting OR coalesce((SELECT {ended('p')} FROM argosy.launch p WHERE p.gid = {launch}.after_gid), true))"
+
+
 READY = "state = 'queued' AND not_before IS NULL"
 """An attempt that may be claimed now. A delayed one becomes ready when a claim finds that its time has come."""
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, batches, made
 from argosy.errors import ArgosyError
-from argosy.store import holds, placements, requests, strays
+from argosy.store import holds, notices, placements, requests, strays
 from argosy.store.launches import MINE, Claim
 
 
@@ -73,9 +73,10 @@ _FIRST_ATTEMPTS = text(
     "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
 )
 
-# How far the launch is cut now.
+# How far the launch is cut now. One without jobs says why it has none.
 _CUT = text(
-    "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), reason = '', tries = 0, "
+    "UPDATE argosy.launch SET expanded_jobs = :end, expanded_at = coalesce(expanded_at, now()), tries = 0, reason = CASE WHEN jobs = 0 "
+    "THEN 'nothing to do: the algorithm has Succeeded on all ' || skipped || ' media already' ELSE '' END, "
     "state = CASE WHEN :last THEN 'expanded' ELSE state END, claim_worker = CASE WHEN :last THEN NULL ELSE claim_worker END, "
     "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = :gid"
 )
@@ -132,4 +133,6 @@ def cut(connection: Connection, claim: Claim, most: int, lease: float) -> Cut | 
     strays.claim(connection, claim.gid, first, end, clusters)
     connection.execute(_FORGET_EARLY, parameters)
     connection.execute(_CUT, parameters)
+    if last:
+        notices.launches_ended(connection, [claim.gid])  # perhaps it has no jobs, or all were cancelled
     return Cut(clusters, last)

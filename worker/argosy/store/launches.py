@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.errors import NotFound
-from argosy.store import placements, rows
+from argosy.store import notices, placements, rows
+from argosy.store.conditions import may_begin
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,26 @@ class Request:
     extra_params: list[dict[str, Any]]
     token_sealed: bytes | None
     files_per_job: int | None
+    skip_done: bool
+    waiting: bool
+    after_gid: UUID | None
+    after_if: str
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None if they are stored already."""
+    """The frozen inputs of a launch: later changes of its algorithm do not matter. `media_ids` is None if they are stored already.
+    `skipped` is the number of media that were left out because they are done."""
 
     algorithm_id: int
     cluster_ids: list[int]
     cluster_labels: dict[str, str]
     manifest: str
     parameters: list[tuple[str, str]]
+    inputs_digest: str
     files_per_job: int
     media_ids: list[int] | None
+    skipped: int
     jobs: int
     max_attempts: int
     retry_backoff: float
@@ -64,8 +72,8 @@ class Frame:
 
 # The request of a launch.
 _GET = text(
-    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job "
-    "FROM argosy.launch WHERE gid = :gid"
+    "SELECT gid, project, user_id, algorithm_name, media_query, media_ids, extra_params, token_sealed, files_per_job, skip_done, "
+    "waiting, after_gid, after_if FROM argosy.launch WHERE gid = :gid"
 )
 
 
@@ -118,7 +126,8 @@ class Progress:
 # How far a launch has come.
 _STANDING = text(
     "SELECT project, state = 'accepted' AND media_ids IS NULL AS asks, "
-    "state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AS due FROM argosy.launch WHERE gid = :gid"
+    f"state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AND {may_begin('l')} AS due "
+    "FROM argosy.launch l WHERE gid = :gid"
 )
 
 
@@ -137,8 +146,8 @@ def standing(connection: Connection, gid: UUID) -> Progress | None:
 # Only the holder of the newest epoch works on it.
 _CLAIM = text(
     "UPDATE argosy.launch SET claim_worker = :worker, claim_epoch = claim_epoch + 1, tries = tries + 1, "
-    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch "
-    "WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() "
+    "next_try_at = clock_timestamp() + make_interval(secs => :lease) WHERE gid = (SELECT gid FROM argosy.launch l "
+    f"WHERE gid = :gid AND state IN ('accepted', 'resolved') AND next_try_at <= clock_timestamp() AND {may_begin('l')} "
     "FOR NO KEY UPDATE SKIP LOCKED) RETURNING gid, claim_epoch AS epoch, project, state, tries, reason"
 )
 
@@ -153,7 +162,8 @@ def claim(connection: Connection, gid: UUID, worker: str, lease: float) -> Claim
         lease: Seconds until another worker may claim it, unless the claim is renewed.
 
     Returns:
-        None if there is nothing to do, another worker has claimed it, or it is postponed and its time has not come.
+        None if there is nothing to do, another worker has claimed it, its predecessor has not ended, or it is postponed and its time has
+        not come.
     """
     row = connection.execute(_CLAIM, {"gid": gid, "worker": worker, "lease": lease}).one_or_none()
     return None if row is None else Claim(**row._mapping)
@@ -188,8 +198,8 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
 # Freeze the inputs of the launch, once.
 _FREEZE = text(
     "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
-    "manifest = :manifest, parameters = CAST(:parameters AS jsonb), files_per_job = :files_per_job, "
-    "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), jobs = :jobs, "
+    "manifest = :manifest, parameters = CAST(:parameters AS jsonb), inputs_digest = :inputs_digest, files_per_job = :files_per_job, "
+    "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), skipped = :skipped, jobs = :jobs, "
     "max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
     f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {MINE} AND state = 'accepted'"
 )
@@ -222,7 +232,7 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
 
 # It can never be cut.
 _REJECT = text(
-    "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, jobs = expanded_jobs, "
+    "UPDATE argosy.launch SET state = 'rejected', reason = :reason, claim_worker = NULL, waiting = false, jobs = expanded_jobs, "
     "token_sealed = CASE WHEN expanded_jobs > 0 THEN token_sealed END "
     f"WHERE {MINE} AND state IN ('accepted', 'resolved')"
 )
@@ -234,7 +244,9 @@ def reject(connection: Connection, claim: Claim, reason: str) -> bool:
     Returns:
         False if the launch was cancelled, or another worker has claimed it since.
     """
-    return bool(connection.execute(_REJECT, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason}).rowcount)
+    rejected = connection.execute(_REJECT, {"gid": claim.gid, "epoch": claim.epoch, "reason": reason}).rowcount
+    notices.launches_ended(connection, [claim.gid])
+    return bool(rejected)
 
 
 # Release the claim until the next try.
@@ -261,14 +273,15 @@ def wait(connection: Connection, claim: Claim, reason: str, seconds: float) -> N
 
 # Launches whose time has come. One that was woken is returned again only if nothing came of it.
 _DUE = text(
-    "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch "
+    "UPDATE argosy.launch l SET woken_at = clock_timestamp() FROM (SELECT gid FROM argosy.launch w "
     "WHERE state IN ('accepted', 'resolved') AND greatest(next_try_at, woken_at) < clock_timestamp() - make_interval(secs => :age) "
-    "ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
+    f"AND {may_begin('w')} ORDER BY woken_at LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED) d WHERE l.gid = d.gid RETURNING l.gid"
 )
 
 
 def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUID]:
-    """Launches that nobody works on and somebody should: their wake-up was lost, their worker died, or their time to try again has come.
+    """Launches that nobody works on and somebody should: their wake-up was lost, their worker died, their predecessor has ended, or their
+    time to try again has come.
 
     Those that were returned longest ago come first, so that launches that make no progress do not keep others from being returned.
 

@@ -20,7 +20,7 @@ from argosy.store.reading import NODES
 
 _OF_MEDIA = (
     "SELECT DISTINCT ((n - 1) / l.files_per_job)::int AS ordinal FROM unnest(l.media_ids) WITH ORDINALITY x (m, n) "
-    "WHERE m = ANY (CAST(:media AS bigint[]))"
+    "WHERE m = ANY (CAST(:media AS bigint[])) AND l.files_per_job IS NOT NULL"
 )
 """SQL: the batches of launch `l` that have any of these media; each medium of the launch is looked at once."""
 
@@ -120,6 +120,8 @@ def early(connection: Connection, which: Which, days: int, limit: int) -> Iterat
         ended = launch.state in ENDED_EARLY
         # One that was rejected has no number of jobs any more: the first stands for all.
         ordinals = range(max(launch.jobs, int(ended))) if which.media is None else launch.ordinals
+        if which.media is not None and not (launch.jobs or ended):
+            continue  # which jobs have these media is not known yet
         for ordinal in ordinals[launch.expanded_jobs :] if which.media is None else ordinals:
             cancel = cancels.get(str(ordinal))
             if cancel or ordinal < launch.expanded_jobs:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.store import retries, rows
+from argosy.store import notices, retries, rows
 from argosy.store.cancels import CANCELLED_EARLY
 
 
@@ -85,6 +85,7 @@ def record(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     if ended := [outcome for outcome in outcomes if isinstance(outcome, Ended)]:
         end(connection, ended)
         retries.follow(connection, [outcome.uid for outcome in ended])
+    notices.jobs_ended(connection, [outcome.uid for outcome in outcomes if isinstance(outcome, Ended | Returned)])
 
 
 # A claim whose workflow exists. Only the newest epoch may write this.

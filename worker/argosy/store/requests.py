@@ -14,10 +14,10 @@ import orjson
 from sqlalchemy import Connection, CursorResult
 
 from argosy.batches import JobUids, count, made, ordinal
-from argosy.errors import Conflict, InvalidRequest, QueueFull
+from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes.given import LaunchRequest, Sender
 from argosy.store import notices, rows
-from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE
+from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, ended
 
 SKEW = timedelta(seconds=5)
 """How far the clock that made a gid may be ahead of the database's."""
@@ -60,8 +60,9 @@ SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name =
 
 _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
-                           success_email, failure_email, token_sealed, priority, files_per_job, jobs)
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s
+                           success_email, failure_email, token_sealed, priority, files_per_job, jobs, skip_done,
+                           after_gid, after_if, cancel_with, waiting, reason)
+SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
@@ -95,8 +96,8 @@ def _sha256(fields: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """A launch row: whether it is `new`; how many jobs it will have (None if that is not known yet, as for a query, or for an algorithm
-    that is not registered); its state; and how many jobs of its project are queued before it."""
+    """A launch row: whether it is `new`; how many jobs it will have (None if that is not known yet: for a query, if media that are done
+    are left out, or for an algorithm that is not registered); its state; and how many jobs of its project are queued before it."""
 
     new: bool
     jobs: int | None
@@ -157,13 +158,16 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
     Raises:
         Conflict: The gid is taken by another request or a job.
         InvalidRequest: The gid's time is more than an hour ahead, or before the retention window.
+        NotFound: The project has no launch after which this one is to run.
         QueueFull: The project has too many queued jobs.
     """
     cursor.execute(_ALGORITHM, (request.project, request.algorithm_name, str(request.gid)))
     files_per_job, known = cursor.fetchone()
     jobs = _jobs(request, files_per_job)
+    waits_for = ""
     if not known:
-        _check_gid(cursor, request.gid)
+        check_gid(cursor, request.gid)
+        waits_for = _waits_for(cursor, request)
         check_room(cursor, request.project, request.gid, jobs or 1)
     fingerprint = digest(request)
     cursor.execute(
@@ -183,6 +187,12 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             request.priority,
             files_per_job,
             jobs or 0,
+            request.skip_done,
+            None if request.after is None else str(request.after),
+            request.after_if,
+            request.cancel_with,
+            bool(waits_for),
+            waits_for,
             made(request.gid).timestamp(),
             retention_days,
         ),
@@ -212,8 +222,33 @@ def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retentio
     )
 
 
+# Retention does not delete it before this transaction ends.
+_PREDECESSOR = f"SELECT {ended('p')} FROM argosy.launch p WHERE gid = %s AND project = %s FOR KEY SHARE"
+
+
+def _waits_for(cursor: Cursor, request: LaunchRequest) -> str:
+    """What a launch waits for, for people; empty if for nothing.
+
+    Raises:
+        NotFound: The project has no such launch.
+    """
+    if request.after is None:
+        return ""
+    cursor.execute(_PREDECESSOR, (str(request.after), request.project))
+    row = cursor.fetchone()
+    if row is None:
+        raise NotFound(
+            f"after: launch {request.after} does not exist in project {request.project}; launch that one first, and this one after it"
+        )
+    if row[0]:
+        # It is judged all the same, when a worker begins.
+        return f"launch {request.after} has ended"
+    all_jobs = "have Succeeded" if request.after_if == "ok" else "have ended"
+    return f"waits until all jobs of launch {request.after} {all_jobs}"
+
+
 def _jobs(request: LaunchRequest, files_per_job: int | None) -> int | None:
-    if request.media_ids is None or files_per_job is None:
+    if request.media_ids is None or request.skip_done or files_per_job is None:
         return None
     return count(len(request.media_ids), files_per_job)
 
@@ -221,7 +256,7 @@ def _jobs(request: LaunchRequest, files_per_job: int | None) -> int | None:
 _NEIGHBOURS = f"SELECT gid FROM argosy.launch WHERE {UIDS_NODE} = %s OR {GID_NODE} = %s"
 
 
-def _check_gid(cursor: Cursor, gid: UUID) -> None:
+def check_gid(cursor: Cursor, gid: UUID) -> None:
     """A launch and a job must not have the same id: a cancel of one would cancel the other, perhaps another tenant's.
 
     Raises:
@@ -248,5 +283,5 @@ def refuse(cursor: Cursor, sender: Sender, reason: str) -> None:
     Raises:
         Conflict: The gid is, or would be, the id of something else.
     """
-    _check_gid(cursor, sender.gid)
+    check_gid(cursor, sender.gid)
     cursor.execute(_REFUSE, (str(sender.gid), sender.project, sender.user, sender.algorithm_name, reason))

@@ -25,6 +25,7 @@ _ENDED = (
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at IS NULL) "
     "AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = l.gid AND a.finished_at > now() - make_interval(days => :days)) "
     "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = l.gid) "
+    "AND NOT EXISTS (SELECT FROM argosy.launch f WHERE f.after_gid = l.gid AND f.waiting) "
     f"AND NOT {holds.in_hold('l')}"
 )
 """SQL: whether launch `l` may be forgotten."""

@@ -46,6 +46,9 @@ _HOPELESS = (
 """SQL: whether attempt `a` can never be retried: its job was cancelled, or all clusters that it lists were removed. An attempt that is
 placed by labels waits instead, because a cluster may get these labels again."""
 
+WIPED = "token: the launch's API token was wiped after its last job had ended; give it again (--token-file)"
+"""Message of a retry that needs the token."""
+
 log = structlog.stdlib.get_logger(__name__)
 
 
@@ -53,20 +56,30 @@ log = structlog.stdlib.get_logger(__name__)
 _SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden")
 
 
+SINGLE = "cardinality(j.media_ids) = 1"
+"""SQL: whether job `j` has one medium, so that it cannot be split."""
+
+
 @dataclass(frozen=True)
 class Which:
     """Which ended jobs are retried: those in these states that failed alike (the key of a group, `summaries.ALIKE`) and hold one of these
-    media; None does not filter."""
+    media; None does not filter. `single`: only those of one medium."""
 
     states: Collection[State] = FAILED
     error: str | None = None
     media: Sequence[int] | None = None
+    single: bool = False
 
     def sql(self) -> str:
-        """SQL: whether attempt `a` is one of them; its values are `values`."""
-        error = "" if self.error is None else f" AND {ALIKE} = :error"
-        media = " AND EXISTS (SELECT FROM argosy.job m WHERE m.uid = a.uid AND m.media_ids && CAST(:media AS bigint[]))"
-        return f"{in_states(self.states, 'a')}{error}{'' if self.media is None else media}"
+        """SQL: whether attempt `a` of job `j` is one of them; its values are `values`."""
+        conditions = [in_states(self.states, "a")]
+        if self.error is not None:
+            conditions.append(f"{ALIKE} = :error")
+        if self.media is not None:
+            conditions.append("j.media_ids && CAST(:media AS bigint[])")
+        if self.single:
+            conditions.append(SINGLE)
+        return " AND ".join(conditions)
 
     def values(self) -> dict[str, Any]:
         """Values of the parameters in `sql`."""
@@ -99,7 +112,7 @@ def retry(
     following = targets.following(connection, target, first)
     if not rows:
         return 0, following
-    clusters = _held_clusters(connection, rows[0].placement_id)
+    clusters = held_clusters(connection, rows[0].placement_id)
     _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, which)
     _renew_token(connection, target, sealed)
     new_attempts(connection, [row.uid for row in rows])
@@ -116,7 +129,7 @@ _HELD_CLUSTERS = text(
 )
 
 
-def _held_clusters(connection: Connection, placement_id: int) -> list[int]:
+def held_clusters(connection: Connection, placement_id: int) -> list[int]:
     """The clusters that may take the jobs of a launch, which all have the same placement. Their rows are locked, so that none is removed
     meanwhile."""
     clusters = placements.held(connection, placement_id)
@@ -307,9 +320,7 @@ def _renew_token(connection: Connection, target: Target, sealed: bytes | None) -
     row = connection.execute(_TOKEN, {"gid": target.gid}).one()
     if sealed is None:
         if row.token_wiped:
-            raise InvalidRequest(
-                "token: the launch's API token was wiped after its last job had ended; give it again (--token-file)"
-            )
+            raise InvalidRequest(WIPED)
         return
     if row.token_sealed == sealed:
         return  # an earlier batch of this retry has written it

@@ -200,20 +200,22 @@ def steps(connection: Connection, standing: Standing) -> Sequence[Step]:
 
 @dataclass(frozen=True)
 class Uncut:
-    """A launch that is not cut into jobs yet: who works on it, why it made no progress, and when it is tried again."""
+    """A launch that is not cut into jobs yet: who works on it, why it made no progress, when it is tried again, and after which launch it
+    runs, if it waits for one."""
 
     state: str
     reason: str
     worker: str | None
     tries: int
     next_in: float
+    after: UUID | None
     created_at: datetime
 
 
 # How far a launch is.
 _UNCUT = text(
-    f"SELECT state, reason, claim_worker AS worker, tries, {_IN.format('next_try_at')} AS next_in, created_at "
-    "FROM argosy.launch WHERE gid = :gid"
+    f"SELECT state, reason, claim_worker AS worker, tries, {_IN.format('next_try_at')} AS next_in, "
+    "CASE WHEN waiting THEN after_gid END AS after, created_at FROM argosy.launch WHERE gid = :gid"
 )
 
 

@@ -22,7 +22,8 @@ ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message)))
 
 # Launches, the newest first.
 _LAUNCHES = (
-    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, created_at FROM argosy.launch "
+    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, created_at "
+    "FROM argosy.launch "
     "WHERE {} ORDER BY created_at DESC LIMIT :limit"
 )
 
@@ -47,6 +48,10 @@ def launches(
             state=row.state,
             reason=row.reason,
             jobs=row.jobs,
+            skipped=row.skipped,
+            parent_gid=row.parent_gid,
+            after=row.after_gid,
+            waiting=row.waiting,
             created_at=row.created_at,
             counts=(found := progress.get(row.gid, _Progress())).counts,
             done=found.done,

@@ -44,7 +44,10 @@ class Launch(Base, table=True):
 
     A worker that works on it has a claim: until `next_try_at` nobody else may claim it, and each new claim has a higher epoch. `woken_at`
     is when housekeeping last sent a wake-up for it; those with the oldest come first, so that launches that make no progress do not block
-    others. `expanded_jobs` of its `jobs` have rows; a launch that is cancelled or rejected half-way keeps these.
+    others. `expanded_jobs` of its `jobs` have rows; a launch that is cancelled or rejected half-way keeps these. With `skip_done`, media
+    that are done already are left out when it is resolved: `skipped` says how many. `inputs_digest` is the hash of its manifest and
+    parameters. One that has the media of another's failed batches names that as `parent_gid`. While it
+    is `waiting`, it is not begun, because `after_gid` has not ended.
     """
 
     __tablename__ = "launch"
@@ -54,6 +57,10 @@ class Launch(Base, table=True):
         Index("ix_launch_project_created_at", "project", "created_at"),
         Index("ix_launch_created_at", "created_at"),
         Index("ix_launch_gid_node", text(f"({GID_NODE})")),
+        Index("ix_launch_inputs", "project", "inputs_digest", postgresql_where=text("inputs_digest IS NOT NULL")),
+        Index("ix_launch_parent", "parent_gid", postgresql_where=text("parent_gid IS NOT NULL")),
+        CheckConstraint("NOT waiting OR state = 'accepted' AND after_gid IS NOT NULL", name="waiting"),
+        Index("ix_launch_waiting", "after_gid", postgresql_where=text("waiting")),
         Index("ix_launch_uids_node", text(f"({UIDS_NODE})")),
         Index(
             "ix_launch_expanded_at", text("expanded_at DESC"), "gid", postgresql_where=text("expanded_at IS NOT NULL")
@@ -94,6 +101,14 @@ class Launch(Base, table=True):
     manifest: str | None = Field(default=None, sa_column=Column(Text))
     parameters: list[list[str]] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     files_per_job: int | None = Field(default=None)
+    parent_gid: UUID | None = Field(default=None, sa_column=Column(Uuid))
+    after_gid: UUID | None = Field(default=None, sa_column=Column(Uuid))
+    after_if: str = columns.string("ok")
+    cancel_with: bool = columns.flag(False)
+    waiting: bool = columns.flag(False)
+    inputs_digest: str | None = Field(default=None, sa_column=Column(Text))
+    skip_done: bool = columns.flag(False)
+    skipped: int = columns.integer(0)
     max_attempts: int = columns.integer(1)
     retry_backoff: float = columns.seconds(10)
     pending_deadline: float | None = columns.maybe_seconds()

@@ -119,7 +119,7 @@ def locked_jobs(
         text(
             "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id, "
             f"a.state = 'queued' AND NOT {_MAY_HAVE_RUN} AS here FROM unnest(CAST(:uids AS uuid[])) AS u (uid) "
-            "CROSS JOIN LATERAL (SELECT uid, attempt FROM argosy.job WHERE uid = u.uid OFFSET 0) j "
+            "CROSS JOIN LATERAL (SELECT uid, attempt, media_ids FROM argosy.job WHERE uid = u.uid OFFSET 0) j "
             f"CROSS JOIN LATERAL {newest.format('FOR NO KEY UPDATE ')}"
         ),
         uids,

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.states import FINAL, ON_CLUSTER, State
-from argosy.store import placements, retries, rows
+from argosy.store import notices, placements, retries, rows
 from argosy.store.conditions import in_states
 
 _FOLLOWED = {State.ERROR, State.LOST}
@@ -176,6 +176,7 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
         return
     connection.execute(_CHANGE, {"changes": rows.recordset(changes)})
     retries.follow(connection, [row.uid for row in changes if row.state in _FOLLOWED])
+    notices.jobs_ended(connection, [row.uid for row in changes if row.state in FINAL])
 
 
 _NODE_VALUES = (
@@ -258,6 +259,7 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected
     retries.lock_attempts(connection, parameters["missing"])
     connection.execute(_ABSENT, parameters)
     retries.follow(connection, [each.uid for each in gone])
+    notices.jobs_ended(connection, [each.uid for each in gone])
     return [Expected(**row._mapping) for row in connection.execute(_ABSENT_CANCELLED, parameters)]
 
 

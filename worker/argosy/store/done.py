@@ -1,0 +1,53 @@
+"""Which media an algorithm has done already, so that a launch can leave them out.
+
+A medium is done if a job with it has Succeeded, in the same project, of an algorithm of the same name, with the same manifest and the same
+parameters. These two are hashed when a launch is frozen, so the launches to look at are found by an index; then all their jobs are read
+once, and no index on the media of jobs is needed: every insert of a job would pay for it.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.store import rows
+
+
+def inputs_digest(manifest: str, parameters: Iterable[tuple[str, str]]) -> str:
+    """Hash of what all jobs of a launch have in common: its manifest and its parameters, in whatever order they were given.
+
+    Migration 0012 computes the same in SQL for the launches that were there before it.
+    """
+    lines = sorted(_hash(name) + _hash(value) for name, value in parameters)
+    return _hash("\n".join([_hash(manifest), *lines]))
+
+
+def _hash(value: str) -> str:
+    return sha256(value.encode()).hexdigest()
+
+
+# The media among these that a Succeeded job of the same algorithm has had.
+_DONE = text(
+    "SELECT DISTINCT w.id FROM argosy.launch l JOIN argosy.job j ON j.gid = l.gid "
+    "JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt AND a.state = 'succeeded' "
+    "CROSS JOIN LATERAL unnest(j.media_ids) AS m (id) JOIN unnest(CAST(:media AS bigint[])) AS w (id) ON w.id = m.id "
+    "WHERE l.project = :project AND l.inputs_digest = :inputs AND l.algorithm_name = :algorithm AND l.gid <> :gid"
+)
+
+
+def done(
+    connection: Connection, project: int, algorithm: str, inputs: str, media_ids: Sequence[int], gid: UUID
+) -> set[int]:
+    """Those of the media that are done already.
+
+    Args:
+        connection: Where to ask.
+        project: The project that has the media.
+        algorithm: Name of the algorithm.
+        inputs: From `inputs_digest`.
+        media_ids: The media.
+        gid: The launch that asks; its own jobs do not count.
+    """
+    parameters = {"project": project, "algorithm": algorithm, "inputs": inputs, "gid": gid}
+    return set(connection.execute(_DONE, parameters | {"media": rows.array(media_ids)}).scalars())

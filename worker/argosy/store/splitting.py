@@ -1,0 +1,120 @@
+"""Retry of failed batches in pieces: their media become single-medium jobs of a new launch, so one bad medium does not cost the others.
+
+The jobs cannot be of the old launch: a job's uid follows from its number there (P10). The new launch is a copy of the frozen old one, with
+other media; `parent_gid` says of which. Asking again is answered by looking it up, under the old launch's lock: media that an unfinished
+split has are not split again, and neither are those on which an earlier split has Succeeded.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.errors import InvalidRequest
+from argosy.states import State
+from argosy.store import notices, requests, retries, rows
+from argosy.store.conditions import ended, in_states, retry_due
+from argosy.store.retries import SINGLE, Which
+from argosy.store.targets import Target
+
+_REOPENED = in_states((State.LOST, State.DELETED, State.REJECTED), "a")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The launch that has the media of failed batches: None if there are none. `new` is False if it was there before."""
+
+    gid: UUID | None = None
+    jobs: int = 0
+    new: bool = False
+
+
+def _failed(target: Target, which: Which) -> str:
+    """SQL: the media of the ended batches of a target that have several media. What is going to be tried again by itself has not ended."""
+    jobs = "j.uid = :uid" if target.uid is not None else "j.gid = :gid"
+    return (
+        "children AS MATERIALIZED (SELECT gid, media_ids, created_at, "
+        f"{ended('c')} AS ended FROM argosy.launch c WHERE parent_gid = :gid), "
+        "failed AS MATERIALIZED (SELECT m.id, j.ordinal, m.place FROM argosy.job j "
+        "JOIN argosy.attempt a ON a.gid = j.gid AND a.uid = j.uid AND a.number = j.attempt "
+        "CROSS JOIN LATERAL unnest(j.media_ids) WITH ORDINALITY AS m (id, place) "
+        f"WHERE {jobs} AND NOT {SINGLE} AND {which.sql()} AND NOT ({retry_due('a')}))"
+    )
+
+
+_LEFT = (
+    ", tried (id) AS (SELECT unnest(media_ids) FROM children WHERE NOT ended UNION ALL "
+    "SELECT unnest(j.media_ids) FROM children c JOIN argosy.job j ON j.gid = c.gid "
+    "JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt WHERE c.ended AND a.state = 'succeeded') "
+    "SELECT id FROM failed f WHERE NOT EXISTS (SELECT FROM tried t WHERE t.id = f.id) ORDER BY ordinal, place"
+)
+"""SQL: those that are in no unfinished split and that no earlier split has done, in their order."""
+
+_UNFINISHED = (
+    " SELECT gid, cardinality(media_ids) AS jobs FROM children c WHERE NOT ended "
+    "AND EXISTS (SELECT FROM unnest(c.media_ids) AS m (id) JOIN failed USING (id)) ORDER BY created_at DESC LIMIT 1"
+)
+"""SQL: the newest unfinished split that has any of them."""
+
+# The old launch's token, and whether it had one that was wiped.
+_PARENT = text("SELECT token_wiped, placement_id, project FROM argosy.launch WHERE gid = :gid")
+
+# A copy of the frozen launch with other media, one in each job. It waits to be cut.
+_COPY = text(
+    "INSERT INTO argosy.launch (gid, parent_gid, project, user_id, algorithm_name, request_digest, media_ids, extra_params, success_email, "
+    "failure_email, token_sealed, state, algorithm_id, placement_id, priority, manifest, parameters, inputs_digest, files_per_job, "
+    "max_attempts, retry_backoff, pending_deadline, run_deadline, jobs) SELECT :child, gid, project, user_id, algorithm_name, 'split', "
+    "CAST(:media AS bigint[]), extra_params, success_email, failure_email, coalesce(:sealed, token_sealed), 'resolved', algorithm_id, "
+    "placement_id, priority, manifest, parameters, inputs_digest, 1, max_attempts, retry_backoff, pending_deadline, run_deadline, :jobs "
+    "FROM argosy.launch WHERE gid = :gid"
+)
+
+
+def split(connection: Connection, target: Target, which: Which, sealed: bytes | None, child: UUID) -> Split:
+    """Make a launch of single-medium jobs of the failed batches of a job or a launch. The old jobs stay as they ended.
+
+    Args:
+        connection: In the transaction of `targets.locked`.
+        target: A job or a launch.
+        which: Which of its ended batches.
+        sealed: The sealed token of the new launch; default: that of the old one.
+        child: Version-1 UUID of the new launch.
+
+    Returns:
+        The new launch; the unfinished one that has these media already; or none.
+
+    Raises:
+        Conflict: Its cluster was removed.
+        InvalidRequest: The launch's token was wiped and is not given.
+        QueueFull: The project has too many queued jobs.
+    """
+    values = vars(target) | which.values()
+    found = f"WITH {_failed(target, which)}"
+    media = list(connection.execute(text(found + _LEFT), values).scalars())
+    if not media:
+        row = connection.execute(text(found + _UNFINISHED), values).one_or_none()
+        return Split() if row is None else Split(row.gid, row.jobs)
+    parent = connection.execute(_PARENT, {"gid": target.gid}).one()
+    if parent.token_wiped and sealed is None:
+        raise InvalidRequest(retries.WIPED)
+    retries.held_clusters(connection, parent.placement_id)
+    cursor = requests.OwnCursor(connection)
+    requests.check_gid(cursor, child)
+    requests.check_room(cursor, parent.project, child, len(media))
+    copy = {"gid": target.gid, "child": child, "media": rows.array(media), "jobs": len(media), "sealed": sealed}
+    connection.execute(_COPY, copy)
+    _give_up(connection, target, which)
+    notices.launch_accepted(cursor, child)
+    return Split(child, len(media), True)
+
+
+def _give_up(connection: Connection, target: Target, which: Which) -> None:
+    """Have the workflows of split jobs ended if they show up again, as those of older attempts are: their media run elsewhere now."""
+    connection.execute(
+        text(
+            "UPDATE argosy.job j SET cancel_requested = true FROM argosy.attempt a WHERE a.uid = j.uid AND a.number = j.attempt "
+            f"AND {'j.uid = :uid' if target.uid is not None else 'j.gid = :gid'} AND NOT {SINGLE} "
+            f"AND {which.sql()} AND {_REOPENED}"
+        ),
+        vars(target) | which.values(),
+    )
