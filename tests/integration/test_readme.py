@@ -47,7 +47,7 @@ def test_the_settings_table_is_the_settings() -> None:
 
 
 def test_the_metrics_table_is_the_metrics() -> None:
-    table = set(re.findall(r"^\| `(argosy_\w+)\{", README, re.MULTILINE))
+    table = set(re.findall(r"^\| `(argosy_\w+)[{`]", README, re.MULTILINE))
     assert table == {
         metric._name + ("_total" if metric._type == "counter" else "")
         for metric in vars(metrics).values()

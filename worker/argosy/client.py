@@ -70,6 +70,7 @@ class Client(Administration, Reader):
         after: UUID | None = None,
         after_if: Literal["ok", "any"] = "ok",
         cancel_with: bool = False,
+        webhook: str | None = None,
         connection: Any = None,
     ) -> Launched:
         """Run an algorithm on media.
@@ -91,6 +92,7 @@ class Client(Administration, Reader):
             after: gid of a launch of the same project, which must be there: begin when all its jobs have ended.
             after_if: `ok`: if these have not all Succeeded, this launch is rejected; `any`: begin however they end.
             cancel_with: A cancel of that launch cancels this one too, as long as it waits.
+            webhook: URL that gets a signed POST when all its jobs have ended (README, “Webhooks”).
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return.
 
@@ -119,6 +121,7 @@ class Client(Administration, Reader):
                 "after": after,
                 "after_if": after_if,
                 "cancel_with": cancel_with,
+                "webhook": webhook,
             },
         )
         written = accept(self.engine, self.settings, request, connection)

@@ -7,6 +7,7 @@ caller needs only the public key and can open nothing, not even what it has seal
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from secrets import token_bytes
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from nacl.exceptions import CryptoError
@@ -90,4 +91,5 @@ def new_keys() -> dict[str, str]:
         "ARGOSY_KEYS": Fernet.generate_key().decode(),
         "ARGOSY_TOKEN_PRIVATE_KEY": b64encode(bytes(private)).decode(),
         "ARGOSY_TOKEN_PUBLIC_KEY": b64encode(bytes(private.public_key)).decode(),
+        "ARGOSY_WEBHOOK_KEY": f"whsec_{b64encode(token_bytes(32)).decode()}",
     }

@@ -60,6 +60,13 @@ PAUSED = Gauge(
     "argosy_cluster_paused", "1 while nothing new is submitted to a cluster because somebody paused it.", ["cluster"],
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
+NOTIFICATIONS = Counter(
+    "argosy_notifications_total", "Tries to tell others how a launch ended, by how they went.", ["kind", "outcome"]
+)
+OUTBOX_AGE = Gauge(
+    "argosy_outbox_oldest_age_seconds", "For how long the oldest notification waits to be sent; 0 if none does.",
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
 SUBMIT_SECONDS = Histogram(
     "argosy_submit_seconds", "From the first bytes of a create to its answer.", ["cluster"],
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),

@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     tracker_lease: float = Field(
         default=10.0, gt=1, description="Seconds until a silent tracker's cluster is taken over"
     )
+    webhook_key: SecretStr | None = Field(
+        default=None, description="Key that signs webhooks, whsec_ and base64; trackers only, receivers check with it"
+    )
+    webhook_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Hosts of your own network, by commas, that webhooks may go to, also by plain http; others must be public, by https",
+    )
     release_after: float = Field(
         default=30.0,
         ge=0,
@@ -100,7 +107,7 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "upload_hosts", "trusted_proxies", mode="before")
+    @field_validator("keys", "upload_hosts", "trusted_proxies", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -91,6 +91,9 @@ spec:
             secretKeyRef:
               name: {{ required "existingSecret: name a Secret of the release's namespace with the keys database-url, redis-url, keys, token-private-key and token-public-key; the chart takes no secrets as values (see its README)" $root.Values.existingSecret }}
               key: {{ . }}
+              {{- if eq . "webhook-key" }}
+              optional: true
+              {{- end }}
         {{- end }}
         {{- include "argosy.settings" $root | trim | nindent 8 }}
         {{- if .serves }}

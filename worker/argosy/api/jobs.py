@@ -99,6 +99,7 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
             "after": uuid_of("after", job_spec.after),
             "after_if": job_spec.after_if,
             "cancel_with": job_spec.cancel_with,
+            "webhook": job_spec.webhook,
         },
     )
     return _launched(gateway, request)

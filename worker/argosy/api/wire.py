@@ -63,7 +63,8 @@ class JobSpec(In):
     """Launches an algorithm: on `media_ids`, or on those of `media_query` (with media_ids null or empty), or on all of the project. The
     same request with the same `gid` is one launch. `priority` orders your own jobs, higher first. With `skip_done`, media on which the
     algorithm has succeeded already are left out. It begins when launch `after` has ended: with `after_if` `ok`, it is rejected unless that
-    one succeeded as a whole; with `cancel_with`, it is cancelled with that one."""
+    one succeeded as a whole; with `cancel_with`, it is cancelled with that one. `webhook` gets a signed POST when all jobs have
+    ended."""
 
     algorithm_name: Name
     media_ids: Annotated[list[Id], Field(fail_fast=True)] | None = None
@@ -77,6 +78,7 @@ class JobSpec(In):
     after: Text | None = None
     after_if: Literal["ok", "any"] = "ok"
     cancel_with: bool = False
+    webhook: Text | None = None
 
 
 class Algorithm(BaseModel):

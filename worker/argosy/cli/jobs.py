@@ -82,6 +82,9 @@ def launch(
     cancel_with: Annotated[
         bool, typer.Option("--cancel-with", help="Cancelled with that launch, as long as it waits for it.")
     ] = False,
+    webhook: Annotated[
+        str | None, typer.Option(help="URL that gets a signed POST when all its jobs have ended.", metavar="URL")
+    ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait until it is cut into jobs.", min=0)] = 10,
     watch: Annotated[bool, typer.Option("--watch", help="Follow its jobs until all have ended.")] = False,
 ) -> None:
@@ -97,6 +100,7 @@ def launch(
         "after": after,
         "after_if": "any" if after_any else "ok",
         "cancel_with": cancel_with,
+        "webhook": webhook,
     }
     with client() as opened:
         launched = opened.launch(algorithm, project=project, user=user, gid=gid, priority=priority, **request)

@@ -27,6 +27,7 @@ from argosy.metrics import (
     CAPACITY,
     HELD,
     JOBS,
+    OUTBOX_AGE,
     PAUSED,
     QUEUE_DEPTH,
     QUEUE_OLDEST,
@@ -35,7 +36,7 @@ from argosy.metrics import (
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import claims, launches, manifests, pacing, reading, retention, retries, secrets
+from argosy.store import claims, launches, manifests, outbox, pacing, reading, retention, retries, secrets
 from argosy.store.database import transact
 from argosy.store.installation import identity
 
@@ -78,6 +79,7 @@ class Housekeeping:
             self._submit,
             self._find_secrets,
             self._delete_secrets,
+            self._tell,
             self._forget,
             self._measure,
         )
@@ -155,7 +157,12 @@ class Housekeeping:
             if not await transact(self._engine, retention.forget, self._settings.retention_days):
                 return
 
+    async def _tell(self) -> None:
+        """Put into the outbox what is to be told about launches that ended; senders find it there."""
+        await transact(self._engine, outbox.fill)
+
     async def _measure(self) -> None:
+        OUTBOX_AGE.set(await transact(self._engine, outbox.oldest))
         states, queues, standings = await transact(self._engine, _figures)
         for state in State:
             JOBS.labels(str(state)).set(states.get(str(state), 0))

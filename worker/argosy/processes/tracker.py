@@ -30,6 +30,7 @@ from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
 from argosy.loops import surviving
 from argosy.metrics import forget
+from argosy.notify.sender import Sender
 from argosy.processes.housekeeping import Housekeeping
 from argosy.processes.wakeups import WakeUps
 from argosy.recovery.custody import Custody
@@ -87,6 +88,7 @@ class Tracker:
                 tasks.create_task(self._hold_clusters(installation))
                 tasks.create_task(self._keep_house())
                 tasks.create_task(self._listen())
+                tasks.create_task(Sender(self._engine, self._settings).run())
         finally:
             for held in self._held.values():
                 held.task.cancel()

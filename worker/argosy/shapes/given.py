@@ -10,6 +10,7 @@ from binascii import Error as Base64Error
 from ipaddress import ip_address
 from math import isfinite
 from typing import Annotated, Literal, Self, TypedDict
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import (
@@ -82,6 +83,19 @@ def _certificates(value: str) -> str:
     return value if value.isascii() else "\n".join(_CERTIFICATE.findall(value)) or "-"
 
 
+def _webhook(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        good = url.scheme in {"https", "http"} and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        good = False
+    if not (good and value.isascii() and value.isprintable() and " " not in value):
+        raise ValueError("must be a URL like https://example.org/path")
+    if url.username is not None or url.password is not None or url.fragment:
+        raise ValueError("holds a user, a password or a fragment, which nobody would get")
+    return value
+
+
 def _dns_label(value: str) -> str:
     if not _LABEL.fullmatch(value):
         raise ValueError("a name there has lower-case letters, digits and '-' (inside) only, at most 63")
@@ -110,6 +124,8 @@ Json = Annotated[dict[str, JsonValue], BeforeValidator(_storable)]
 Token = Annotated[Text, AfterValidator(_token)]
 Key = Text | Row
 """Name or id."""
+Webhook = Annotated[Text, Field(max_length=2000), AfterValidator(_webhook)]
+
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Labels = dict[Name, Annotated[Text, Field(max_length=200)]]
 Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
@@ -156,6 +172,8 @@ class LaunchRequest(In):
 
     It waits until all jobs of launch `after` of the same project have ended, which must be there before. With `after_if` `ok`, it is
     rejected unless all these Succeeded. With `cancel_with`, a cancel of the other launch cancels it too, as long as it waits.
+
+    `webhook` is told when all its jobs have ended, and again after a retry if that ends otherwise.
     """
 
     version: Literal[1] = 1
@@ -174,6 +192,7 @@ class LaunchRequest(In):
     after: UUID | None = None
     after_if: Literal["ok", "any"] = "ok"
     cancel_with: bool = False
+    webhook: Webhook | None = None
 
     @field_validator("gid")
     @classmethod

@@ -61,8 +61,8 @@ SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name =
 _INSERT = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
                            success_email, failure_email, token_sealed, priority, files_per_job, jobs, skip_done,
-                           after_gid, after_if, cancel_with, waiting, reason)
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+                           after_gid, after_if, cancel_with, waiting, reason, webhook, untold)
+SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
@@ -193,6 +193,8 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             request.cancel_with,
             bool(waits_for),
             waits_for,
+            request.webhook,
+            request.webhook is not None,
             made(request.gid).timestamp(),
             retention_days,
         ),

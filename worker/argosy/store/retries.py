@@ -52,8 +52,11 @@ WIPED = "token: the launch's API token was wiped after its last job had ended; g
 log = structlog.stdlib.get_logger(__name__)
 
 
-# Show the job again.
-_SHOW = text("UPDATE argosy.launch SET hidden = false WHERE gid = :gid AND hidden")
+# Show the job again, and tell its next end to who wants to know it.
+_SHOW = text(
+    "UPDATE argosy.launch SET hidden = false, untold = webhook IS NOT NULL "
+    "WHERE gid = :gid AND (hidden OR webhook IS NOT NULL AND NOT untold)"
+)
 
 
 SINGLE = "cardinality(j.media_ids) = 1"

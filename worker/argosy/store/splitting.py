@@ -60,13 +60,14 @@ _UNFINISHED = (
 _PARENT = text("SELECT token_wiped, placement_id, project FROM argosy.launch WHERE gid = :gid")
 
 # A copy of the frozen launch with other media, one in each job. It waits to be cut.
+_COPIED = (
+    "project, user_id, algorithm_name, extra_params, success_email, failure_email, webhook, algorithm_id, placement_id, priority, "
+    "manifest, parameters, inputs_digest, max_attempts, retry_backoff, pending_deadline, run_deadline"
+)
 _COPY = text(
-    "INSERT INTO argosy.launch (gid, parent_gid, project, user_id, algorithm_name, request_digest, media_ids, extra_params, success_email, "
-    "failure_email, token_sealed, state, algorithm_id, placement_id, priority, manifest, parameters, inputs_digest, files_per_job, "
-    "max_attempts, retry_backoff, pending_deadline, run_deadline, jobs) SELECT :child, gid, project, user_id, algorithm_name, 'split', "
-    "CAST(:media AS bigint[]), extra_params, success_email, failure_email, coalesce(:sealed, token_sealed), 'resolved', algorithm_id, "
-    "placement_id, priority, manifest, parameters, inputs_digest, 1, max_attempts, retry_backoff, pending_deadline, run_deadline, :jobs "
-    "FROM argosy.launch WHERE gid = :gid"
+    f"INSERT INTO argosy.launch (gid, parent_gid, request_digest, media_ids, untold, token_sealed, state, files_per_job, jobs, {_COPIED}) "
+    "SELECT :child, gid, 'split', CAST(:media AS bigint[]), webhook IS NOT NULL, coalesce(:sealed, token_sealed), 'resolved', 1, :jobs, "
+    f"{_COPIED} FROM argosy.launch WHERE gid = :gid"
 )
 
 

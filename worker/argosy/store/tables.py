@@ -55,6 +55,7 @@ class Launch(Base, table=True):
         CheckConstraint("state IN ('accepted', 'resolved', 'expanded', 'rejected', 'cancelled')", name="state"),
         Index("ix_launch_unexpanded", "woken_at", postgresql_where=text("state IN ('accepted', 'resolved')")),
         Index("ix_launch_project_created_at", "project", "created_at"),
+        Index("ix_launch_untold", "created_at", postgresql_where=text("untold")),
         Index("ix_launch_created_at", "created_at"),
         Index("ix_launch_gid_node", text(f"({GID_NODE})")),
         Index("ix_launch_inputs", "project", "inputs_digest", postgresql_where=text("inputs_digest IS NOT NULL")),
@@ -84,6 +85,8 @@ class Launch(Base, table=True):
     extra_params: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False, server_default="[]"))
     success_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
     failure_email: dict[str, Any] | None = Field(default=None, sa_column=Column(JSONB(none_as_null=True)))
+    webhook: str | None = Field(default=None, sa_column=Column(Text))
+    untold: bool = columns.flag(False)
     token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     token_wiped: bool = columns.flag(False)
     secret_id: UUID = Field(sa_column=Column(Uuid, nullable=False, server_default=text("gen_random_uuid()")))
@@ -293,6 +296,31 @@ class Event(Base, table=True):
     message: str = columns.string()
     detail: dict[str, Any] = columns.mapping()
     likeness: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class Outbox(Base, table=True):
+    """Somebody who is to be told how a launch ended. `key` names the end; while it is `open` it is sent, or tried again. `project` is here
+    because no project may take all the time there is."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        UniqueConstraint("gid", "key", "kind", "recipient"),
+        Index("ix_outbox_open", "next_try_at", postgresql_where=text("open")),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
+    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE"), nullable=False))
+    project: int = Field(sa_column=Column(BigInteger, nullable=False))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    recipient: str = Field(sa_column=Column(Text, nullable=False))
+    key: str = Field(sa_column=Column(Text, nullable=False))
+    body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    open: bool = columns.flag(True)
+    tries: int = columns.integer(0)
+    reason: str = columns.string()
+    next_try_at: datetime = columns.made_at()
+    created_at: datetime = columns.made_at()
+    sent_at: datetime | None = columns.time()
 
 
 class LaunchSecret(Base, table=True):

@@ -1,0 +1,253 @@
+"""Webhooks: who is told how a launch ended, once, signed, and never at an address of our own network."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+from standardwebhooks import Webhook, WebhookVerificationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from argosy import crypto
+from argosy.client import Client
+from argosy.errors import InvalidRequest
+from argosy.launch.expand import Launching, expand
+from argosy.notify.guard import public
+from argosy.notify.sender import Sender
+from argosy.notify.webhook import Undelivered, Webhooks
+from argosy.settings import Settings
+from argosy.states import State
+from argosy.store import outbox
+from tests.support.jobs import claim, created, end, record, registered, run, stage
+from tests.support.platform import serving
+from tests.support.queues import sql
+from tests.support.stack import until
+
+__all__ = ["registered", "stage"]
+
+KEY = crypto.new_keys()["ARGOSY_WEBHOOK_KEY"]
+
+
+@dataclass
+class Receiver:
+    """A server that gets webhooks, and checks them as its owner would: with the specification's own library."""
+
+    url: str = ""
+    status: int = 204
+    headers: dict[str, str] = field(default_factory=dict)
+    got: list[Any] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    forged: int = 0
+
+    async def take(self, request: Request) -> Response:
+        try:
+            self.got.append(Webhook(KEY).verify(await request.body(), dict(request.headers)))
+        except WebhookVerificationError:
+            self.forged += 1
+        self.ids.append(request.headers["webhook-id"])
+        return Response(status_code=self.status, headers=self.headers)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    state = Receiver()
+    with serving(Starlette(routes=[Route("/hook", state.take, methods=["POST", "GET"])])) as url:
+        state.url = f"{url}/hook"
+        yield state
+
+
+@pytest.fixture
+def telling(settings: Settings) -> Settings:
+    return settings.model_copy(update={"webhook_key": SecretStr(KEY), "webhook_hosts": ["127.0.0.1"]})
+
+
+@pytest.fixture
+async def sending(engine: Engine, telling: Settings) -> AsyncIterator[None]:
+    task = asyncio.create_task(Sender(engine, telling).run())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def launched(client: Client, stage: Launching, url: str, jobs: int = 2) -> UUID:
+    gid = client.launch("hello", project=1, user=7, media_ids=range(jobs), webhook=url).gid
+    expand(stage, gid)
+    return gid
+
+
+def fill(engine: Engine) -> int:
+    with engine.begin() as connection:
+        return outbox.fill(connection)
+
+
+def rows(engine: Engine) -> Any:
+    return sql(engine, "SELECT * FROM argosy.outbox ORDER BY id")
+
+
+async def shut(engine: Engine, count: int = 1) -> None:
+    await until(lambda: sum(not row.open for row in rows(engine)), lambda n: n == count, 20)
+
+
+async def test_the_end_of_a_launch_is_told_once_and_signed(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
+) -> None:
+    gid = launched(registered, stage, receiver.url)
+    first, second = claim(engine)
+    record(engine, created(first), created(second))
+    end(engine, first, State.SUCCEEDED)
+    assert fill(engine) == 0, "one job runs"
+    end(engine, second, State.FAILED)
+    assert (fill(engine), fill(engine)) == (1, 0)
+    await shut(engine)
+    (told,) = receiver.got
+    assert (told["type"], told["data"]["gid"], told["data"]["counts"]) == (
+        "launch.failed",
+        str(gid),
+        {"Succeeded": 1, "Failed": 1},
+    )
+    assert told["data"]["failures"][0]["message"] == "why"
+    assert receiver.ids == [f"{gid}.failed"]
+    assert receiver.forged == 0
+
+
+async def test_a_retry_that_ends_otherwise_is_told_too(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
+) -> None:
+    gid = launched(registered, stage, receiver.url, 1)
+    for state in (State.FAILED, State.FAILED, State.SUCCEEDED):
+        run(engine, state)
+        fill(engine)
+        registered.retry(gid)
+    await shut(engine, 2)
+    assert receiver.ids == [f"{gid}.failed", f"{gid}.succeeded"]
+
+
+async def test_a_launch_that_never_had_jobs_is_told(
+    registered: Client, engine: Engine, receiver: Receiver, sending: None
+) -> None:
+    gid = registered.launch("hello", project=1, user=7, media_ids=[1], webhook=receiver.url).gid
+    registered.cancel(gid)
+    assert fill(engine) == 1
+    await shut(engine)
+    assert receiver.got[0]["data"]["state"] == "cancelled"
+
+
+async def test_a_receiver_that_refuses_is_asked_again_later_and_one_that_is_gone_is_not(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
+) -> None:
+    receiver.status = 503
+    launched(registered, stage, receiver.url)
+    run(engine, State.SUCCEEDED)
+    fill(engine)
+    await until(lambda: rows(engine)[0].reason, bool, 20)
+    (row,) = rows(engine)
+    assert (row.open, row.reason, row.tries) == (True, "it answered 503", 1)
+    receiver.status = 410
+    sql(engine, "UPDATE argosy.outbox SET next_try_at = now()")
+    await shut(engine)
+    assert rows(engine)[0].reason == "it answered 410"
+    assert len(set(receiver.ids)) == 1
+
+
+async def test_no_redirect_is_followed(telling: Settings, receiver: Receiver) -> None:
+    receiver.status, receiver.headers = 302, {"location": receiver.url}
+    webhooks = Webhooks(telling)
+    notification = outbox.Notification(1, UUID(int=1), 1, "webhook", receiver.url, "k", {}, 1)
+    with pytest.raises(Undelivered, match="302"):
+        await webhooks.deliver(notification)
+    await webhooks.close()
+    assert len(receiver.ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://example.org/", "https"),
+        ("https://127.0.0.1/", "not a public address"),
+        ("https://[::1]/", "not a public address"),
+        ("https://[::ffff:10.0.0.1]/", "not a public address"),
+        ("https://169.254.169.254/latest", "not a public address"),
+        ("https://localhost/", "not public"),
+        ("https://localhost:1/", "not public"),
+    ],
+)
+async def test_an_address_that_is_not_public_is_never_called(settings: Settings, url: str, why: str) -> None:
+    webhooks = Webhooks(settings.model_copy(update={"webhook_key": SecretStr(KEY)}))
+    with pytest.raises(Undelivered, match=why) as error:
+        await webhooks.deliver(outbox.Notification(1, UUID(int=1), 1, "webhook", url, "k", {}, 1))
+    await webhooks.close()
+    assert error.value.final
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "fd00::1", "fe80::1%eth0",
+     "::", "::ffff:127.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2001:0:1::", "169.254.169.254", "fec0::1", "ff02::1"],
+)  # fmt: skip
+def test_an_address_of_an_own_network_is_not_public(address: str) -> None:
+    assert not public(address)
+
+
+def test_an_address_of_the_internet_is_public() -> None:
+    assert public("93.184.216.34")
+    assert public("2606:2800:220:1:248:1893:25c8:1946")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "x", "ftp://a/", "https://", "https://u:p@h/", "https://h/#f", "https://h:99999/", "https://h/a b", "https://h/" + "x" * 2000,
+     "https://h/\r\nx: y", "javascript:alert(1)", "https://[::1", "https://é/"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_at_the_launch(registered: Client, url: str) -> None:
+    with pytest.raises(InvalidRequest, match="webhook"):
+        registered.launch("hello", project=1, user=7, media_ids=[1], webhook=url)
+    assert registered.launches() == []
+
+
+async def test_without_a_key_nothing_is_sent_and_the_reason_is_kept(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver, settings: Settings
+) -> None:
+    launched(registered, stage, receiver.url)
+    run(engine, State.SUCCEEDED)
+    fill(engine)
+    task = asyncio.create_task(Sender(engine, settings.model_copy(update={"webhook_hosts": ["127.0.0.1"]})).run())
+    await until(lambda: rows(engine)[0].reason, lambda reason: "ARGOSY_WEBHOOK_KEY" in reason, 20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (rows(engine)[0].open, receiver.ids) == (True, [])
+
+
+async def test_a_project_whose_receivers_hang_does_not_keep_another_waiting(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
+) -> None:
+    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    body = """jsonb_build_object('n', n)"""
+    gid = launched(registered, stage, receiver.url)
+    put = (
+        "INSERT INTO argosy.outbox (gid, project, kind, recipient, key, body, created_at) "
+        f"SELECT '{gid}', 3, 'webhook', 'http://127.0.0.1:{port}/', 'k' || n, {body}, now() FROM generate_series(1, 50) n"
+    )
+    sql(engine, put)
+    run(engine, State.SUCCEEDED)
+    fill(engine)
+    await until(lambda: receiver.got, bool, 8)
+    silent.close()
+
+
+def test_two_senders_never_take_the_same_row(registered: Client, stage: Launching, engine: Engine) -> None:
+    launched(registered, stage, "https://example.org/")
+    run(engine, State.SUCCEEDED)
+    fill(engine)
+    with engine.begin() as first, engine.begin() as second:
+        assert len(outbox.claim(first, 9, 9, [])) == 1
+        assert outbox.claim(second, 9, 9, []) == []
+    with engine.begin() as third:
+        assert outbox.claim(third, 9, 9, []) == [], "the claim holds for a time"

@@ -1,0 +1,1 @@
+"""Tells others how a launch ended: webhooks out of an outbox."""

@@ -1,0 +1,73 @@
+"""Which addresses a tenant may have argosy call: public ones only, so that nobody reaches a network, or a cloud's metadata, through it.
+
+A name is resolved once, and the connection goes to the addresses that were checked: a name that resolves to something else a moment later
+changes nothing. What an operator lists by name is not checked, because he knows his network.
+"""
+
+import socket
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import DefaultResolver
+
+from argosy.errors import InvalidRequest
+
+_ODD = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "fec0::/10")))
+"""IPv6 addresses that lead to an IPv4 address, by NAT64, 6to4 or Teredo, and the old private ones."""
+
+
+class Forbidden(InvalidRequest):
+    """An address that may not be called."""
+
+
+def public(address: str) -> bool:
+    """Whether an IP address is one of the public internet."""
+    found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        found = found.ipv4_mapped or found
+    odd = isinstance(found, IPv6Address) and any(found in network for network in _ODD)
+    return found.is_global and not (found.is_multicast or found.is_reserved or odd)
+
+
+def check_literal(host: str) -> None:
+    """Check a host that may be an IP address, because nobody resolves that.
+
+    Raises:
+        Forbidden: It is one, and not a public one.
+    """
+    try:
+        good = public(host)
+    except ValueError:
+        return
+    if not good:
+        raise Forbidden(f"{host} is not a public address")
+
+
+class Resolver(AbstractResolver):
+    """Resolves names to public addresses only.
+
+    Args:
+        trusted: Names that an operator vouches for, wherever they lead.
+    """
+
+    def __init__(self, trusted: Collection[str]) -> None:
+        self._trusted = trusted
+        self._resolver = DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of a name.
+
+        Raises:
+            Forbidden: One of them is not public.
+        """
+        found = await self._resolver.resolve(host, port, family)
+        if host not in self._trusted and not all(public(each["host"]) for each in found):
+            raise Forbidden(f"{host} leads into a network that is not public")
+        return found
+
+    async def close(self) -> None:
+        """Close it."""
+        await self._resolver.close()

@@ -1,0 +1,107 @@
+"""One webhook: a signed request as the Standard Webhooks specification has it, so that receivers find a library to check it.
+
+Its id follows from the launch and how it ended, so a receiver recognises a repetition.
+"""
+
+import asyncio
+import base64
+import hmac
+import time
+from binascii import Error as Base64Error
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from argosy.errors import ArgosyError, NotConfigured
+from argosy.inputs import clean
+from argosy.notify.guard import Forbidden, Resolver, check_literal
+from argosy.settings import Settings
+from argosy.store.outbox import Notification
+
+_SECONDS = 10.0
+"""For a whole delivery."""
+
+_ANSWER = 1024
+"""Bytes of an answer that are read; what it says is not kept."""
+
+_GONE = 410
+
+
+class Undelivered(ArgosyError):
+    """A receiver did not take a webhook. `final`: and never will."""
+
+    def __init__(self, reason: str, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class Webhooks:
+    """Delivers webhooks; use as an asynchronous context.
+
+    Args:
+        settings: The key, and the hosts that are trusted.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._trusted = frozenset(settings.webhook_hosts)
+        self._key = settings.webhook_key
+        connector = aiohttp.TCPConnector(resolver=Resolver(self._trusted), force_close=True, use_dns_cache=False)
+        timeout = aiohttp.ClientTimeout(total=_SECONDS)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def deliver(self, notification: Notification) -> None:
+        """Deliver one notification.
+
+        Raises:
+            Undelivered: The receiver did not take it, or may not be called.
+            NotConfigured: There is no key to sign with.
+        """
+        url = urlsplit(notification.recipient)
+        trusted = url.hostname in self._trusted
+        body = orjson.dumps(notification.body)
+        try:
+            if not trusted:
+                if url.scheme != "https":
+                    raise Forbidden("only https is allowed")
+                check_literal(url.hostname or "")
+            async with self._session.post(
+                notification.recipient, data=body, headers=self._headers(notification, body), allow_redirects=False
+            ) as answer:
+                await answer.content.read(_ANSWER)
+                status = answer.status
+        except Forbidden as error:
+            raise Undelivered(str(error), final=True) from error
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+            if isinstance(error.__cause__, Forbidden):
+                raise Undelivered(str(error.__cause__), final=True) from error
+            raise Undelivered(clean(f"{type(error).__name__}: {error}", limit=300)) from error
+        if not 200 <= status < 300:
+            raise Undelivered(f"it answered {status}", final=status == _GONE)
+
+    def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
+        if self._key is None:
+            raise NotConfigured("ARGOSY_WEBHOOK_KEY is not set; make one: argosy keys")
+        moment = str(int(time.time()))
+        key = _opened(self._key.get_secret_value())
+        signed = hmac.digest(key, f"{notification.key}.{moment}.".encode() + body, "sha256")
+        return {
+            "content-type": "application/json",
+            "user-agent": "argosy",
+            "webhook-id": notification.key,
+            "webhook-timestamp": moment,
+            "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        }
+
+
+def _opened(key: str) -> bytes:
+    try:
+        return base64.b64decode(key.removeprefix("whsec_"), validate=True)
+    except Base64Error:
+        raise NotConfigured("ARGOSY_WEBHOOK_KEY: must be whsec_ and base64; make one: argosy keys") from None

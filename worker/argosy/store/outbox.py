@@ -1,0 +1,151 @@
+"""The outbox: what is to be told about launches that ended, and to whom. A row is there once for a launch, its end and a receiver.
+
+Housekeeping writes it when all jobs of a launch have ended, together with the launch's mark that this end is told. Whoever sends a row has
+it for a time; a process that dies after it has sent, and before it has written so, sends it again with the same key.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.store import rows, summaries
+from argosy.store.conditions import ended
+
+_AT_ONCE = 200
+"""Launches of which the end is told in one transaction."""
+
+_CLAIM = 60.0
+"""Seconds for which somebody who sends a row has it."""
+
+_FIRST, _LONGEST = 5.0, 3600.0
+"""Seconds between two tries: at first, and at most. They double."""
+
+_GIVE_UP = 72
+"""Hours after which a row is given up."""
+
+
+@dataclass(frozen=True)
+class Notification:
+    """A row that is to be sent now. `key` is the same at each try."""
+
+    id: int
+    gid: UUID
+    project: int
+    kind: str
+    recipient: str
+    key: str
+    body: dict[str, Any]
+    tries: int
+
+
+# Launches that ended, and whose end somebody wants to know and was not told; locked, so that no retry comes between.
+_ENDED = text(
+    f"SELECT l.gid, l.webhook FROM argosy.launch l WHERE l.untold AND {ended('l')} ORDER BY l.created_at LIMIT :most "
+    "FOR NO KEY UPDATE SKIP LOCKED"
+)
+
+# Asked again under the lock.
+_STILL = text(
+    f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND l.untold AND {ended('l')}"
+)
+
+# One row for an end and a receiver.
+_PUT = text(
+    "INSERT INTO argosy.outbox (gid, project, kind, recipient, key, body) "
+    "SELECT gid, project, kind, recipient, key, body FROM json_to_recordset(CAST(:rows AS json)) "
+    "AS r (gid uuid, project bigint, kind text, recipient text, key text, body jsonb) ON CONFLICT DO NOTHING"
+)
+
+# Their end is told.
+_TOLD = text("UPDATE argosy.launch SET untold = false WHERE gid = ANY (CAST(:gids AS uuid[]))")
+
+
+def fill(connection: Connection) -> int:
+    """Write what is to be told about launches that ended. Returns how many launches these are."""
+    found = {row.gid: row.webhook for row in connection.execute(_ENDED, {"most": _AT_ONCE})}
+    gids = list(connection.execute(_STILL, {"gids": list(found)}).scalars()) if found else []
+    notifications = [
+        notification for gid in gids if (notification := _notification(connection, gid, found[gid])) is not None
+    ]
+    connection.execute(_PUT, {"rows": rows.recordset(notifications)})
+    connection.execute(_TOLD, {"gids": gids})
+    return len(gids)
+
+
+def _notification(connection: Connection, gid: UUID, webhook: str | None) -> dict[str, Any] | None:
+    (launch,) = summaries.launches(connection, gid=gid)
+    succeeded = launch.state == "expanded" and launch.counts.keys() <= {"Succeeded"}
+    end = "succeeded" if succeeded else "failed"
+    failures = [each.model_dump(mode="json") for each in summaries.failures(connection, gid)[:10]]
+    body = {
+        "type": f"launch.{end}",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "data": launch.model_dump(mode="json") | {"failures": failures},
+    }
+    if webhook is None:
+        return None
+    row = {"gid": gid, "project": launch.project, "kind": "webhook", "recipient": webhook, "key": f"{gid}.{end}"}
+    return row | {"body": body}
+
+
+# Rows that are due, a few of each project, and none of projects that have enough under way.
+_CLAIMED = text(
+    "UPDATE argosy.outbox o SET tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => :claim) FROM ("
+    "SELECT id FROM argosy.outbox WHERE id IN (SELECT id FROM (SELECT id, next_try_at, "
+    "row_number() OVER (PARTITION BY project ORDER BY next_try_at, id) AS place FROM argosy.outbox WHERE open "
+    "AND next_try_at <= clock_timestamp() AND project <> ALL (CAST(:full AS bigint[]))) d WHERE place <= :each "
+    "ORDER BY next_try_at LIMIT :most) AND open AND next_try_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d WHERE o.id = d.id "
+    "RETURNING o.id, o.gid, o.project, o.kind, o.recipient, o.key, o.body, o.tries"
+)
+
+
+def claim(connection: Connection, most: int, each: int, full: Sequence[int]) -> list[Notification]:
+    """Take rows that are due, for a time.
+
+    Args:
+        connection: In a transaction.
+        most: How many at most.
+        each: How many of one project at most.
+        full: Projects of which none are to be taken.
+    """
+    found = connection.execute(_CLAIMED, {"claim": _CLAIM, "most": most, "each": each, "full": list(full)})
+    return [Notification(**row._mapping) for row in found]
+
+
+# Taken by its receiver.
+_SENT = text("UPDATE argosy.outbox SET open = false, sent_at = clock_timestamp(), reason = '' WHERE id = :id AND open")
+
+
+def sent(connection: Connection, notification: Notification) -> None:
+    """Record that a notification was taken."""
+    connection.execute(_SENT, {"id": notification.id})
+
+
+# Tried again later, or given up.
+_FAILED = text(
+    "UPDATE argosy.outbox SET reason = :reason, open = NOT :final AND created_at > clock_timestamp() - make_interval(hours => :hours), "
+    "next_try_at = clock_timestamp() + make_interval(secs => least(:first * 2 ^ least(tries - 1, 20), :longest)) "
+    "WHERE id = :id AND open RETURNING open"
+)
+
+
+def failed(connection: Connection, notification: Notification, reason: str, final: bool) -> bool:
+    """Record that a notification was not taken. Returns whether it was given up."""
+    parameters = {"id": notification.id, "reason": reason[:2000], "final": final, "hours": _GIVE_UP}
+    times = {"first": _FIRST, "longest": _LONGEST}
+    return not connection.execute(_FAILED, parameters | times).scalar_one_or_none()
+
+
+# The oldest row that is not sent.
+_OLDEST = text(
+    "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM argosy.outbox WHERE open"
+)
+
+
+def oldest(connection: Connection) -> float:
+    """For how many seconds the oldest row waits to be sent; 0 if none does."""
+    return float(connection.execute(_OLDEST).scalar_one())
