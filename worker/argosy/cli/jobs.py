@@ -22,7 +22,7 @@ from argosy.states import ENDED_EARLY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from argosy.client import Client
+    from argosy.client import Client, Launched
     from argosy.shapes.history import FailureShape
     from argosy.shapes.shown import JobShape, LaunchShape
 
@@ -104,11 +104,7 @@ def launch(
     }
     with client() as opened:
         launched = opened.launch(algorithm, project=project, user=user, gid=gid, priority=priority, **request)
-        typer.echo(str(launched.gid))
-        if not launched.new:
-            output.note("this launch was there already; nothing was added")
-        elif launched.position:
-            output.note(f"jobs of project {project} that were queued before it: {launched.position}")
+        _tell_written(launched, project)
         if watch:
             _watch_launch(opened, launched.gid)
         else:
@@ -186,6 +182,14 @@ def watch(identifier: Identifier) -> None:
 
         _job(opened, identifier, None)
         _judge([live_job(opened, identifier, console=output.console())])
+
+
+def _tell_written(launched: Launched, project: int) -> None:
+    typer.echo(str(launched.gid))
+    if not launched.new:
+        output.note("this launch was there already; nothing was added")
+    elif launched.position:
+        output.note(f"jobs of project {project} that were queued before it: {launched.position}")
 
 
 def _media(media: str | None, media_file: Path | None) -> list[int] | None:

@@ -29,32 +29,31 @@ class Split:
     new: bool = False
 
 
-def _failed(target: Target, which: Which) -> str:
-    """SQL: the media of the ended batches of a target that have several media. What is going to be tried again by itself has not ended."""
-    jobs = "j.uid = :uid" if target.uid is not None else "j.gid = :gid"
-    return (
-        "children AS MATERIALIZED (SELECT gid, media_ids, created_at, "
-        f"{ended('c')} AS ended FROM argosy.launch c WHERE parent_gid = :gid), "
-        "failed AS MATERIALIZED (SELECT m.id, j.ordinal, m.place FROM argosy.job j "
-        "JOIN argosy.attempt a ON a.gid = j.gid AND a.uid = j.uid AND a.number = j.attempt "
+def _in(target: Target) -> str:
+    """SQL: whether job `j` is one of the target's."""
+    return "j.uid = :uid" if target.uid is not None else "j.gid = :gid"
+
+
+def _failed(connection: Connection, target: Target, which: Which) -> list[int]:
+    """The media of the ended batches that have several, in their order. What is going to be tried again by itself has not ended."""
+    statement = text(
+        "SELECT m.id FROM argosy.job j JOIN argosy.attempt a ON a.gid = j.gid AND a.uid = j.uid AND a.number = j.attempt "
         "CROSS JOIN LATERAL unnest(j.media_ids) WITH ORDINALITY AS m (id, place) "
-        f"WHERE {jobs} AND NOT {SINGLE} AND {which.sql()} AND NOT ({retry_due('a')}))"
+        f"WHERE {_in(target)} AND NOT {SINGLE} AND {which.sql()} AND NOT ({retry_due('a')}) ORDER BY j.ordinal, m.place"
     )
+    return list(connection.execute(statement, vars(target) | which.values()).scalars())
 
 
-_LEFT = (
-    ", tried (id) AS (SELECT unnest(media_ids) FROM children WHERE NOT ended UNION ALL "
-    "SELECT unnest(j.media_ids) FROM children c JOIN argosy.job j ON j.gid = c.gid "
-    "JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt WHERE c.ended AND a.state = 'succeeded') "
-    "SELECT id FROM failed f WHERE NOT EXISTS (SELECT FROM tried t WHERE t.id = f.id) ORDER BY ordinal, place"
+# The splits that have not ended; the newest comes first.
+_UNFINISHED = text(
+    f"SELECT gid, media_ids FROM argosy.launch c WHERE parent_gid = :gid AND NOT {ended('c')} ORDER BY created_at DESC"
 )
-"""SQL: those that are in no unfinished split and that no earlier split has done, in their order."""
 
-_UNFINISHED = (
-    " SELECT gid, cardinality(media_ids) AS jobs FROM children c WHERE NOT ended "
-    "AND EXISTS (SELECT FROM unnest(c.media_ids) AS m (id) JOIN failed USING (id)) ORDER BY created_at DESC LIMIT 1"
+# Media on which a split has Succeeded.
+_DONE = text(
+    "SELECT unnest(j.media_ids) FROM argosy.launch c JOIN argosy.job j ON j.gid = c.gid "
+    "JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt AND a.state = 'succeeded' WHERE c.parent_gid = :gid"
 )
-"""SQL: the newest unfinished split that has any of them."""
 
 # The old launch's token, and whether it had one that was wiped.
 _PARENT = text("SELECT token_wiped, placement_id, project FROM argosy.launch WHERE gid = :gid")
@@ -89,12 +88,13 @@ def split(connection: Connection, target: Target, which: Which, sealed: bytes | 
         InvalidRequest: The launch's token was wiped and is not given.
         QueueFull: The project has too many queued jobs.
     """
-    values = vars(target) | which.values()
-    found = f"WITH {_failed(target, which)}"
-    media = list(connection.execute(text(found + _LEFT), values).scalars())
+    failed = _failed(connection, target, which)
+    unfinished = connection.execute(_UNFINISHED, {"gid": target.gid}).all()
+    tried = set(connection.execute(_DONE, {"gid": target.gid}).scalars()).union(*(row.media_ids for row in unfinished))
+    media = [medium for medium in failed if medium not in tried]
     if not media:
-        row = connection.execute(text(found + _UNFINISHED), values).one_or_none()
-        return Split() if row is None else Split(row.gid, row.jobs)
+        present = (row for row in unfinished if not set(failed).isdisjoint(row.media_ids))
+        return next((Split(row.gid, len(row.media_ids)) for row in present), Split())
     parent = connection.execute(_PARENT, {"gid": target.gid}).one()
     if parent.token_wiped and sealed is None:
         raise InvalidRequest(retries.WIPED)
@@ -114,7 +114,7 @@ def _give_up(connection: Connection, target: Target, which: Which) -> None:
     connection.execute(
         text(
             "UPDATE argosy.job j SET cancel_requested = true FROM argosy.attempt a WHERE a.uid = j.uid AND a.number = j.attempt "
-            f"AND {'j.uid = :uid' if target.uid is not None else 'j.gid = :gid'} AND NOT {SINGLE} "
+            f"AND {_in(target)} AND NOT {SINGLE} "
             f"AND {which.sql()} AND {_REOPENED}"
         ),
         vars(target) | which.values(),
