@@ -33,6 +33,7 @@ VALUE_SETS = pytest.mark.parametrize("values", VALUES, ids=lambda path: path.ste
 NAMESPACE = "argosy-system"
 pytestmark = pytest.mark.timeout(1200)  # the first test may have to build Helm and the cluster
 SECRET_KEYS = {"database-url", "redis-url", "keys", "token-private-key", "token-public-key"}
+TRACKERS_KEY = "webhook-key"
 OF_THE_CHART = {"metrics_port", "metrics_directory"}  # settings with a value or a place of their own in the chart
 
 
@@ -208,7 +209,7 @@ def test_the_readme_has_every_value_with_its_default() -> None:
 
 def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
     bounds = {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum"}
-    secrets = {key.replace("-", "_") for key in SECRET_KEYS}
+    secrets = {key.replace("-", "_") for key in SECRET_KEYS | {TRACKERS_KEY}}
     expected = {
         camel_case(name): {key: value for key, value in field.items() if key in bounds}
         for name, field in Settings.model_json_schema()["properties"].items()
@@ -222,7 +223,8 @@ def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
 def test_the_variables_of_the_pods_are_exactly_the_settings(render: Render) -> None:
     specs = pod_specs(render(EVERYTHING))
     everything = {f"ARGOSY_{name.upper()}" for name in Settings.model_fields}
-    assert set(environment(specs["worker"])) == everything
+    assert set(environment(specs["worker"])) | {"ARGOSY_WEBHOOK_KEY"} == everything
+    assert "ARGOSY_WEBHOOK_KEY" in environment(specs["tracker"])
     for component in ("tracker", "api", "migration"):
         assert set(environment(specs[component])) < everything
 
@@ -242,7 +244,7 @@ def test_each_component_reads_only_the_secrets_that_it_needs(render: Render) -> 
     specs = pod_specs(render(GATEWAY))
     assert {component: secret_keys(spec) for component, spec in specs.items()} == {
         "worker": SECRET_KEYS,
-        "tracker": {"database-url", "redis-url", "keys"},
+        "tracker": {"database-url", "redis-url", "keys", TRACKERS_KEY},
         "api": {"database-url", "keys", "token-public-key"},
         "migration": {"database-url"},
     }
