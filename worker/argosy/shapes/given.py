@@ -307,7 +307,8 @@ class ClusterSpec(In):
     """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
 
     `max_active` limits its unfinished workflows, `project_max_active` those of each project; the deadlines are upper limits of the
-    algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`.
+    algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`. With `logs` it is
+    asked for the logs of jobs' pods; where its token has no permission for that, there are none.
     """
 
     name: Name
@@ -321,6 +322,7 @@ class ClusterSpec(In):
     default: bool = False
     finalizer: bool = True
     token_in_clear: bool = False
+    logs: bool = True
     policy: Policy = Policy()
     max_active: Limit = 500
     project_max_active: Limit | None = None
@@ -352,6 +354,7 @@ class ClusterFields(TypedDict, total=False):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    logs: bool
     policy: Policy
     max_active: Limit
     project_max_active: Limit | None
