@@ -53,6 +53,9 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "launches": ({}, ("project", "gid", "limit", "hidden")),
     "list": ({}, ("project", "gid", "media_id", "limit", "offset", "nodes", "hidden")),
     "get": ({"uid": UID}, ("project", "attempt")),
+    "logs": ({"uid": UID}, ("node", "attempt", "tail", "failed", "ask")),
+    "jobs_with_logs": ({"gid": UID}, ("failed",)),
+    "follow_logs": ({"uids": [UID]}, ("node", "attempt", "tail")),
     "register_algorithm": (
         ALGORITHM,
         (
@@ -70,7 +73,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         CLUSTER,
         (
             *("port", "organization", "namespace", "service_account", "default", "finalizer", "max_active", "labels"),
-            *("project_max_active", "pending_deadline", "run_deadline", "pace", "token_in_clear"),
+            *("project_max_active", "pending_deadline", "run_deadline", "pace", "token_in_clear", "logs"),
         ),
     ),
     "update_cluster": ({"key": "here"}, ("host", "token", "port", "organization", "cert", "labels", "max_active")),

@@ -2,11 +2,11 @@
 
 If the caller passes its connection, a launch is written in the caller's own transaction, so the API server needs neither Redis nor a second
 commit. Everything is read from the database, without asking a cluster (P10). The only exceptions are methods about a cluster itself, such
-as `check_cluster`.
+as `check_cluster`, and those about logs.
 """
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid1
@@ -19,8 +19,10 @@ from argosy.batches import JobUids
 from argosy.errors import InvalidRequest
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
-from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
-from argosy.shapes.shown import CancelShape, JobShape, LaunchShape
+from argosy.logs import follow, read
+from argosy.logs.wanted import Wanted
+from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Row, Text, Token
+from argosy.shapes.shown import CancelShape, JobShape, LaunchShape, LogShape
 from argosy.store import reading
 
 
@@ -231,6 +233,60 @@ class Client(Administration):
         where = reading.Filter(uid=uid, project=project, attempt=attempt, hidden=True)
         with self.engine.connect() as connection:
             return reading.job(connection, where)
+
+    @checked
+    def logs(
+        self,
+        uid: UUID,
+        *,
+        node: Text | None = None,
+        attempt: Row | None = None,
+        tail: Row | None = None,
+        failed: bool = False,
+        ask: bool = True,
+    ) -> LogShape:
+        """What the containers of a job wrote: what its cluster says now, else what was kept of those that failed.
+
+        Args:
+            uid: The job.
+            node: Only of this node, by its id or task, or of containers of this name.
+            attempt: Of an older attempt instead of the newest.
+            tail: Only the last lines of each container, so many.
+            failed: Only of containers that failed.
+            ask: Whether to ask the cluster, which may take ten seconds; False for what was kept alone.
+
+        Raises:
+            NotFound: There is no such job, attempt or node. That the cluster cannot be asked is in the note.
+        """
+        return read.read(self.engine, self.settings, uid, Wanted(node, failed, attempt, tail), ask)
+
+    @checked
+    def jobs_with_logs(self, gid: UUID, *, failed: bool = False) -> tuple[Sequence[UUID], bool]:
+        """The first jobs of a launch that run, or that failed, and whether there are more.
+
+        Raises:
+            NotFound: There is no such launch.
+        """
+        return read.jobs(self.engine, gid, failed)
+
+    @checked
+    def follow_logs(
+        self,
+        uids: Sequence[UUID],
+        *,
+        node: Text | None = None,
+        attempt: Row | None = None,
+        tail: Row | None = None,
+    ) -> Generator[follow.Said, None, None]:
+        """What the containers of jobs write from now on, and have written, until the jobs have ended. Close the iterator to end it before.
+
+        Arguments are those of `logs`.
+
+        Raises:
+            NotFound: There is no such job or attempt.
+        """
+        jobs = [read.job(self.engine, uid, attempt) for uid in uids]
+        return follow.follow(self.engine, self.settings, jobs, Wanted(node, False, attempt, tail))
 
 
 def _listed(name: str, values: Any) -> list[Any]:

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from argosy.cli import algorithms, clusters, control, demo, gateway, jobs, processes, projects, reconciling, schemas
+from argosy.cli import (
+    algorithms,
+    clusters,
+    control,
+    demo,
+    gateway,
+    jobs,
+    logs,
+    processes,
+    projects,
+    reconciling,
+    schemas,
+)
 from argosy.cli.boundary import Boundary
 
 app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -18,6 +30,7 @@ app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
 app.command("list")(jobs.list_)
 app.command()(jobs.get)
 app.command()(jobs.watch)
+app.command()(logs.logs)
 app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)

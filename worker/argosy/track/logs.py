@@ -1,4 +1,4 @@
-"""Keeps the ends of the logs of containers that failed, so that the reason outlives their pods.
+"""Keeps the ends of the logs of containers that failed, so that the reason X
 
 A log is never a reason to hold up anything else. Logs are fetched in a task of their own, a few at a time, after the failure was committed;
 the workflow's finalizer waits for them for a limited time only. A cluster that is slow, or does not let us read logs, costs only the logs:
