@@ -105,7 +105,7 @@ async def test_what_a_failed_container_wrote_is_kept_clean_before_its_workflow_i
         (Cut("in-the-headers"), "missed"),
         (CUT, "missed"),
         (Hold(asyncio.Event()), "missed"),
-        (Endless(b"x" * 65536), "gone"),
+        (Endless(b"x" * 65536), "missed"),
     ],
     ids=["404", "400", "html", "gateway", "500", "429", "cut-head", "cut-body", "silent", "endless"],
 )
@@ -257,8 +257,9 @@ async def test_a_name_of_a_pod_that_leads_elsewhere_is_left_out(proxy: Proxy, th
 
 
 async def test_a_person_who_asks_gets_what_was_kept_and_why_there_is_no_more(
-    failing: Client, impatient: Settings, proxy: Proxy, engine: Engine
+    failing: Client, impatient: Settings, proxy: Proxy, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("argosy.logs.read._PATIENCE", 2.0)
     proxy.on(Answer(200, b"kept\n", TEXT), resource="pods/log", times=1)
     async with running(impatient):
         job = await ran(failing)
@@ -272,6 +273,7 @@ async def test_a_person_who_asks_gets_what_was_kept_and_why_there_is_no_more(
         (Answer(403, DENIED), "pods/log"),
         (Answer(404, status_body(404, "NotFound", "gone", name="x")), "gone"),
         (CUT, "no answer"),
+        (Hold(asyncio.Event()), "in time"),
     ):
         proxy.clear()
         proxy.on(action, resource="pods/log", times=math.inf)

@@ -252,7 +252,7 @@ class Client(Administration):
             node: Only of this node, by its id or task, or of containers of this name.
             attempt: Of an older attempt instead of the newest.
             tail: Only the last lines of each container, so many.
-            failed: Only of containers that failed.
+            failed: Only of nodes that failed.
             ask: Whether to ask the cluster, which may take ten seconds; False for what was kept alone.
 
         Raises:

@@ -59,7 +59,7 @@ def test_a_node_stands_for_its_own_pods_and_not_for_what_comes_after_it(key: str
 
 
 def test_those_that_failed_are_those_that_failed() -> None:
-    assert _chosen(failed=True) == {"r0", "s/two", "unknown"}
+    assert _chosen(failed=True) == {"r0", "s/one", "s/two", "unknown"}
     assert _chosen(failed=True, node="train") == {"r0"}
     assert _chosen() == {f"{id_}/{name}" if id_ == "s" else id_ for id_, name, _ in ALL}
 

@@ -33,7 +33,7 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the jobs have ended.")] = False,
     tail: Annotated[int | None, typer.Option(help="Only the last lines of each container, so many.", min=1)] = None,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Only containers that failed; of a launch: its failed jobs.")
+        bool, typer.Option("--failed", help="Only nodes that failed; of a launch: its failed jobs.")
     ] = False,
     attempt: Annotated[int | None, typer.Option(help="An older attempt of the job.", min=1)] = None,
 ) -> None:

@@ -147,7 +147,7 @@ class _Follower:
                     return
             await asyncio.sleep(_LOOK)
             await self._look()
-        async with connect(at.cluster, self._settings) as connection:
+        async with connect(at.cluster, self._settings, limit=_STREAMS + 1) as connection:  # and one for the pods
             try:
                 await self._follow(Logs(connection), at.workflow, connection.secrets)
             finally:

@@ -33,11 +33,11 @@ _AT_ONCE = 8
 _CONTAINERS = 100
 """Containers of one answer."""
 
-_EACH = 1 << 20
-"""The most bytes of one log."""
-
 _ALL = 8 << 20
 """The most bytes of all logs of one answer."""
+
+_EACH = 1 << 20
+"""The most bytes of one log; fewer where there are so many that all would be too much."""
 
 _ERRORS = 5
 """Pods and errors that a note names."""
@@ -154,13 +154,13 @@ async def _said(at: Source, settings: Settings, found: JobShape, chosen: Chooser
     async with connect(at.cluster, settings) as connection:
         there = Logs(connection)
 
-        async def tail(pod: Pod, container: Container) -> ContainerLogShape | str:
+        async def tail(pod: Pod, container: Container, size: int) -> ContainerLogShape | str:
             task = tasks.get(pod.node_id, pod.name)
             try:
                 async with asyncio.timeout_at(ends), limit:
-                    data, cut = await there.tail(pod.name, container.name, _EACH, wanted.tail or MOST_LINES)
+                    data, cut = await there.tail(pod.name, container.name, size, wanted.tail or MOST_LINES)
             except (answers.KubeError, TimeoutError) as error:
-                return f"{task}: {error or 'the cluster did not answer in time'}"
+                return f"{task}: {str(error) or 'the cluster did not answer in time'}"
             return ContainerLogShape(
                 node=pod.node_id,
                 task=task,
@@ -168,7 +168,7 @@ async def _said(at: Source, settings: Settings, found: JobShape, chosen: Chooser
                 exit_code=container.exit_code,
                 source="cluster",
                 cut=cut,
-                text=log_text(data, _EACH, connection.secrets),
+                text=log_text(data, size, connection.secrets),
             )
 
         try:
@@ -179,7 +179,8 @@ async def _said(at: Source, settings: Settings, found: JobShape, chosen: Chooser
         picked = [
             (pod, each) for pod in pods for each in pod.containers if chosen(pod.node_id, each.name, each.exit_code)
         ]
-        results = await asyncio.gather(*(tail(*each) for each in picked[:_CONTAINERS]))
+        size = min(_EACH, _ALL // max(min(len(picked), _CONTAINERS), 1))
+        results = await asyncio.gather(*(tail(*each, size) for each in picked[:_CONTAINERS]))
     missing = sorted({each for each in results if isinstance(each, str)})
     missing += [f"logs that were not asked for: {more}; name a node"] if (more := len(picked) - len(results)) else []
     said = tuple(each for each in results if not isinstance(each, str))

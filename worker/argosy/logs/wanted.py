@@ -27,7 +27,7 @@ class Wanted:
 
     Args:
         node: Only of this node, by its id or task, or of containers with this name.
-        failed: Only of containers that failed.
+        failed: Only of nodes that failed.
         attempt: Of this attempt; None for the newest.
         tail: Only the last lines, so many of each container.
     """
@@ -56,7 +56,7 @@ def chooser(wanted: Wanted, nodes: Iterable[NodeShape]) -> Chooser:
         raise NotFound(f"the job has no node {wanted.node!r}; its nodes are: {some}")
 
     def chosen(node_id: str, container: str, exit_code: int | None) -> bool:
-        if wanted.failed and (exit_code == 0 or (node_id in by_id and by_id[node_id].status not in FAILED)):
+        if wanted.failed and not (by_id[node_id].status in FAILED if node_id in by_id else exit_code != 0):
             return False
         return wanted.node in (None, container) or node_id in pods or (node_id, container) in containers
 

@@ -1,4 +1,4 @@
-"""Keeps the ends of the logs of containers that failed, so that the reason X
+"""Keeps the ends of the logs of containers that failed, so that the reason outlives their pods (F74).
 
 A log is never a reason to hold up anything else. Logs are fetched in a task of their own, a few at a time, after the failure was committed;
 the workflow's finalizer waits for them for a limited time only. A cluster that is slow, or does not let us read logs, costs only the logs:
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.inputs import log_text
 from argosy.kube import answers
@@ -115,6 +115,8 @@ class LogKeeper:
                     log.warning("database away, logs wait", cluster=self._at.name, reason=str(error.orig))
                     await asyncio.sleep(1)
                     continue
+                except DBAPIError:
+                    log.exception("logs not writable", cluster=self._at.name)
                 for k8s_uid, wanted in batch.items():
                     if self._waiting.get(k8s_uid) is wanted:  # else more of it has failed meanwhile
                         del self._waiting[k8s_uid]
@@ -139,30 +141,34 @@ class LogKeeper:
             async with asyncio.timeout(max(wanted.until - time.monotonic(), 0.0)):
                 pods = {pod.node_id: pod for pod in await self._source.pods(wanted.workflow, ended_well=False)}
                 for node_id in nodes:
-                    some = await self._of_pod(wanted, pods[node_id]) if node_id in pods else []
-                    self._count("kept" if some else "gone", 1)
+                    some, outcome = await self._of_pod(wanted, pods[node_id]) if node_id in pods else ([], "gone")
+                    self._count(outcome, 1)
                     found += some
                     done.add(node_id)
-            self._told = False
         except (answers.KubeError, TimeoutError) as error:
             self._missed(k8s_uid, set(nodes) - done, error)
         return found
 
-    async def _of_pod(self, wanted: _Wanted, pod: Pod) -> list[KeptLog]:
-        found = []
+    async def _of_pod(self, wanted: _Wanted, pod: Pod) -> tuple[list[KeptLog], str]:
+        """What the failed containers of a pod wrote, and how that is counted. One that cannot be read does not keep others from it."""
+        found, outcome = [], "gone"
         # Where no container of the tenant failed (Argo's own did, or the pod is being ended), any of them may say why.
-        failed = [each for each in pod.containers if each.exit_code != 0] or pod.containers
-        for container in failed:
+        for container in [each for each in pod.containers if each.exit_code != 0] or pod.containers:
             try:
                 data, cut = await self._source.tail(pod.name, container.name, self._size)
-            except (answers.Missing, answers.Refused, answers.TooLong) as error:
+            except (answers.Missing, answers.Refused) as error:
                 log.info("log not there", cluster=self._at.name, pod=pod.name, reason=str(error))
-                continue
-            text = log_text(data, self._size, self._secrets)
-            found.append(
-                KeptLog(wanted.uid, wanted.attempt, pod.node_id, container.name, container.exit_code, cut, text)
-            )
-        return found
+            except answers.Unclear as error:
+                self._tell(error)
+                outcome = "missed"
+            else:
+                text = log_text(data, self._size, self._secrets)
+                found.append(
+                    KeptLog(wanted.uid, wanted.attempt, pod.node_id, container.name, container.exit_code, cut, text)
+                )
+        if found:
+            self._told = False
+        return found, "kept" if found else outcome
 
     def _missed(self, k8s_uid: str, nodes: Set[str], error: Exception) -> None:
         down = error if isinstance(error, answers.ClusterDown) else None
@@ -173,11 +179,14 @@ class LogKeeper:
         elif down is not None:
             # Nothing is released either while the cluster is away: they are looked for again when it is listed.
             self._seen.get(k8s_uid, set()).difference_update(nodes)
+        self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Log that logs are missing: once, until one is kept again."""
         if not self._told:
             self._told = True
-            log.warning(
-                "logs of failed containers are not kept", cluster=self._at.name, reason=str(error) or "not in time"
-            )
+            reason = str(error) or "not in time"
+            log.warning("logs of failed containers are not kept", cluster=self._at.name, reason=reason)
 
     def _count(self, outcome: str, number: int) -> None:
         LOGS.labels(self._at.name, outcome).inc(number)
