@@ -122,6 +122,35 @@ async def test_a_cluster_that_does_not_give_the_log_costs_only_the_log(
     assert (job.status, kept(engine), counted(outcome) - before) == ("Failed", [], 1)
 
 
+TWO = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: two-}
+spec:
+  entrypoint: both
+  templates:
+    - name: both
+      steps: [[{name: one, template: main}, {name: two, template: main}]]
+    - name: main
+      container: {image: "alpine:3.22", command: [sh, -c], args: ["exit 3"]}
+"""
+
+
+async def test_a_pod_that_cannot_be_read_keeps_no_other_from_it(
+    failing: Client, impatient: Settings, proxy: Proxy, engine: Engine, there: Connection
+) -> None:
+    """A node that is away answers so for its own pods."""
+    failing.register_algorithm(name="two", project=1, user=7, manifest=TWO, files_per_job=1)
+    proxy.on(Answer(500, status_body(500, "InternalError", "dial tcp: no route to host")), resource="pods/log")
+    proxy.on(Answer(200, b"the reason\n", TEXT), resource="pods/log", times=math.inf)
+    before = counted("missed"), counted("kept")
+    async with running(impatient):
+        assert (await ran(failing, "two")).status == "Failed"
+        await released(engine, there)
+    assert [row.text for row in kept(engine)] == ["the reason\n"]
+    assert (counted("missed") - before[0], counted("kept") - before[1]) == (1, 1)
+
+
 async def test_a_cluster_that_does_not_permit_logs_is_asked_once_and_works_on(
     failing: Client, hasty: Settings, proxy: Proxy, engine: Engine, there: Connection
 ) -> None:

@@ -47,6 +47,15 @@ def test_of_a_launch_the_failed_jobs_are_shown_with_their_names(
     assert all(str(uid) in shown.stderr for uid in failed)
 
 
+def test_of_a_launch_without_more_words_the_running_jobs_are_asked(
+    argosy: Run, client: Client, engine: Engine, launch: LaunchShape
+) -> None:
+    run(engine, State.RUNNING, 2)
+    client.update_cluster("north", logs=False)
+    shown = argosy("logs", str(launch.gid))
+    assert [str(job.uid) in shown.stderr for job in client.list(gid=launch.gid)] == [True, True, False, False]
+
+
 def test_what_cannot_be_shown_is_said(argosy: Run, failed: list[UUID], launch: LaunchShape) -> None:
     assert "no job of it runs; those that failed: --failed" in error(argosy("logs", str(launch.gid)), 1)
     assert "nothing to show" in argosy("logs", str(failed[3])).stderr

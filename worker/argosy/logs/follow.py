@@ -189,6 +189,8 @@ class _Follower:
         for pod in pods:
             for container in pod.containers:
                 stream = self._streams.setdefault((pod.name, container.name), _Stream())
+                if stream.task is not None and not stream.open:
+                    stream.task.result()  # raises a defect
                 if stream.done or stream.open or not chosen(pod.node_id, container.name, container.exit_code):
                     continue
                 if sum(each.open for each in self._streams.values()) >= _STREAMS:
