@@ -11,6 +11,7 @@ from argosy.kube import answers
 from argosy.kube.answers import Health
 from argosy.kube.check import check
 from argosy.kube.connection import Access, Connection
+from argosy.kube.logs import Logs
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.labels import LABEL_POD_WORKFLOW
@@ -59,6 +60,7 @@ async def test_a_token_without_the_role_is_forbidden_to_every_call(cluster: Clus
             workflows.create(workflow(mine, container())),
             workflows.get(mine),
             Secrets(connection).found({LABEL: mine}),
+            Logs(connection).tail(mine, "main", 100),
         ):
             with pytest.raises(answers.ClusterDown, match="grant the Role") as caught:
                 await call
@@ -167,6 +169,7 @@ async def test_the_check_finds_a_cluster_that_argosy_can_work_with(connection: C
 
     assert (report.health, report.message, report.missing_permissions) == (Health.OK, "", [])
     assert report.crd
+    assert report.logs
     assert report.kubernetes_version.startswith("v1.")
 
 

@@ -284,16 +284,19 @@ def test_a_token_is_mounted_only_where_workflows_run_in_the_same_cluster(render:
 def test_in_its_own_cluster_argosy_is_granted_exactly_what_a_jobcluster_grants(render: Render) -> None:
     objects = render(EVERYTHING)
     granted = list(yaml.safe_load_all((ROOT / "clusters/jobcluster.yaml").read_text()))
-    for suffix, role in (("-workflows", "argosy"), ("-job", "argosy-job")):
+    for suffix, role in (("-workflows", "argosy"), ("-logs", "argosy-logs"), ("-job", "argosy-job")):
         (expected,) = [each for each in granted if each["kind"] == "Role" and each["metadata"]["name"] == role]
         found = one(objects, "Role", suffix)
         assert rules(found) == rules(expected)
         assert found["metadata"]["namespace"] == "argosy"
         assert one(objects, "RoleBinding", suffix)["roleRef"]["name"] == found["metadata"]["name"]
     assert not [each for each in objects if each["kind"].startswith("ClusterRole")]
-    assert one(objects, "RoleBinding", "-workflows")["subjects"] == [
-        {"kind": "ServiceAccount", "name": "argosy-runner", "namespace": NAMESPACE}
-    ]
+    for suffix in ("-workflows", "-logs"):
+        assert one(objects, "RoleBinding", suffix)["subjects"] == [
+            {"kind": "ServiceAccount", "name": "argosy-runner", "namespace": NAMESPACE}
+        ]
+    without = render(EVERYTHING, options=("--set=inCluster.logs=false",))
+    assert [each["kind"] for each in objects if each not in without] == ["Role", "RoleBinding"]
     for component in ("worker", "tracker"):
         assert pod_specs(objects)[component]["serviceAccountName"] == "argosy-runner"
 

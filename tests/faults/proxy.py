@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl, urlencode
 
 import aiohttp
@@ -24,7 +24,9 @@ from yarl import URL
 
 HOST = "127.0.0.1"
 
-_OBJECT = re.compile(r"/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/[^/]+)?/(?P<resource>[^/]+)(?:/(?P<name>[^/]+))?")
+_OBJECT = re.compile(
+    r"/(?:api/v1|apis/[^/]+/[^/]+)(?:/namespaces/[^/]+)?/(?P<resource>[^/]+)(?:/(?P<name>[^/]+)(?:/(?P<part>[^/]+))?)?"
+)
 _VERBS = {"POST": "create", "PATCH": "patch", "PUT": "update", "DELETE": "delete"}
 _OF_ONE_CONNECTION = {"host", "connection", "transfer-encoding", "content-length"}
 
@@ -48,8 +50,8 @@ class Request:
 
     @property
     def resource(self) -> str:
-        """Plural name of the resource; empty for what is none, as /version."""
-        return self._part("resource")
+        """Plural name of the resource, with the part of it that is asked for (`pods/log`); empty for what is none, as /version."""
+        return "/".join(filter(None, (self._part("resource"), self._part("part"))))
 
     @property
     def name(self) -> str:
@@ -75,18 +77,27 @@ class Action:
 
 @dataclass(frozen=True)
 class Answer(Action):
-    """It is answered here and never forwarded, once `after` is set. A mapping as body is sent as JSON."""
+    """It is answered here and never forwarded, once `after` is set. A mapping as body is sent as JSON. With `hang_up` the connection is
+    aborted after that, which cuts an answer whose Content-Length says more."""
 
     status: int
     body: bytes | Mapping[str, Any] = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     after: asyncio.Event | None = None
+    hang_up: bool = False
 
     @property
     def kind(self) -> str:
         """Whether the apiserver could have said it is part of it."""
         own = isinstance(self.body, Mapping) and self.body.get("kind") == "Status"
         return f"answer-{self.status}{'' if own else '-foreign'}"
+
+
+@dataclass(frozen=True)
+class Endless(Action):
+    """It is answered here with this text again and again, until the client has gone."""
+
+    text: bytes
 
 
 @dataclass(frozen=True)
@@ -339,7 +350,10 @@ class Proxy:
                 if action.after is not None:
                     await action.after.wait()
                 await _write(writer, _own_answer(action))
-                return self._done(action, True)
+                return self._done(action, not action.hang_up)
+            case Endless():
+                self._done(action, False)
+                await _pour(writer, action.text)
             case Drop():
                 return self._done(action, False)
             case Hold():
@@ -417,6 +431,13 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(data)
     await writer.drain()
+
+
+async def _pour(writer: asyncio.StreamWriter, text: bytes) -> NoReturn:
+    await _write(writer, b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await _write(writer, b"%x\r\n%b\r\n" % (len(text), text))
+        await asyncio.sleep(0)  # others have a turn, too
 
 
 def _own_answer(action: Answer) -> bytes:

@@ -57,6 +57,9 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "events": ({"cluster": "here"}, ("key", "project", "limit", "after")),
     "failures": ({"gid": UID}, ("project",)),
     "usage": ({"project": 3}, ("days",)),
+    "logs": ({"uid": UID}, ("node", "attempt", "tail", "failed", "ask")),
+    "jobs_with_logs": ({"gid": UID}, ("failed",)),
+    "follow_logs": ({"uids": [UID]}, ("node", "attempt", "tail")),
     "register_algorithm": (
         ALGORITHM,
         (
@@ -74,7 +77,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         CLUSTER,
         (
             *("port", "organization", "namespace", "service_account", "default", "finalizer", "max_active", "labels"),
-            *("project_max_active", "pending_deadline", "run_deadline", "pace", "token_in_clear"),
+            *("project_max_active", "pending_deadline", "run_deadline", "pace", "token_in_clear", "logs"),
         ),
     ),
     "update_cluster": ({"key": "here"}, ("host", "token", "port", "organization", "cert", "labels", "max_active")),

@@ -46,12 +46,18 @@ def test_a_launch_that_ended_long_ago_goes_with_its_jobs_attempts_and_nodes_and_
     run(engine, State.SUCCEEDED, 6)
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO argosy.node (uid, attempt, node_id) SELECT uid, 1, 'n' FROM argosy.job"))
+        connection.execute(
+            text(
+                "INSERT INTO argosy.container_log (uid, attempt, node_id, container, cut, text) "
+                "SELECT uid, 1, 'n', 'main', false, '' FROM argosy.job"
+            )
+        )
     for gid, days in ((old, 91), (young, 89), (unfinished, 91)):
         aged(engine, gid, days)
     assert forget(engine) == 3 + 1
     assert {launch.gid for launch in registered.launches()} == {young, unfinished}
     with engine.connect() as connection:
-        for table in ("job", "attempt", "node"):
+        for table in ("job", "attempt", "node", "container_log"):
             assert connection.execute(text(f"SELECT count(*) FROM argosy.{table}")).scalar_one() == 6
 
 

@@ -13,7 +13,7 @@ from argosy.client import Client, Launched
 from argosy.errors import InvalidRequest, NotFound, QueueFull
 from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
-from argosy.shapes.given import ProjectSpec
+from argosy.shapes.projects import ProjectSpec
 from argosy.store import cutting, projects
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come

@@ -56,12 +56,12 @@ def started(*args: str, environment: Mapping[str, str]) -> Iterator[subprocess.P
         process.communicate()
 
 
-async def command_output(args: str, environment: Mapping[str, str]) -> tuple[int, str, str]:
+async def command_output(args: str, environment: Mapping[str, str], seconds: float = 60) -> tuple[int, str, str]:
     """Exit code, standard output and error of a command."""
     process = await asyncio.create_subprocess_exec(
         executable(), *args.split(), env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(seconds):
         out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
 

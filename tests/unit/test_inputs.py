@@ -5,8 +5,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from argosy.errors import InvalidRequest
-from argosy.inputs import clean, validated
+from argosy.inputs import clean, log_text, validated
 from argosy.shapes.given import Policy
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07\x1b]8;;http://a\x1b\\link", "red link"),
+        (b"10%\r20%\r\n30%\n", "10%\n20%\n30%\n"),
+        (b"\x00\xff\xed\xa0\x80", "\ufffd" * 5),
+        (b"Bearer s3cret!", "Bearer \u2026!"),
+        (b"\x1b[", "["),
+        (b"", ""),
+    ],
+)
+def test_what_a_container_wrote_is_text_that_can_be_stored_and_shown(written: bytes, shown: str) -> None:
+    assert log_text(written, 1000, ["s3cret"]) == shown
+
+
+@given(st.binary(max_size=200), st.integers(0, 50))
+def test_a_log_has_no_more_bytes_than_it_may_whatever_it_holds(data: bytes, limit: int) -> None:
+    found = log_text(data, limit)
+    assert len(found.encode()) <= limit
+    assert "\x00" not in found
+    assert "\x1b" not in found
 
 
 def test_nul_and_lone_surrogates_become_replacement_characters() -> None:

@@ -48,11 +48,11 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
     return Access(cluster.name, cluster.namespace, cluster.host, cluster.port, cluster.cert, token)
 
 
-def connect(cluster: Cluster, settings: Settings) -> Connection:
-    """A new connection to a registered cluster; the caller closes it."""
+def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> Connection:
+    """A new connection to a registered cluster; the caller closes it. `limit` is for a certain number of concurrent requests."""
     return Connection(
         access_of(cluster, settings),
-        limit=settings.creates_in_flight,
+        limit=limit or settings.creates_in_flight,
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.request_timeout,
     )

@@ -16,7 +16,8 @@ from argosy.recovery import reconcile
 from argosy.recovery.reconcile import Decisions, Findings
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
-from argosy.shapes.given import AlgorithmFields, ClusterFields, Id, Key, Number, ProjectFields, ProjectSpec
+from argosy.shapes.given import AlgorithmFields, ClusterFields, Id, Key, Number
+from argosy.shapes.projects import ProjectFields, ProjectSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, ProjectShape
 from argosy.store import database, holds, projects, registry
 from argosy.store.reconciling import Waiting

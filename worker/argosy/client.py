@@ -2,7 +2,7 @@
 
 If the caller passes its connection, a launch is written in the caller's own transaction, so the API server needs neither Redis nor a second
 commit. Everything is read from the database, without asking a cluster (P10). The only exceptions are methods about a cluster itself, such
-as `check_cluster`.
+as `check_cluster`, and those about logs.
 """
 
 from base64 import b64encode
@@ -20,6 +20,7 @@ from argosy.errors import InvalidRequest
 from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
+from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
 from argosy.shapes.shown import CancelShape, JobShape, LaunchShape, SplitShape
@@ -43,8 +44,9 @@ class Launched:
     position: int
 
 
-class Client(Administration, Reader):
-    """The methods for launches and jobs, those of `Administration`, and those of `Reader` (history/reader.py).
+class Client(Administration, Reader, LogReader):
+    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py) and `LogReader`
+    (logs/reader.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).

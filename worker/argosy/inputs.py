@@ -25,6 +25,9 @@ T = TypeVar("T")
 _UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x08\x0b-\x1f\x7f-\x9f]")
 
+_ESCAPE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?)")
+"""Commands for a terminal: colours and cursor (CSI), titles and links (OSC)."""
+
 STRUCK = "…"
 """Replaces a secret, and is added to the end of a text that was cut."""
 
@@ -45,6 +48,22 @@ def clean(text: str, secrets: Iterable[str] = (), limit: int = 2000) -> str:
     # Again: after its control characters were removed, the text may contain a secret that it did not contain before.
     text = _strike(text, shapes)
     return text if len(text) <= limit else text[: limit - 1] + STRUCK
+
+
+def log_text(data: bytes, limit: int, secrets: Iterable[str] = ()) -> str:
+    """What a container wrote, as text that PostgreSQL can store and a terminal can show.
+
+    Commands for a terminal (colours) are removed. A carriage return becomes the end of a line, because progress bars are written with it.
+
+    Args:
+        data: The bytes.
+        limit: The most bytes of the result in UTF-8; of a longer one the end is kept.
+        secrets: Our own secrets that it may contain.
+    """
+    text = _ESCAPE.sub("", data.decode("utf-8", "replace")).replace("\r\n", "\n").replace("\r", "\n")
+    text = clean(text, secrets, len(text) + 1)
+    encoded = text.encode()
+    return text if len(encoded) <= limit else encoded[-limit:].decode("utf-8", "ignore") if limit else ""
 
 
 def _strike(text: str, shapes: Iterable[str]) -> str:

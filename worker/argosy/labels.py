@@ -30,6 +30,9 @@ ANNOTATION_ENDED = "argosy.dev/ended"
 LABEL_POD_WORKFLOW = "workflows.argoproj.io/workflow"
 """Argo's label of a pod: the name of its workflow."""
 
+ANNOTATION_POD_NODE = "workflows.argoproj.io/node-id"
+"""Argo's annotation of a pod: the id of its node."""
+
 SECRET_KEY = "rest_token"  # noqa: S105
 """The key of a launch's Secret under which its API token is."""
 

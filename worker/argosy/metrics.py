@@ -107,6 +107,11 @@ DEBT_AGE = Gauge(
     "argosy_debt_oldest_age_seconds", "Age of the oldest of them; a finalizer that stays holds its workflow.",
     ["cluster", "kind"], multiprocess_mode="livemostrecent",
 )  # fmt: skip
+LOGS = Counter(
+    "argosy_logs_total",
+    "Logs of failed containers that were to be kept: kept, gone (with the pod), missed (the cluster did not give it in time), denied.",
+    ["cluster", "outcome"],
+)
 DEAD_LETTERS = Counter("argosy_dead_letters_total", "Dramatiq messages that could not be read.", ["queue"])
 LOOP_ERRORS = Counter("argosy_loop_errors_total", "Defects that an outermost loop logged and survived.", ["loop"])
 API_REQUESTS = Counter(

@@ -220,6 +220,7 @@ _LIMITS = {
     "pending_deadline",
     "run_deadline",
     "pace",
+    "logs",
     "labels",
     "is_default",
     "organization",

@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         description="Seconds that an ended workflow stays on its cluster after its end was committed, so that a fail-over of the database "
         "that loses its last commits loses no end and runs nothing twice",
     )
+    log_tail: int = Field(
+        default=64 << 10,
+        ge=0,
+        le=1 << 20,
+        description="Bytes that are kept of the end of the log of each container that failed; 0 keeps none",
+    )
     connect_timeout: float = Field(default=3.0, gt=0, description="Seconds to connect to a cluster")
     request_timeout: float = Field(default=10.0, gt=0, description="Seconds for one whole request to a cluster")
     housekeeping_interval: float = Field(default=2.0, gt=0, description="Seconds between two rounds of housekeeping")

@@ -39,7 +39,7 @@ BODIES: dict[str, object] = {
 
 READS = {
     "GetJobList", "GetJob", "GetAlgorithmList", "GetAlgorithm", "GetAlgorithmManifest", "GetLaunchList", "GetLaunch", "GetJobAttempt",
-    "Whoami",
+    "GetJobLog", "Whoami",
 }  # fmt: skip
 """Everybody in the project may; clusters are for admins."""
 

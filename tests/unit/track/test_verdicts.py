@@ -63,6 +63,26 @@ def test_no_sighting_makes_a_transition_that_the_table_does_not_have(known: Know
 
 
 @given(knowns, sightings)
+def test_logs_are_kept_of_a_jobs_own_workflow_while_it_is_held_and_of_no_cancelled_one(
+    known: Known, seen: Sighting
+) -> None:
+    verdict = decide(known, seen, CLUSTER)
+    if verdict.logs:
+        assert known.k8s_uid in (None, seen.k8s_uid)
+        assert not known.cancel_requested
+        assert seen.held or known.state not in FINAL or (verdict.change is not None)
+
+
+def test_a_new_tracker_looks_for_logs_of_what_has_ended_until_it_is_released() -> None:
+    ended = replace(RUNNING, state=State.FAILED)
+    seen = replace(SEEN, phase="Failed")
+    assert decide(ended, seen, CLUSTER).logs
+    assert not decide(ended, replace(seen, finalizers=()), CLUSTER).logs
+    assert decide(RUNNING, replace(seen, finalizers=()), CLUSTER).logs
+    assert not decide(replace(ended, cancel_requested=True), seen, CLUSTER).logs
+
+
+@given(knowns, sightings)
 def test_another_objects_sighting_changes_no_attempt(known: Known, seen: Sighting) -> None:
     if known.k8s_uid is not None and known.k8s_uid != seen.k8s_uid:
         verdict = decide(known, seen, CLUSTER)

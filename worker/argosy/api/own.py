@@ -1,4 +1,4 @@
-"""Routes that the REST reference does not have: retry, launches, pause. Status words are the true ones here."""
+"""Routes that the REST reference does not have: retry, launches, logs, pause. Status words are the true ones here."""
 
 from typing import Any
 from uuid import UUID
@@ -9,12 +9,12 @@ from pydantic import BaseModel
 from argosy import control
 from argosy.api import wire
 from argosy.api.callers import Role, require
-from argosy.api.clusters import managed
-from argosy.api.routing import ERRORS, Called, uuid_in
+from argosy.api.clusters import asking, managed
+from argosy.api.routing import ERRORS, Busy, Called, uuid_in
 from argosy.errors import InvalidRequest, NotFound
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, In, Row, Text
-from argosy.shapes.shown import JobShape, LaunchShape
+from argosy.shapes.shown import JobShape, LaunchShape, LogShape
 
 router = APIRouter(responses=ERRORS)
 
@@ -60,6 +60,22 @@ def get_launch(called: Called, gid: str) -> Any:
 def get_job_attempt(called: Called, uid: str, attempt: Row | None = None) -> Any:
     """A job as one of its attempts left it; the newest without `attempt`."""
     return job_of(called, uuid_in("uid", uid), Role.READ, attempt)
+
+
+@router.get("/v1/Job/{uid}/Log", operation_id="GetJobLog", response_model=LogShape)
+def get_job_log(
+    called: Called, uid: str, node: Text | None = None, attempt: Row | None = None, tail: Row | None = None
+) -> Any:
+    """What the containers of a job wrote: what the cluster says now, within ten seconds, else what was kept of those that failed. `node` is
+    a node's id or task, or a container's name; `tail` the last lines of each container, so many. `note` says what is missing, and why."""
+    found = job_of(called, uuid_in("uid", uid), Role.READ)
+    client = called.gateway.client
+    try:
+        with asking(called.gateway):
+            return client.logs(found.uid, node=node, attempt=attempt, tail=tail)
+    except Busy as error:
+        kept = client.logs(found.uid, node=node, attempt=attempt, tail=tail, ask=False)
+        return kept.model_copy(update={"note": f"{kept.note}: {error}"})
 
 
 @router.post("/v1/Job/{uid}/Retry", operation_id="RetryJob", response_model=RetryResponse, status_code=201)

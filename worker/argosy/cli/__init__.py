@@ -16,6 +16,7 @@ from argosy.cli import (
     gateway,
     history,
     jobs,
+    logs,
     processes,
     projects,
     reconciling,
@@ -32,6 +33,7 @@ app.command()(jobs.get)
 app.command()(jobs.watch)
 app.command()(history.explain)
 app.command()(history.events)
+app.command()(logs.logs)
 app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)

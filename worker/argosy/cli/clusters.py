@@ -64,6 +64,7 @@ NoFinalizer = Annotated[
 InClear = Annotated[
     bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
 ]
+NoLogs = Annotated[bool, typer.Option("--no-logs", help="Don't ask it for logs of jobs' pods, and keep none.")]
 Profile = Annotated[
     str | None, typer.Option(help="How far manifests are trusted: restricted (the default), baseline or trusted.")
 ]
@@ -93,6 +94,7 @@ def add(
     default: Annotated[bool, typer.Option("--default", help="Use it where an algorithm names no cluster.")] = False,
     no_finalizer: NoFinalizer = False,
     token_in_clear: InClear = False,
+    no_logs: NoLogs = False,
     profile: Profile = None,
     policy: PolicyFile = None,
     max_active: Annotated[int, typer.Option(help="Most unfinished workflows on it at a time.")] = 500,
@@ -123,6 +125,7 @@ def add(
             default=default,
             finalizer=not no_finalizer,
             token_in_clear=token_in_clear,
+            logs=not no_logs,
             policy=_policy(profile, policy, {}),
             max_active=max_active,
             project_max_active=project_max_active,
@@ -151,6 +154,9 @@ def update(
     token_in_clear: Annotated[
         bool | None, typer.Option(help="Let manifests use the launch's token other than as a secret.")
     ] = None,
+    logs: Annotated[
+        bool | None, typer.Option(help="Ask it for logs of jobs' pods, and keep those that failed.")
+    ] = None,
     profile: Profile = None,
     policy: PolicyFile = None,
     max_active: Annotated[int | None, typer.Option(help="Most unfinished workflows on it at a time.")] = None,
@@ -173,6 +179,7 @@ def update(
         "default": default,
         "finalizer": finalizer,
         "token_in_clear": token_in_clear,
+        "logs": logs,
         "max_active": max_active,
         "project_max_active": project_max_active,
         "pending_deadline": pending_deadline,
@@ -227,13 +234,13 @@ def check(name: Name, output_format: Output = Format.TABLE) -> None:
     from dataclasses import asdict
 
     with client() as opened:
-        report = opened.check_cluster(name)
+        report, wanted = opened.check_cluster(name), opened.cluster(name).logs
     if output.structured(output_format):
         output.data(asdict(report) | {"health": str(report.health)}, output_format)
     elif output_format is Format.NAME:
         output.lines([name])
     else:
-        output.facts({"cluster": name} | _findings(report))
+        output.facts({"cluster": name} | _findings(report, wanted))
     if report.health != "ok":
         raise typer.Exit(1)
 
@@ -303,7 +310,7 @@ def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:
     return found
 
 
-def _findings(report: Report) -> dict[str, str]:
+def _findings(report: Report, wanted: bool) -> dict[str, str]:
     missing = report.missing_permissions
     reached = bool(report.kubernetes_version)
     asked = report.crd  # permissions are checked only if the cluster serves workflows
@@ -316,6 +323,7 @@ def _findings(report: Report) -> dict[str, str]:
         "crd": "installed" if report.crd else "not found" if reached else "not asked",
         "finalizers": stuck if asked and not missing else "not asked",
         "pod security": _pod_security(report) if asked and not missing else "not asked",
+        "logs": _logs(report, wanted),
         "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",
     }
 
@@ -334,6 +342,14 @@ def _pod_security(report: Report) -> str:
     if report.pod_security != "restricted":
         return report.pod_security or "none enforced"
     return "restricted: Argo and the manifests must say securityContext, see Pod Security in clusters/README.md"
+
+
+def _logs(report: Report, wanted: bool) -> str:
+    if not wanted:
+        return "off (argosy cluster update NAME --logs)"
+    if report.logs is None:
+        return "not asked"
+    return "permitted" if report.logs else "not permitted: grant the Role argosy-logs in clusters/jobcluster.yaml"
 
 
 def _address(cluster: ClusterShape) -> str:

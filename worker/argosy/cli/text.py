@@ -34,6 +34,11 @@ def plain(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
+def printable(text: str) -> str:
+    """Text from outside with its blanks and tabs; what could steer a terminal becomes U+FFFD."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
+
+
 def span(seconds: float) -> str:
     """A length of time in at most two units: 4s, 2m 05s, 3h 10m, 2d 4h."""
     left = max(0, int(seconds))

@@ -16,7 +16,10 @@ NEEDED = [("argoproj.io", "workflows", verb) for verb in ("create", "get", "list
 ]
 NEEDED += [("coordination.k8s.io", "leases", verb) for verb in ("create", "get", "patch")]
 NEEDED += [("", "pods", "list"), ("", "namespaces", "get")]
-"""(group, resource, verb) that clusters/jobcluster.yaml grants; nothing else is used."""
+"""(group, resource, verb) that the Role `argosy` of clusters/jobcluster.yaml grants."""
+
+LOGS = ("", "pods/log", "get")
+"""What its Role `argosy-logs` grants; without it there are no logs, and all else works. Nothing but these is used."""
 
 
 @dataclass
@@ -25,6 +28,7 @@ class Report:
 
     `held` are the k8s uids of our ended workflows that still have the finalizer. `stuck` says how many of them should not have it any more,
     because their end was recorded at least a minute ago. `pod_security` is the level that the namespace enforces, empty if it names none.
+    `logs` says whether the token may read logs of pods; None if that was not asked.
     """
 
     health: Health = Health.OK
@@ -33,6 +37,7 @@ class Report:
     argo_version: str = ""
     pod_security: str = ""
     crd: bool = False
+    logs: bool | None = None
     missing_permissions: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     stuck: int = 0
@@ -61,6 +66,7 @@ async def check(connection: Connection, selector: str) -> Report:
         ]
         if report.missing_permissions:
             raise ClusterDown(Health.FORBIDDEN, "missing permissions: " + ", ".join(report.missing_permissions))
+        report.logs = await connection.allowed(LOGS[2], LOGS[0], LOGS[1])
         async for page in finalizers.held(connection, selector):
             report.held += [seen.k8s_uid for seen in page if seen.finished or seen.deleting]
         report.crd = True  # the list has shown it; discovery knows a new CRD some seconds later

@@ -166,25 +166,64 @@ class Connection:
             KubeError: Also while iterating: `Unclear` if the stream broke or was silent for too long.
         """
         timeout = aiohttp.ClientTimeout(sock_connect=self._connect_timeout, sock_read=silence)
+        async with self._opened("watch", resource, path, query, timeout) as response:
+            yield _lines(response)
+
+    @asynccontextmanager
+    async def text(
+        self, resource: str, path: str, query: Mapping[str, str], *, seconds: float | None, silence: float | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """An answer that is plain text, such as a log: its bytes as they arrive. The caller limits how many it reads.
+
+        Args:
+            resource: Plural resource name with its subresource, for metrics and the permission check.
+            path: Path from the server's root.
+            query: Query parameters.
+            seconds: For the whole answer; None for one without an end.
+            silence: Seconds without a byte after which the connection counts as dead.
+
+        Raises:
+            KubeError: Also while iterating. `Unclear` if the answer is not plain text: it comes from an intermediary.
+        """
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout, sock_read=silence)
+        async with self._opened("get", resource, path, query, timeout, "text/plain, */*") as response:
+            # Of a pod that no node has taken there is an empty answer without a type.
+            if "Content-Type" in response.headers and response.content_type != "text/plain":
+                raise answers.Unclear(f"the answer is not plain text but {response.content_type[:100]}")
+            yield response.content.iter_any()
+
+    @asynccontextmanager
+    async def _opened(
+        self,
+        verb: str,
+        resource: str,
+        path: str,
+        query: Mapping[str, str],
+        timeout: aiohttp.ClientTimeout,
+        accept: str = "application/json",
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A request whose good answer is read by the caller. Raises as `stream`."""
         try:
-            async with self._request("watch", path, query, None, "application/json", timeout) as response:
-                KUBE_CALLS.labels(self.access.name, "watch", resource, response.status).inc()
+            async with self._request(verb, path, query, None, "application/json", timeout, accept) as response:
+                KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status >= 300:
                     error = answers.of_response(
                         response.status, await _read(response), response.headers.get("Retry-After"), self.secrets
                     )
-                    raise await self._explain(error, "watch", resource) if isinstance(error, answers.Denied) else error
-                yield _lines(response)
+                    raise await self._explain(error, verb, resource) if isinstance(error, answers.Denied) else error
+                yield response
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
             raise answers.of_exception(failure, self.secrets) from None
 
     async def allowed(self, verb: str, group: str, resource: str) -> bool:
-        """Whether this token may do `verb` on `resource` in the namespace, by SelfSubjectAccessReview.
+        """Whether this token may do `verb` on `resource` (`pods`, or `pods/log`) in the namespace, by SelfSubjectAccessReview.
 
         Raises:
             KubeError: The review itself failed.
         """
-        attributes = {"namespace": self.access.namespace, "verb": verb, "group": group, "resource": resource}
+        plural, _, part = resource.partition("/")
+        attributes = {"namespace": self.access.namespace, "verb": verb, "group": group, "resource": plural}
+        attributes |= {"subresource": part} if part else {}
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

@@ -190,6 +190,7 @@ class Tracker:
                 selector,
                 custody,
                 self._settings.release_after,
+                self._settings.log_tail,
                 self._wake_submit,
             )
             self._following[cluster_id] = following

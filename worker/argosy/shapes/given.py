@@ -341,7 +341,8 @@ class ClusterSpec(In):
     """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
 
     `max_active` limits its unfinished workflows, `project_max_active` those of each project; the deadlines are upper limits of the
-    algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`.
+    algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`. With `logs` it is
+    asked for the logs of jobs' pods; where its token has no permission for that, there are none.
     """
 
     name: Name
@@ -355,6 +356,7 @@ class ClusterSpec(In):
     default: bool = False
     finalizer: bool = True
     token_in_clear: bool = False
+    logs: bool = True
     policy: Policy = Policy()
     max_active: Limit = 500
     project_max_active: Limit | None = None
@@ -386,6 +388,7 @@ class ClusterFields(TypedDict, total=False):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    logs: bool
     policy: Policy
     max_active: Limit
     project_max_active: Limit | None
@@ -393,21 +396,3 @@ class ClusterFields(TypedDict, total=False):
     run_deadline: Deadline
     pace: bool
     labels: Labels
-
-
-class ProjectSpec(In):
-    """A project's settings: its part of the slots relative to other projects, and the most queued jobs that it may have.
-
-    A job costs 1/weight of virtual time, which is a float: with a weight near 0 one job would cost so much that adding the cost of other
-    projects' jobs would not change the number any more.
-    """
-
-    weight: Annotated[float, Field(ge=0.001, le=1000)] = 1.0
-    max_queued: Number | None = None
-
-
-class ProjectFields(TypedDict, total=False):
-    """The fields of `ProjectSpec`, as keywords."""
-
-    weight: float
-    max_queued: Number | None

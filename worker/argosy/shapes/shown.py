@@ -5,6 +5,7 @@ that argosy adds.
 """
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import (
@@ -12,7 +13,8 @@ from pydantic import (
     Field,
 )
 
-from argosy.shapes.given import AlgorithmSpec, Policy, ProjectSpec
+from argosy.shapes.given import AlgorithmSpec, Policy
+from argosy.shapes.projects import ProjectSpec
 
 
 class NodeShape(BaseModel):
@@ -54,6 +56,32 @@ class JobShape(BaseModel):
     cluster: str | None
     as_of: datetime
     nodes: list[NodeShape]
+
+
+class ContainerLogShape(BaseModel):
+    """What one container wrote.
+
+    `node` is the node's id, `task` its name. `source` is `cluster` if the cluster has said it just now, `kept` if it was kept when the
+    container failed. `cut`: there was more before `text`.
+    """
+
+    node: str
+    task: str
+    container: str
+    exit_code: int | None
+    source: Literal["cluster", "kept"]
+    cut: bool
+    text: str
+
+
+class LogShape(BaseModel):
+    """What the containers of an attempt wrote. `note` says what is not there, and why; empty if nothing is missing."""
+
+    uid: UUID
+    attempt: int
+    status: str
+    note: str
+    logs: list[ContainerLogShape]
 
 
 class LaunchShape(BaseModel):
@@ -135,6 +163,7 @@ class ClusterShape(BaseModel):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    logs: bool
     policy: Policy
     max_active: int
     project_max_active: int | None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
-from argosy.shapes.given import ProjectSpec
+from argosy.shapes.projects import ProjectSpec
 from argosy.shapes.shown import ProjectShape
 from argosy.states import ACTIVE
 from argosy.store.conditions import DELAYED, READY, in_states

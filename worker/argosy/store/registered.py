@@ -87,6 +87,7 @@ class Cluster(Base, table=True):
     is_default: bool = columns.flag(False)
     finalizer: bool = columns.flag(True)
     token_in_clear: bool = columns.flag(False)
+    logs: bool = columns.flag(True)
     policy: dict[str, Any] = columns.mapping()
     labels: dict[str, str] = columns.mapping()
     max_active: int = columns.integer(500)

@@ -323,6 +323,23 @@ class Outbox(Base, table=True):
     sent_at: datetime | None = columns.time()
 
 
+class ContainerLog(Base, table=True):
+    """The last lines of a container that failed, so that the reason outlives its pod. `cut`: there was more before them."""
+
+    __tablename__ = "container_log"
+    __table_args__ = (
+        ForeignKeyConstraint(["uid", "attempt"], ["argosy.attempt.uid", "argosy.attempt.number"], ondelete="CASCADE"),
+    )
+
+    uid: UUID = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    node_id: str = Field(sa_column=Column(Text, primary_key=True))
+    container: str = Field(sa_column=Column(Text, primary_key=True))
+    exit_code: int | None = Field(default=None)
+    cut: bool
+    text: str = Field(sa_column=Column(Text, nullable=False))
+
+
 class LaunchSecret(Base, table=True):
     """A Secret that a launch has, or may have, on a cluster. The row is written before the Secret is made, and deleted when the Secret is
     surely gone. It may belong to a launch that the database has lost."""

@@ -23,12 +23,14 @@ from sqlalchemy.exc import OperationalError
 from argosy.failpoints import failpoint
 from argosy.kube import answers
 from argosy.kube.connection import Connection
+from argosy.kube.logs import Logs
 from argosy.kube.pods import Pods
 from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP
 from argosy.recovery.custody import Custody
 from argosy.store import strays, tracking
 from argosy.track.debts import Debts
+from argosy.track.logs import LogKeeper
 from argosy.track.standing import Resumed, Standing, Tracked
 from argosy.track.upkeep import Upkeep
 from argosy.track.write import Writer
@@ -59,6 +61,7 @@ class ClusterTracker:
         selector: Label selector of this installation's workflows.
         custody: The cluster's mark.
         release_after: Seconds that an ended workflow stays there after its end was committed.
+        log_tail: Bytes that are kept of the log of a container that failed.
         on_slots: Called with the cluster's id after jobs there have ended.
     """
 
@@ -70,12 +73,14 @@ class ClusterTracker:
         selector: str,
         custody: Custody,
         release_after: float,
+        log_tail: int,
         on_slots: Callable[[int], None],
     ) -> None:
         self._at, self._selector, self._on_slots = Standing(engine, tracked), selector, on_slots
         self._workflows = Workflows(connection)
         self._debts = Debts(self._workflows, tracked.name, lambda: self._at.up)
-        self._writer = Writer(self._at, self._debts, Pods(connection), release_after, on_slots)
+        self._logs = LogKeeper(self._at, Logs(connection), log_tail, connection.secrets)
+        self._writer = Writer(self._at, self._debts, Pods(connection), self._logs, release_after, on_slots)
         self._upkeep = Upkeep(self._at, self._workflows, custody, self._writer, self._debts, release_after)
         self._version = ""
 
@@ -93,6 +98,7 @@ class ClusterTracker:
             "resolve": self._upkeep.resolve(),
             "debts": self._debts.run(),
             "ending": self._writer.ending.run(),
+            "logs": self._logs.run(),
         }
         tasks = [asyncio.create_task(part, name=f"{name}/{self._at.name}") for name, part in parts.items()]
         try:

@@ -23,7 +23,8 @@ class Verdict:
     `change` is written to its attempt, with its nodes if `nodes`. `terminate` and `release` (remove our finalizer) are to be done on the
     cluster; `ended` is the state that is the reason to terminate; with `later`, release only when the attempt is quiet. `stranger` raises
     the alarm metric: the workflow should not be there. `unknown`: no row knows it. `again`: judge it again soon, because its row does not
-    say yet whose it is. `ending`: judge it again when its pods have ended.
+    say yet whose it is. `ending`: judge it again when its pods have ended. `logs`: keep those of its pods
+    that failed.
     """
 
     change: tracking.Change | None = None
@@ -36,6 +37,7 @@ class Verdict:
     unknown: bool = False
     again: bool = False
     ending: bool = False
+    logs: bool = False
 
 
 def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwanted: bool = False) -> Verdict:
@@ -71,6 +73,8 @@ def decide(known: tracking.Known | None, seen: Sighting, cluster_id: int, unwant
         ending=ending,
         # Once an end is recorded, its nodes are kept, even if the workflow runs again later (etcd was restored).
         nodes=may or known.state not in FINAL,
+        # Those of a workflow whose end is recorded only until it is released; a cancelled job needs no reason.
+        logs=(may or known.state not in FINAL or seen.held) and not known.cancel_requested,
         terminate=terminate,
         ended=_ended_for(known.cancel_requested, state) if terminate else None,
         release=seen.held and not seen.gone and state in FINAL and (seen.finished or seen.deleting),

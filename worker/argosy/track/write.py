@@ -25,6 +25,7 @@ from argosy.states import FINAL, State
 from argosy.store import strays, tracking
 from argosy.track.debts import Debts
 from argosy.track.ending import Ending
+from argosy.track.logs import LogKeeper
 from argosy.track.standing import Standing
 from argosy.track.verdicts import Verdict, decide
 
@@ -41,14 +42,22 @@ class Writer:
         at: The cluster.
         debts: What is still to be done there.
         pods: Its pods.
+        logs: Keeps logs of failed pods.
         release_after: Seconds that an ended workflow stays there after its end was committed.
         on_slots: Called with the cluster's id after jobs there have ended.
     """
 
     def __init__(
-        self, at: Standing, debts: Debts, pods: Pods, release_after: float, on_slots: Callable[[int], None]
+        self,
+        at: Standing,
+        debts: Debts,
+        pods: Pods,
+        logs: LogKeeper,
+        release_after: float,
+        on_slots: Callable[[int], None],
     ) -> None:
-        self._at, self._debts, self._release_after, self._on_slots = at, debts, release_after, on_slots
+        self._at, self._debts, self._logs = at, debts, logs
+        self._release_after, self._on_slots = release_after, on_slots
         self._buffer: dict[str, tuple[Sighting, float]] = {}
         self._arrived = asyncio.Event()
         self.ending = Ending(at, pods, self._pods_told)
@@ -131,25 +140,19 @@ class Writer:
             self._unknown.add(seen.k8s_uid)
         if verdict.stranger and seen.k8s_uid not in self._strangers:
             self._strangers.add(seen.k8s_uid)
-            STRANGERS.labels(self._at.name).inc()
-            log.error(
-                "workflow that no job knows" if verdict.unknown else "stranger under our labels",
-                cluster=self._at.name,
-                workflow=seen.name,
-                k8s_uid=seen.k8s_uid,
-                uid=str(seen.uid),
-                attempt=seen.attempt,
-            )
+            _alarm(self._at.name, seen, verdict)
         if verdict.ending:
             self.ending.wait(seen)
         else:
             self.ending.forget(seen.k8s_uid)
+        if verdict.logs:
+            self._logs.want(seen)
         self._again.pop(seen.k8s_uid, None)
         if verdict.again or (self._at.held and verdict.unknown and not seen.gone):
             self._again[seen.k8s_uid] = seen
         if self._at.held:
             return
-        later = verdict.later or self._release_after > 0
+        later = verdict.later or self._release_after > 0 or self._logs.pending(seen.k8s_uid)
         if verdict.release and later and seen.k8s_uid not in self._later:
             self._later[seen.k8s_uid] = seen, time.monotonic() + self._release_after
         release = verdict.release and not later
@@ -268,12 +271,15 @@ class Writer:
         self._strangers &= seen
         self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
         self._unknown &= seen
+        self._logs.keep(seen)
         return set(self._unknown)
 
     async def release_quiet(self) -> None:
-        """Remove our finalizer from workflows that ended long enough ago and whose attempts are quiet."""
+        """Remove our finalizer from workflows that ended long enough ago, whose attempts are quiet and whose logs are kept, or given up."""
         now = time.monotonic()
-        waiting = [seen for seen, at in list(self._later.values()) if at <= now]
+        waiting = [
+            seen for seen, at in list(self._later.values()) if at <= now and not self._logs.pending(seen.k8s_uid)
+        ]
         by_key = {key: seen for seen in waiting if (key := _key(seen)) is not None}
         if not by_key:
             return
@@ -281,6 +287,18 @@ class Writer:
             seen = by_key[key]
             self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version)
             self._later.pop(seen.k8s_uid, None)
+
+
+def _alarm(cluster: str, seen: Sighting, verdict: Verdict) -> None:
+    STRANGERS.labels(cluster).inc()
+    log.error(
+        "workflow that no job knows" if verdict.unknown else "stranger under our labels",
+        cluster=cluster,
+        workflow=seen.name,
+        k8s_uid=seen.k8s_uid,
+        uid=str(seen.uid),
+        attempt=seen.attempt,
+    )
 
 
 def _key(seen: Sighting) -> tuple[UUID, int] | None:

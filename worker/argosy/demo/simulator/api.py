@@ -27,6 +27,7 @@ _GRANTED = {
     ("argoproj.io", "workflows"): {"create", "get", "list", "watch", "patch"},
     ("", "secrets"): {"create", "list", "delete"},
     ("", "pods"): {"list"},
+    ("", "pods/log"): {"get"},
     ("", "namespaces"): {"get"},
     ("coordination.k8s.io", "leases"): {"create", "get", "patch"},
 }
@@ -153,7 +154,7 @@ class Api:
             request,
             asked.get("verb", ""),
             asked.get("group", ""),
-            asked.get("resource", ""),
+            "/".join(part for part in (asked.get("resource", ""), asked.get("subresource", "")) if part),
             asked.get("namespace", ""),
         )
         return _json(review | {"status": {"allowed": allowed}}, 201)

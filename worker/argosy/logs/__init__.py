@@ -1,0 +1,1 @@
+"""What the containers of a job wrote: what the cluster says now, and what was kept of those that failed."""
