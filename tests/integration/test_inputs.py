@@ -50,7 +50,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "set_project": ({"project": 3}, ("weight", "max_queued")),
     "limit_project": ({"project": 3, "cluster": "here", "max_active": 5}, ()),
     "project": ({"project": 3}, ()),
-    "launches": ({}, ("project", "gid", "limit", "hidden")),
+    "launches": ({}, ("project", "gid", "limit", "hidden", "after")),
     "list": ({}, ("project", "gid", "media_id", "limit", "offset", "nodes", "hidden")),
     "get": ({"uid": UID}, ("project", "attempt")),
     "explain": ({"uid": UID}, ("project",)),

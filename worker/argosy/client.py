@@ -23,8 +23,8 @@ from argosy.launch.accept import accept, seal
 from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
-from argosy.shapes.shown import CancelShape, JobShape, LaunchShape, SplitShape
-from argosy.store import reading, summaries
+from argosy.shapes.shown import CancelShape, JobShape, SplitShape
+from argosy.store import reading
 
 
 @dataclass(frozen=True)
@@ -241,14 +241,6 @@ class Client(Administration, Reader, LogReader):
     def resume(self, *, cluster: Key | None = None, project: Id | None = None, algorithm: Key | None = None) -> None:
         """End a pause. Arguments and errors are those of `pause`."""
         control.resume(self.engine, cluster, project, algorithm)
-
-    @checked
-    def launches(
-        self, *, project: Id | None = None, gid: UUID | None = None, limit: Number = 100, hidden: bool = False
-    ) -> list[LaunchShape]:
-        """Launches, newest first, with their jobs counted by status. Deleted ones are returned only by their gid or with `hidden`."""
-        with self.engine.connect() as connection:
-            return summaries.launches(connection, project, gid, limit, hidden)
 
     @checked
     def list(

@@ -9,8 +9,7 @@ import httpx
 import pytest
 from fastapi.routing import APIRoute
 
-from argosy.api import algorithms, clusters, jobs, own, platform_routes
-from argosy.api.app import create_app
+from argosy.api.app import ROUTERS, create_app
 from argosy.api.callers import PlatformDoor, Role, _role
 from argosy.api.platform import Platform
 from argosy.client import Client
@@ -21,8 +20,8 @@ from tests.support.platform import EXECUTE, FULL, READ, serving
 
 ROUTES = [
     (method, route)
-    for room in (algorithms, clusters, jobs, own, platform_routes)
-    for route in room.router.routes
+    for router in ROUTERS
+    for route in router.routes
     if isinstance(route, APIRoute)
     for method in sorted(route.methods or ())
 ]
@@ -39,7 +38,7 @@ BODIES: dict[str, object] = {
 
 READS = {
     "GetJobList", "GetJob", "GetAlgorithmList", "GetAlgorithm", "GetAlgorithmManifest", "GetLaunchList", "GetLaunch", "GetJobAttempt",
-    "GetJobLog", "Whoami",
+    "GetProjectSettings", "GetProjectUsage", "ExplainJob", "GetJobEvents", "GetLaunchEvents", "GetLaunchFailures", "GetJobLog", "Whoami",
 }  # fmt: skip
 """Everybody in the project may; clusters are for admins."""
 

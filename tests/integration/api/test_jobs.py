@@ -274,14 +274,29 @@ def test_retry_and_launches_in_true_words(registered: World, engine: Engine, set
     gid, uids = launch(registered, media_ids=[1, 2, 3, 4])
     cut(registered, engine, gid)
     run(engine, State.FAILED, 1)
-    (one,) = registered.http.get("/v1/Launches/1").json()
+    (one,) = registered.http.get("/v1/Launches/1").json()["launches"]
     assert (one["gid"], one["counts"]) == (gid, {"Failed": 1, "Queued": 1})
-    assert registered.http.post(f"/v1/Launch/{gid}/Retry", json={}).json() == {"message": "1 jobs are queued again"}
+    assert registered.http.post(f"/v1/Launch/{gid}/Retry", json={}).json()["message"] == "1 jobs are queued again"
     assert registered.http.get(f"/v1/Job/{uids[0]}").json()["attempt"] == 2
     assert registered.http.get(f"/v1/Job/{uids[0]}", params={"attempt": 1}).json()["status"] == "Failed"
     run(engine, State.FAILED, 2)
     sql(engine, "UPDATE argosy.launch SET token_sealed = NULL, token_wiped = true")
     assert registered.http.post(f"/v1/Job/{uids[0]}/Retry", json={}).status_code == 201, "with the caller's token"
+
+
+def test_launches_come_in_pages_without_a_gap(registered: World) -> None:
+    made = [launch(registered, media_ids=[number])[0] for number in range(1, 6)]
+    got: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = registered.http.get("/v1/Launches/1", params={"stop": "2", **after}).json()
+        got += [each["gid"] for each in page["launches"]]
+        if page["cursor"] is None:
+            break
+        after = {"after": page["cursor"]}
+    assert got == made[::-1]
+    for cursor in ("x", "2026-01-01@x", "@"):
+        assert registered.http.get("/v1/Launches/1", params={"after": cursor}).status_code == 400
 
 
 def test_a_launch_that_is_partly_cut_is_listed_whole_and_deleted_whole(

@@ -40,6 +40,9 @@ from argosy.store.actor import acting
 
 log = structlog.get_logger()
 
+ROUTERS = tuple(room.router for room in (jobs, algorithms, clusters, platform_routes, own, history))
+"""All that needs a caller."""
+
 MOST_BYTES = 16 << 20
 """Of a launch's body: a million media ids. More media go by a query, or through the library."""
 
@@ -102,7 +105,7 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     )
     waiting, asking = (BoundedSemaphore(max(settings.api_threads // 4, 1)) for _ in range(2))
     app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting, asking)
-    for router in (jobs.router, algorithms.router, clusters.router, platform_routes.router, own.router, history.router):
+    for router in ROUTERS:
         app.include_router(router)
     for name, endpoint in (("schema", document.route(app)), ("healthz", _alive), ("readyz", _ready(client))):
         app.add_api_route(f"/{name}", endpoint, methods=["GET", "HEAD"], operation_id=name, include_in_schema=False)

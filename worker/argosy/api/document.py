@@ -34,9 +34,22 @@ def document(app: FastAPI) -> dict[str, Any]:
     found["components"]["securitySchemes"] = {
         "TokenAuth": {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Token …"}
     }
+    found["components"]["responses"] = _errors_once(found["paths"])
     slim: dict[str, Any] = _slim(found)
     slim["info"] = {"title": "argosy", "version": "1"}
     return slim
+
+
+def _errors_once(paths: dict[str, Any]) -> dict[str, Any]:
+    """Have each operation refer to its error responses, which are the same for all. Returns them by their names."""
+    errors: dict[str, Any] = {}
+    for item in paths.values():
+        for operation in item.values():
+            for status, response in operation["responses"].items():
+                name = f"E{status}"
+                if status >= "400" and errors.setdefault(name, response) == response:
+                    operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return errors
 
 
 def _slim(value: Any, names: bool = False) -> Any:
@@ -46,7 +59,7 @@ def _slim(value: Any, names: bool = False) -> Any:
     if not isinstance(value, dict):
         return value
     found = {
-        key: _slim(item, key in ("properties", "schemas", "paths") and not names)
+        key: _slim(item, key in ("properties", "schemas", "paths", "responses") and not names)
         for key, item in value.items()
         if names or key not in _LEFT_OUT
     }

@@ -14,7 +14,8 @@ from argosy.api.routing import ERRORS, Busy, Called, uuid_in
 from argosy.errors import InvalidRequest, NotFound
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, In, Row, Text
-from argosy.shapes.shown import JobShape, LaunchShape, LogShape
+from argosy.shapes.shown import JobShape, LaunchShape, LogShape, ProjectShape
+from argosy.store.summaries import cursor_of
 
 router = APIRouter(responses=ERRORS)
 
@@ -43,11 +44,27 @@ class RetryResponse(BaseModel):
     gid: UUID | None = None
 
 
-@router.get("/v1/Launches/{project}", operation_id="GetLaunchList", response_model=list[LaunchShape])
-def get_launch_list(called: Called, project: Id, stop: int = 100) -> Any:
-    """The newest launches of a project, each with its jobs counted by status."""
+class LaunchPage(BaseModel):
+    """Launches, newest first; `cursor` asks for those that come after them, and is null where there are no more."""
+
+    launches: list[LaunchShape]
+    cursor: str | None
+
+
+@router.get("/v1/Launches/{project}", operation_id="GetLaunchList", response_model=LaunchPage)
+def get_launch_list(called: Called, project: Id, stop: int = 100, after: str | None = None) -> Any:
+    """A page of `stop` launches of a project, each with its jobs counted by status; `after` is the cursor of the page before."""
     require(called.caller, project, Role.READ)
-    return called.gateway.client.launches(project=project, limit=min(max(stop, 0), _MOST))
+    limit = min(max(stop, 1), _MOST)
+    found = called.gateway.client.launches(project=project, limit=limit, after=after)
+    return LaunchPage(launches=found, cursor=cursor_of(found[-1]) if len(found) == limit else None)
+
+
+@router.get("/v1/Project/{project}", operation_id="GetProjectSettings", response_model=ProjectShape)
+def get_project(called: Called, project: Id) -> Any:
+    """A project's part of the clusters, its limits, and what it has."""
+    require(called.caller, project, Role.READ)
+    return called.gateway.client.project(project)
 
 
 @router.get("/v1/Launch/{gid}", operation_id="GetLaunch", response_model=LaunchShape)

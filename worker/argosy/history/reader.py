@@ -1,4 +1,4 @@
-"""The part of the client for those who ask why: events, explanations, failures in groups, usage."""
+"""The part of the client for those who ask how launches stand, and why: progress, events, explanations, failures in groups, usage."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -11,6 +11,7 @@ from argosy.history.explain import explain
 from argosy.inputs import checked
 from argosy.shapes.given import Id, Key, Number, Text
 from argosy.shapes.history import EventPage, ExplainShape, FailureShape, UsageShape
+from argosy.shapes.shown import LaunchShape
 from argosy.store import events, registry, summaries, targets
 
 
@@ -18,6 +19,31 @@ class Reader:
     """The methods about what happened; `Client` has them too."""
 
     engine: Engine
+
+    @checked
+    def launches(
+        self,
+        *,
+        project: Id | None = None,
+        gid: UUID | None = None,
+        limit: Number = 100,
+        hidden: bool = False,
+        after: Text | None = None,
+    ) -> Sequence[LaunchShape]:
+        """Launches, newest first, with their jobs counted by status. Deleted ones are returned only by their gid or with `hidden`.
+
+        Args:
+            project: Only this project's.
+            gid: Only this one.
+            limit: The most to return.
+            hidden: Deleted ones too.
+            after: A cursor (`cursor_of` the last launch of the page before), for those that come after it.
+
+        Raises:
+            InvalidRequest: `after` is no cursor.
+        """
+        with self.engine.connect() as connection:
+            return summaries.launches(connection, project, gid, limit, hidden, after)
 
     @checked
     def explain(self, uid: UUID, *, project: Id | None = None) -> ExplainShape:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from argosy.errors import InvalidRequest
 from argosy.shapes.history import FailureShape
 from argosy.shapes.shown import LaunchShape
 from argosy.states import FINAL, State, rest_status
@@ -24,19 +27,47 @@ ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message)))
 _LAUNCHES = (
     "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, created_at "
     "FROM argosy.launch "
-    "WHERE {} ORDER BY created_at DESC LIMIT :limit"
+    "WHERE {} ORDER BY created_at DESC, gid DESC LIMIT :limit"
 )
 
 
+def cursor_of(launch: LaunchShape) -> str:
+    """The cursor that asks for the launches after this one."""
+    return f"{launch.created_at.isoformat()}@{launch.gid}"
+
+
+def _cursor(text: str) -> tuple[datetime, UUID]:
+    when, _, gid = text.partition("@")
+    try:
+        time = datetime.fromisoformat(when)
+        if time.tzinfo is None:
+            raise ValueError
+        return time, UUID(gid)
+    except ValueError:
+        raise InvalidRequest("after: not the cursor of a page of launches") from None
+
+
 def launches(
-    connection: Connection, project: int | None = None, gid: UUID | None = None, limit: int = 100, hidden: bool = False
+    connection: Connection,
+    project: int | None = None,
+    gid: UUID | None = None,
+    limit: int = 100,
+    hidden: bool = False,
+    after: str | None = None,
 ) -> list[LaunchShape]:
     """Launches, newest first, each with its jobs counted by status, and how fast they end. A hidden one is returned only by its gid or with
-    `hidden`; one that is asked for by its gid says what it used."""
+    `hidden`; one that is asked for by its gid says what it used. With a cursor (`cursor_of`), those that come after it.
+
+    Raises:
+        InvalidRequest: It is no cursor.
+    """
     conditions = ["(:hidden OR NOT hidden)" if gid is None else "gid = :gid"]
     if project is not None:
         conditions.append("project = :project")
-    parameters = {"project": project, "gid": gid, "limit": limit, "hidden": hidden}
+    parameters: dict[str, Any] = {"project": project, "gid": gid, "limit": limit, "hidden": hidden}
+    if after is not None:
+        conditions.append("(created_at, gid) < (CAST(:at AS timestamptz), :last)")
+        parameters["at"], parameters["last"] = _cursor(after)
     rows = connection.execute(text(_LAUNCHES.format(" AND ".join(conditions))), parameters).all()
     progress = _progress(connection, [row.gid for row in rows])
     return [
