@@ -47,6 +47,8 @@ class Access:
         port: Port of the Kubernetes API.
         ca: CA certificates as PEM text; empty for the system's.
         token: Bearer token.
+        argo_server: Address of its Argo Server, as https://…; empty if it names none.
+        argo_server_ca: CA certificates of the Argo Server as PEM text; empty for the system's.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Access:
     port: int = 443
     ca: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    argo_server: str = ""
+    argo_server_ca: str = field(default="", repr=False)
 
 
 class _Rest(RESTClientObject):
@@ -84,7 +88,7 @@ class Connection:
         self.request_timeout = request_timeout
         self._connect_timeout = connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
-        configuration = _configuration(access)
+        configuration = self._configured(access)
         configuration.connection_pool_maxsize = limit
         configuration.client_session_kwargs = {"trust_env": False}
         self._api = ApiClient(configuration)
@@ -139,7 +143,7 @@ class Connection:
                 KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status < 300:
                     return data
-                error = answers.of_response(response.status, data, response.headers.get("Retry-After"), self.secrets)
+                error = self._meaning(response, data)
         except answers.TooLong as failure:
             error = failure
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
@@ -149,6 +153,24 @@ class Connection:
         if isinstance(error, answers.Denied):
             error = await self._explain(error, verb, resource)
         raise error
+
+    @asynccontextmanager
+    async def pieces(
+        self, resource: str, path: str, query: Mapping[str, str], longest: float
+    ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+        """An answer of any length: its headers, and its body as it arrives. The caller limits how much it reads.
+
+        Args:
+            resource: Resource name, for metrics.
+            path: Path from the server's root.
+            query: Query parameters.
+            longest: Seconds for the whole answer; between two pieces at most the request's time-out passes.
+
+        Raises:
+            KubeError: Also while iterating.
+        """
+        async with self._streamed("get", resource, path, query, self.request_timeout, longest) as response:
+            yield response.headers, response.content.iter_any()
 
     @asynccontextmanager
     async def stream(
@@ -165,16 +187,28 @@ class Connection:
         Raises:
             KubeError: Also while iterating: `Unclear` if the stream broke or was silent for too long.
         """
-        timeout = aiohttp.ClientTimeout(sock_connect=self._connect_timeout, sock_read=silence)
+        async with self._streamed("watch", resource, path, query, silence) as response:
+            yield _lines(response)
+
+    @asynccontextmanager
+    async def _streamed(
+        self,
+        verb: str,
+        resource: str,
+        path: str,
+        query: Mapping[str, str],
+        silence: float,
+        longest: float | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer whose body is read by the caller, and any error as one of the classes in `answers`."""
+        timeout = aiohttp.ClientTimeout(total=longest, sock_connect=self._connect_timeout, sock_read=silence)
         try:
-            async with self._request("watch", path, query, None, "application/json", timeout) as response:
-                KUBE_CALLS.labels(self.access.name, "watch", resource, response.status).inc()
+            async with self._request(verb, path, query, None, "application/json", timeout) as response:
+                KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status >= 300:
-                    error = answers.of_response(
-                        response.status, await _read(response), response.headers.get("Retry-After"), self.secrets
-                    )
-                    raise await self._explain(error, "watch", resource) if isinstance(error, answers.Denied) else error
-                yield _lines(response)
+                    error = self._meaning(response, await _read(response))
+                    raise await self._explain(error, verb, resource) if isinstance(error, answers.Denied) else error
+                yield response
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
             raise answers.of_exception(failure, self.secrets) from None
 
@@ -194,6 +228,14 @@ class Connection:
         answer = await self.call("create", "selfsubjectaccessreviews", path, body=orjson.dumps(review))
         with answers.understood():
             return bool(orjson.loads(answer)["status"]["allowed"])
+
+    def _configured(self, access: Access) -> Any:
+        """The official client's configuration."""
+        return _configuration(access)
+
+    def _meaning(self, response: aiohttp.ClientResponse, body: bytes) -> answers.KubeError:
+        """What an answer means whose code is 300 or more."""
+        return answers.of_response(response.status, body, response.headers.get("Retry-After"), self.secrets)
 
     @asynccontextmanager
     async def _request(
