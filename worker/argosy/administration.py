@@ -123,9 +123,9 @@ class Administration:
 
         Args:
             text: The manifest.
-            cluster: Check it against this cluster's policy.
+            cluster: Check it against this cluster's policy, and ask its Argo Server, if it names one.
         """
-        return registering.lint(self.engine, text, cluster)
+        return registering.lint(self.engine, self.settings, text, cluster)
 
     @checked
     def lint_algorithm(self, algorithm: Key, *, cluster: Key | None = None) -> Sequence[ManifestError]:
@@ -133,12 +133,19 @@ class Administration:
 
         Args:
             algorithm: Its name or id.
-            cluster: Judged by this cluster's policy; without it, by those of all clusters that may take its jobs.
+            cluster: Judged by this cluster's policy; without it, by those of all clusters that may take its jobs. Their Argo Servers are
+                asked too.
 
         Raises:
             NotFound: There is no such algorithm or cluster.
         """
-        return registering.lint_algorithm(self.engine, algorithm, cluster)
+        return registering.lint_algorithm(self.engine, self.settings, algorithm, cluster)
+
+    @checked
+    def lint_algorithm_by_argo(self, algorithm: Key) -> Sequence[ManifestError]:
+        """What the Argo Servers of the clusters that may take an algorithm's jobs say is wrong with its manifest. Without an Argo Server
+        nobody is asked. Raises as `lint_algorithm`."""
+        return registering.lint_algorithm_by_argo(self.engine, self.settings, algorithm)
 
     @checked
     def add_cluster(self, **fields: Unpack[ClusterFields]) -> ClusterShape:
@@ -154,8 +161,9 @@ class Administration:
 
     @checked
     def update_cluster(self, key: Key, **fields: Unpack[ClusterFields]) -> ClusterShape:
-        """Change fields of a cluster. A new host needs the token again, so that the token is never sent to a host that it was not meant
-        for. While the cluster has unfinished jobs, a new address must lead to the same place; the cluster is asked whether it does.
+        """Change fields of a cluster. A new host, and a new address of an Argo Server, need the token again, so that the token is never
+        sent to a host that it was not meant for. With a new host its Argo Server must be named again. While the cluster has unfinished
+        jobs, a new address must lead to the same place; the cluster is asked whether it does.
 
         Raises:
             InvalidRequest: A field cannot be used.

@@ -75,6 +75,17 @@ def _host(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    if (found := _URL.fullmatch(value)) is None:
+        raise ValueError(
+            "write https://HOST, https://HOST:PORT or either with a path, without a user, a query or a '#'"
+        )
+    _host(found["name"] or found["address"])
+    if int(found["port"] or 1) not in range(1, 65536):
+        raise ValueError(f"there is no port {found['port']}")
+    return value.rstrip("/")
+
+
 def _certificates(value: str) -> str:
     if "PRIVATE KEY-----" in value:
         raise ValueError("holds a private key, which was not kept; give the certificate of the CA alone")
@@ -95,6 +106,9 @@ def _dns_name(value: str) -> str:
 
 
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
+_URL = re.compile(
+    r"https://(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?"
+)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
@@ -306,6 +320,7 @@ class Policy(In):
 class ClusterSpec(In):
     """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
 
+    `argo_server` is the address of an Argo Server that argosy may ask with the same token, `argo_server_ca` its CA, empty for the system's.
     `max_active` limits its unfinished workflows, `project_max_active` those of each project; the deadlines are upper limits of the
     algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`.
     """
@@ -321,6 +336,8 @@ class ClusterSpec(In):
     default: bool = False
     finalizer: bool = True
     token_in_clear: bool = False
+    argo_server: Annotated[Text, Field(max_length=1000), AfterValidator(lambda url: url and _address(url))] = ""
+    argo_server_ca: Annotated[Text, AfterValidator(_certificates)] = ""
     policy: Policy = Policy()
     max_active: Limit = 500
     project_max_active: Limit | None = None
@@ -335,6 +352,8 @@ class ClusterSpec(In):
             raise ValueError("token: required field is missing")
         if self.host is not None and not self.cert:
             raise ValueError("cert: required field is missing (the CA of the cluster's API server, PEM)")
+        if self.argo_server_ca and not self.argo_server:
+            raise ValueError("argo_server: required field is missing (a CA for it is given)")
         return self
 
 
@@ -352,6 +371,8 @@ class ClusterFields(TypedDict, total=False):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    argo_server: Text
+    argo_server_ca: Text
     policy: Policy
     max_active: Limit
     project_max_active: Limit | None

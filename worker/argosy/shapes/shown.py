@@ -105,6 +105,8 @@ class ClusterShape(BaseModel):
     default: bool
     finalizer: bool
     token_in_clear: bool
+    argo_server: str
+    argo_server_ca: str
     policy: Policy
     max_active: int
     project_max_active: int | None
