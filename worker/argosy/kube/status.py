@@ -49,7 +49,8 @@ class Sighting:
 
     `uid`, `attempt` and `gid` come from our labels and are None if these are not readable. `phase` is empty if Argo has not processed the
     workflow yet. `ended`: if argosy has terminated it, the state of its attempt that was the reason. `nodes` is None if they cannot be
-    read; `note` then says why. `pods_ended` says whether all its pods have ended; None if that is not known yet.
+    read; `note` then says why. `offloaded` is the version of the nodes that Argo keeps in its own database; empty if it keeps none there.
+    `pods_ended` says whether all its pods have ended; None if that is not known yet.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Sighting:
     ended: State | None = None
     gid: UUID | None = None
     pods_ended: bool | None = None
+    offloaded: str = ""
 
     @property
     def finished(self) -> bool:
@@ -126,6 +128,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         version=_plain(metadata.get("resourceVersion")),
         ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ANNOTATION_ENDED))),
         gid=_uuid(labels.get(LABEL_GID)),
+        offloaded=_text(status.get("offloadNodeStatusVersion")),
     )
 
 
@@ -155,7 +158,10 @@ _ENDS = {str(state): state for state in FINAL - {State.REJECTED}}
 
 def _nodes(status: Object) -> tuple[tuple[NodeStatus, ...] | None, str]:
     if status.get("offloadNodeStatusVersion"):
-        return None, "nodes: not readable here (Argo keeps them in its own database)"
+        return (
+            None,
+            "nodes: not readable here (Argo keeps them in its own database: argosy cluster update --argo-server)",
+        )
     nodes = status.get("nodes")
     if packed := status.get("compressedNodes"):
         try:

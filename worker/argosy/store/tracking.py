@@ -12,12 +12,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.states import FINAL, ON_CLUSTER, State
+from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State
 from argosy.store import placements, retries, rows
 from argosy.store.conditions import in_states
 
 _FOLLOWED = {State.ERROR, State.LOST}
 """Ends that an automatic retry may follow."""
+
+_CLOSED = [state for state, after in TRANSITIONS.items() if not after]
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,17 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected
     connection.execute(_ABSENT, parameters)
     retries.follow(connection, [each.uid for each in gone])
     return [Expected(**row._mapping) for row in connection.execute(_ABSENT_CANCELLED, parameters)]
+
+
+# An end that a later sighting may not change.
+_RECORDED = text(
+    f"SELECT EXISTS (SELECT FROM argosy.attempt a WHERE a.uid = :uid AND a.number = :number AND {in_states(_CLOSED, 'a')})"
+)
+
+
+def recorded(connection: Connection, uid: UUID, number: int) -> bool:
+    """Whether an attempt has ended for good; nothing more that is seen of its workflow changes it."""
+    return bool(connection.execute(_RECORDED, {"uid": uid, "number": number}).scalar_one())
 
 
 # In random order, so that one that cannot be read does not block the others.

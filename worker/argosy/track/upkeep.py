@@ -17,6 +17,7 @@ from argosy.kube.workflows import Workflows
 from argosy.metrics import CLUSTER_UP, MARK_AGE, WATCH_LAST
 from argosy.recovery.custody import BEAT, Custody, Finding
 from argosy.store import holds, pacing, queue, strays, tracking
+from argosy.track.absences import Absences
 from argosy.track.debts import Debts
 from argosy.track.standing import Resumed, Standing
 from argosy.track.write import Writer
@@ -39,6 +40,7 @@ class Upkeep:
         custody: Its mark.
         writer: Writes what is read.
         debts: What is still to be done there.
+        absences: Its workflows that are gone.
         release_after: Seconds that an ended workflow stays there after its end was committed.
     """
 
@@ -49,10 +51,11 @@ class Upkeep:
         custody: Custody,
         writer: Writer,
         debts: Debts,
+        absences: Absences,
         release_after: float,
     ) -> None:
         self._at, self._workflows, self._custody, self._writer, self._debts = at, workflows, custody, writer, debts
-        self._release_after = release_after
+        self._absences, self._release_after = absences, release_after
         self._finding = Finding()
         self._server = ""
         self._kept = 0.0
@@ -191,7 +194,8 @@ class Upkeep:
         there, missing = await self._read(unread)
         await self._writer.flush()
         gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._at.held]
-        self._writer.absent(await self._at.write(_settle, there + missing, gone))
+        await self._absences.settle(gone)
+        await self._at.write(tracking.read, there + missing)
 
     async def _read_unwanted(self) -> None:
         """Read strays that have become unwanted since they were seen, so that they are terminated."""
@@ -237,13 +241,6 @@ class Upkeep:
             # It may have lost commits: then rows are older than what was seen, and no event will come again for them.
             raise Resumed("another database server answers")
         self._server = server
-
-
-def _settle(
-    database: Database, read: list[tracking.Workflow], gone: list[tracking.Expected]
-) -> list[tracking.Expected]:
-    tracking.read(database, read)
-    return tracking.absent(database, gone)
 
 
 def _note_contact(database: Database, cluster_id: int, ago: float) -> str:
