@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import repeat
+from pathlib import Path
 
 import pytest
+from kubernetes.aio.config import incluster_config
 
 from argosy.kube import answers, connection, status
 from argosy.kube.archived_log import archived_log
@@ -71,6 +74,21 @@ async def test_a_redirect_is_not_followed_and_takes_no_token_elsewhere(standin: 
             await server.workflow("w")
         assert elsewhere.asked == []
     assert standin.tokens == {"Bearer the-token"}
+
+
+async def test_the_token_of_a_pod_is_sent_as_argo_server_wants_it(
+    standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With "bearer" it would be refused, or, where Argo Server allows that, answered with its own rights."""
+    for name, text in (("TOKEN", "of-the-pod"), ("CERT", standin.access.ca)):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(incluster_config, f"SERVICE_{name}_FILENAME", str(tmp_path / name))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "192.0.2.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    standin.answer = lambda path: given(workflow("w", "u"))
+    async with ArgoServer(replace(standin.access, host=None, token="")) as server:
+        await server.workflow("w")
+    assert standin.tokens == {"Bearer of-the-pod"}
 
 
 async def test_an_endless_answer_is_not_read_to_its_end(

@@ -12,7 +12,7 @@ LIMIT = 64 << 20
 async def archived_log(
     server: ArgoServer, workflow: str, k8s_uid: str, node_id: str, container: str = "main", limit: int = LIMIT
 ) -> AsyncIterator[bytes]:
-    """The stored log of one container, in pieces as they arrive.
+    """The stored log of one container, in pieces as they arrive. Whoever stops early closes it (`contextlib.aclosing`).
 
     Where the workflow is archived, the log is found by its k8s uid; else by the workflow's name, while it is on the cluster.
 

@@ -6,6 +6,7 @@ rotates), TLS and the session are the official client's. The calls do not use it
 memory, TLS verification cannot be switched off, and redirects and proxies from the environment are not followed.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -250,6 +251,8 @@ class Connection:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers: Headers = {"Content-Type": content_type, "Accept": accept}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, _METHODS[verb], body)
+        # The client writes "bearer" for the token of a pod, and Argo Server takes that for no token.
+        headers = {name: re.sub("^bearer ", "Bearer ", value) for name, value in headers.items()}
         url = self._base + path + ("?" + urlencode(query) if query else "")
         async with self._rest.open().request(
             _METHODS[verb], url, headers=headers, data=body, timeout=timeout, allow_redirects=False
