@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import psycopg
 import pytest
 from sqlmodel import Session
 
-from argosy import access
+from argosy import access, manifest
 from argosy.cli.findings import findings
 from argosy.client import Client
+from argosy.errors import ManifestError
 from argosy.kube import answers
 from argosy.kube.archived_log import archived_log
 from argosy.kube.argo_server import ArgoServer
@@ -28,6 +29,7 @@ from argosy.store import registry
 from clusters.local.cluster import LocalCluster
 from clusters.local.component import Component
 from tests.cluster.clusters import POWERLESS
+from tests.cluster.differential import CORPUS
 from tests.support.stack import finished, running, until
 
 PATIENCE = 240.0
@@ -283,6 +285,16 @@ def test_lint_finds_nothing_in_a_manifest_that_runs_whatever_parameters_a_launch
     register(client, argo_node)
     text = TWO_STEPS.format(script="echo {{workflow.parameters.later}} {{workflow.parameters.media_ids}}")
     assert [each.problem for each in client.lint(text, cluster="node") if not each.warning] == []
+
+
+async def test_its_lint_finds_nothing_in_the_good_manifests_as_jobs_of_them_would_be(server: ArgoServer) -> None:
+    said = {}
+    for path in sorted(CORPUS.glob("*.yaml")):
+        with suppress(ManifestError):  # what no profile allows
+            body = manifest.sample(path.read_text(), [], Policy(profile="trusted"), "argosy-job", False)
+            said[path.stem] = await server.lint(body)
+    assert len(said) > 60
+    assert {name: words for name, words in said.items() if words} == {}
 
 
 async def test_lint_says_where_argo_server_did_not_answer(client: Client, argo_node: LocalCluster) -> None:

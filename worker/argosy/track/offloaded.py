@@ -61,6 +61,7 @@ class Offloaded:
         self._read: dict[str, str] = {}
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._reading = asyncio.Semaphore(_AT_ONCE)
+        self._blind = False
 
     def take(self, seen: Sighting, at: float) -> None:
         """Have a workflow written, with its nodes if they can be read."""
@@ -148,19 +149,23 @@ class Offloaded:
             return
         if (newest.offloaded, newest.finished) == (asked.offloaded, asked.finished):
             self._read[newest.k8s_uid] = newest.offloaded
+            self._blind = False
             self._end(waiting, replace(newest, nodes=nodes, note=""))
         elif not newest.finished:
-            self._put(replace(newest, nodes=nodes, note=""), waiting.at)
             waiting.at = time.monotonic()
             waiting.until = waiting.at + LONGEST
+            self._put(replace(newest, nodes=nodes, note=""), waiting.at)
 
     def _give_up(self, waiting: _Waiting, why: str) -> None:
         seen = waiting.seen
         if self._waiting.get(seen.k8s_uid) is not waiting:
             return
-        log.warning("nodes not read", cluster=self._cluster, workflow=seen.name, reason=why)
+        tell = log.info if self._blind else log.warning
+        tell("nodes not read", cluster=self._cluster, workflow=seen.name, reason=why)
+        self._blind = True
         self._end(waiting, replace(seen, note=f"nodes: not readable (Argo Server: {why})"))
 
     def _end(self, waiting: _Waiting, seen: Sighting) -> None:
         self._waiting.pop(seen.k8s_uid, None)
-        self._put(seen, waiting.at)
+        # The state of one that runs is written already.
+        self._put(seen, waiting.at if seen.finished else time.monotonic())
