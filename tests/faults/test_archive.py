@@ -11,10 +11,15 @@ import pytest
 
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
+from argosy.kube.argo_server import ArgoServer
 from argosy.labels import LABEL_ATTEMPT, LABEL_UID
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape
+from argosy.store import leases
+from argosy.store.tracking import Expected
 from argosy.track import absences
+from argosy.track.absences import Absences
+from argosy.track.standing import Standing, Tracked
 from tests.faults.conftest import manifest
 from tests.support.argo_server import GATEWAY, Answer, StandIn, given, said, stand_in, workflow
 from tests.support.stack import finished, running, until
@@ -157,6 +162,36 @@ async def test_many_jobs_are_lost_in_a_bounded_time_where_argo_server_hangs(
     assert {job.status for job in ended} == {"Lost"}
     # Asked one after the other until each had its tries, 8 at a time, they would be 120 requests.
     assert len(standin.asked) < 40
+
+
+async def test_a_workflow_that_is_there_again_while_the_archive_is_asked_is_not_lost(
+    client: Client, impatient: Settings, simulated: SimulatedCluster, admin: httpx.Client, standin: StandIn
+) -> None:
+    """An etcd that was restored has it again, as a list that was begun later shows."""
+    ((job, k8s_uid),) = await vanished(client, impatient, simulated, admin, standin)
+    lost: list[Expected] = []
+    engine = client.engine
+    with engine.begin() as database:
+        epoch = leases.acquire(database, "lease", "test", 60.0)
+    assert epoch is not None
+    at = Standing(engine, Tracked(1, "c", "lease", epoch))
+    async with ArgoServer(standin.access) as server:
+        waiting = Absences(at, server, lambda seen: None, lost.extend, lambda cluster_id: None)
+        await waiting.settle([Expected(job.uid, 1, k8s_uid)])
+
+        def answer(path: str) -> Answer:
+            waiting.forget({k8s_uid})
+            return said(404, 5, "not found")
+
+        standin.answer = answer
+        task = asyncio.create_task(waiting.run())
+        await until(lambda: standin.asked, bool)
+        await waiting.settle([Expected(job.gid, 1, "another")])
+        await until(lambda: len(standin.asked), lambda asked: asked == 2)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert client.get(job.uid).status == "Running"
+    assert lost == []
 
 
 async def test_one_of_which_nothing_is_to_be_had_keeps_no_other_from_its_true_end(

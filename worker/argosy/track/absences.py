@@ -30,6 +30,9 @@ _TRIES = 3
 _AT_ONCE = 8
 """Workflows that it is asked about at the same time."""
 
+_ROUND = 500
+"""Workflows in one round: after it those are written that nobody knows."""
+
 _PAUSE = 1.0
 """Seconds between two rounds."""
 
@@ -71,9 +74,9 @@ class Absences:
             self._waiting |= {each.k8s_uid: each for each in gone}
             self._news.set()
 
-    def keep(self, missing: Set[str]) -> None:
-        """Forget those that a complete list has again."""
-        self._waiting = {k8s_uid: each for k8s_uid, each in self._waiting.items() if k8s_uid in missing}
+    def forget(self, seen: Set[str]) -> None:
+        """Forget those that a complete list of the cluster has again."""
+        self._waiting = {k8s_uid: each for k8s_uid, each in self._waiting.items() if k8s_uid not in seen}
 
     async def run(self) -> None:
         """Ask until cancelled. Nobody is asked while no workflow is gone."""
@@ -90,8 +93,8 @@ class Absences:
             self._tries.clear()
 
     async def _look(self) -> None:
-        """Ask once about each that waits; those that have no more tries are lost."""
-        waiting = iter(list(self._waiting.values()))
+        """Ask once about some that wait; those that have no more tries are lost."""
+        waiting = iter(list(self._waiting.values())[:_ROUND])
         unknown: list[Expected] = []
 
         async def asker() -> None:

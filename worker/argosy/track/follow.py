@@ -176,7 +176,7 @@ class ClusterTracker:
         await self._at.write(strays.keep, self._at.cluster_id, self._writer.keep(seen))
         missing = [row for row in expected if row.k8s_uid not in seen]
         self._at.missing, self._at.whole = len(missing), True
-        self._absences.keep({row.k8s_uid for row in missing})
+        self._absences.forget(seen)
         if missing and not self._at.held:
             await self._absences.settle(missing)
         self._version = version
