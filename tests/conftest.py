@@ -20,7 +20,7 @@ from argosy.store import database
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 
-_ON_NODE = re.compile(r"/test_node(_logs)?\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
+_ON_NODE = re.compile(r"/test_(node(_logs)?|argo_server_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,9 +19,9 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _up(directory: Path | None, audit_log: Path | None, node: bool) -> None:
+def _up(directory: Path | None, audit_log: Path | None, node: bool, archive: str | None) -> None:
     """Run a cluster until SIGTERM or SIGINT; its connection goes to standard output, everything else to standard error."""
-    with LocalCluster(directory, audit_log, _say, node) as cluster, suppress(KeyboardInterrupt):
+    with LocalCluster(directory, audit_log, _say, node, archive) as cluster, suppress(KeyboardInterrupt):
         print(json.dumps(dataclasses.asdict(cluster.connection)), flush=True)
         _say(f"logs: {cluster.directory / 'logs'}")
         _say(f"talk to it: KUBECONFIG={cluster.connection.kubeconfig} {cluster.kubectl_path} get wf -n argosy")
@@ -50,6 +50,11 @@ def main() -> int:
     up.add_argument(
         "--node", action="store_true", help="run pods on a real node; needs root and the right to make namespaces"
     )
+    up.add_argument(
+        "--archive",
+        metavar="postgresql://…",
+        help="with --node: an Argo Server, and this database for the workflows and node status that Argo keeps",
+    )
     up.add_argument("--audit-log", type=Path, help="who created, changed or deleted what")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -63,7 +68,7 @@ def main() -> int:
                 ensure_node(_say)
                 ensure_argo(_say)
         else:
-            _up(arguments.directory, arguments.audit_log, arguments.node)
+            _up(arguments.directory, arguments.audit_log, arguments.node, arguments.archive)
     except KeyboardInterrupt:
         _say("interrupted")
         return 130

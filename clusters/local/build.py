@@ -145,6 +145,7 @@ class NodeBinaries:
     runc: Path
     busybox: Path
     argoexec: Path
+    argo: Path
 
 
 def cache_directory() -> Path:
@@ -196,6 +197,7 @@ def ensure_node(progress: Progress) -> NodeBinaries:
         runc=packages / PACKAGES["runc"],
         busybox=packages / PACKAGES["busybox-static"],
         argoexec=_path(ARGO_TOOLS, "argoexec"),
+        argo=_path(ARGO_TOOLS, "argo"),
     )
 
 

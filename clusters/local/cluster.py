@@ -26,7 +26,7 @@ import yaml
 
 from clusters.local.build import Binaries, NodeBinaries, ensure_binaries, ensure_node
 from clusters.local.component import POLL_SECONDS, ClusterError, Component
-from clusters.local.definitions import install_definitions
+from clusters.local.definitions import await_admission, install_definitions
 from clusters.local.guard import Guard
 from clusters.local.node import NAME, Node, unable
 from clusters.local.recipe import HOST, Recipe, hold_argo_health_port
@@ -35,7 +35,6 @@ HERE = Path(__file__).parent
 NAMESPACE = "argosy"
 TOKEN_SECONDS = 365 * 24 * 3600
 NODE_SECONDS = 120.0
-ADMISSION_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Connection:
         namespace: Where argosy's workflows go.
         admin_token: May do everything; for people and tests, never for the product.
         kubeconfig: Path of a kubeconfig with the admin token.
+        argo_server: Address of its Argo Server, under the same authority; empty if there is none.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Connection:
     namespace: str
     admin_token: str
     kubeconfig: str
+    argo_server: str = ""
 
 
 class LocalCluster:
@@ -75,6 +76,8 @@ class LocalCluster:
         audit_log: The apiserver writes who created, changed or deleted which workflows, pods and secrets here.
         progress: Takes one line for a person.
         node: Run pods on a real node, and not by the pod player; `node` is its components then.
+        archive: A PostgreSQL database, as postgresql://…: with a node, Argo keeps ended workflows and the status of nodes there, and an
+            Argo Server serves them; `argo_server` is its component then.
     """
 
     etcd: Component
@@ -82,6 +85,7 @@ class LocalCluster:
     controller_manager: Component
     argo: Component
     player: Component  # where there is no node
+    argo_server: Component  # where there is an archive
     node: Node | None
     components: list[Component]  # all of them, in the order in which they start
     connection: Connection
@@ -95,12 +99,13 @@ class LocalCluster:
         audit_log: Path | None = None,
         progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
         node: bool = False,
+        archive: str | None = None,
     ) -> None:
         # Absolute, because every part runs in the repository's directory.
         self.directory = (directory or Path(tempfile.gettempdir()) / f"argosy-{secrets.token_hex(4)}").absolute()
         self.audit_log = audit_log and audit_log.absolute()
         self._progress = progress
-        self._with_node = node
+        self._with_node, self._archive = node, archive
         self._resources = ExitStack()
 
     def start(self) -> None:
@@ -112,6 +117,8 @@ class LocalCluster:
         """
         if self._with_node and (why := unable()):
             raise ClusterError(f"{why}; without a node the pod player answers for its pods")
+        if self._archive is not None and not self._with_node:
+            raise ClusterError("an Argo Server needs a node, in whose network it listens: node=True, or --node")
         binaries = ensure_binaries(self._progress)
         node = ensure_node(self._progress) if self._with_node else None
         if self.directory.exists() and any(self.directory.iterdir()):
@@ -224,7 +231,7 @@ class LocalCluster:
         guard = self._resources.enter_context(Guard(self.directory))
         self._resources.enter_context(hold_argo_health_port())
         self.kubectl_path = binaries.kubectl
-        self._recipe = recipe = Recipe(self.directory, binaries, guard, self.audit_log, node)
+        self._recipe = recipe = Recipe(self.directory, binaries, guard, self.audit_log, node, self._archive)
         self.admin = self._resources.enter_context(recipe.admin)
         self.tls = recipe.tls
         self.etcd, self.apiserver = recipe.etcd(), recipe.apiserver()
@@ -243,8 +250,9 @@ class LocalCluster:
             component.wait_until_ready()
         self._progress("applying Argo's definitions and what argosy is granted")
         install_definitions(self.admin, binaries.crds)
-        for file in (HERE / "argo.yaml", HERE.parent / "jobcluster.yaml"):
-            self.kubectl("apply", "--server-side", "-f", str(file))
+        for objects in (recipe.argo_objects(), (HERE.parent / "jobcluster.yaml").read_text()):
+            self.kubectl("apply", "--server-side", "-f", "-", stdin=objects)
+        above += self._argo_servers()
         self._progress(f"starting {', '.join(component.name for component in above)}")
         for component in above:
             self._launch(component)
@@ -257,30 +265,22 @@ class LocalCluster:
             namespace=NAMESPACE,
             admin_token=recipe.tokens["admin"],
             kubeconfig=str(recipe.kubeconfig("admin")),
+            argo_server=f"https://{HOST}:{recipe.argo_server_port}" if self._archive is not None else "",
         )
         for component in above:
             component.wait_until_ready()
         if self.node is not None:
             self._await_node(self.node)
-        self._await_admission()
+        await_admission(self.admin, NAMESPACE)
         self._progress(f"ready after {time.monotonic() - begun:.1f} s")
 
-    def _await_admission(self) -> None:
-        """Wait until the admission policy of `jobcluster.yaml` is in force: the apiserver takes a moment to know a new one."""
-        pod = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "nobody", "labels": {"workflows.argoproj.io/workflow": "nobody"}},
-            "spec": {"containers": [{"name": "main", "image": "none"}]},
-        }
-        ends = time.monotonic() + ADMISSION_SECONDS
-        while True:
-            answer = self.admin.post(f"/api/v1/namespaces/{NAMESPACE}/pods", params={"dryRun": "All"}, json=pod)
-            if "bears the name of another workflow" in answer.text:
-                return
-            if time.monotonic() > ends:
-                raise ClusterError(f"no admission policy after {ADMISSION_SECONDS:.0f} s: {answer.text[:300]}")
-            time.sleep(0.1)
+    def _argo_servers(self) -> list[Component]:
+        """Argo Server, where there is an archive; the node is up."""
+        if self._archive is None:
+            return []
+        self.argo_server = self._recipe.argo_server()
+        self.components.append(self.argo_server)
+        return [self.argo_server]
 
     def _start_node(self, node: Node) -> None:
         """Everything of a node but kubelet, which needs an apiserver that answers."""

@@ -1,4 +1,4 @@
-"""Argo's definitions (CRDs), created before anything that needs them starts.
+"""Argo's definitions (CRDs), created before anything that needs them starts; and waiting for the admission policy.
 
 Argo's controller dies where it doesn't find them, and the garbage collector learns of those that come later only half a minute
 later. Posted as JSON and side by side, because `kubectl apply --server-side` takes seconds longer.
@@ -14,6 +14,7 @@ from clusters.local.component import POLL_SECONDS, START_SECONDS, ClusterError
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVED = "/apis/argoproj.io/v1alpha1"
+ADMISSION_SECONDS = 60.0
 
 
 def install_definitions(admin: httpx.Client, directory: Path) -> None:
@@ -41,6 +42,32 @@ def install_definitions(admin: httpx.Client, directory: Path) -> None:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{file.stem} is not served {START_SECONDS:.0f} s after its definition was created")
             time.sleep(POLL_SECONDS)
+
+
+def await_admission(admin: httpx.Client, namespace: str) -> None:
+    """Wait until the admission policy of `jobcluster.yaml` is in force: the apiserver takes a moment to know a new one.
+
+    Args:
+        admin: The administrator's client.
+        namespace: Where workflows run.
+
+    Raises:
+        ClusterError: It was not within ADMISSION_SECONDS.
+    """
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "nobody", "labels": {"workflows.argoproj.io/workflow": "nobody"}},
+        "spec": {"containers": [{"name": "main", "image": "none"}]},
+    }
+    ends = time.monotonic() + ADMISSION_SECONDS
+    while True:
+        answer = admin.post(f"/api/v1/namespaces/{namespace}/pods", params={"dryRun": "All"}, json=pod)
+        if "bears the name of another workflow" in answer.text:
+            return
+        if time.monotonic() > ends:
+            raise ClusterError(f"no admission policy after {ADMISSION_SECONDS:.0f} s: {answer.text[:300]}")
+        time.sleep(0.1)
 
 
 def _served(admin: httpx.Client, resource: str) -> bool:

@@ -1,12 +1,14 @@
-"""Joins a node's network to this one without a link between them: two listeners, and nothing else of the machine is changed.
+"""Joins a node's network to this one without a link between them: listeners, and nothing else of the machine is changed.
 
-`python -m clusters.local.gateway PID API_PORT EGRESS_SOCKET SERVICE_ADDRESS UP`, where PID is a process in the node's namespaces:
+`python -m clusters.local.gateway PID API_PORT EGRESS_SOCKET SERVICE_ADDRESS UP [PORT THERE]`, where PID is a process in the node's
+namespaces:
 
 - in the node's network, SERVICE_ADDRESS:443 leads to 127.0.0.1:API_PORT here: pods and kubelet reach the apiserver;
 - here, HTTP CONNECT on a unix socket without a file (`@name`) leads into the node's network: the apiserver reaches kubelet
-  (EgressSelectorConfiguration).
+  (EgressSelectorConfiguration);
+- here, if they are given, 127.0.0.1:PORT leads to the port THERE of the node itself: tests reach Argo Server.
 
-The file UP says that both listen.
+The file UP says that all listen.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
@@ -29,7 +32,7 @@ def _enter(namespace: int) -> None:
 
 
 class Gateway:
-    """Both ways.
+    """All ways.
 
     Args:
         pid: A process in the node's namespaces.
@@ -63,10 +66,7 @@ class Gateway:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             host, _, port = head.split(b" ")[1].decode().rpartition(":")
-            made = self.socket_there()
-            made.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(made, (host, int(port)))
-            other = await asyncio.open_connection(sock=made)
+            other = await self._open_there(host, int(port))
         except (OSError, ValueError, IndexError, asyncio.IncompleteReadError) as error:
             print(f"connect: {error}", flush=True)
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
@@ -74,6 +74,21 @@ class Gateway:
             return
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         await _join(reader, writer, *other)
+
+    async def to_port(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection to a port of the node itself."""
+        try:
+            other = await self._open_there("127.0.0.1", port)
+        except OSError:
+            writer.close()
+            return
+        await _join(reader, writer, *other)
+
+    async def _open_there(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        made = self.socket_there()
+        made.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(made, (host, port))
+        return await asyncio.open_connection(sock=made)
 
 
 async def _join(
@@ -92,7 +107,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-async def main(pid: int, api_port: int, egress: str, service_address: str, up: str) -> None:
+async def main(pid: int, api_port: int, egress: str, service_address: str, up: str, *way: str) -> None:
     """Listen until the process is ended."""
     gateway = Gateway(pid, api_port)
     listener = gateway.socket_there()
@@ -100,9 +115,13 @@ async def main(pid: int, api_port: int, egress: str, service_address: str, up: s
     listener.bind((service_address, 443))
     api = await asyncio.start_server(gateway.to_apiserver, sock=listener)
     node = await asyncio.start_unix_server(gateway.to_node, egress.replace("@", "\0", 1))
+    listening = [api, node]
+    if way:
+        here, there = map(int, way)
+        listening.append(await asyncio.start_server(partial(gateway.to_port, there), "127.0.0.1", here))
     await asyncio.to_thread(Path(up).touch)
-    await asyncio.gather(api.serve_forever(), node.serve_forever())
+    await asyncio.gather(*(listener.serve_forever() for listener in listening))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]))
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5], *sys.argv[6:]))

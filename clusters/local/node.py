@@ -84,6 +84,7 @@ class Node:
         authority: Whom the apiserver and kubelet trust.
         api_port: The apiserver's on 127.0.0.1.
         kubeconfig: kubelet's, for `https://10.0.0.1:443`.
+        way: A port of 127.0.0.1 here, and the port of the node that it leads to; empty for none.
     """
 
     def __init__(
@@ -94,12 +95,14 @@ class Node:
         authority: trustme.CA,
         api_port: int,
         kubeconfig: Path,
+        way: tuple[int, ...] = (),
     ) -> None:
         self._directory = directory
         self._binaries = binaries
         self._guard = guard
         self._api_port = api_port
         self._kubeconfig = kubeconfig
+        self._way = way
         self.cgroup = f"{directory.parent.name}-node"
         for name in ("", "cni", "logs", "images"):
             (directory / name).mkdir()
@@ -146,7 +149,7 @@ class Node:
     def enter(self) -> None:
         """Make what runs inside the namespaces; they are up."""
         up = self._directory / "gateway-up"
-        words = [str(self._first()), str(self._api_port), self.egress, SERVICE_ADDRESS, str(up)]
+        words = [str(self._first()), str(self._api_port), self.egress, SERVICE_ADDRESS, str(up), *map(str, self._way)]
         gateway = [sys.executable, "-m", "clusters.local.gateway", *words]
         self.gateway = self._component("gateway", gateway, up.exists)
         runtime = f"{self._binaries.runtime}:{os.environ['PATH']}"

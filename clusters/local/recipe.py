@@ -17,6 +17,7 @@ import httpx
 import trustme
 
 from argosy.demo.embedded import free_ports
+from clusters.local import argo_server
 from clusters.local.build import Binaries, NodeBinaries
 from clusters.local.component import Component
 from clusters.local.guard import Guard
@@ -24,7 +25,7 @@ from clusters.local.node import ARGOEXEC, SERVICE_ADDRESS, Node
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
-USERS = ("admin", "controller-manager", "scheduler", "argo", "player", "kubelet")
+USERS = ("admin", "controller-manager", "scheduler", "argo", "argo-server", "player", "kubelet")
 ARGO_HEALTH_PORT = 6060
 PROBE_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
@@ -68,16 +69,24 @@ class Recipe:
         guard: Whose group every component joins.
         audit_log: Where the apiserver writes its audit log, if at all.
         node: What a real node runs; None where pods are played.
+        archive: The database of Argo's archive, with a node only; None where there is no archive and no Argo Server.
     """
 
     def __init__(
-        self, directory: Path, binaries: Binaries, guard: Guard, audit_log: Path | None, node: NodeBinaries | None
+        self,
+        directory: Path,
+        binaries: Binaries,
+        guard: Guard,
+        audit_log: Path | None,
+        node: NodeBinaries | None,
+        archive: str | None = None,
     ) -> None:
         self._directory = directory
         self._binaries = binaries
         self._guard = guard
         self._audit_log = audit_log
-        self.port, etcd_port, self._peer_port = free_ports(3)
+        self._archive = archive
+        self.port, etcd_port, self._peer_port, self.argo_server_port = free_ports(4)
         self.etcd_url = f"http://{HOST}:{etcd_port}"
         self.tokens = {user: secrets.token_urlsafe(32) for user in USERS}
         authority = trustme.CA()
@@ -92,13 +101,14 @@ class Recipe:
         self._write("tokens.csv", "".join(f"{self.tokens[u]},{u},{u},system:masters\n" for u in USERS))
         for user in USERS:
             self._write(f"{user}.token", self.tokens[user])
-            address = SERVICE_ADDRESS if user == "kubelet" else f"{HOST}:{self.port}"
+            address = SERVICE_ADDRESS if user in ("kubelet", "argo-server") else f"{HOST}:{self.port}"
             self._write(f"{user}.kubeconfig", self._kubeconfig_text(user, address))
         (directory / "logs").mkdir()
         self._node_binaries = node
         self.node: Node | None = None
         if node is not None:
-            self.node = Node(directory / "node", node, guard, authority, self.port, self.kubeconfig("kubelet"))
+            way = (self.argo_server_port, argo_server.PORT) if archive else ()
+            self.node = Node(directory / "node", node, guard, authority, self.port, self.kubeconfig("kubelet"), way)
             client = authority.issue_cert("kube-apiserver", common_name="kube-apiserver")
             self._write("kubelet-client.crt", client.cert_chain_pems[0].bytes().decode())
             self._write("kubelet-client.key", client.private_key_pem.bytes().decode())
@@ -199,7 +209,26 @@ class Recipe:
             "--executor-image-pull-policy=IfNotPresent",
         ]
         environment = {"LEADER_ELECTION_DISABLE": "true", "DEFAULT_REQUEUE_TIME": "1s"}
+        if self._archive is not None:
+            environment["ALWAYS_OFFLOAD_NODE_STATUS"] = "true"  # however small a workflow is
         return self._component("workflow-controller", command, environment)
+
+    def argo_objects(self) -> str:
+        """What Argo wants to find, as text for kubectl."""
+        objects = (HERE / "argo.yaml").read_text()
+        if self._archive is None:
+            return objects
+        certificate, key = ((self._directory / f"server.{end}").read_text() for end in ("crt", "key"))
+        return argo_server.configured(objects, self._archive, certificate, key)
+
+    def argo_server(self) -> Component:
+        """Argo Server, in the node's network, which is up."""
+        assert self.node is not None  # noqa: S101 -- there is an archive with a node only
+        assert self._node_binaries is not None  # noqa: S101
+        command = argo_server.command(str(self._node_binaries.argo))
+        environment = {"KUBECONFIG": str(self.kubeconfig("argo-server"))}
+        probe = f"https://{HOST}:{self.argo_server_port}/api/v1/archived-workflows?listOptions.limit=1"
+        return self._component("argo-server", self.node.inside(*command), environment, probe)
 
     def player(self) -> Component:
         """What ends the pods (player.py)."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from argosy.demo.simulator import SimulatedCluster
@@ -67,6 +68,17 @@ def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluste
         true = images.Program(TRUE, "usr/local/bin/true")
         images.write(image, [IMAGE], [local.node.shell, true], {"Env": [PATH]})
         local.node.load(image)
+        yield local
+
+
+@pytest.fixture(scope="session")
+def argo_node(postgres: str) -> Iterator[LocalCluster]:
+    """A control plane with a real node and an Argo Server. Argo keeps all nodes, and ended workflows, in a database of their own."""
+    if why := unable():
+        pytest.skip(why)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE argo_archive")
+    with LocalCluster(node=True, archive=postgres.replace("/postgres?", "/argo_archive?")) as local:
         yield local
 
 

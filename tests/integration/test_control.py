@@ -11,7 +11,7 @@ from argosy.errors import ArgosyError, NotFound, QueueFull
 from argosy.launch.expand import Launching, expand
 from argosy.shapes.shown import CancelShape
 from argosy.states import State
-from argosy.store import cancels, queue, secrets, targets, tracking
+from argosy.store import cancels, ending, queue, secrets, targets
 from tests.support.jobs import claim, created, end, launched, record, registered, run, stage, statuses
 from tests.support.launching import HELLO
 
@@ -63,7 +63,7 @@ def test_a_running_job_is_cancelling_until_its_workflow_is_seen_final(
     registered.cancel(gid)
     assert statuses(registered, gid) == ["Cancelling"]
     with engine.begin() as connection:
-        assert tracking.ending(connection, 1) == [("name", f"k-{waiting.uid}-1", "cancelled")]
+        assert ending.ending(connection, 1) == [("name", f"k-{waiting.uid}-1", "cancelled")]
     end(engine, waiting, State.CANCELLED)
     assert statuses(registered, gid) == ["Cancelled"]
 

@@ -7,7 +7,19 @@ from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session
 
 from argosy.client import Client
-from argosy.store import claims, launches, pacing, projects, reading, registry, retention, secrets, summaries, tracking
+from argosy.store import (
+    claims,
+    ending,
+    launches,
+    pacing,
+    projects,
+    reading,
+    registry,
+    retention,
+    secrets,
+    summaries,
+    tracking,
+)
 from argosy.store.reading import Filter
 from tests.support.queues import claim, clusters, fill, sql
 
@@ -20,8 +32,8 @@ ASKED: dict[str, Callable[[Connection], Any]] = {
     "the jobs' gauges": reading.jobs_by_state,
     "the queues' gauges": reading.queues,
     "what a list must show": lambda connection: tracking.expected(connection, 1),
-    "what is to be ended": lambda connection: tracking.ending(connection, 1),
-    "what is late": lambda connection: tracking.late(connection, 1),
+    "what is to be ended": lambda connection: ending.ending(connection, 1),
+    "what is late": lambda connection: ending.late(connection, 1),
     "what is to be read once": lambda connection: tracking.unread(connection, 1),
     "what is unclear": lambda connection: tracking.unclear(connection, 1),
     "tokens to wipe": secrets.wipe_tokens,

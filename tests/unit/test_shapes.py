@@ -7,7 +7,8 @@ import pytest
 from pydantic import BaseModel
 
 from argosy.cli.schemas import launch_schema
-from argosy.shapes.given import AlgorithmFields, AlgorithmSpec, ClusterFields, ClusterSpec
+from argosy.shapes.clusters import ClusterFields, ClusterSpec
+from argosy.shapes.given import AlgorithmFields, AlgorithmSpec
 from argosy.shapes.projects import ProjectFields, ProjectSpec
 from tests.conftest import ROOT
 

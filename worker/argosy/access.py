@@ -6,8 +6,9 @@ with each call (F24).
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy.crypto import KeyRing
+from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Access, Connection
 from argosy.settings import Settings
 from argosy.store import registry
@@ -45,7 +47,16 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
     token = ""
     if cluster.token_sealed is not None:
         token = KeyRing([key.get_secret_value() for key in settings.keys]).open(cluster.token_sealed)
-    return Access(cluster.name, cluster.namespace, cluster.host, cluster.port, cluster.cert, token)
+    return Access(
+        cluster.name,
+        cluster.namespace,
+        cluster.host,
+        cluster.port,
+        cluster.cert,
+        token,
+        cluster.argo_server,
+        cluster.argo_server_ca,
+    )
 
 
 def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> Connection:
@@ -56,6 +67,18 @@ def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> C
         connect_timeout=settings.connect_timeout,
         request_timeout=settings.request_timeout,
     )
+
+
+@asynccontextmanager
+async def argo_server(access: Access, settings: Settings) -> AsyncIterator[ArgoServer | None]:
+    """A connection to a cluster's Argo Server until the end of the block; None if the cluster names none."""
+    if not access.argo_server:
+        yield None
+        return
+    async with ArgoServer(
+        access, connect_timeout=settings.connect_timeout, request_timeout=settings.request_timeout
+    ) as server:
+        yield server
 
 
 def alone(work: Coroutine[Any, Any, T]) -> T:

@@ -16,7 +16,8 @@ from argosy.recovery import reconcile
 from argosy.recovery.reconcile import Decisions, Findings
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
-from argosy.shapes.given import AlgorithmFields, ClusterFields, Id, Key, Number
+from argosy.shapes.clusters import ClusterFields
+from argosy.shapes.given import AlgorithmFields, Id, Key, Number
 from argosy.shapes.projects import ProjectFields, ProjectSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, ProjectShape
 from argosy.store import database, holds, projects, registry
@@ -124,9 +125,9 @@ class Administration:
 
         Args:
             text: The manifest.
-            cluster: Check it against this cluster's policy.
+            cluster: Check it against this cluster's policy, and ask its Argo Server, if it names one.
         """
-        return registering.lint(self.engine, text, cluster)
+        return registering.lint(self.engine, self.settings, text, cluster)
 
     @checked
     def lint_algorithm(self, algorithm: Key, *, cluster: Key | None = None) -> Sequence[ManifestError]:
@@ -134,12 +135,19 @@ class Administration:
 
         Args:
             algorithm: Its name or id.
-            cluster: Judged by this cluster's policy; without it, by those of all clusters that may take its jobs.
+            cluster: Judged by this cluster's policy; without it, by those of all clusters that may take its jobs. Their Argo Servers are
+                asked too.
 
         Raises:
             NotFound: There is no such algorithm or cluster.
         """
-        return registering.lint_algorithm(self.engine, algorithm, cluster)
+        return registering.lint_algorithm(self.engine, self.settings, algorithm, cluster)
+
+    @checked
+    def lint_algorithm_by_argo(self, algorithm: Key) -> Sequence[ManifestError]:
+        """What the Argo Servers of the clusters that may take an algorithm's jobs say is wrong with its manifest. Without an Argo Server
+        nobody is asked. Raises as `lint_algorithm`."""
+        return registering.lint_algorithm_by_argo(self.engine, self.settings, algorithm)
 
     @checked
     def add_cluster(self, **fields: Unpack[ClusterFields]) -> ClusterShape:
@@ -155,8 +163,9 @@ class Administration:
 
     @checked
     def update_cluster(self, key: Key, **fields: Unpack[ClusterFields]) -> ClusterShape:
-        """Change fields of a cluster. A new host needs the token again, so that the token is never sent to a host that it was not meant
-        for. While the cluster has unfinished jobs, a new address must lead to the same place; the cluster is asked whether it does.
+        """Change fields of a cluster. A new host, and a new address of an Argo Server, need the token again, so that the token is never
+        sent to a host that it was not meant for. With a new host its Argo Server must be named again. While the cluster has unfinished
+        jobs, a new address must lead to the same place; the cluster is asked whether it does.
 
         Raises:
             InvalidRequest: A field cannot be used.

@@ -2,7 +2,7 @@
 
 If the caller passes its connection, a launch is written in the caller's own transaction, so the API server needs neither Redis nor a second
 commit. Everything is read from the database, without asking a cluster (P10). The only exceptions are methods about a cluster itself, such
-as `check_cluster`, and those about logs.
+as `check_cluster`, those about logs, and `lint`, which asks the Argo Server that a cluster names.
 """
 
 from base64 import b64encode

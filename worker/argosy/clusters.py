@@ -5,17 +5,17 @@ and API servers, not for workers.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from argosy.access import alone, connect
-from argosy.errors import Conflict, InvalidRequest
+from argosy.access import access_of, alone, argo_server, connect
+from argosy.errors import ArgosyError, Conflict, InvalidRequest
 from argosy.kube import finalizers
 from argosy.kube.answers import Health, KubeError, NameTaken, Unclear
-from argosy.kube.check import Report
+from argosy.kube.check import ArgoServerReport, Report, check_argo_server
 from argosy.kube.check import check as ask
 from argosy.kube.connection import Connection
 from argosy.kube.marks import Mark, Marks
@@ -43,7 +43,10 @@ def check(engine: Engine, settings: Settings, key: str | int) -> Report:
         NotFound: There is no such cluster. That a cluster cannot be reached is a finding, not an error.
     """
     selector = _selector(engine)
-    report = _on(settings, _row(engine, key), lambda connection: ask(connection, selector))
+    row = _row(engine, key)
+    report = _on(settings, row, lambda connection: ask(connection, selector))
+    if row.argo_server:
+        report.argo_server = alone(_check_argo_server(row, settings))
     with engine.connect() as database:
         report.stuck = reading.recorded(database, report.held, _STUCK)
     with Session(engine) as session:
@@ -53,6 +56,36 @@ def check(engine: Engine, settings: Settings, key: str | int) -> Report:
         session.add(row)
         session.commit()
     return report
+
+
+async def _check_argo_server(row: Cluster, settings: Settings) -> ArgoServerReport:
+    async with argo_server(access_of(row, settings), settings) as server:
+        assert server is not None  # noqa: S101 -- the row names one
+        return await check_argo_server(server)
+
+
+def lint(settings: Settings, workflows: Sequence[tuple[Cluster, dict[str, Any]]]) -> dict[str, str | ArgosyError]:
+    """What clusters' Argo Servers say is wrong with a workflow. All are asked at the same time.
+
+    Args:
+        settings: Keys and deadlines.
+        workflows: Clusters that name an Argo Server, each with the workflow as it would be created there.
+
+    Returns:
+        By name of the cluster: what is wrong, empty if nothing is, or why that is not known.
+    """
+
+    async def ask(row: Cluster, workflow: dict[str, Any]) -> str | ArgosyError:
+        try:
+            async with argo_server(access_of(row, settings), settings) as server:
+                return "" if server is None else await server.lint(workflow)
+        except ArgosyError as error:
+            return error
+
+    async def all_() -> list[str | ArgosyError]:
+        return await asyncio.gather(*(ask(row, workflow) for row, workflow in workflows))
+
+    return dict(zip((row.name for row, _ in workflows), alone(all_()), strict=True)) if workflows else {}
 
 
 def place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:

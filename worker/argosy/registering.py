@@ -13,12 +13,13 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy import clusters, crypto, manifest
-from argosy.errors import Conflict, InvalidRequest, ManifestError, NotConfigured
+from argosy.errors import ArgosyError, Conflict, InvalidRequest, ManifestError, NotConfigured
 from argosy.inputs import validated
 from argosy.kube.answers import KubeError
 from argosy.kube.marks import Mark
 from argosy.settings import Settings
-from argosy.shapes.given import AlgorithmSpec, ClusterSpec
+from argosy.shapes.clusters import ClusterSpec
+from argosy.shapes.given import AlgorithmSpec, Parameter
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from argosy.store import holds, registry
 from argosy.store.registered import Algorithm, Cluster
@@ -84,22 +85,72 @@ def algorithm(engine: Engine, key: str | int) -> AlgorithmShape:
         return _algorithm_shape(registry.algorithm(session, key))
 
 
-def lint(engine: Engine, text: str, cluster: str | int | None) -> Sequence[ManifestError]:
-    """Everything that is wrong with a manifest, by a cluster's policy or, without a cluster, the strictest one."""
+def lint(engine: Engine, settings: Settings, text: str, cluster: str | int | None) -> Sequence[ManifestError]:
+    """Everything that is wrong with a manifest, by a cluster's policy or, without a cluster, the strictest one. The Argo Server that the
+    cluster names is asked too."""
     if cluster is None:
         return manifest.lint(text)
-    with Session(engine) as session:
+    with Session(engine, expire_on_commit=False) as session:
         row = registry.cluster(session, cluster)
-        return manifest.lint(text, row.token_in_clear, registry.policies([row]))
+    found = manifest.lint(text, row.token_in_clear, registry.policies([row]))
+    return [*found, *_lint_by_argo(settings, text, [], [row])]
 
 
-def lint_algorithm(engine: Engine, key: str | int, cluster: str | int | None) -> Sequence[ManifestError]:
-    """Everything that is wrong with a registered algorithm's manifest, by the policies of a cluster, or of all that may take its jobs."""
-    with Session(engine) as session:
+def lint_algorithm(
+    engine: Engine, settings: Settings, key: str | int, cluster: str | int | None
+) -> Sequence[ManifestError]:
+    """Everything that is wrong with a registered algorithm's manifest, by the policies of a cluster, or of all that may take its jobs, and
+    by their Argo Servers."""
+    row, clusters = _algorithm_and_clusters(engine, key, cluster)
+    in_clear = bool(clusters) and all(each.token_in_clear for each in clusters)
+    found = manifest.lint(row.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
+    return [*found, *_lint_by_argo(settings, row.manifest, row.parameters, clusters)]
+
+
+def lint_algorithm_by_argo(engine: Engine, settings: Settings, key: str | int) -> Sequence[ManifestError]:
+    """What the Argo Servers of the clusters that may take an algorithm's jobs say is wrong with its manifest.
+
+    Registering an algorithm does not ask them: whether it can be registered must not depend on who answers just now, and a launch may still
+    give parameters.
+    """
+    row, clusters = _algorithm_and_clusters(engine, key, None)
+    return _lint_by_argo(settings, row.manifest, row.parameters, clusters)
+
+
+def _algorithm_and_clusters(
+    engine: Engine, key: str | int, cluster: str | int | None
+) -> tuple[Algorithm, Sequence[Cluster]]:
+    with Session(engine, expire_on_commit=False) as session:
         row = registry.algorithm(session, key)
-        clusters = [registry.cluster(session, cluster)] if cluster is not None else _candidates(session, row)
-        in_clear = bool(clusters) and all(each.token_in_clear for each in clusters)
-        return manifest.lint(row.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
+        return row, [registry.cluster(session, cluster)] if cluster is not None else _candidates(session, row)
+
+
+def _lint_by_argo(
+    settings: Settings, text: str, parameters: Sequence[Mapping[str, Any]], candidates: Sequence[Cluster]
+) -> list[ManifestError]:
+    """What the Argo Servers of these clusters say. One that does not say anything is a warning."""
+    workflows: list[tuple[Cluster, dict[str, Any]]] = []
+    found: list[ManifestError] = []
+    for row in candidates:
+        if not row.argo_server:
+            continue
+        try:
+            given = manifest.merge_parameters([Parameter.model_validate(each) for each in parameters], [])
+            policy = registry.policies([row])[row.name]
+            body = manifest.sample(text, given, policy, row.service_account, row.token_in_clear)
+            workflows.append((row, body))
+        except InvalidRequest as error:
+            found.append(
+                ManifestError(
+                    f"Argo of cluster {row.name} was not asked, because of other errors: {error}", warning=True
+                )
+            )
+    for name, said in clusters.lint(settings, workflows).items():
+        if isinstance(said, ArgosyError):
+            found.append(ManifestError(f"Argo of cluster {name} could not be asked: {said}", warning=True))
+        elif said:
+            found.append(ManifestError(f"Argo of cluster {name}: {said}"))
+    return found
 
 
 def _candidates(session: Session, row: Algorithm) -> Sequence[Cluster]:
@@ -167,7 +218,9 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
 
 
 def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: Mapping[str, Any]) -> ClusterShape:
-    """Change fields of a cluster. A new host needs the token again, so that the token is never sent to a host that it was not meant for.
+    """Change fields of a cluster. A new host, and a new address of an Argo Server, need the token again, so that the token is never sent to
+    a host that it was not meant for. With a new host its Argo Server must be named again.
+
     While the cluster has unfinished jobs, a new address must lead to the same place; the cluster is asked whether it does.
 
     Raises:
@@ -249,7 +302,12 @@ def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping
     if fields.get("host", row.host) != row.host and not fields.get("token"):
         raise InvalidRequest("token: enter it again together with a new host")
     now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
+    if now["host"] != fields.get("host", row.host):
+        # Its token is not for the old Argo Server.
+        now |= {"argo_server": "", "argo_server_ca": ""}
     spec = validated(ClusterSpec, now | {"token": "unchanged"} | {**fields})
+    if row.host is not None and spec.argo_server not in ("", row.argo_server) and not fields.get("token"):
+        raise InvalidRequest("token: enter it again together with a new address of an Argo Server")
     _check_cluster(session, spec, row.id)
     changed = _cluster_row(settings, spec)
     if "token" not in fields:
@@ -282,11 +340,12 @@ def _check_moved(session: Session, row: Cluster, mark: Mark | None) -> None:
 def _check_cluster(session: Session, spec: ClusterSpec, own: int | None) -> None:
     if registry.name_taken(session, Cluster, spec.name, own):
         raise Conflict(f"name: {spec.name!r} is not unique; another cluster has it")
-    if spec.cert:
-        try:
-            ssl.create_default_context(cadata=spec.cert)
-        except (ssl.SSLError, ValueError) as error:
-            raise InvalidRequest(f"cert: not a PEM certificate ({error})") from error
+    for field in ("cert", "argo_server_ca"):
+        if certificates := getattr(spec, field):
+            try:
+                ssl.create_default_context(cadata=certificates)
+            except (ssl.SSLError, ValueError) as error:
+                raise InvalidRequest(f"{field}: not a PEM certificate ({error})") from error
 
 
 def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid1
 
 import orjson
+import pytest
 import yaml
 from sqlalchemy import Engine
 from sqlalchemy import text as sql
@@ -47,6 +48,65 @@ def test_a_cluster_is_added_with_every_option(argosy: Run, client: Client, tmp_p
     assert (added.host, added.port, added.cert, added.namespace) == ("192.0.2.2", 6443, PEM, "jobs")
     assert (added.organization, added.service_account, added.max_active) == (5, "runner", 9)
     assert (added.default, added.finalizer, added.token_in_clear) == (True, False, True)
+
+
+def test_a_cluster_names_its_argo_server(argosy: Run, client: Client, tmp_path: Path, token_file: str) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(PEM)
+    where = ["--host", "192.0.2.2", "--ca-file", str(ca), "--token-file", token_file]
+    server = ["--argo-server", "https://argo.example.org:2746/", "--argo-server-ca", str(ca)]
+    assert argosy("cluster", "add", "south", *where, *server).exit_code == 0
+    added = client.cluster("south")
+    assert (added.argo_server, added.argo_server_ca) == ("https://argo.example.org:2746", PEM)
+    assert "https://argo.example.org:2746" in argosy("cluster", "list", "-o", "wide").stdout
+    assert argosy("cluster", "update", "south", "--no-argo-server").exit_code == 0
+    assert (client.cluster("south").argo_server, client.cluster("south").argo_server_ca) == ("", "")
+    told = error(argosy("cluster", "update", "south", "--no-argo-server", "--argo-server", "https://x"), 2)
+    assert "give only one of" in told
+
+
+def test_a_new_argo_server_needs_the_token_again(
+    argosy: Run, client: Client, cluster: ClusterShape, token_file: str
+) -> None:
+    with client.engine.connect() as connection:
+        version = connection.execute(sql("SELECT credential_version FROM argosy.cluster")).scalar_one()
+    other = ["cluster", "update", "north", "--argo-server", "https://elsewhere.example.org"]
+    assert "enter it again" in error(argosy(*other), 2)
+    assert client.cluster("north").argo_server == ""
+    assert argosy(*other, "--token-file", token_file).exit_code == 0
+    with client.engine.connect() as connection:  # so that trackers take it
+        assert connection.execute(sql("SELECT credential_version FROM argosy.cluster")).scalar_one() > version
+    assert argosy("cluster", "update", "north", "--max-active", "3").exit_code == 0  # the same address needs none
+    assert client.cluster("north").argo_server == "https://elsewhere.example.org"
+    assert argosy("cluster", "update", "north", "--host", "192.0.2.8", "--token-file", token_file).exit_code == 0
+    assert client.cluster("north").argo_server == ""  # the new cluster's token is not for the old one's Argo Server
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://argo.example.org",
+        "argo.example.org:2746",
+        "https://user:password@argo.example.org",
+        "https://argo.example.org?x=1",
+        "https://argo.example.org#x",
+        "https://argo.example.org:99999",
+        "https://",
+        "https://a b",
+        "https://argo.example.org/\n",
+    ],
+)
+def test_what_is_no_address_of_an_argo_server_is_refused(
+    argosy: Run, cluster: ClusterShape, token_file: str, address: str
+) -> None:
+    told = argosy("cluster", "update", "north", "--argo-server", address, "--token-file", token_file)
+    assert "argo_server: " in error(told, 2)
+
+
+def test_a_ca_of_no_argo_server_is_refused(argosy: Run, cluster: ClusterShape, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text(PEM)
+    assert "a CA for it is given" in error(argosy("cluster", "update", "north", "--argo-server-ca", str(ca)), 2)
 
 
 def test_the_cluster_that_argosy_runs_in_needs_no_credentials(argosy: Run, client: Client, token_file: str) -> None:

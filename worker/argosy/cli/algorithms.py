@@ -94,8 +94,7 @@ def register(
     arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None)
     with client() as opened:
         made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
-    for warning in made.warnings:
-        output.note(f"warning: {warning}")
+        _warn(opened, made)
     output.note(
         f"algorithm {made.name} is registered; run it: "
         f"argosy launch {made.name} --project {made.project} --user {made.user} --media 1,2,5-9"
@@ -143,8 +142,7 @@ def update(
         if cluster or cluster_label or default_cluster:
             fields |= _placement(opened, cluster, cluster_label)
         changed = opened.update_algorithm(name, **fields)
-    for warning in changed.warnings:
-        output.note(f"warning: {warning}")
+        _warn(opened, changed)
     output.note(f"algorithm {changed.name} is changed")
 
 
@@ -202,7 +200,10 @@ def lint(
         list[Path] | None, typer.Argument(help="Manifests; - reads standard input.", metavar="FILE...")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Judge this registered algorithm in place of files.")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Judge it by this cluster's policy.", metavar="NAME")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Judge it by this cluster's policy, and by its Argo Server's lint.", metavar="NAME"),
+    ] = None,
     profile: Annotated[
         str | None, typer.Option(help="Judge files by a profile: restricted (the default), baseline, trusted.")
     ] = None,
@@ -210,7 +211,8 @@ def lint(
 ) -> None:
     """Print everything that is wrong with manifests as FILE:LINE:COL: problem; exit 1 if there is more than warnings.
 
-    A registered algorithm is judged by the policies of the clusters that may take its jobs.
+    A registered algorithm is judged by the policies of the clusters that may take its jobs. Clusters that name an Argo Server have it lint
+    the workflow, too.
     """
     if bool(files) == (name is not None):
         raise UsageError("give FILE... or --name")
@@ -230,6 +232,13 @@ def lint(
             output.note(f"{where}: nothing found, by the policy of {judge}")
     if any(not each.warning for findings in found.values() for each in findings):
         raise typer.Exit(1)
+
+
+def _warn(opened: Client, algorithm: AlgorithmShape) -> None:
+    """Say what its author should know of an algorithm that is registered; its clusters' Argo Servers are asked."""
+    said = [plain(each.problem) for each in opened.lint_algorithm_by_argo(algorithm.id)]
+    for warning in (*algorithm.warnings, *said):
+        output.note(f"warning: {warning}")
 
 
 def _registered(name: str, cluster: str | None) -> Sequence[ManifestError]:

@@ -11,6 +11,7 @@ import typer
 
 from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
+from argosy.cli.findings import findings
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import age, ago, plain
@@ -18,7 +19,6 @@ from argosy.cli.text import age, ago, plain
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from argosy.kube.check import Report
     from argosy.shapes.given import Policy
     from argosy.shapes.shown import ClusterShape
 
@@ -65,6 +65,15 @@ InClear = Annotated[
     bool, typer.Option("--token-in-clear", help="Let manifests use the launch's token other than as a secret.")
 ]
 NoLogs = Annotated[bool, typer.Option("--no-logs", help="Don't ask it for logs of jobs' pods, and keep none.")]
+ArgoServer = Annotated[
+    str | None,
+    typer.Option(
+        help="https://… of its Argo Server, which gets the same token: for nodes that Argo keeps in its database, its archive, its lint.",
+    ),
+]
+ArgoServerCa = Annotated[
+    Path | None, typer.Option(help="PEM file with the CA of its Argo Server; default: those that the system trusts.")
+]
 Profile = Annotated[
     str | None, typer.Option(help="How far manifests are trusted: restricted (the default), baseline or trusted.")
 ]
@@ -95,6 +104,8 @@ def add(
     no_finalizer: NoFinalizer = False,
     token_in_clear: InClear = False,
     no_logs: NoLogs = False,
+    argo_server: ArgoServer = None,
+    argo_server_ca: ArgoServerCa = None,
     profile: Profile = None,
     policy: PolicyFile = None,
     max_active: Annotated[int, typer.Option(help="Most unfinished workflows on it at a time.")] = 500,
@@ -126,6 +137,8 @@ def add(
             finalizer=not no_finalizer,
             token_in_clear=token_in_clear,
             logs=not no_logs,
+            argo_server=argo_server or "",
+            argo_server_ca="" if argo_server_ca is None else arguments.contents(argo_server_ca, "--argo-server-ca"),
             policy=_policy(profile, policy, {}),
             max_active=max_active,
             project_max_active=project_max_active,
@@ -157,6 +170,9 @@ def update(
     logs: Annotated[
         bool | None, typer.Option(help="Ask it for logs of jobs' pods, and keep those that failed.")
     ] = None,
+    argo_server: ArgoServer = None,
+    argo_server_ca: ArgoServerCa = None,
+    no_argo_server: Annotated[bool, typer.Option("--no-argo-server", help="Ask its Argo Server no longer.")] = False,
     profile: Profile = None,
     policy: PolicyFile = None,
     max_active: Annotated[int | None, typer.Option(help="Most unfinished workflows on it at a time.")] = None,
@@ -168,7 +184,9 @@ def update(
     pace: Annotated[bool | None, typer.Option(help="Submit only as much as its Argo keeps up with.")] = None,
     label: LabelOption = None,
 ) -> None:
-    """Change what is given and leave the rest; a new --host needs the token again, and --label replaces all labels."""
+    """Change what is given and leave the rest; --label replaces all labels. A new --host or --argo-server needs the token again, and with a
+    new --host the Argo Server must be named again."""
+    arguments.one_of(argo_server=argo_server, no_argo_server=no_argo_server)
     given: dict[str, Any] = {
         "name": new_name,
         "host": host,
@@ -180,6 +198,8 @@ def update(
         "finalizer": finalizer,
         "token_in_clear": token_in_clear,
         "logs": logs,
+        "argo_server": argo_server,
+        "argo_server_ca": argo_server_ca and arguments.contents(argo_server_ca, "--argo-server-ca"),
         "max_active": max_active,
         "project_max_active": project_max_active,
         "pending_deadline": pending_deadline,
@@ -190,6 +210,8 @@ def update(
     fields = {field: value for field, value in given.items() if value is not None} | _access(ca_file, token_file)
     if no_project_max_active:
         fields["project_max_active"] = None
+    if no_argo_server:
+        fields |= {"argo_server": "", "argo_server_ca": ""}
     if no_deadlines:
         fields |= {"pending_deadline": None, "run_deadline": None}
     if not fields and profile is None and policy is None:
@@ -240,7 +262,7 @@ def check(name: Name, output_format: Output = Format.TABLE) -> None:
     elif output_format is Format.NAME:
         output.lines([name])
     else:
-        output.facts({"cluster": name} | _findings(report, wanted))
+        output.facts({"cluster": name} | findings(report, wanted))
     if report.health != "ok":
         raise typer.Exit(1)
 
@@ -310,24 +332,6 @@ def _access(ca_file: Path | None, token_file: Path | None) -> dict[str, Any]:
     return found
 
 
-def _findings(report: Report, wanted: bool) -> dict[str, str]:
-    missing = report.missing_permissions
-    reached = bool(report.kubernetes_version)
-    asked = report.crd  # permissions are checked only if the cluster serves workflows
-    stuck = f"{report.stuck} stuck: is a tracker running? (argosy tracker)" if report.stuck else "none stuck"
-    return {
-        "health": str(report.health),
-        "message": report.message,
-        "kubernetes": report.kubernetes_version or "not known",
-        "argo": report.argo_version or "not known: shown where a workflow has run",
-        "crd": "installed" if report.crd else "not found" if reached else "not asked",
-        "finalizers": stuck if asked and not missing else "not asked",
-        "pod security": _pod_security(report) if asked and not missing else "not asked",
-        "logs": _logs(report, wanted),
-        "permissions": f"missing: {', '.join(missing)}" if missing else "all granted" if asked else "not asked",
-    }
-
-
 def _policy(profile: str | None, file: Path | None, now: dict[str, Any]) -> Policy:
     """What manifests may do: from a file, or the present policy with another profile."""
     from argosy.inputs import validated
@@ -336,20 +340,6 @@ def _policy(profile: str | None, file: Path | None, now: dict[str, Any]) -> Poli
     arguments.one_of(profile=profile, policy=file)
     given = arguments.mapping(file, "--policy") if file else now | ({"profile": profile} if profile else {})
     return validated(Policy, given)
-
-
-def _pod_security(report: Report) -> str:
-    if report.pod_security != "restricted":
-        return report.pod_security or "none enforced"
-    return "restricted: Argo and the manifests must say securityContext, see Pod Security in clusters/README.md"
-
-
-def _logs(report: Report, wanted: bool) -> str:
-    if not wanted:
-        return "off (argosy cluster update NAME --logs)"
-    if report.logs is None:
-        return "not asked"
-    return "permitted" if report.logs else "not permitted: grant the Role argosy-logs in clusters/jobcluster.yaml"
 
 
 def _address(cluster: ClusterShape) -> str:
@@ -385,6 +375,7 @@ _COLUMNS: list[Column[ClusterShape]] = [
     Column("LABELS", lambda cluster, _: ",".join(f"{k}={v}" for k, v in cluster.labels.items()), wide=True),
     Column("KUBERNETES", lambda cluster, _: cluster.kubernetes_version, wide=True),
     Column("ARGO", lambda cluster, _: cluster.argo_version, wide=True),
+    Column("ARGO-SERVER", lambda cluster, _: cluster.argo_server, wide=True),
     Column("AS-OF", lambda cluster, now: age(cluster.as_of, now), wide=True),
     Column("MESSAGE", lambda cluster, now: plain(_message(cluster, now))),
 ]

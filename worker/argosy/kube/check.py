@@ -1,6 +1,7 @@
 """The check after registering a cluster: can argosy work there, and if not, what is missing?"""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import orjson
@@ -8,6 +9,7 @@ import orjson
 from argosy.inputs import clean
 from argosy.kube import finalizers
 from argosy.kube.answers import ClusterDown, Health, KubeError, Missing, Unclear, understood
+from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Connection
 from argosy.labels import LABEL_POD_WORKFLOW
 
@@ -29,6 +31,7 @@ class Report:
     `held` are the k8s uids of our ended workflows that still have the finalizer. `stuck` says how many of them should not have it any more,
     because their end was recorded at least a minute ago. `pod_security` is the level that the namespace enforces, empty if it names none.
     `logs` says whether the token may read logs of pods; None if that was not asked.
+    `argo_server` is about the cluster's Argo Server; None if the cluster names none.
     """
 
     health: Health = Health.OK
@@ -41,6 +44,15 @@ class Report:
     missing_permissions: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     stuck: int = 0
+    argo_server: "ArgoServerReport | None" = None
+
+
+@dataclass(frozen=True)
+class ArgoServerReport:
+    """Findings about a cluster's Argo Server. What is missing is said in words; nothing is missing if it can be used for all it is for."""
+
+    version: str
+    missing: list[str]
 
 
 async def check(connection: Connection, selector: str) -> Report:
@@ -78,6 +90,32 @@ async def check(connection: Connection, selector: str) -> Report:
         report.health = error.health if isinstance(error, Unclear) else Health.UNREACHABLE
         report.message = str(error)
     return report
+
+
+async def check_argo_server(server: ArgoServer) -> ArgoServerReport:
+    """Ask an Argo Server for its version, and whether argosy may read workflows and the archive through it.
+
+    Returns:
+        The findings; that it does not answer is one.
+    """
+    version, missing = "", []
+    try:
+        version = await server.version()
+        with suppress(Missing):  # it has looked
+            await server.workflow(_NOBODY)
+    except KubeError as error:
+        return ArgoServerReport(version, [str(error)])
+    try:
+        await server.archived(_NO_UID)
+    except Missing:
+        pass
+    except KubeError as error:
+        missing.append(f"the archive cannot be read (in Argo's configuration: persistence, archive: true): {error}")
+    return ArgoServerReport(version, missing)
+
+
+_NOBODY, _NO_UID = "argosy-nobody", "00000000-0000-0000-0000-000000000000"
+"""Name and uid that no workflow has."""
 
 
 async def _crd(connection: Connection) -> bool:

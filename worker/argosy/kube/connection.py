@@ -6,6 +6,7 @@ rotates), TLS and the session are the official client's. The calls do not use it
 memory, TLS verification cannot be switched off, and redirects and proxies from the environment are not followed.
 """
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Access:
         port: Port of the Kubernetes API.
         ca: CA certificates as PEM text; empty for the system's.
         token: Bearer token.
+        argo_server: Address of its Argo Server, as https://…; empty if it names none.
+        argo_server_ca: CA certificates of the Argo Server as PEM text; empty for the system's.
     """
 
     name: str
@@ -55,6 +58,8 @@ class Access:
     port: int = 443
     ca: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    argo_server: str = ""
+    argo_server_ca: str = field(default="", repr=False)
 
 
 class _Rest(RESTClientObject):
@@ -84,7 +89,7 @@ class Connection:
         self.request_timeout = request_timeout
         self._connect_timeout = connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
-        configuration = _configuration(access)
+        configuration = self._configured(access)
         configuration.connection_pool_maxsize = limit
         configuration.client_session_kwargs = {"trust_env": False}
         self._api = ApiClient(configuration)
@@ -139,7 +144,7 @@ class Connection:
                 KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status < 300:
                     return data
-                error = answers.of_response(response.status, data, response.headers.get("Retry-After"), self.secrets)
+                error = self._meaning(response, data)
         except answers.TooLong as failure:
             error = failure
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
@@ -149,6 +154,27 @@ class Connection:
         if isinstance(error, answers.Denied):
             error = await self._explain(error, verb, resource)
         raise error
+
+    @asynccontextmanager
+    async def pieces(
+        self, resource: str, path: str, query: Mapping[str, str], longest: float
+    ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[bytes]]]:
+        """An answer of any length: its headers, and its body as it arrives. The caller limits how much it reads.
+
+        Args:
+            resource: Resource name, for metrics.
+            path: Path from the server's root.
+            query: Query parameters.
+            longest: Seconds for the whole answer; between two pieces at most the request's time-out passes.
+
+        Raises:
+            KubeError: Also while iterating.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=longest, sock_connect=self._connect_timeout, sock_read=self.request_timeout
+        )
+        async with self._opened("get", resource, path, query, timeout) as response:
+            yield response.headers, response.content.iter_any()
 
     @asynccontextmanager
     async def stream(
@@ -207,9 +233,7 @@ class Connection:
             async with self._request(verb, path, query, None, "application/json", timeout, accept) as response:
                 KUBE_CALLS.labels(self.access.name, verb, resource, response.status).inc()
                 if response.status >= 300:
-                    error = answers.of_response(
-                        response.status, await _read(response), response.headers.get("Retry-After"), self.secrets
-                    )
+                    error = self._meaning(response, await _read(response))
                     raise await self._explain(error, verb, resource) if isinstance(error, answers.Denied) else error
                 yield response
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
@@ -234,6 +258,14 @@ class Connection:
         with answers.understood():
             return bool(orjson.loads(answer)["status"]["allowed"])
 
+    def _configured(self, access: Access) -> Any:
+        """The official client's configuration."""
+        return _configuration(access)
+
+    def _meaning(self, response: aiohttp.ClientResponse, body: bytes) -> answers.KubeError:
+        """What an answer means whose code is 300 or more."""
+        return answers.of_response(response.status, body, response.headers.get("Retry-After"), self.secrets)
+
     @asynccontextmanager
     async def _request(
         self,
@@ -247,6 +279,8 @@ class Connection:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers: Headers = {"Content-Type": content_type, "Accept": accept}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, _METHODS[verb], body)
+        # The client writes "bearer" for the token of a pod, and Argo Server takes that for no token.
+        headers = {name: re.sub("^bearer ", "Bearer ", value) for name, value in headers.items()}
         url = self._base + path + ("?" + urlencode(query) if query else "")
         async with self._rest.open().request(
             _METHODS[verb], url, headers=headers, data=body, timeout=timeout, allow_redirects=False

@@ -62,7 +62,8 @@ class Sighting:
 
     `uid`, `attempt` and `gid` come from our labels and are None if these are not readable. `phase` is empty if Argo has not processed the
     workflow yet. `ended`: if argosy has terminated it, the state of its attempt that was the reason. `nodes` is None if they cannot be
-    read; `note` then says why. `pods_ended` says whether all its pods have ended; None if that is not known yet.
+    read; `note` then says why. `offloaded` is the version of the nodes that Argo keeps in its own database; empty if it keeps none there.
+    `pods_ended` says whether all its pods have ended; None if that is not known yet.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Sighting:
     gid: UUID | None = None
     pods_ended: bool | None = None
     resources: tuple[tuple[str, int], ...] = ()
+    offloaded: str = ""
 
     @property
     def finished(self) -> bool:
@@ -141,6 +143,7 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
         ended=_ENDS.get(_text(_mapping(metadata.get("annotations")).get(ANNOTATION_ENDED))),
         gid=_uuid(labels.get(LABEL_GID)),
         resources=_resources(status.get("resourcesDuration")),
+        offloaded=_text(status.get("offloadNodeStatusVersion")),
     )
 
 
@@ -170,7 +173,10 @@ _ENDS = {str(state): state for state in FINAL - {State.REJECTED}}
 
 def _nodes(status: Object, workflow: str, old_pod_names: bool) -> tuple[tuple[NodeStatus, ...] | None, str]:
     if status.get("offloadNodeStatusVersion"):
-        return None, "nodes: not readable here (Argo keeps them in its own database)"
+        return (
+            None,
+            "nodes: not readable here (Argo keeps them in its own database: argosy cluster update --argo-server)",
+        )
     nodes = status.get("nodes")
     if packed := status.get("compressedNodes"):
         try:

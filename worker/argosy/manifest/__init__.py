@@ -22,6 +22,7 @@ from argosy.manifest.render import (
     Rendered,
     Renderer,
 )
+from argosy.manifest.sample import sample
 from argosy.manifest.token import uses_token
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "merge_parameters",
     "parse",
     "safe_text",
+    "sample",
     "uses_token",
     "warnings",
 ]

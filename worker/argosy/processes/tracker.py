@@ -24,7 +24,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from argosy.access import Clusters
+from argosy.access import Clusters, argo_server
 from argosy.errors import ArgosyError, Fenced, NotFound
 from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
@@ -183,20 +183,22 @@ class Tracker:
             custody = Custody(
                 self._engine, reached.connection, cluster_id, reached.cluster.credential_version, installation
             )
-            following = ClusterTracker(
-                self._engine,
-                reached.connection,
-                tracked,
-                selector,
-                custody,
-                self._settings.release_after,
-                self._settings.log_tail,
-                self._wake_submit,
-            )
-            self._following[cluster_id] = following
-            self._names[cluster_id] = tracked.name
-            self._unable.pop(cluster_id, None)
-            await following.run()
+            async with argo_server(reached.connection.access, self._settings) as server:
+                following = ClusterTracker(
+                    self._engine,
+                    reached.connection,
+                    tracked,
+                    selector,
+                    custody,
+                    self._settings.release_after,
+                    self._settings.log_tail,
+                    self._wake_submit,
+                    server,
+                )
+                self._following[cluster_id] = following
+                self._names[cluster_id] = tracked.name
+                self._unable.pop(cluster_id, None)
+                await following.run()
         except* Fenced as group:
             log.warning("cluster taken over by another tracker", cluster=cluster_id, reason=str(group.exceptions[0]))
         except* NotFound as group:

@@ -4,10 +4,8 @@ Unknown fields are refused (`extra="forbid"`), so that a misspelt field is not i
 store, so that every mistake is reported before a transaction begins.
 """
 
-import re
 from base64 import b64decode
 from binascii import Error as Base64Error
-from ipaddress import ip_address
 from math import isfinite
 from typing import Annotated, Literal, Self, TypedDict
 from urllib.parse import urlsplit
@@ -60,29 +58,6 @@ def _token(value: str) -> str:
     return value
 
 
-def _host(value: str) -> str:
-    if "/" in value or "[" in value:
-        raise ValueError("write the name or address alone, without https://, a path or brackets")
-    if value.count(":") == 1:
-        raise ValueError(
-            f"write the name or address alone; the port is a field of its own: port={value.partition(':')[2]}"
-        )
-    try:
-        good = bool(ip_address(value)) if ":" in value else _HOST.fullmatch(value) is not None
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError("is neither a host name nor an IP address")
-    return value
-
-
-def _certificates(value: str) -> str:
-    if "PRIVATE KEY-----" in value:
-        raise ValueError("holds a private key, which was not kept; give the certificate of the CA alone")
-    # Remove everything outside of ASCII: it is a comment or a byte order mark, and TLS libraries refuse it.
-    return value if value.isascii() else "\n".join(_CERTIFICATE.findall(value)) or "-"
-
-
 def _webhook(value: str) -> str:
     try:
         url = urlsplit(value)
@@ -95,23 +70,6 @@ def _webhook(value: str) -> str:
         raise ValueError("holds a user, a password or a fragment, which nobody would get")
     return value
 
-
-def _dns_label(value: str) -> str:
-    if not _LABEL.fullmatch(value):
-        raise ValueError("a name there has lower-case letters, digits and '-' (inside) only, at most 63")
-    return value
-
-
-def _dns_name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise ValueError("a name there has lower-case letters, digits, '-' and '.' (inside) only, at most 253")
-    return value
-
-
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
 
 Id = Annotated[int, Field(ge=0, lt=_BIGINT)]
 MediaId = Id
@@ -335,64 +293,3 @@ class Policy(In):
                     f"{field}: names stand for themselves, and * for nothing; list each, or choose profile trusted"
                 )
         return self
-
-
-class ClusterSpec(In):
-    """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
-
-    `max_active` limits its unfinished workflows, `project_max_active` those of each project; the deadlines are upper limits of the
-    algorithms' deadlines. With `pace` it gets only as many workflows as its Argo keeps up with, at most `max_active`. With `logs` it is
-    asked for the logs of jobs' pods; where its token has no permission for that, there are none.
-    """
-
-    name: Name
-    host: Annotated[Text, AfterValidator(_host)] | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] = 443
-    cert: Annotated[Text, AfterValidator(_certificates)] = ""
-    token: Token = Field(default="", repr=False)
-    organization: Id | None = None
-    namespace: Annotated[Text, AfterValidator(_dns_label)] = "argosy"
-    service_account: Annotated[Text, AfterValidator(_dns_name)] | None = None
-    default: bool = False
-    finalizer: bool = True
-    token_in_clear: bool = False
-    logs: bool = True
-    policy: Policy = Policy()
-    max_active: Limit = 500
-    project_max_active: Limit | None = None
-    pending_deadline: Deadline = None
-    run_deadline: Deadline = None
-    pace: bool = True
-    labels: Labels = {}
-
-    @model_validator(mode="after")
-    def _reachable(self) -> Self:
-        if self.host is not None and not self.token:
-            raise ValueError("token: required field is missing")
-        if self.host is not None and not self.cert:
-            raise ValueError("cert: required field is missing (the CA of the cluster's API server, PEM)")
-        return self
-
-
-class ClusterFields(TypedDict, total=False):
-    """The fields of `ClusterSpec`, as keywords."""
-
-    name: Name
-    host: Text | None
-    port: int
-    cert: Text
-    token: Token
-    organization: Id | None
-    namespace: Text
-    service_account: Text | None
-    default: bool
-    finalizer: bool
-    token_in_clear: bool
-    logs: bool
-    policy: Policy
-    max_active: Limit
-    project_max_active: Limit | None
-    pending_deadline: Deadline
-    run_deadline: Deadline
-    pace: bool
-    labels: Labels

@@ -164,6 +164,8 @@ class ClusterShape(BaseModel):
     finalizer: bool
     token_in_clear: bool
     logs: bool
+    argo_server: str
+    argo_server_ca: str
     policy: Policy
     max_active: int
     project_max_active: int | None

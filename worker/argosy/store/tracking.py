@@ -12,12 +12,14 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.states import FINAL, ON_CLUSTER, State
+from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State
 from argosy.store import notices, placements, retries, rows
 from argosy.store.conditions import in_states
 
 _FOLLOWED = {State.ERROR, State.LOST}
 """Ends that an automatic retry may follow."""
+
+_CLOSED = [state for state, after in TRANSITIONS.items() if not after]
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,7 @@ class Workflow:
 
 _MATCH = "a.uid = k.uid AND a.number = k.number"
 
-_LATE = (
-    f"a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND a.stop_at < clock_timestamp() AND a.overdue = '' "
-    "AND a.k8s_uid IS NOT NULL"
-)
-
-_AT_ONCE = 100
+AT_ONCE = 100
 """The most workflows that are read in one round."""
 
 
@@ -263,6 +260,17 @@ def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected
     return [Expected(**row._mapping) for row in connection.execute(_ABSENT_CANCELLED, parameters)]
 
 
+# An end that a later sighting may not change.
+_RECORDED = text(
+    f"SELECT EXISTS (SELECT FROM argosy.attempt a WHERE a.uid = :uid AND a.number = :number AND {in_states(_CLOSED, 'a')})"
+)
+
+
+def recorded(connection: Connection, uid: UUID, number: int) -> bool:
+    """Whether an attempt has ended for good; nothing more that is seen of its workflow changes it."""
+    return bool(connection.execute(_RECORDED, {"uid": uid, "number": number}).scalar_one())
+
+
 # In random order, so that one that cannot be read does not block the others.
 _UNREAD = text(
     "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
@@ -272,7 +280,7 @@ _UNREAD = text(
 def unread(connection: Connection, cluster_id: int) -> list[Workflow]:
     """Some of the workflows on a cluster that are to be read once, because their row may have missed what happened to them: they were
     adopted, or their attempt ended although an earlier create of it may have arrived."""
-    rows = connection.execute(_UNREAD, {"cluster": cluster_id, "most": _AT_ONCE})
+    rows = connection.execute(_UNREAD, {"cluster": cluster_id, "most": AT_ONCE})
     return [Workflow(**row._mapping) for row in rows]
 
 
@@ -341,55 +349,3 @@ _CONTACT = text(
 def contact(connection: Connection, cluster_id: int, seconds_ago: float) -> None:
     """Write until when the cluster's jobs are known to be as they are recorded."""
     connection.execute(_CONTACT, {"cluster": cluster_id, "ago": seconds_ago})
-
-
-# In random order, so that one that cannot be read does not block the others.
-_LATE_ONES = text(
-    f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"
-)
-
-
-def late(connection: Connection, cluster_id: int) -> list[Workflow]:
-    """Some workflows on a cluster whose deadline has passed, as far as the rows know. They are read before anything is ended."""
-    rows = connection.execute(_LATE_ONES, {"cluster": cluster_id, "most": _AT_ONCE})
-    return [Workflow(**row._mapping) for row in rows]
-
-
-# The reason includes what a pod of it waits for.
-_OVERDUE = text(
-    "UPDATE argosy.attempt a SET as_of = clock_timestamp(), overdue = CASE WHEN a.began_at IS NULL THEN "
-    "'no pod of it had run when its pending deadline passed' ELSE 'it still ran when its run deadline passed' END "
-    "|| coalesce((SELECT ': ' || n.message FROM argosy.node n WHERE n.uid = a.uid AND n.attempt = a.number "
-    "AND n.phase = 'Pending' AND n.message <> '' ORDER BY n.node_id LIMIT 1), '') "
-    f"FROM {rows.KEYS} WHERE {_MATCH} AND {_LATE}"
-)
-
-
-def overdue(connection: Connection, cluster_id: int, read: Sequence[Workflow]) -> int:
-    """Mark workflows whose deadline has passed, with what their pods waited for.
-
-    Args:
-        connection: In a transaction.
-        cluster_id: Which.
-        read: Those that `late` returned and that were read since. Their rows have what was read, so one whose pod began in time has its run
-            deadline now and is not marked.
-
-    Returns:
-        How many.
-    """
-    return connection.execute(_OVERDUE, {"cluster": cluster_id, "keys": rows.recordset(read)}).rowcount
-
-
-# Workflows that are to end.
-_ENDING = text(
-    "SELECT a.name, a.k8s_uid, j.cancel_requested FROM argosy.attempt a JOIN argosy.job j USING (uid) "
-    f"WHERE a.cluster_id = :cluster AND {in_states(ON_CLUSTER, 'a')} AND (j.cancel_requested OR a.overdue <> '') "
-    "AND a.k8s_uid IS NOT NULL"
-)
-
-
-def ending(connection: Connection, cluster_id: int) -> list[tuple[str, str, str]]:
-    """(name, k8s uid, `cancelled` if a cancel was requested, else empty) of the unfinished workflows on a cluster that are to end, because
-    of a cancel or because a deadline has passed."""
-    rows = connection.execute(_ENDING, {"cluster": cluster_id})
-    return [(row.name, row.k8s_uid, "cancelled" if row.cancel_requested else "") for row in rows]

@@ -22,6 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.failpoints import failpoint
 from argosy.kube import answers
+from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Connection
 from argosy.kube.logs import Logs
 from argosy.kube.pods import Pods
@@ -29,6 +30,7 @@ from argosy.kube.workflows import SILENCE, Workflows
 from argosy.metrics import CLUSTER_UP
 from argosy.recovery.custody import Custody
 from argosy.store import strays, tracking
+from argosy.track.absences import Absences
 from argosy.track.debts import Debts
 from argosy.track.logs import LogKeeper
 from argosy.track.standing import Resumed, Standing, Tracked
@@ -63,6 +65,7 @@ class ClusterTracker:
         release_after: Seconds that an ended workflow stays there after its end was committed.
         log_tail: Bytes that are kept of the log of a container that failed.
         on_slots: Called with the cluster's id after jobs there have ended.
+        server: Its Argo Server; None if it names none.
     """
 
     def __init__(
@@ -75,13 +78,17 @@ class ClusterTracker:
         release_after: float,
         log_tail: int,
         on_slots: Callable[[int], None],
+        server: ArgoServer | None = None,
     ) -> None:
-        self._at, self._selector, self._on_slots = Standing(engine, tracked), selector, on_slots
+        self._at, self._selector = Standing(engine, tracked), selector
         self._workflows = Workflows(connection)
         self._debts = Debts(self._workflows, tracked.name, lambda: self._at.up)
         self._logs = LogKeeper(self._at, Logs(connection), log_tail, connection.secrets)
-        self._writer = Writer(self._at, self._debts, Pods(connection), self._logs, release_after, on_slots)
-        self._upkeep = Upkeep(self._at, self._workflows, custody, self._writer, self._debts, release_after)
+        self._writer = Writer(self._at, self._debts, Pods(connection), self._logs, release_after, on_slots, server)
+        self._absences = Absences(self._at, server, self._writer.put, self._writer.absent, on_slots)
+        self._upkeep = Upkeep(
+            self._at, self._workflows, custody, self._writer, self._debts, self._absences, release_after
+        )
         self._version = ""
 
     async def run(self) -> None:
@@ -99,6 +106,8 @@ class ClusterTracker:
             "debts": self._debts.run(),
             "ending": self._writer.ending.run(),
             "logs": self._logs.run(),
+            "offloaded": self._writer.offloaded.run(),
+            "absences": self._absences.run(),
         }
         tasks = [asyncio.create_task(part, name=f"{name}/{self._at.name}") for name, part in parts.items()]
         try:
@@ -173,10 +182,9 @@ class ClusterTracker:
         await self._at.write(strays.keep, self._at.cluster_id, self._writer.keep(seen))
         missing = [row for row in expected if row.k8s_uid not in seen]
         self._at.missing, self._at.whole = len(missing), True
+        self._absences.forget(seen)
         if missing and not self._at.held:
-            self._writer.absent(await self._at.write(tracking.absent, missing))
-            log.warning("workflows are gone from the cluster", cluster=self._at.name, count=len(missing))
-            self._on_slots(self._at.cluster_id)
+            await self._absences.settle(missing)
         self._version = version
         await self._heard()
 

@@ -16,7 +16,8 @@ from argosy.kube import answers
 from argosy.kube.workflows import Workflows
 from argosy.metrics import CLUSTER_UP, MARK_AGE, WATCH_LAST
 from argosy.recovery.custody import BEAT, Custody, Finding
-from argosy.store import holds, pacing, queue, strays, tracking
+from argosy.store import ending, holds, pacing, queue, strays, tracking
+from argosy.track.absences import Absences
 from argosy.track.debts import Debts
 from argosy.track.standing import Resumed, Standing
 from argosy.track.write import Writer
@@ -39,6 +40,7 @@ class Upkeep:
         custody: Its mark.
         writer: Writes what is read.
         debts: What is still to be done there.
+        absences: Its workflows that are gone.
         release_after: Seconds that an ended workflow stays there after its end was committed.
     """
 
@@ -49,10 +51,11 @@ class Upkeep:
         custody: Custody,
         writer: Writer,
         debts: Debts,
+        absences: Absences,
         release_after: float,
     ) -> None:
         self._at, self._workflows, self._custody, self._writer, self._debts = at, workflows, custody, writer, debts
-        self._release_after = release_after
+        self._absences, self._release_after = absences, release_after
         self._finding = Finding()
         self._server = ""
         self._kept = 0.0
@@ -72,9 +75,9 @@ class Upkeep:
                 if self._at.held:
                     continue
                 await self._end_late()
-                ending = await self._at.ask(tracking.ending, self._at.cluster_id)
+                unfinished = await self._at.ask(ending.ending, self._at.cluster_id)
                 if self._at.up:
-                    self._debts.end(ending)
+                    self._debts.end(unfinished)
                 await self._writer.release_quiet()
             except OperationalError as error:
                 log.warning("database away", cluster=self._at.name, reason=str(error.orig))
@@ -131,13 +134,13 @@ class Upkeep:
     async def _end_late(self) -> None:
         """Mark workflows whose deadline has passed. If the watch was silent, the rows may be old, so the workflows are read first: else one
         that began in time would be ended because of its pending deadline."""
-        if not self._at.up or not (late := await self._at.ask(tracking.late, self._at.cluster_id)):
+        if not self._at.up or not (late := await self._at.ask(ending.late, self._at.cluster_id)):
             return
         read, _ = await self._read(late)
         await self._writer.flush()
         # A sighting is not written yet if another transaction has locked the row.
         read = [workflow for workflow in read if not self._writer.pending(workflow.k8s_uid)]
-        if ended := await self._at.write(tracking.overdue, self._at.cluster_id, read):
+        if ended := await self._at.write(ending.overdue, self._at.cluster_id, read):
             log.warning("deadlines have passed", cluster=self._at.name, count=ended)
 
     async def _read(
@@ -191,7 +194,8 @@ class Upkeep:
         there, missing = await self._read(unread)
         await self._writer.flush()
         gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._at.held]
-        self._writer.absent(await self._at.write(_settle, there + missing, gone))
+        await self._absences.settle(gone)
+        await self._at.write(tracking.read, there + missing)
 
     async def _read_unwanted(self) -> None:
         """Read strays that have become unwanted since they were seen, so that they are terminated."""
@@ -237,13 +241,6 @@ class Upkeep:
             # It may have lost commits: then rows are older than what was seen, and no event will come again for them.
             raise Resumed("another database server answers")
         self._server = server
-
-
-def _settle(
-    database: Database, read: list[tracking.Workflow], gone: list[tracking.Expected]
-) -> list[tracking.Expected]:
-    tracking.read(database, read)
-    return tracking.absent(database, gone)
 
 
 def _note_contact(database: Database, cluster_id: int, ago: float) -> str:

@@ -7,7 +7,6 @@ a debt (debts.py).
 
 import asyncio
 import time
-from array import array
 from collections.abc import Callable, Iterable, Set
 from dataclasses import replace
 from uuid import UUID
@@ -18,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from argosy.errors import Fenced
 from argosy.failpoints import failpoint
 from argosy.kube import status
+from argosy.kube.argo_server import ArgoServer
 from argosy.kube.pods import Pods
 from argosy.kube.status import Sighting
 from argosy.metrics import STRANGERS, UNREADABLE, WATCH_LAG
@@ -26,8 +26,10 @@ from argosy.store import strays, tracking
 from argosy.track.debts import Debts
 from argosy.track.ending import Ending
 from argosy.track.logs import LogKeeper
+from argosy.track.offloaded import Offloaded
 from argosy.track.standing import Standing
 from argosy.track.verdicts import Verdict, decide
+from argosy.track.written import Hashes, Written
 
 FLUSH = 0.2
 """Seconds for which changes are collected into one transaction."""
@@ -45,6 +47,7 @@ class Writer:
         logs: Keeps logs of failed pods.
         release_after: Seconds that an ended workflow stays there after its end was committed.
         on_slots: Called with the cluster's id after jobs there have ended.
+        server: Its Argo Server; None if it names none.
     """
 
     def __init__(
@@ -55,14 +58,16 @@ class Writer:
         logs: LogKeeper,
         release_after: float,
         on_slots: Callable[[int], None],
+        server: ArgoServer | None = None,
     ) -> None:
         self._at, self._debts, self._logs = at, debts, logs
         self._release_after, self._on_slots = release_after, on_slots
         self._buffer: dict[str, tuple[Sighting, float]] = {}
         self._arrived = asyncio.Event()
         self.ending = Ending(at, pods, self._pods_told)
+        self.offloaded = Offloaded(server, at.name, self._put, self._recorded)
         self.flushing = asyncio.Lock()
-        self._written: dict[str, array[int]] = {}
+        self._written = Written()
         self._later: dict[str, tuple[Sighting, float]] = {}
         self._again: dict[str, Sighting] = {}
         self._strangers: set[str] = set()
@@ -76,8 +81,12 @@ class Writer:
             UNREADABLE.labels(self._at.name).inc()
             log.error("workflow not readable", cluster=self._at.name, reason=str(error))
             return None
-        self._put(sighting, time.monotonic())
+        self.put(sighting)
         return sighting
+
+    def put(self, seen: Sighting) -> None:
+        """Have a sighting written soon."""
+        self.offloaded.take(seen, time.monotonic())
 
     def absent(self, cancelled: Iterable[tracking.Expected]) -> None:
         """Have cancelled jobs whose workflows are gone end when their pods have ended."""
@@ -86,9 +95,9 @@ class Writer:
 
     def _put(self, seen: Sighting, at: float) -> None:
         """Put a sighting into the buffer, in place of an older one. The time of an older one that is not written yet is kept: it says since
-        when the row is out of date."""
-        _, before = self._buffer.get(seen.k8s_uid, (seen, at))
-        self._buffer[seen.k8s_uid] = (seen, min(at, before))
+        when the row is out of date. So are the nodes that were read for it, until newer ones are."""
+        older, before = self._buffer.get(seen.k8s_uid, (seen, at))
+        self._buffer[seen.k8s_uid] = (_with_nodes(seen, older), min(at, before))
         self._arrived.set()
 
     def _pods_told(self, seen: Sighting, ended: bool) -> None:
@@ -130,7 +139,7 @@ class Writer:
     def _put_back(self, taken: dict[str, tuple[Sighting, float]]) -> None:
         for seen, at in taken.values():
             newer, _ = self._buffer.get(seen.k8s_uid, (seen, at))
-            self._put(newer, at)
+            self._put(_with_nodes(newer, seen), at)
 
     def _follow_up(self, seen: Sighting, verdict: Verdict) -> None:
         """Do what a sighting calls for, now that its row is written. While the cluster is held, nothing is done on it; a workflow without a
@@ -195,7 +204,7 @@ class Writer:
         changes: list[tracking.Change] = []
         nodes: list[tracking.NodeRow] = []
         adopted: list[tuple[UUID, int]] = []
-        written: dict[str, array[int]] = {}
+        written: dict[str, Hashes] = {}
         unknown: list[strays.Stray] = []
         settled: list[str] = []
         with self._at.engine.begin() as database:
@@ -224,7 +233,8 @@ class Writer:
                     if row is not None and row.state is State.QUEUED:
                         adopted.append((row.uid, row.number))
                 if verdict.nodes and row is not None:
-                    written[seen.k8s_uid] = self._changed_nodes(row, seen, nodes)
+                    changed, written[seen.k8s_uid] = self._written.changed(seen)
+                    nodes += [_node_row(row, node) for node in changed]
             strays.forget(database, self._at.cluster_id, settled)
             strays.note(database, self._at.cluster_id, unknown)
             tracking.deadlines(database, adopted, self._at.cluster_id)
@@ -232,33 +242,22 @@ class Writer:
             tracking.write_nodes(database, nodes)
             failpoint("track.writing")
         failpoint("track.written")
-        self._written.update(written)
+        self._written.note(written)
         for seen, verdict in verdicts:
             if verdict.change is not None and verdict.change.state in FINAL:
-                self._written.pop(seen.k8s_uid, None)
+                self._written.forget(seen.k8s_uid)
         return verdicts
 
-    def _changed_nodes(self, row: tracking.Known, seen: Sighting, out: list[tracking.NodeRow]) -> "array[int]":
-        """Append the nodes that have changed since this tracker last wrote them. Returns the hashes of all nodes; an array, because there
-        may be thousands."""
-        known = self._written.get(seen.k8s_uid, array("q"))
-        if seen.nodes is None:
-            return known
-        before, after = frozenset(known), array("q", map(hash, seen.nodes))
-        for node, fingerprint in zip(seen.nodes, after, strict=True):
-            if fingerprint not in before:
-                out.append(
-                    tracking.NodeRow(row.uid, row.number, **node._asdict() | {"resources": dict(node.resources)})
-                )
-        return after
+    async def _recorded(self, seen: Sighting) -> bool:
+        return (key := _key(seen)) is not None and await self._at.ask(tracking.recorded, *key)
 
     def pending(self, k8s_uid: str | None) -> bool:
-        """Whether a sighting of a workflow is not written yet, because another transaction has locked its row."""
-        return k8s_uid in self._buffer
+        """Whether a sighting of a workflow is not written yet: another transaction has locked its row, or its nodes are still read."""
+        return k8s_uid in self._buffer or self.offloaded.pending(k8s_uid)
 
     def oldest(self) -> float | None:
         """The time of the oldest sighting that is not written yet (monotonic seconds); None if all are written."""
-        return min((at for _, at in self._buffer.values()), default=None)
+        return min((*self.offloaded.since(), *(at for _, at in self._buffer.values())), default=None)
 
     def look_again(self) -> None:
         """Judge the workflows again whose row did not say yet whose they are."""
@@ -269,9 +268,10 @@ class Writer:
     def keep(self, seen: Set[str]) -> Set[str]:
         """Forget what is not in a complete list of the cluster. Returns the workflows in the list that no row knows."""
         self._strangers &= seen
-        self._written = {uid: nodes for uid, nodes in self._written.items() if uid in seen}
+        self._written.keep(seen)
         self._unknown &= seen
         self._logs.keep(seen)
+        self.offloaded.keep(seen)
         return set(self._unknown)
 
     async def release_quiet(self) -> None:
@@ -301,6 +301,15 @@ def _alarm(cluster: str, seen: Sighting, verdict: Verdict) -> None:
     )
 
 
+def _with_nodes(newer: Sighting, older: Sighting) -> Sighting:
+    """A sighting with the nodes of an older one, if its own are not read yet."""
+    return replace(newer, nodes=older.nodes) if newer.offloaded and newer.nodes is None else newer
+
+
 def _key(seen: Sighting) -> tuple[UUID, int] | None:
     """The attempt that a workflow's labels name."""
     return None if seen.uid is None or seen.attempt is None else (seen.uid, seen.attempt)
+
+
+def _node_row(row: tracking.Known, node: status.NodeStatus) -> tracking.NodeRow:
+    return tracking.NodeRow(row.uid, row.number, **node._asdict() | {"resources": dict(node.resources)})
