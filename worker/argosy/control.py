@@ -80,6 +80,8 @@ def which(where: RetryFilter | None, failed_only: bool) -> retries.Which:
     """
     chosen = where or RetryFilter()
     states = retries.FAILED if failed_only else retries.FAILED | {State.REJECTED, State.SUCCEEDED}
+    if chosen.error is not None:
+        states |= {State.REJECTED}  # a group of failures may be one of rejected jobs
     if chosen.status is not None:
         states = frozenset(State(status.lower()) for status in chosen.status)
     return retries.Which(states, chosen.error, chosen.media_ids)

@@ -57,7 +57,9 @@ def test_explain_says_why_and_what_to_do(argosy: Run, client: Client, launch: La
     assert "- cluster north is paused: new disks\n  do: argosy cluster resume north" in shown
     assert argosy("explain", uid, "-o", "name").stdout == "cluster_paused\n"
     assert orjson.loads(argosy("explain", uid, "-o", "json").stdout)["status"] == "Queued"
-    assert "argosy get GID" in error(argosy("explain", str(launch.gid)), 1)
+    assert "that is a launch" in (whole := argosy("explain", str(launch.gid))).stderr
+    assert "cluster north is paused" in whole.stdout
+    assert "argosy get GID" in error(argosy("explain", str(uuid1())), 1)
 
 
 def test_get_shows_failures_first_and_retry_takes_one_group(
@@ -72,7 +74,7 @@ def test_get_shows_failures_first_and_retry_takes_one_group(
     assert re.search(rf"{key} +1 +Failed +2 +\S+ +cannot read /m/1", shown)
     assert shown.index(key) < shown.index("UID")
     assert "1 job queued again" in argosy("retry", str(launch.gid), "--error", key).stderr
-    assert "no such job" in argosy("retry", str(launch.gid), "--status", "lost").stderr
+    assert "no job there has ended and matches" in argosy("retry", str(launch.gid), "--status", "lost").stderr
     assert "3 jobs queued again" in argosy("retry", str(launch.gid), "--status", "failed", "--media", "1-99").stderr
     assert "status" in error(argosy("retry", str(launch.gid), "--status", "running"), 2)
 

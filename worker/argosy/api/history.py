@@ -28,7 +28,7 @@ def explain_job(called: Called, uid: str) -> Any:
 
 @router.get("/v1/Job/{uid}/Events", operation_id="GetJobEvents", response_model=EventPage)
 def get_job_events(called: Called, uid: str, stop: int = 200, after: str | None = None) -> Any:
-    """What happened to a job, the newest `stop` events; `after` is the cursor of a page before, for all since."""
+    """What happened to a job, the newest `stop` events; `after` is the cursor of a page before, for those since."""
     found = job_of(called, uuid_in("uid", uid), Role.READ)
     return called.gateway.client.events(found.uid, limit=_limit(stop), after=after)
 

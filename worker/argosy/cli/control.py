@@ -78,7 +78,7 @@ def retry(
         output.note(f"{_jobs(count)} queued again; follow: argosy watch {identifier}")
     else:
         output.note(
-            "nothing to retry: no such job there has ended"
+            f"nothing to retry: no job there has ended and matches; what failed: argosy get {identifier}"
             if any(where.values())
             else "nothing to retry: no job there has failed" + ("" if all_ else " (--all also takes what succeeded)")
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from argosy.batches import JobUids
 from argosy.cli import output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, plain
+from argosy.cli.text import ago, plain
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -52,12 +54,12 @@ def events(
 
 def _follow(opened: Client, identifier: UUID | None, cluster: str | None, limit: int, output_format: Format) -> None:
     page = opened.events(identifier, cluster=cluster, limit=limit)
-    shown: set[int] = set()
+    shown: set[tuple[int, int]] = set()
     while True:
         for event in page.events:
-            if event.id not in shown:
+            if (event.id, event.times) not in shown:
                 _line(event, output_format)
-        shown = {event.id for event in page.events} or shown
+        shown = {(event.id, event.times) for event in page.events} or shown
         time.sleep(_LOOK)
         page = opened.events(identifier, cluster=cluster, after=page.cursor)
 
@@ -68,18 +70,18 @@ def _line(event: EventShape, output_format: Format) -> None:
     elif output_format is Format.NAME:
         text = str(event.id)
     else:
-        when = event.at.astimezone().strftime("%H:%M:%S")
+        when = _clock(event.last_at)
         text = "  ".join(filter(None, (when, _of(event), event.kind, _who(event), _what(event))))
     typer.echo(plain(text))
 
 
 def explain(
-    identifier: Annotated[UUID, typer.Argument(help="Id of a job (uid).", metavar="UID")],
+    identifier: Annotated[UUID, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="UID|GID")],
     output_format: Output = Format.TABLE,
 ) -> None:
     """Say where a job is, since when, why, and what may be done about it."""
     with client() as opened:
-        found = opened.explain(identifier)
+        found = opened.explain(_job_of(opened, identifier))
     if output.structured(output_format):
         output.data(output.dump(found), output_format)
         return
@@ -104,6 +106,20 @@ def explain(
         typer.echo(f"\n- {plain(reason.text)}" + (f"\n  do: {plain(reason.do)}" if reason.do else ""))
 
 
+def _job_of(opened: Client, identifier: UUID) -> UUID:
+    """The job with this id; of a launch, the first that has not succeeded."""
+    if not opened.launches(gid=identifier, limit=1):
+        return identifier
+    from argosy.cli.progress import all_jobs
+
+    jobs = all_jobs(opened, identifier, nodes=False)
+    first = next(
+        (job.uid for job in jobs if job.status != "Succeeded"), jobs[0].uid if jobs else JobUids(identifier, 1)[0]
+    )
+    output.note(f"that is a launch; of its jobs: {first}")
+    return first
+
+
 def _of(event: EventShape) -> str:
     if event.uid is None:
         return ""
@@ -117,25 +133,32 @@ def _who(event: EventShape) -> str:
 
 def _what(event: EventShape) -> str:
     """Its message, and what is known besides."""
-    parts = [event.message]
-    parts += [f"on {event.cluster}"] if event.cluster and event.kind == "submitting" else []
-    parts += [f"{name} {_value(event.detail[name])}" for name in _DETAILS if name in event.detail]
-    parts += [f"({event.times} times)"] if event.times > 1 else []
-    return " ".join(filter(None, parts))
+    parts = [event.message, f"on {event.cluster}" if event.cluster and event.kind == "submitting" else ""]
+    parts += [words(event.detail[name]) for name, words in _DETAILS.items() if name in event.detail]
+    if (code := event.detail.get("exit_code")) is not None and f"exit code {code}" not in event.message:
+        parts.append(f"exit code {code}")
+    parts += [f"{event.times} times, first {_clock(event.at)}"] if event.times > 1 else []
+    return "; ".join(filter(None, parts))
 
 
-_DETAILS = ("jobs", "exit_code", "pod", "host", "resources", "not_before")
+_DETAILS: dict[str, Callable[[Any], str]] = {
+    "jobs": lambda jobs: f"{jobs} job{'s' * (jobs != 1)}",
+    "pod": lambda pod: f"pod {pod}",
+    "host": lambda host: f"on node {host}",
+    "resources": lambda used: (
+        "used " + ", ".join(f"{name} {seconds} s" for name, seconds in list(used.items())[:_SHOWN])
+    ),
+    "not_before": lambda when: f"not before {_clock(datetime.fromisoformat(when))}",
+}
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {seconds} s" for name, seconds in list(value.items())[:_SHOWN])
-    return str(value)
+def _clock(when: datetime) -> str:
+    """The time at this place."""
+    return when.astimezone().strftime("%m-%d %H:%M:%S")
 
 
 _COLUMNS: list[Column[EventShape]] = [
-    Column("AGE", lambda event, now: age(event.at, now)),
-    Column("AT", lambda event, _: event.at.isoformat(timespec="milliseconds"), wide=True),
+    Column("AT", lambda event, _: _clock(event.last_at)),
     Column("OF", lambda event, _: _of(event)),
     Column("WHAT", lambda event, _: event.kind),
     Column("BY", lambda event, _: plain(event.actor)),

@@ -91,6 +91,8 @@ def launch(
     """Run an algorithm on media, or on all media of the project; prints the launch's gid."""
     arguments.one_of(media=media, media_file=media_file, query=query)
     arguments.one_input(("--media-file", media_file), ("--token-file", token_file))
+    if after is None and (after_any or cancel_with):
+        raise UsageError("--after-any and --cancel-with go together with --after GID")
     request: dict[str, Any] = {
         "media_ids": _media(media, media_file),
         "media_query": query,
@@ -167,7 +169,7 @@ def get(
         return
     if output_format is not Format.NAME:
         output.facts(_facts_of_launch(found))
-        _show_failures(failures)
+        _show_failures(found.gid, failures)
     if jobs or output_format is Format.NAME:
         _show_jobs(jobs, output_format)
 
@@ -269,12 +271,12 @@ def _show_jobs(jobs: list[JobShape], output_format: Format) -> None:
     output.show(jobs, output_format, columns=_JOB_COLUMNS, name=lambda job: str(job.uid))
 
 
-def _show_failures(failures: Sequence[FailureShape]) -> None:
+def _show_failures(gid: UUID, failures: Sequence[FailureShape]) -> None:
     if not failures:
         return
     typer.echo("")
     output.table(failures, _FAILURE_COLUMNS)
-    output.note("retry the jobs of one of these: argosy retry GID --error KEY")
+    output.note(f"retry the jobs of one of these: argosy retry {gid} --error KEY")
     typer.echo("")
 
 
@@ -297,7 +299,7 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "algorithm": launch.algorithm,
         "project": str(launch.project),
         "user": str(launch.user),
-        "state": launch.state,
+        "state": launch.state + (", all its jobs have ended" if launch.jobs and launch.done == launch.jobs else ""),
         "reason": launch.reason,
         "created": ago(launch.created_at, datetime.now(UTC)),
         "jobs": _counts(launch),
@@ -305,8 +307,20 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "used": ", ".join(f"{name} {seconds} s" for name, seconds in sorted((launch.resources or {}).items())),
         "after": str(launch.after or ""),
         "split of": str(launch.parent_gid or ""),
+        "split into": " ".join(map(str, launch.splits or ())),
+        "webhook": _webhook(launch),
         "left out": f"{launch.skipped} media that are done" if launch.skipped else "",
     }
+
+
+def _webhook(launch: LaunchShape) -> str:
+    """Where it goes, and what came of it last."""
+    told = (launch.notifications or [])[-1:]
+    if not told:
+        return f"{launch.webhook}: sent when all jobs have ended" if launch.webhook else ""
+    (last,) = told
+    tried = f" after {last.tries} tries: {last.reason}" if last.reason else ""
+    return f"{last.recipient}: {last.ended}, {last.state}{tried}"
 
 
 def _done(launch: LaunchShape) -> str:

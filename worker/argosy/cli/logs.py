@@ -54,7 +54,8 @@ def logs(
                 output.note(f"job {uid}: {found.note}")
     if not shown:
         raise NotFound(
-            f"nothing to show of {identifier}: no container that is asked for has written anything that is still there"
+            f"there are no logs of {identifier}: its pods wrote nothing, or are gone and nothing was kept of them "
+            "(a simulated cluster has none)"
         )
 
 

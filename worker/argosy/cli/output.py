@@ -104,17 +104,40 @@ def lines(found: Sequence[str]) -> None:
 
 
 def table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
-    """Print a table."""
+    """Print a table. Where the terminal is too narrow for it, the last column goes below its row, and nothing is cut: a line that is too
+    long goes on in the next one."""
+    from rich.cells import cell_len
     from rich.table import Table
 
     now = datetime.now(UTC)
+    rows = [[plain(column.cell(item, now)) for column in columns] for item in items]
+    widths = [
+        max(cell_len(cell) for cell in cells) for cells in zip(*([c.heading for c in columns], *rows), strict=True)
+    ]
+    screen, last = console(), len(columns) - 1
+    below = sum(widths[:last]) + _GAP * last + min(widths[last], _READABLE) > screen.width
     made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    last = len(columns) - 1
     for at, column in enumerate(columns):
         made.add_column(column.heading, no_wrap=at < last, overflow="fold")
-    for item in items:
-        made.add_row(*(coloured(column.cell(item, now)) for column in columns))
-    console().print(made)
+    if not below:
+        for row in rows:
+            made.add_row(*map(coloured, row))
+        screen.print(made)
+        return
+    for row in [[column.heading for column in columns], *rows]:
+        line = (" " * _GAP).join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row[:last], widths, strict=False)
+        )
+        screen.print(coloured(line.rstrip()), soft_wrap=True)
+        if row[last]:
+            screen.print(coloured(f"    {row[last]}"), soft_wrap=True)
+
+
+_GAP = 2
+"""Blanks between two columns."""
+
+_READABLE = 30
+"""Letters that the last column has at least, or it goes below."""
 
 
 def facts(found: Mapping[str, str]) -> None:

@@ -74,8 +74,8 @@ class Reader:
             key: uid of a job or gid of a launch.
             cluster: Instead, name or id of a cluster.
             project: Only if the job or launch belongs to this project.
-            limit: The most, of the newest; without `after` only.
-            after: The `cursor` of a page before, for all events since. An event that came while that page was read may be in both.
+            limit: The most, at least 1; without `after` the newest.
+            after: The `cursor` of a page before, for the events since. An event that came while that page was read may be in both.
 
         Raises:
             NotFound: There is no such job, launch or cluster.
@@ -88,7 +88,7 @@ class Reader:
                 of = _subject(session.connection(), key, project)
             else:
                 raise InvalidRequest("say which: a job's uid or a launch's gid, or a cluster")
-            return events.page(session.connection(), of, limit, after)
+            return events.page(session.connection(), of, max(limit, 1), after)
 
     @checked
     def failures(self, gid: UUID, *, project: Id | None = None) -> Sequence[FailureShape]:

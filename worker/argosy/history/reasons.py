@@ -11,7 +11,7 @@ from argosy.shapes.history import ReasonShape
 from argosy.states import ENDED_EARLY, State
 from argosy.store.standing import Choice, Place, Standing, Step, Uncut
 
-AWAY = 60.0
+OLD = 60.0
 """Seconds without news of a cluster after which its jobs' status is called old."""
 
 
@@ -32,6 +32,7 @@ class Code(StrEnum):
     BACK_OFF = "back_off"
     BREAKER_OPEN = "breaker_open"
     PROBING = "probing"
+    AWAY = "away"
     MISPLACED = "misplaced"
     CLUSTER_FULL = "cluster_full"
     CLUSTER_PACED = "cluster_paced"
@@ -99,7 +100,7 @@ def of_job(
 
 
 def _of_queued(job: Standing, choices: Sequence[Choice], place: Place | None) -> Iterator[ReasonShape]:
-    yield from _of_holds(job, choices)
+    yield from _of_holds([each for each in choices if each.held_at is not None and each.held_at > job.queued_at])
     yield from _of_pauses(job)
     if not choices:
         yield _reason(
@@ -110,9 +111,9 @@ def _of_queued(job: Standing, choices: Sequence[Choice], place: Place | None) ->
         yield _reason(Code.FAILED_OVER, words)
     if job.starts_in is not None and job.starts_in > 0:
         yield _reason(Code.BACK_OFF, f"it may start in {_span(job.starts_in)}", job.message)
-    shut = [reason for each in choices if (reason := _of_choice(job, each)) is not None]
-    yield from shut
-    if place is None or (choices and len(shut) == len(choices)):
+    shut = [(each, reason) for each in choices if (reason := _of_choice(job, each, choices)) is not None]
+    yield from (reason for each, reason in shut if each.held_at is None or each.held_at <= job.queued_at)
+    if place is None or (job.starts_in or 0) > 0 or (choices and len(shut) == len(choices)):
         return
     if place.own:
         words = f"{_many(place.own, 'job')} of the same user and project {'is' if place.own == 1 else 'are'} before it"
@@ -125,11 +126,10 @@ def _of_queued(job: Standing, choices: Sequence[Choice], place: Place | None) ->
         yield _reason(Code.NEXT, "it is next", job.message, "if it stays so: see that a worker and a tracker run")
 
 
-def _of_holds(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonShape]:
-    for each in choices:
-        if each.held_at is not None and (each.held_at > job.queued_at or each.id == job.cluster_id):
-            words = f"cluster {each.name}, which may have run it already, is held"
-            yield _reason(Code.CLUSTER_HELD, words, each.held or "", "argosy db reconcile")
+def _of_holds(held: Sequence[Choice]) -> Iterator[ReasonShape]:
+    for each in held:
+        words = f"cluster {each.name}, which may have run it already, is held"
+        yield _reason(Code.CLUSTER_HELD, words, each.held or "", "argosy db reconcile")
 
 
 def _of_pauses(job: Standing) -> Iterator[ReasonShape]:
@@ -141,7 +141,7 @@ def _of_pauses(job: Standing) -> Iterator[ReasonShape]:
         yield _reason(Code.ALGORITHM_PAUSED, words, job.algorithm_paused, f"argosy algorithm resume {job.algorithm}")
 
 
-def _of_choice(job: Standing, at: Choice) -> ReasonShape | None:
+def _of_choice(job: Standing, at: Choice, choices: Sequence[Choice]) -> ReasonShape | None:
     """Why a cluster takes nothing now; None if it may."""
     name = f"cluster {at.name}"
     if at.paused is not None:
@@ -168,10 +168,18 @@ def _of_choice(job: Standing, at: Choice) -> ReasonShape | None:
             words,
             do=f"wait, or: argosy project set {job.project} --max-active N --cluster {at.name}",
         )
+    if at.health != "ok" and any(each.health == "ok" and _open(each) for each in choices):
+        words = f"{name} does not answer, so that the others come first"
+        return _reason(Code.AWAY, words, at.health_message or at.health, f"argosy cluster check {at.name}")
     if at.failing:
         words = f"{name} failed; one job at a time is tried there"
         return _reason(Code.PROBING, words, at.open_reason, f"argosy cluster check {at.name}")
     return None
+
+
+def _open(at: Choice) -> bool:
+    """Whether nothing but its slots keeps a cluster from taking jobs."""
+    return not (at.paused is not None or at.held is not None or at.failing or (at.open_in or 0) > 0)
 
 
 def _of_submitting(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonShape]:
@@ -180,7 +188,7 @@ def _of_submitting(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonS
         yield from (
             reason
             for each in choices
-            if each.id == job.cluster_id and (reason := _of_choice(job, each)) and reason.code not in _ROOM
+            if each.id == job.cluster_id and (reason := _of_choice(job, each, choices)) and reason.code not in _ROOM
         )
         yield _reason(Code.TAKEN_OVER, f"worker {job.worker} did not finish it; another takes it over", job.message)
     elif job.message:
@@ -201,7 +209,7 @@ def _of_workflow(job: Standing, choices: Sequence[Choice], steps: Sequence[Step]
     here = next((each for each in choices if each.id == job.cluster_id), None)
     if here is not None and here.held is not None:
         yield _reason(Code.CLUSTER_HELD, f"cluster {job.cluster} is held", here.held, "argosy db reconcile")
-    if job.seen_for > AWAY:
+    if job.seen_for > OLD:
         why = "" if here is None else ": ".join(filter(None, (here.health, here.health_message)))
         words = f"nothing was heard of cluster {job.cluster} for {_span(job.seen_for)}"
         yield _reason(Code.STATUS_OLD, words, why, f"argosy cluster check {job.cluster}")
@@ -237,7 +245,7 @@ def _of_workflow(job: Standing, choices: Sequence[Choice], steps: Sequence[Step]
 
 def _of_ended(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonShape]:
     if job.retries_left > 0 and job.state in (State.ERROR, State.LOST) and not job.cancel_requested:
-        yield from _of_holds(job, choices)
+        yield from _of_holds([each for each in choices if each.held_at is not None])
         if not choices:
             yield _reason(Code.NO_CLUSTER, "no registered cluster may take it", do="argosy cluster list")
         yield _reason(

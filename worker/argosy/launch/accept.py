@@ -4,6 +4,7 @@ all."""
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from sqlalchemy import Engine
@@ -42,10 +43,11 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
 
     Raises:
         Conflict: Its gid belongs to another launch.
-        InvalidRequest: Its gid's time cannot be used, or the connection has no transaction.
+        InvalidRequest: Its gid's time or its webhook cannot be used, or the connection has no transaction.
         NotFound: Its project has no launch after which it is to run.
         QueueFull: Its project has too many queued jobs.
     """
+    _check_webhook(settings, request)
     if connection is not None:
         with _dbapi(connection).cursor() as cursor, _savepoint(cursor):
             return requests.insert(cursor, request, settings.retention_days)
@@ -53,6 +55,12 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
         written = requests.insert(requests.OwnCursor(own), request, settings.retention_days)
     failpoint("launch.accepted")
     return written
+
+
+def _check_webhook(settings: Settings, request: LaunchRequest) -> None:
+    url = urlsplit(request.webhook or "")
+    if url.scheme == "http" and url.hostname not in settings.webhook_hosts:
+        raise InvalidRequest("webhook: must be https://…; hosts of your own network are listed in ARGOSY_WEBHOOK_HOSTS")
 
 
 def refuse(engine: Engine, payload: object, reason: str) -> None:

@@ -4,17 +4,22 @@ A name is resolved once, and the connection goes to the addresses that were chec
 changes nothing. What an operator lists by name is not checked, because he knows his network.
 """
 
+import asyncio
 import socket
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import DefaultResolver
 
 from argosy.errors import InvalidRequest
 
 _ODD = tuple(map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "fec0::/10")))
 """IPv6 addresses that lead to an IPv4 address, by NAT64, 6to4 or Teredo, and the old private ones."""
+
+
+_THREADS = 8
 
 
 class Forbidden(InvalidRequest):
@@ -45,7 +50,8 @@ def check_literal(host: str) -> None:
 
 
 class Resolver(AbstractResolver):
-    """Resolves names to public addresses only.
+    """Resolves names to public addresses only. It has threads of its own, because a name server may be slow for as long as it likes, and
+    the process's threads work with the database.
 
     Args:
         trusted: Names that an operator vouches for, wherever they lead.
@@ -53,7 +59,7 @@ class Resolver(AbstractResolver):
 
     def __init__(self, trusted: Collection[str]) -> None:
         self._trusted = trusted
-        self._resolver = DefaultResolver()
+        self._threads = ThreadPoolExecutor(_THREADS, "resolve")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -62,12 +68,18 @@ class Resolver(AbstractResolver):
 
         Raises:
             Forbidden: One of them is not public.
+            OSError: The name does not resolve.
         """
-        found = await self._resolver.resolve(host, port, family)
-        if host not in self._trusted and not all(public(each["host"]) for each in found):
+        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        answers = await asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        addresses = [str(address[0]) for *_, address in answers]
+        if host not in self._trusted and not all(map(public, addresses)):
             raise Forbidden(f"{host} leads into a network that is not public")
-        return found
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
+            for (kind, *_), address in zip(answers, addresses, strict=True)
+        ]
 
     async def close(self) -> None:
-        """Close it."""
-        await self._resolver.close()
+        """Close it; a name server that is still waited for is left alone."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -38,6 +38,18 @@ class EventPage(BaseModel):
     cursor: str
 
 
+class NotificationShape(BaseModel):
+    """Somebody who is told how a launch ended: `state` is waiting, sent or given up; `reason` says why it was not taken the last time."""
+
+    kind: str
+    recipient: str
+    ended: str
+    state: str
+    tries: int
+    reason: str
+    at: datetime
+
+
 class FailureShape(BaseModel):
     """Jobs of a launch that failed alike: with the same exit code, and with messages that differ in ids, numbers, paths and quoted parts
     only. `key` names the group for a retry; `message` is that of the first job; `jobs` are the first five."""

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from argosy.shapes.given import AlgorithmSpec, Policy
+from argosy.shapes.history import NotificationShape
 from argosy.shapes.projects import ProjectSpec
 
 
@@ -89,7 +90,7 @@ class LaunchShape(BaseModel):
 
     `done` jobs have ended; `rate` of them a second, within the last ten minutes, and so the others may take `seconds_left`; null where none
     ended lately. `resources` is what the pods of all its attempts used, as Argo counts it (seconds of a CPU, of 100 MiB of memory); null in
-    lists.
+    lists, as are `notifications` (who is told how it ended) and `splits` (launches that have the media of its failed batches).
     `skipped` is how many media were left out because the algorithm has Succeeded on them already. `parent_gid` is the launch whose failed
     batches it has, in jobs of one medium each; that one may be forgotten since. `after` is the launch after which it runs; it is `waiting`
     until that one has ended.
@@ -112,6 +113,9 @@ class LaunchShape(BaseModel):
     rate: float | None
     seconds_left: float | None
     resources: dict[str, int] | None
+    webhook: str | None
+    notifications: list[NotificationShape] | None
+    splits: list[UUID] | None
 
 
 class CancelShape(BaseModel):

@@ -4,6 +4,7 @@ Events of one attempt are in order, because their writers hold its row. Others m
 follows goes by the transactions that were still open when he last looked, not by ids: none is missed.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,22 +26,24 @@ _OF = {
 }
 
 _READ = (
-    "SELECT e.id, e.at, e.last_at, e.times, e.kind, e.gid, e.uid, e.attempt, e.node_id, c.name AS cluster, e.actor, e.message, e.detail "
+    "SELECT e.id, e.xact, e.at, e.last_at, e.times, e.kind, e.gid, e.uid, e.attempt, e.node_id, c.name AS cluster, e.actor, "
+    "e.message, e.detail "
     "FROM argosy.event e LEFT JOIN argosy.cluster c ON c.id = e.cluster_id WHERE {of}"
 )
 
 # The newest ones.
-_NEWEST = "SELECT * FROM ({read} ORDER BY e.at DESC, e.id DESC LIMIT :limit) n ORDER BY at, id"
+_NEWEST = "SELECT * FROM ({read} ORDER BY e.last_at DESC, e.id DESC LIMIT :limit) n ORDER BY last_at, id"
 
 # Those of transactions that were open, or not begun, when the cursor was made, and are over now.
 _SINCE = (
-    "{read} AND e.at > CAST(:looked AS timestamptz) - interval '" + _OPEN + "' AND e.xact >= :first AND e.xact < :end "
-    "ORDER BY e.at, e.id"
+    "SELECT * FROM ({read} AND e.last_at > CAST(:looked AS timestamptz) - interval '" + _OPEN + "' "
+    "AND (e.xact, e.id) > (:first, :last) AND e.xact < :end ORDER BY e.xact, e.id LIMIT :limit) n ORDER BY last_at, id"
 )
 
-# The first transaction that may still write, and the time.
+# The first transaction that may still write, the first that has no number yet, and the time.
 _NOW = text(
-    "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS first, clock_timestamp() AS looked"
+    "SELECT CAST(CAST(pg_snapshot_xmin(s) AS text) AS bigint) AS first, CAST(CAST(pg_snapshot_xmax(s) AS text) AS bigint) AS beyond, "
+    "clock_timestamp() AS looked FROM pg_current_snapshot() s"
 )
 
 
@@ -64,8 +67,8 @@ def page(connection: Connection, of: Subject, limit: int, after: str | None = No
     Args:
         connection: Where to ask.
         of: Whose.
-        limit: The most, where no cursor is given: the newest ones.
-        after: The cursor of a page before: all that came since. An event that came while that page was read may be in both.
+        limit: The most; without a cursor the newest ones.
+        after: The cursor of a page before: what came since. An event that came while that page was read may be in both.
 
     Raises:
         InvalidRequest: It is no cursor.
@@ -73,28 +76,39 @@ def page(connection: Connection, of: Subject, limit: int, after: str | None = No
     now = connection.execute(_NOW).one()
     read = _READ.format(of=_OF[of.kind])
     parameters: dict[str, Any] = {"gid": of.gid, "uid": of.uid, "cluster": of.cluster, "limit": limit}
+    looked = now.looked
     if after is None:
         statement = _NEWEST.format(read=read)
     else:
-        first, looked = _cursor(after)
+        first, last, looked = _cursor(after)
+        if first > now.beyond:
+            raise InvalidRequest(
+                "after: the cursor is of another database, from which this one was restored; begin anew without it"
+            )
         statement = _SINCE.format(read=read)
-        parameters |= {"first": first, "end": now.first, "looked": looked}
-    found = connection.execute(text(statement), parameters)
-    events = [EventShape(**row._mapping) for row in found]
-    return EventPage(events=events, cursor=f"{now.first}@{now.looked.isoformat()}")
+        parameters |= {"first": first, "last": last, "end": now.first, "looked": looked}
+    found = connection.execute(text(statement), parameters).all()
+    cursor = f"{now.first}.0@{now.looked.isoformat()}"
+    if after is not None and len(found) == limit:  # there may be more
+        xact, last = max((row.xact, row.id) for row in found)
+        cursor = f"{xact}.{last}@{looked.isoformat()}"
+    return EventPage(events=[EventShape(**row._mapping) for row in found], cursor=cursor)
 
 
-def _cursor(text: str) -> tuple[int, datetime]:
-    first, _, looked = text.partition("@")
+def _cursor(text: str) -> tuple[int, int, datetime]:
+    found = _CURSOR.fullmatch(text)
     try:
-        if not first.isascii() or not first.isdigit() or int(first) >= 1 << 63:
+        if found is None:
             raise ValueError
-        time = datetime.fromisoformat(looked)
-        if time.tzinfo is None:
+        first, last, time = int(found[1]), int(found[2]), datetime.fromisoformat(found[3])
+        if max(first, last) >= 1 << 63 or time.tzinfo is None:
             raise ValueError
     except ValueError:
         raise InvalidRequest("after: not the cursor of a page of events") from None
-    return int(first), time
+    return first, last, time
+
+
+_CURSOR = re.compile("([0-9]{1,19})[.]([0-9]{1,19})@(.{20,40})", re.ASCII)
 
 
 # With their jobs.
@@ -106,7 +120,7 @@ _FORGET_LAUNCHES = text("DELETE FROM argosy.event WHERE gid = ANY (CAST(:gids AS
 # What happened to clusters long ago.
 _FORGET_CLUSTERS = text(
     "DELETE FROM argosy.event WHERE id IN (SELECT id FROM argosy.event WHERE gid IS NULL "
-    "AND cluster_id = ANY (ARRAY(SELECT id FROM argosy.cluster)) AND at < now() - make_interval(days => :days) LIMIT :most)"
+    "AND cluster_id = ANY (ARRAY(SELECT id FROM argosy.cluster)) AND last_at < now() - make_interval(days => :days) LIMIT :most)"
 )
 
 

@@ -18,6 +18,9 @@ from argosy.store.conditions import ended
 _AT_ONCE = 200
 """Launches of which the end is told in one transaction."""
 
+_FAILURES = 10
+"""Groups of failures that are told."""
+
 _CLAIM = 60.0
 """Seconds for which somebody who sends a row has it."""
 
@@ -53,6 +56,18 @@ _STILL = text(
     f"SELECT l.gid FROM argosy.launch l WHERE l.gid = ANY (CAST(:gids AS uuid[])) AND l.untold AND {ended('l')}"
 )
 
+# What each receiver was told last.
+_TOLD_LAST = text(
+    "SELECT DISTINCT ON (gid, kind, recipient) gid, split_part(key, '.', 2) AS ended, "
+    "count(*) OVER (PARTITION BY gid, kind, recipient) AS many "
+    "FROM argosy.outbox WHERE gid = ANY (CAST(:gids AS uuid[])) ORDER BY gid, kind, recipient, id DESC"
+)
+
+# What is overtaken by a later end is not sent any more.
+_OVERTAKEN = text(
+    "UPDATE argosy.outbox SET open = false, reason = 'overtaken by a later end' WHERE gid = ANY (CAST(:gids AS uuid[])) AND open"
+)
+
 # One row for an end and a receiver.
 _PUT = text(
     "INSERT INTO argosy.outbox (gid, project, kind, recipient, key, body) "
@@ -68,28 +83,37 @@ def fill(connection: Connection) -> int:
     """Write what is to be told about launches that ended. Returns how many launches these are."""
     found = {row.gid: row.webhook for row in connection.execute(_ENDED, {"most": _AT_ONCE})}
     gids = list(connection.execute(_STILL, {"gids": list(found)}).scalars()) if found else []
-    notifications = [
-        notification for gid in gids if (notification := _notification(connection, gid, found[gid])) is not None
-    ]
-    connection.execute(_PUT, {"rows": rows.recordset(notifications)})
+    last = {row.gid: row for row in connection.execute(_TOLD_LAST, {"gids": gids})}
+    new = []
+    for gid in gids:
+        if found[gid] is None:
+            continue
+        end, body = _end(connection, gid)
+        told, number = (last[gid].ended, last[gid].many) if gid in last else ("", 0)
+        if told != end:
+            new.append(_row(gid, found[gid], f"{gid}.{end}" + (f".{number + 1}" if number else ""), body))
+    connection.execute(_OVERTAKEN, {"gids": [row["gid"] for row in new]})
+    connection.execute(_PUT, {"rows": rows.recordset(new)})
     connection.execute(_TOLD, {"gids": gids})
     return len(gids)
 
 
-def _notification(connection: Connection, gid: UUID, webhook: str | None) -> dict[str, Any] | None:
+def _end(connection: Connection, gid: UUID) -> tuple[str, dict[str, Any]]:
+    """How a launch ended, in a word, and what is told about it."""
     (launch,) = summaries.launches(connection, gid=gid)
     succeeded = launch.state == "expanded" and launch.counts.keys() <= {"Succeeded"}
     end = "succeeded" if succeeded else "failed"
-    failures = [each.model_dump(mode="json") for each in summaries.failures(connection, gid)[:10]]
-    body = {
+    failures = [each.model_dump(mode="json") for each in summaries.failures(connection, gid)[:_FAILURES]]
+    return end, {
         "type": f"launch.{end}",
         "timestamp": datetime.now(UTC).isoformat(),
-        "data": launch.model_dump(mode="json") | {"failures": failures},
+        "data": launch.model_dump(mode="json", exclude={"notifications"}) | {"failures": failures},
     }
-    if webhook is None:
-        return None
-    row = {"gid": gid, "project": launch.project, "kind": "webhook", "recipient": webhook, "key": f"{gid}.{end}"}
-    return row | {"body": body}
+
+
+def _row(gid: UUID, webhook: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
+    project = body["data"]["project"]
+    return {"gid": gid, "project": project, "kind": "webhook", "recipient": webhook, "key": key, "body": body}
 
 
 # Rows that are due, a few of each project, and none of projects that have enough under way.

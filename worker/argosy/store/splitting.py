@@ -64,9 +64,9 @@ _COPIED = (
     "manifest, parameters, inputs_digest, max_attempts, retry_backoff, pending_deadline, run_deadline"
 )
 _COPY = text(
-    f"INSERT INTO argosy.launch (gid, parent_gid, request_digest, media_ids, untold, token_sealed, state, files_per_job, jobs, {_COPIED}) "
-    "SELECT :child, gid, 'split', CAST(:media AS bigint[]), webhook IS NOT NULL, coalesce(:sealed, token_sealed), 'resolved', 1, :jobs, "
-    f"{_COPIED} FROM argosy.launch WHERE gid = :gid"
+    "INSERT INTO argosy.launch (gid, parent_gid, request_digest, reason, media_ids, untold, token_sealed, state, files_per_job, jobs, "
+    f"{_COPIED}) SELECT :child, gid, 'split', 'split of launch ' || gid, CAST(:media AS bigint[]), webhook IS NOT NULL, "
+    f"coalesce(:sealed, token_sealed), 'resolved', 1, :jobs, {_COPIED} FROM argosy.launch WHERE gid = :gid"
 )
 
 

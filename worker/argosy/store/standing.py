@@ -14,8 +14,9 @@ from argosy.store.conditions import READY, in_states
 _FAR = 10_000
 """Jobs before one are counted only up to this."""
 
-DOUBT = 90.0
-"""Seconds after another database server began to answer during which a job that several clusters may take waits."""
+DOUBT = 75.0
+"""Seconds for which a job that several clusters may take waits after another database server began to answer, with the usual lease and
+time-out."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ _JOB = text(
     "SELECT j.uid, j.gid, j.project, j.user_id, l.algorithm_name AS algorithm, a.number, a.placement_id, a.priority, a.seq, a.state, "
     "a.message, j.cancel_requested, a.cluster_id, c.name AS cluster, a.name, a.claim_worker AS worker, "
     f"CASE WHEN {in_states(ON_CLUSTER, 'a')} THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of, "
-    "coalesce((SELECT max(e.at) FROM argosy.event e WHERE e.uid = j.uid AND e.attempt = a.number AND e.node_id = '' "
-    "AND e.kind = a.state), a.finished_at, a.queued_at) AS since, "
+    "coalesce(a.state_at, a.queued_at) AS since, "
     f"extract(epoch FROM clock_timestamp() - c.as_of)::float8 AS seen_for, "
     "a.queued_at, a.overdue, a.began_at IS NOT NULL AS began, a.tries > 1 OR a.message <> '' AS unfinished_create, a.retries_left, "
     f"{_IN.format('a.not_before')} AS starts_in, {_IN.format('a.lease_until')} AS claim_in, {_IN.format('a.stop_at')} AS stop_in, "

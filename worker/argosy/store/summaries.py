@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.errors import InvalidRequest
-from argosy.shapes.history import FailureShape
+from argosy.shapes.history import FailureShape, NotificationShape
 from argosy.shapes.shown import LaunchShape
 from argosy.states import FINAL, State, rest_status
 from argosy.store.conditions import in_states
@@ -25,7 +25,7 @@ ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message)))
 
 # Launches, the newest first.
 _LAUNCHES = (
-    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, created_at "
+    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, webhook, created_at "
     "FROM argosy.launch "
     "WHERE {} ORDER BY created_at DESC, gid DESC LIMIT :limit"
 )
@@ -86,9 +86,12 @@ def launches(
             created_at=row.created_at,
             counts=(found := progress.get(row.gid, _Progress())).counts,
             done=found.done,
-            rate=found.rate,
+            rate=found.rate if row.jobs > found.done else None,
             seconds_left=(row.jobs - found.done) / found.rate if found.rate and row.jobs > found.done else None,
             resources=None if gid is None else _resources(connection, gid),
+            webhook=row.webhook,
+            notifications=None if gid is None else _notifications(connection, gid),
+            splits=None if gid is None else list(connection.execute(_SPLITS, {"gid": gid}).scalars()),
         )
         for row in rows
     ]
@@ -148,6 +151,20 @@ _OF_PROJECT = text(
 def _resources(connection: Connection, gid: UUID) -> dict[str, int]:
     found: dict[str, int] = connection.execute(_OF_LAUNCH, {"gid": gid}).scalar_one()
     return found
+
+
+# Who is to be told how it ended, and whether that was done.
+_NOTIFICATIONS = text(
+    "SELECT kind, recipient, split_part(key, '.', 2) AS ended, CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN open THEN 'waiting' "
+    "ELSE 'given up' END AS state, tries, reason, coalesce(sent_at, created_at) AS at FROM argosy.outbox WHERE gid = :gid ORDER BY id"
+)
+
+# Launches that have the media of its failed batches.
+_SPLITS = text("SELECT gid FROM argosy.launch WHERE parent_gid = :gid ORDER BY created_at")
+
+
+def _notifications(connection: Connection, gid: UUID) -> list[NotificationShape]:
+    return [NotificationShape(**row._mapping) for row in connection.execute(_NOTIFICATIONS, {"gid": gid})]
 
 
 def usage(connection: Connection, project: int, days: int) -> tuple[int, dict[str, int]]:

@@ -156,6 +156,7 @@ class Attempt(Base, table=True):
     `cluster_id` is fixed by the claim; while an attempt is queued, it is set only if the placement allows just one cluster. `stop_at` is
     when its workflow is to be ended: the pending deadline, and from `began_at` on (its first pod ran) the run deadline. `overdue` says
     which of them has passed. `unread` says that its workflow is to be read once, because the row may have missed what happened to it.
+    `state_at` is when its state began, as a trigger writes it; null while it is queued for the first time.
     `exit_code` is that of what failed; `resources` is what its pods used, as Argo counts it (seconds of a CPU, of 100 MiB of memory).
     """
 
@@ -219,6 +220,7 @@ class Attempt(Base, table=True):
     stop_at: datetime | None = columns.time()
     overdue: str = columns.string()
     unread: bool = columns.flag(False)
+    state_at: datetime | None = columns.time()
     exit_code: int | None = Field(default=None)
     resources: dict[str, int] = columns.mapping()
     started_at: datetime | None = columns.time()
@@ -257,8 +259,8 @@ class Event(Base, table=True):
 
     __tablename__ = "event"
     __table_args__ = (
-        Index("ix_event_gid_at", "gid", "at", postgresql_where=text("gid IS NOT NULL")),
-        Index("ix_event_cluster_id_at", "cluster_id", "at", postgresql_where=text("gid IS NULL")),
+        Index("ix_event_gid_last_at", "gid", "last_at", postgresql_where=text("gid IS NOT NULL")),
+        Index("ix_event_cluster_id_last_at", "cluster_id", "last_at", postgresql_where=text("gid IS NULL")),
         Index(
             "uq_event_launch",
             "gid",

@@ -238,8 +238,8 @@ class Writer:
             strays.forget(database, self._at.cluster_id, settled)
             strays.note(database, self._at.cluster_id, unknown)
             tracking.deadlines(database, adopted, self._at.cluster_id)
+            tracking.write_nodes(database, nodes)  # first, so that what failed is told before the job's end
             tracking.change(database, changes)
-            tracking.write_nodes(database, nodes)
             failpoint("track.writing")
         failpoint("track.written")
         self._written.note(written)

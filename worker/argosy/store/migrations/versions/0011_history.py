@@ -9,12 +9,12 @@ down_revision = "0010"
 branch_labels = None
 depends_on = None
 
-# Messages that differ only in ids, numbers, paths and quoted parts are alike.
+# Messages are alike if they differ only in quoted parts and in words that hold a digit or a slash. Of a long one the beginning counts, and
+# nothing here looks at a letter more than twice: the text comes from tenants.
 _ALIKE = r"""
 CREATE FUNCTION argosy.alike(message text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-SELECT regexp_replace(regexp_replace(left(message, 500),
-    '"[^"]*"|''[^'']*''|`[^`]*`', '"…"', 'g'),
-    '[^\s"=]*/[^\s",;]*|\m(0x)?[0-9a-f]{8}[0-9a-f-]*\M|[0-9]+([.][0-9]+)*', '#', 'gi')
+SELECT regexp_replace(regexp_replace(left(message, 200),
+    '"[^"]*"|(?<![[:alnum:]])''[^'']*''|`[^`]*`', '"…"', 'g'), '\S*[0-9/]\S*', '#', 'g')
 $$
 """
 
@@ -37,11 +37,11 @@ BEGIN
     END IF;
     INSERT INTO argosy.event AS e (kind, gid, actor, message, detail, likeness)
     VALUES (what, NEW.gid,
-        CASE WHEN TG_OP = 'INSERT' THEN 'user ' || NEW.user_id ELSE coalesce(nullif({_WHO}, ''), NEW.claim_worker, '') END,
+        coalesce(nullif({_WHO}, ''), CASE WHEN TG_OP = 'INSERT' THEN 'user ' || NEW.user_id ELSE NEW.claim_worker END, ''),
         left(why, 2000), CASE WHEN NEW.jobs > 0 THEN jsonb_build_object('jobs', NEW.jobs) ELSE '{{}}' END,
         hashtextextended(argosy.alike(why), 0))
     ON CONFLICT (gid, kind, likeness) WHERE uid IS NULL AND gid IS NOT NULL
-    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), message = excluded.message;
+    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), xact = excluded.xact, message = excluded.message;
     RETURN NULL;
 END
 """
@@ -52,7 +52,7 @@ BEGIN
     VALUES (CASE WHEN NEW.cancel_requested AND NOT OLD.cancel_requested THEN 'cancel_requested' ELSE 'hidden' END,
         NEW.gid, NEW.uid, NEW.attempt, {_WHO}, 0)
     ON CONFLICT (uid, attempt, node_id, kind, likeness) WHERE uid IS NOT NULL
-    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), actor = excluded.actor;
+    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), xact = excluded.xact, actor = excluded.actor;
     RETURN NULL;
 END
 """
@@ -75,9 +75,16 @@ BEGIN
             ELSE '{{}}' END,
         hashtextextended(argosy.alike(why), 0))
     ON CONFLICT (uid, attempt, node_id, kind, likeness) WHERE uid IS NOT NULL
-    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), message = excluded.message, actor = excluded.actor,
+    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), xact = excluded.xact, message = excluded.message, actor = excluded.actor,
         cluster_id = excluded.cluster_id, detail = excluded.detail;
     RETURN NULL;
+END
+"""
+
+_SINCE = """
+BEGIN
+    NEW.state_at := clock_timestamp();
+    RETURN NEW;
 END
 """
 
@@ -90,7 +97,7 @@ BEGIN
         hashtextextended(argosy.alike(NEW.message), 0)
     FROM argosy.attempt a WHERE a.uid = NEW.uid AND a.number = NEW.attempt
     ON CONFLICT (uid, attempt, node_id, kind, likeness) WHERE uid IS NOT NULL
-    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), message = excluded.message, detail = excluded.detail;
+    DO UPDATE SET times = e.times + 1, last_at = clock_timestamp(), xact = excluded.xact, message = excluded.message, detail = excluded.detail;
     RETURN NULL;
 END
 """
@@ -130,6 +137,7 @@ END
 """
 
 _BODIES = {
+    "date_attempt": _SINCE,
     "note_launch": _OF_LAUNCH,
     "note_job": _OF_JOB,
     "note_attempt": _OF_ATTEMPT,
@@ -144,33 +152,38 @@ _CLUSTER = (
 )  # fmt: skip
 
 _TRIGGERS = {
-    "note_launch_insert": ("INSERT ON argosy.launch", "true", "note_launch"),
+    "date_attempt_update": ("BEFORE UPDATE OF state ON argosy.attempt", "NEW.state <> OLD.state", "date_attempt"),
+    "note_launch_insert": ("AFTER INSERT ON argosy.launch", "true", "note_launch"),
     "note_launch_update": (
-        "UPDATE OF state, reason, hidden ON argosy.launch",
+        "AFTER UPDATE OF state, reason, hidden ON argosy.launch",
         "NEW.state <> OLD.state OR NEW.hidden AND NOT OLD.hidden OR NEW.reason <> OLD.reason AND NEW.reason <> ''",
         "note_launch",
     ),
     "note_job_update": (
-        "UPDATE OF cancel_requested, hidden ON argosy.job",
+        "AFTER UPDATE OF cancel_requested, hidden ON argosy.job",
         "NEW.cancel_requested AND NOT OLD.cancel_requested OR NEW.hidden AND NOT OLD.hidden",
         "note_job",
     ),
     # The first attempts of a launch are told by its own event.
-    "note_attempt_insert": ("INSERT ON argosy.attempt", "NEW.number > 1 OR NEW.state <> 'queued'", "note_attempt"),
+    "note_attempt_insert": (
+        "AFTER INSERT ON argosy.attempt",
+        "NEW.number > 1 OR NEW.state <> 'queued'",
+        "note_attempt",
+    ),
     "note_attempt_update": (
-        "UPDATE OF state, message, overdue ON argosy.attempt",
+        "AFTER UPDATE OF state, message, overdue ON argosy.attempt",
         "NEW.state <> OLD.state OR NEW.overdue <> OLD.overdue OR NEW.message <> OLD.message AND NEW.message <> ''",
         "note_attempt",
     ),
-    "note_node_insert": ("INSERT ON argosy.node", f"{_LEAF} AND {_TOLD}", "note_node"),
+    "note_node_insert": ("AFTER INSERT ON argosy.node", f"{_LEAF} AND {_TOLD}", "note_node"),
     "note_node_update": (
-        "UPDATE OF phase, message ON argosy.node",
+        "AFTER UPDATE OF phase, message ON argosy.node",
         f"{_LEAF} AND {_TOLD} AND (NEW.phase, NEW.message) IS DISTINCT FROM (OLD.phase, OLD.message)",
         "note_node",
     ),
-    "note_cluster_insert": ("INSERT ON argosy.cluster", "true", "note_cluster"),
+    "note_cluster_insert": ("AFTER INSERT ON argosy.cluster", "true", "note_cluster"),
     "note_cluster_update": (
-        f"UPDATE OF {', '.join(_CLUSTER)}, open_tries ON argosy.cluster",
+        f"AFTER UPDATE OF {', '.join(_CLUSTER)}, open_tries ON argosy.cluster",
         f"({', '.join(f'NEW.{name}' for name in _CLUSTER)}, NEW.open_tries = 0) IS DISTINCT FROM "
         f"({', '.join(f'OLD.{name}' for name in _CLUSTER)}, OLD.open_tries = 0)",
         "note_cluster",
@@ -185,6 +198,7 @@ def _time(name: str) -> sa.Column[object]:
 def upgrade() -> None:
     for name in ("pod", "host"):
         op.add_column("node", sa.Column(name, sa.Text(), server_default="", nullable=False), schema="argosy")
+    op.add_column("attempt", sa.Column("state_at", sa.DateTime(timezone=True), nullable=True), schema="argosy")
     op.add_column("attempt", sa.Column("exit_code", sa.Integer(), nullable=True), schema="argosy")
     for table in ("node", "attempt"):
         op.add_column(table, sa.Column("resources", JSONB(), server_default="{}", nullable=False), schema="argosy")
@@ -210,17 +224,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
         schema="argosy",
     )
-    _index("ix_event_gid_at", ["gid", "at"], "gid IS NOT NULL")
-    _index("ix_event_cluster_id_at", ["cluster_id", "at"], "gid IS NULL")
+    _index("ix_event_gid_last_at", ["gid", "last_at"], "gid IS NOT NULL")
+    _index("ix_event_cluster_id_last_at", ["cluster_id", "last_at"], "gid IS NULL")
     _index("uq_event_launch", ["gid", "kind", "likeness"], "uid IS NULL AND gid IS NOT NULL", unique=True)
     _index("uq_event_job", ["uid", "attempt", "node_id", "kind", "likeness"], "uid IS NOT NULL", unique=True)
     op.execute(_ALIKE)
     for name, body in _BODIES.items():
         op.execute(_FUNCTION.format(name=name, body=body))
     for name, (when, condition, function) in _TRIGGERS.items():
-        op.execute(
-            f"CREATE TRIGGER {name} AFTER {when} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION argosy.{function}()"
-        )
+        op.execute(f"CREATE TRIGGER {name} {when} FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION argosy.{function}()")
 
 
 def _index(name: str, columns: list[str], where: str, unique: bool = False) -> None:
@@ -236,6 +248,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION argosy.alike(text)")
     for table in ("node", "attempt"):
         op.drop_column(table, "resources", schema="argosy")
-    op.drop_column("attempt", "exit_code", schema="argosy")
+    for name in ("exit_code", "state_at"):
+        op.drop_column("attempt", name, schema="argosy")
     for name in ("host", "pod"):
         op.drop_column("node", name, schema="argosy")
