@@ -1,5 +1,6 @@
 """What only a real Argo Server knows, beside a real node: nodes that Argo keeps in its own database, its archive, its lint, stored logs."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -403,5 +404,12 @@ async def test_the_log_of_a_pod_that_is_gone_is_read_from_where_argo_has_stored_
     assert b"another" in await read("")
     with pytest.raises(answers.TooLong):
         await read(k8s_uid, limit=3)
+    argo_node.kubectl(
+        "delete", "pods", "--namespace", "argosy", "--selector", f"workflows.argoproj.io/workflow={job.id}"
+    )
+    shown = await asyncio.to_thread(client.logs, job.uid)
+    assert [(each.source, each.container) for each in shown.logs] == [("archive", "main")], shown.note
+    assert "a word\nanother\n" in shown.logs[0].text
+    assert "gone" not in shown.note
     with pytest.raises(answers.Unclear, match="no stored log of container sidecar"):
         await read(k8s_uid, container="sidecar")

@@ -10,7 +10,7 @@ from argosy.kube.status import NodeStatus
 def node(name: str, phase: str = "Failed", kind: str = "Pod", second: int = 1, **fields: Any) -> NodeStatus:
     rest = {"message": "", "children": (), "exit_code": None, "started_at": None, **fields}
     ended = datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
-    return NodeStatus(node_id=name, task=name, type=kind, phase=phase, finished_at=ended, **rest)
+    return NodeStatus(node_id=f"id-{name}", task=name, type=kind, phase=phase, finished_at=ended, **rest)
 
 
 def test_the_step_that_failed_first_is_told_and_how_many_more() -> None:
@@ -29,17 +29,22 @@ def test_an_exit_code_that_the_message_has_already_is_not_told_twice() -> None:
 
 def test_tries_that_argo_followed_by_others_do_not_count() -> None:
     tries = (node("a(0)", second=1, message="first"), node("a(1)", second=2, message="last"))
-    failed = node("a", kind="Retry", second=3, children=("a(0)", "a(1)"))
+    failed = node("a", kind="Retry", second=3, children=("id-a(0)", "id-a(1)"))
     assert failure([failed, *tries]) == ("a(1): last", None)
-    saved = node("a", "Succeeded", kind="Retry", children=("a(0)", "a(1)"))
+    saved = node("a", "Succeeded", kind="Retry", children=("id-a(0)", "id-a(1)"))
     assert failure([saved, tries[0], node("a(1)", "Succeeded"), node("b", second=9)]) == ("b: Failed", None)
 
 
 def test_a_container_is_told_and_not_the_pod_that_holds_it() -> None:
-    held = [node("pod", children=("main",), message="pod failed"), node("main", kind="Container", exit_code=4)]
+    held = [node("pod", children=("id-main",), message="pod failed"), node("main", kind="Container", exit_code=4)]
     assert failure(held) == ("main: Failed (exit code 4)", 4)
 
 
 def test_where_no_step_failed_nothing_is_told() -> None:
     assert failure([node("all", kind="Steps"), node("a", "Succeeded")]) is None
     assert failure([]) is None
+
+
+def test_the_only_step_is_not_told_by_its_workflows_name() -> None:
+    only = node("job-1", message="Error (exit code 3)", exit_code=3)._replace(node_id="job-1")
+    assert failure([only]) == ("Error (exit code 3)", 3)

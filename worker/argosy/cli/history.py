@@ -15,7 +15,7 @@ from argosy.cli import output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import ago, plain
+from argosy.cli.text import ago, plain, used
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -145,8 +145,8 @@ _DETAILS: dict[str, Callable[[Any], str]] = {
     "jobs": lambda jobs: f"{jobs} job{'s' * (jobs != 1)}",
     "pod": lambda pod: f"pod {pod}",
     "host": lambda host: f"on node {host}",
-    "resources": lambda used: (
-        "used " + ", ".join(f"{name} {seconds} s" for name, seconds in list(used.items())[:_SHOWN])
+    "resources": lambda found: (
+        "used " + ", ".join(f"{name} {seconds}" for name, seconds in list(used(found).items())[:_SHOWN])
     ),
     "not_before": lambda when: f"not before {_clock(datetime.fromisoformat(when))}",
 }

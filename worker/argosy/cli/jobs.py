@@ -15,7 +15,7 @@ from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, cut, plain, ranges, span, took
+from argosy.cli.text import age, ago, cut, plain, ranges, span, took, used
 from argosy.errors import ArgosyError, NotFound
 from argosy.states import ENDED_EARLY
 
@@ -304,7 +304,7 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "created": ago(launch.created_at, datetime.now(UTC)),
         "jobs": _counts(launch),
         "done": _done(launch),
-        "used": ", ".join(f"{name} {seconds} s" for name, seconds in sorted((launch.resources or {}).items())),
+        "used": ", ".join(f"{name} {seconds}" for name, seconds in used(launch.resources or {}).items()),
         "after": str(launch.after or ""),
         "split of": str(launch.parent_gid or ""),
         "split into": " ".join(map(str, launch.splits or ())),

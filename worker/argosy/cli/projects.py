@@ -10,7 +10,7 @@ from argosy.cli import output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import plain
+from argosy.cli.text import plain, used
 
 if TYPE_CHECKING:
     from argosy.shapes.shown import ProjectShape
@@ -119,7 +119,9 @@ def usage(
     if output.structured(output_format):
         output.data(output.dump(found), output_format)
         return
+    if output_format is Format.NAME:
+        output.lines([str(project)])
+        return
     output.facts(
-        {"project": str(project), "within": f"{days} days", "attempts": str(found.attempts)}
-        | {name: f"{seconds} s" for name, seconds in sorted(found.resources.items())}
+        {"project": str(project), "within": f"{days} days", "attempts": str(found.attempts)} | used(found.resources)
     )

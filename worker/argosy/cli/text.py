@@ -4,7 +4,7 @@ Names and messages come from tenants and their containers. They are shown withou
 cursor or colour the reader's terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -79,3 +79,8 @@ def ranges(media: Sequence[int]) -> str:
 def cut(text: str, length: int) -> str:
     """At most so many characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def used(resources: Mapping[str, int]) -> dict[str, str]:
+    """What pods used, by resource, in Argo's units."""
+    return {name: f"{seconds} s" + " of 100 MiB" * (name == "memory") for name, seconds in sorted(resources.items())}

@@ -1,6 +1,6 @@
 """Logs of containers whose pod is gone, from where Argo has stored them (`archiveLogs`), through Argo Server."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from argosy.kube import answers
 from argosy.kube.argo_server import ArgoServer
@@ -11,7 +11,7 @@ LIMIT = 64 << 20
 
 async def archived_log(
     server: ArgoServer, workflow: str, k8s_uid: str, node_id: str, container: str = "main", limit: int = LIMIT
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The stored log of one container, in pieces as they arrive. Whoever stops early closes it (`contextlib.aclosing`).
 
     Where the workflow is archived, the log is found by its k8s uid; else by the workflow's name, while it is on the cluster.

@@ -35,7 +35,9 @@ def failure(nodes: Sequence[NodeStatus]) -> tuple[str, int | None] | None:
     if first.exit_code is not None and f"exit code {first.exit_code}" not in words:
         words = f"{words} (exit code {first.exit_code})"
     others = f"; {more} more step{'s' * (more > 1)} failed" if more else ""
-    return f"{first.task}: {words}{others}", first.exit_code
+    # The only step of a workflow bears the workflow's name, which says nothing.
+    where = "" if first.task == first.node_id else f"{first.task}: "
+    return f"{where}{words}{others}", first.exit_code
 
 
 def _followed(retry: NodeStatus) -> tuple[str, ...]:

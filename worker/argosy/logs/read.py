@@ -12,14 +12,15 @@ from uuid import UUID
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from argosy.access import alone, connect
+from argosy.access import alone, argo_server, connect
 from argosy.errors import ArgosyError, NotFound
 from argosy.inputs import log_text
 from argosy.kube import answers
 from argosy.kube.logs import MOST_LINES, Container, Logs, Pod
+from argosy.logs.archive import archived
 from argosy.logs.wanted import Chooser, Wanted, chooser
 from argosy.settings import Settings
-from argosy.shapes.shown import ContainerLogShape, JobShape, LogShape
+from argosy.shapes.shown import ContainerLogShape, JobShape, LogShape, NodeShape
 from argosy.store import logs, reading, registry, summaries
 from argosy.store.logs import KeptLog
 from argosy.store.registered import Cluster
@@ -56,6 +57,7 @@ class Source:
 
     cluster: Cluster
     workflow: str
+    k8s_uid: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def source(engine: Engine, found: JobShape) -> Source:
             raise NotAsked(f"its cluster {found.cluster!r} is not registered any more") from None
     if not cluster.logs:
         raise NotAsked(f"logs of cluster {cluster.name!r} are off: argosy cluster update {cluster.name} --logs")
-    return Source(cluster, place.workflow)
+    return Source(cluster, place.workflow, place.k8s_uid or "")
 
 
 def read(engine: Engine, settings: Settings, uid: UUID, wanted: Wanted, ask: bool = True) -> LogShape:
@@ -131,8 +133,9 @@ def read(engine: Engine, settings: Settings, uid: UUID, wanted: Wanted, ask: boo
         kept = logs.of(database, found.uid, found.attempt)
     said = _ask(engine, settings, found, chosen, wanted) if ask else _Said(("the cluster was not asked",))
     told = list(said.missing)
-    if said.pods is not None and (gone := _gone(found, chosen, said.pods)):
-        told.append(f"pods that are gone: {_few(gone)}")
+    there = (said.pods or frozenset()) | {each.node for each in said.logs}
+    if said.pods is not None and (gone := _gone(found, chosen, there)):
+        told.append(f"pods that are gone: {_few([node.task for node in gone])}")
     tasks = {node.id: node.task for node in found.nodes}
     kept = [each for each in kept if chosen(each.node_id, each.container, each.exit_code)]
     shown, left = _bounded(_merged(said.logs, [_shape(each, tasks, wanted.tail) for each in kept], list(tasks)))
@@ -181,16 +184,22 @@ async def _said(at: Source, settings: Settings, found: JobShape, chosen: Chooser
         ]
         size = min(_EACH, _ALL // max(min(len(picked), _CONTAINERS), 1))
         results = await asyncio.gather(*(tail(*each, size) for each in picked[:_CONTAINERS]))
+        nodes = frozenset(pod.node_id for pod in pods)
+        stored: list[ContainerLogShape] = []
+        async with argo_server(connection.access, settings) as server:
+            gone = _gone(found, chosen, nodes)[: max(_CONTAINERS - len(picked), 0)]
+            if server is not None and gone:
+                stored = await archived(server, at.workflow, at.k8s_uid, gone, size, limit, ends)
     missing = sorted({each for each in results if isinstance(each, str)})
     missing += [f"logs that were not asked for: {more}; name a node"] if (more := len(picked) - len(results)) else []
     said = tuple(each for each in results if not isinstance(each, str))
-    return _Said(tuple(missing[:_ERRORS]), frozenset(pod.node_id for pod in pods), said)
+    return _Said(tuple(missing[:_ERRORS]), nodes, (*said, *stored))
 
 
-def _gone(found: JobShape, chosen: Chooser, pods: frozenset[str]) -> list[str]:
-    """The tasks that are wanted and whose pods are gone."""
+def _gone(found: JobShape, chosen: Chooser, pods: frozenset[str]) -> list[NodeShape]:
+    """The nodes that are wanted and whose pods are gone."""
     begun = [node for node in found.nodes if node.type == "Pod" and node.status not in {"", "Pending"}]
-    return [node.task for node in begun if node.id not in pods and chosen(node.id, "", None)]
+    return [node for node in begun if node.id not in pods and chosen(node.id, "", None)]
 
 
 def _shape(kept: KeptLog, tasks: dict[str, str], tail: int | None) -> ContainerLogShape:

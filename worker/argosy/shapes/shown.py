@@ -62,15 +62,15 @@ class JobShape(BaseModel):
 class ContainerLogShape(BaseModel):
     """What one container wrote.
 
-    `node` is the node's id, `task` its name. `source` is `cluster` if the cluster has said it just now, `kept` if it was kept when the
-    container failed. `cut`: there was more before `text`.
+    `node` is the node's id, `task` its name. `source` is `cluster` if the cluster has said it just now, `archive` if Argo has stored it,
+    `kept` if it was kept when the container failed. `cut`: there was more before `text`.
     """
 
     node: str
     task: str
     container: str
     exit_code: int | None
-    source: Literal["cluster", "kept"]
+    source: Literal["cluster", "archive", "kept"]
     cut: bool
     text: str
 

@@ -28,10 +28,11 @@ class KeptLog:
 
 
 class Place(NamedTuple):
-    """Where an attempt's pods are, or were. `cluster_id` and `workflow` are None before its claim."""
+    """Where an attempt's pods are, or were. All is None where it has no workflow."""
 
     cluster_id: int | None
     workflow: str | None
+    k8s_uid: str | None
 
 
 # A log that is there stays: a later look may find less. Only where the attempt is not forgotten yet.
@@ -84,14 +85,14 @@ def of(connection: Connection, uid: UUID, attempt: int) -> list[KeptLog]:
 
 # Where an attempt's pods are.
 _PLACE = text(
-    "SELECT cluster_id, name FROM argosy.attempt WHERE uid = :uid AND number = :attempt AND k8s_uid IS NOT NULL"
+    "SELECT cluster_id, name, k8s_uid FROM argosy.attempt WHERE uid = :uid AND number = :attempt AND k8s_uid IS NOT NULL"
 )
 
 
 def place(connection: Connection, uid: UUID, attempt: int) -> Place:
     """Where an attempt's pods are, or were; nowhere if it has no workflow."""
     found = connection.execute(_PLACE, {"uid": uid, "attempt": attempt}).one_or_none()
-    return Place(None, None) if found is None else Place(found.cluster_id, found.name)
+    return Place(None, None, None) if found is None else Place(found.cluster_id, found.name, found.k8s_uid)
 
 
 # The jobs of a launch whose logs somebody may want, in the order of their batches.
