@@ -223,6 +223,9 @@ async def test_no_redirect_is_followed(telling: Settings, receiver: Receiver) ->
         ("http://example.org/", "https"),
         ("https://127.0.0.1/", "not a public address"),
         ("https://[::1]/", "not a public address"),
+        ("https://2130706433/", "not a public address"),
+        ("https://0x7f.1/", "not a public address"),
+        ("https://017700000001/", "not a public address"),
         ("https://[::ffff:10.0.0.1]/", "not a public address"),
         ("https://169.254.169.254/latest", "not a public address"),
         ("https://localhost/", "not public"),
@@ -275,23 +278,38 @@ async def test_without_a_key_nothing_is_sent_and_the_reason_is_kept(
     assert (rows(engine)[0].open, receiver.ids) == (True, [])
 
 
-async def test_a_project_whose_receivers_hang_does_not_keep_another_waiting(
+async def test_projects_whose_receivers_hang_do_not_keep_another_waiting(
     registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
 ) -> None:
+    """Found by a hostile reader: five such projects had all the places, again and again."""
     silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
-    body = """jsonb_build_object('n', n)"""
     launched(registered, stage, receiver.url)
     gid = registered.launch("hello", project=1, user=7, media_ids=[9]).gid
     put = (
-        "INSERT INTO argosy.outbox (gid, project, kind, recipient, key, body, created_at) "
-        f"SELECT '{gid}', 3, 'webhook', 'http://127.0.0.1:{port}/', 'k' || n, {body}, now() FROM generate_series(1, 50) n"
+        "INSERT INTO argosy.outbox (gid, project, kind, recipient, key, body, next_try_at) "
+        f"SELECT '{gid}', 2 + n % 8, 'webhook', 'http://127.0.0.1:{port}/', 'k' || n, '{{}}', now() - interval '1 h' "
+        "FROM generate_series(1, 400) n"
     )
     sql(engine, put)
     run(engine, State.SUCCEEDED)
     fill(engine)
-    await until(lambda: receiver.got, bool, 8)
+    await until(lambda: receiver.got, bool, 25)
     silent.close()
+
+
+def test_one_launch_with_too_many_failures_keeps_no_other_end_back(
+    registered: Client, stage: Launching, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hostile reader: the failures of a huge launch took longer than a statement may."""
+    launched(registered, stage, "https://example.org/")
+    launched(registered, stage, "https://example.org/")
+    run(engine, State.FAILED)
+    slow = text("SELECT pg_sleep(30)")
+    monkeypatch.setattr("argosy.store.outbox._BRIEF", text("SET LOCAL statement_timeout = '100ms'"))
+    monkeypatch.setattr("argosy.store.summaries.failures", lambda connection, gid: connection.execute(slow))
+    assert fill(engine) == 2
+    assert [row.body["data"]["failures"] for row in rows(engine)] == [None, None]
 
 
 def test_two_senders_never_take_the_same_row(registered: Client, stage: Launching, engine: Engine) -> None:
@@ -299,7 +317,7 @@ def test_two_senders_never_take_the_same_row(registered: Client, stage: Launchin
     run(engine, State.SUCCEEDED)
     fill(engine)
     with engine.begin() as first, engine.begin() as second:
-        assert len(outbox.claim(first, 9, 9, [])) == 1
-        assert outbox.claim(second, 9, 9, []) == []
+        assert len(outbox.claim(first, 9, [], True)) == 1
+        assert outbox.claim(second, 9, [], True) == []
     with engine.begin() as third:
-        assert outbox.claim(third, 9, 9, []) == [], "the claim holds for a time"
+        assert outbox.claim(third, 9, [], True) == [], "the claim holds for a time"

@@ -44,9 +44,18 @@ def check_literal(host: str) -> None:
     try:
         good = public(host)
     except ValueError:
-        return
+        good = not _is_number(host)
     if not good:
         raise Forbidden(f"{host} is not a public address")
+
+
+def _is_number(host: str) -> bool:
+    """Whether it is another way to write an IPv4 address, such as 2130706433 or 0x7f.1."""
+    try:
+        socket.inet_aton(host)
+    except OSError:
+        return False
+    return True
 
 
 class Resolver(AbstractResolver):

@@ -17,11 +17,11 @@ from argosy.store.database import transact
 _AT_ONCE = 20
 """Deliveries under way in one process."""
 
-_OF_PROJECT = 4
-"""Of these, those of one project."""
+_SPARE = 8
+"""Of these, kept for projects that have nothing under way: receivers that hang are to delay nobody else's."""
 
-_LOOK = 1.0
-"""Seconds between two looks into the outbox."""
+_LOOK, _AGAIN = 1.0, 0.1
+"""Seconds between two looks into the outbox: usually, and after one that found something."""
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -44,25 +44,29 @@ class Sender:
         webhooks = Webhooks(self._settings)
         try:
             while True:
+                found = 0
                 with surviving("notifications", "notifications not sent"):
-                    await self._look(webhooks)
-                await asyncio.sleep(_LOOK)
+                    found = await self._look(webhooks)
+                await asyncio.sleep(_AGAIN if found else _LOOK)
         finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await webhooks.close()
 
-    async def _look(self, webhooks: Webhooks) -> None:
-        full = [project for project, count in self._busy.items() if count >= _OF_PROJECT]
+    async def _look(self, webhooks: Webhooks) -> int:
+        """Begin to send what is due and has a place. Returns how much that is."""
+        busy = [project for project, count in self._busy.items() if count]
         free = _AT_ONCE - len(self._tasks)
         if free <= 0:
-            return
-        for notification in await transact(self._engine, outbox.claim, free, _OF_PROJECT, full):
+            return 0
+        due = await transact(self._engine, outbox.claim, free, busy, free > _SPARE)
+        for notification in due:
             self._busy[notification.project] += 1
             task = asyncio.create_task(self._send(webhooks, notification))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        return len(due)
 
     async def _send(self, webhooks: Webhooks, notification: outbox.Notification) -> None:
         """Catch every error of one delivery: it is tried again when its claim has run out."""

@@ -9,6 +9,7 @@ are all in use raises it too.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -212,16 +213,38 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     Raises:
         NotConfigured: The database cannot be reached.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     migrator = create_engine(_url(settings), connect_args=_CONNECTION)
     try:
-        with migrator.begin() as connection:
-            connection.execute(_ALONE)
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
-            return str(connection.execute(_REVISION).scalar_one())
-    except OperationalError as error:
-        raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+        for _ in range(_UPGRADES):
+            try:
+                return _upgrade(migrator, revision)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) not in _BUSY:
+                    raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+                time.sleep(0.1)
+        raise NotConfigured(
+            "database: its tables are too busy to be changed; stop what writes long transactions, and try again"
+        )
     finally:
         migrator.dispose()
+
+
+_BUSY = ("40P01", "55P03")
+"""A deadlock; a lock that was not given in time."""
+
+_UPGRADES = 600
+"""Tries of an upgrade while others use the tables."""
+
+# Nobody waits long behind an upgrade that waits.
+_BRIEF = text("SET LOCAL lock_timeout = '5s'")
+
+
+def _upgrade(migrator: Engine, revision: str) -> str:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with migrator.begin() as connection:
+        connection.execute(_ALONE)
+        connection.execute(_BRIEF)
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        return str(connection.execute(_REVISION).scalar_one())

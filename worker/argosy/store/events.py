@@ -88,7 +88,9 @@ def page(connection: Connection, of: Subject, limit: int, after: str | None = No
         statement = _SINCE.format(read=read)
         parameters |= {"first": first, "last": last, "end": now.first, "looked": looked}
     found = connection.execute(text(statement), parameters).all()
-    cursor = f"{now.first}.0@{now.looked.isoformat()}"
+    # While the same transaction is open, what it wrote long ago is still to come.
+    since = looked if after is not None and parameters["first"] == now.first else now.looked
+    cursor = f"{now.first}.0@{since.isoformat()}"
     if after is not None and len(found) == limit:  # there may be more
         xact, last = max((row.xact, row.id) for row in found)
         cursor = f"{xact}.{last}@{looked.isoformat()}"

@@ -10,13 +10,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg.errors import QueryCanceled
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
 from argosy.store import rows, summaries
 from argosy.store.conditions import ended
 
-_AT_ONCE = 200
-"""Launches of which the end is told in one transaction."""
+_AT_ONCE = 10
+"""Launches of which the end is told in one transaction: their rows are locked until it ends."""
+
+# What a launch with very many failures may cost.
+_BRIEF = text("SET LOCAL statement_timeout = '3s'")
+_USUAL = text("SET LOCAL statement_timeout = '60s'")
 
 _FAILURES = 10
 """Groups of failures that are told."""
@@ -103,12 +109,25 @@ def _end(connection: Connection, gid: UUID) -> tuple[str, dict[str, Any]]:
     (launch,) = summaries.launches(connection, gid=gid)
     succeeded = launch.state == "expanded" and launch.counts.keys() <= {"Succeeded"}
     end = "succeeded" if succeeded else "failed"
-    failures = [each.model_dump(mode="json") for each in summaries.failures(connection, gid)[:_FAILURES]]
     return end, {
         "type": f"launch.{end}",
         "timestamp": datetime.now(UTC).isoformat(),
-        "data": launch.model_dump(mode="json", exclude={"notifications"}) | {"failures": failures},
+        "data": launch.model_dump(mode="json", exclude={"notifications"}) | {"failures": _failures(connection, gid)},
     }
+
+
+def _failures(connection: Connection, gid: UUID) -> list[dict[str, Any]] | None:
+    """What failed, in groups; None if there is so much that it would keep others waiting."""
+    try:
+        with connection.begin_nested():
+            connection.execute(_BRIEF)
+            found = summaries.failures(connection, gid)
+            connection.execute(_USUAL)
+    except OperationalError as error:
+        if not isinstance(error.orig, QueryCanceled):
+            raise
+        return None
+    return [each.model_dump(mode="json") for each in found[:_FAILURES]]
 
 
 def _row(gid: UUID, webhook: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -116,27 +135,28 @@ def _row(gid: UUID, webhook: str, key: str, body: dict[str, Any]) -> dict[str, A
     return {"gid": gid, "project": project, "kind": "webhook", "recipient": webhook, "key": key, "body": body}
 
 
-# Rows that are due, a few of each project, and none of projects that have enough under way.
+# Some rows of each project that are due.
 _CLAIMED = text(
     "UPDATE argosy.outbox o SET tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => :claim) FROM ("
-    "SELECT id FROM argosy.outbox WHERE id IN (SELECT id FROM (SELECT id, next_try_at, "
+    "SELECT id FROM argosy.outbox WHERE id IN (SELECT id FROM (SELECT id, next_try_at, project = ANY (CAST(:busy AS bigint[])) AS busy, "
     "row_number() OVER (PARTITION BY project ORDER BY next_try_at, id) AS place FROM argosy.outbox WHERE open "
-    "AND next_try_at <= clock_timestamp() AND project <> ALL (CAST(:full AS bigint[]))) d WHERE place <= :each "
-    "ORDER BY next_try_at LIMIT :most) AND open AND next_try_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) d WHERE o.id = d.id "
+    "AND next_try_at <= clock_timestamp()) d WHERE place <= CASE WHEN busy THEN 1 ELSE 4 END AND (:room OR NOT busy) "
+    "ORDER BY busy, place, next_try_at LIMIT :most) AND open AND next_try_at <= clock_timestamp() "
+    "FOR UPDATE SKIP LOCKED) d WHERE o.id = d.id "
     "RETURNING o.id, o.gid, o.project, o.kind, o.recipient, o.key, o.body, o.tries"
 )
 
 
-def claim(connection: Connection, most: int, each: int, full: Sequence[int]) -> list[Notification]:
-    """Take rows that are due, for a time.
+def claim(connection: Connection, most: int, busy: Sequence[int], room: bool) -> list[Notification]:
+    """Take rows that are due, for a time: the oldest few of each project, those of projects that have nothing under way first.
 
     Args:
         connection: In a transaction.
         most: How many at most.
-        each: How many of one project at most.
-        full: Projects of which none are to be taken.
+        busy: Projects that have something under way.
+        room: Whether there is room for more of these.
     """
-    found = connection.execute(_CLAIMED, {"claim": _CLAIM, "most": most, "each": each, "full": list(full)})
+    found = connection.execute(_CLAIMED, {"claim": _CLAIM, "most": most, "busy": list(busy), "room": room})
     return [Notification(**row._mapping) for row in found]
 
 

@@ -105,8 +105,16 @@ def split(connection: Connection, target: Target, which: Which, sealed: bytes | 
     copy = {"gid": target.gid, "child": child, "media": rows.array(media), "jobs": len(media), "sealed": sealed}
     connection.execute(_COPY, copy)
     _give_up(connection, target, which)
+    connection.execute(_GIVE_UP_SPLITS, {"gid": target.gid, "media": rows.array(media)})
     notices.launch_accepted(cursor, child)
     return Split(child, len(media), True)
+
+
+# The same for jobs of earlier splits.
+_GIVE_UP_SPLITS = text(
+    "UPDATE argosy.job j SET cancel_requested = true FROM argosy.launch c, argosy.attempt a WHERE c.parent_gid = :gid AND j.gid = c.gid "
+    f"AND j.media_ids && CAST(:media AS bigint[]) AND a.uid = j.uid AND a.number = j.attempt AND {_REOPENED}"
+)
 
 
 def _give_up(connection: Connection, target: Target, which: Which) -> None:

@@ -175,10 +175,11 @@ def usage(connection: Connection, project: int, days: int) -> tuple[int, dict[st
 
 # Failures of the newest attempts, in groups.
 _FAILURES = text(
-    f"SELECT {ALIKE} AS key, a.state, (array_agg(a.message ORDER BY j.ordinal))[1] AS message, a.exit_code, count(*) AS count, "
-    "(array_agg(a.uid ORDER BY j.ordinal))[1:5] AS jobs FROM argosy.job j "
-    "JOIN argosy.attempt a ON a.gid = :gid AND a.uid = j.uid AND a.number = j.attempt "
-    f"WHERE j.gid = :gid AND {in_states(FAILED, 'a')} GROUP BY 1, a.state, a.exit_code ORDER BY count(*) DESC, 1 LIMIT 100"
+    "SELECT g.key, g.state, g.exit_code, g.count, g.jobs, a.message FROM ("
+    f"SELECT {ALIKE} AS key, a.state, a.exit_code, count(*) AS count, (array_agg(a.uid ORDER BY j.ordinal))[1:5] AS jobs "
+    "FROM argosy.job j JOIN argosy.attempt a ON a.gid = :gid AND a.uid = j.uid AND a.number = j.attempt "
+    f"WHERE j.gid = :gid AND {in_states(FAILED, 'a')} GROUP BY 1, a.state, a.exit_code ORDER BY count(*) DESC, 1 LIMIT 100) g "
+    "JOIN argosy.job j ON j.uid = g.jobs[1] JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt ORDER BY g.count DESC, g.key"
 )
 
 

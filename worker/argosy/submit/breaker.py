@@ -6,6 +6,7 @@ tenants were unclear, or many in a row: if only one tenant's workflow makes the 
 go on (P7). If the database is away, the breaker cannot be written; this pass ends anyway.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ _FAILING_CREATES = 16
 """It also counts as failed after this many unclear creates in a row, of any tenants."""
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+_WORKFLOW = re.compile("job-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]+")
+
+
+def impersonal(why: str) -> str:
+    """A reason without the names of workflows: all tenants of the cluster may read it (T10)."""
+    return _WORKFLOW.sub("a workflow", why)[:500]
 
 
 @dataclass
@@ -72,10 +81,12 @@ class Breaker:
 
     async def failed(self, why: str) -> None:
         """Open the breaker until a probe is answered."""
+        why = impersonal(why)
         await self._open(why, DOWN, pacing.failed, self.cluster_id, why, self.probe)
 
     async def wait(self, why: str, seconds: float) -> None:
         """Open the breaker for as long as the cluster asked for."""
+        why = impersonal(why)
         await self._open(why, seconds, pacing.wait, self.cluster_id, why, seconds)
 
     async def _open(self, why: str, seconds: float, write: Callable[..., None], *what: object) -> None:

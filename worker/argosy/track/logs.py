@@ -27,8 +27,11 @@ from argosy.track.standing import Standing
 _PATIENCE = 20.0
 """Seconds after which the logs of a workflow are given up. Its finalizer stays for so long at most because of them."""
 
-_AT_ONCE = 8
+_AT_ONCE = 16
 """Workflows whose logs are fetched at the same time."""
+
+_OF_POD = 5.0
+"""Seconds that one container's log may take: a node that does not answer costs the logs of its own pods."""
 
 _MOST = 50
 """Pods of one attempt whose logs are kept: a tenant's wide fan-out that fails must not fill the database."""
@@ -66,6 +69,7 @@ class LogKeeper:
         self._at, self._source, self._size, self._secrets = at, source, size, secrets
         self._seen: dict[str, set[str]] = {}
         self._waiting: dict[str, _Wanted] = {}
+        self._under_way: set[str] = set()
         self._news = asyncio.Event()
         self._told = False
         self._denied_until = 0.0
@@ -105,30 +109,37 @@ class LogKeeper:
         Raises:
             Fenced: Another tracker has taken the cluster over.
         """
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while batch := dict(list(self._waiting.items())[:_AT_ONCE]):
-                try:
-                    await self._round(batch)
-                except OperationalError as error:
-                    log.warning("database away, logs wait", cluster=self._at.name, reason=str(error.orig))
-                    await asyncio.sleep(1)
-                    continue
-                except DBAPIError:
-                    log.exception("logs not writable", cluster=self._at.name)
-                for k8s_uid, wanted in batch.items():
+        places = asyncio.Semaphore(_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                for k8s_uid in self._waiting.keys() - self._under_way:
+                    self._under_way.add(k8s_uid)
+                    tasks.create_task(self._of_workflow(k8s_uid, places))
+
+    async def _of_workflow(self, k8s_uid: str, places: asyncio.Semaphore) -> None:
+        """Keep what is wanted of a workflow, in a place of its own: one that does not answer delays no other."""
+        try:
+            async with places:
+                while (wanted := self._waiting.get(k8s_uid)) is not None:
+                    try:
+                        await self._keep(k8s_uid, wanted)
+                    except OperationalError as error:
+                        log.warning("database away, logs wait", cluster=self._at.name, reason=str(error.orig))
+                        await asyncio.sleep(1)
+                        continue
+                    except DBAPIError:
+                        log.exception("logs not writable", cluster=self._at.name)
                     if self._waiting.get(k8s_uid) is wanted:  # else more of it has failed meanwhile
                         del self._waiting[k8s_uid]
+        finally:
+            self._under_way.discard(k8s_uid)
 
-    async def _round(self, batch: dict[str, _Wanted]) -> None:
-        kept = await self._at.ask(
-            logs.kept, self._at.cluster_id, [(wanted.uid, wanted.attempt) for wanted in batch.values()]
-        )
-        if kept is None:
-            return
-        found = await asyncio.gather(*(self._fetch(k8s_uid, wanted, kept) for k8s_uid, wanted in batch.items()))
-        await self._at.write(logs.keep, [each for some in found for each in some])
+    async def _keep(self, k8s_uid: str, wanted: _Wanted) -> None:
+        kept = await self._at.ask(logs.kept, self._at.cluster_id, [(wanted.uid, wanted.attempt)])
+        if kept is not None:
+            await self._at.write(logs.keep, await self._fetch(k8s_uid, wanted, kept))
 
     async def _fetch(self, k8s_uid: str, wanted: _Wanted, kept: Set[tuple[UUID, int, str]]) -> list[KeptLog]:
         """What the failed containers of a workflow wrote; what was fetched in time, if not all was."""
@@ -151,11 +162,16 @@ class LogKeeper:
 
     async def _of_pod(self, wanted: _Wanted, pod: Pod) -> tuple[list[KeptLog], str]:
         """What the failed containers of a pod wrote, and how that is counted. One that cannot be read does not keep others from it."""
-        found, outcome = [], "gone"
+        found: list[KeptLog] = []
+        outcome = "gone"
         # Where no container of the tenant failed (Argo's own did, or the pod is being ended), any of them may say why.
         for container in [each for each in pod.containers if each.exit_code != 0] or pod.containers:
             try:
-                data, cut = await self._source.tail(pod.name, container.name, self._size)
+                async with asyncio.timeout(_OF_POD):
+                    data, cut = await self._source.tail(pod.name, container.name, self._size)
+            except TimeoutError as error:
+                self._tell(error)
+                return found, "missed"
             except (answers.Missing, answers.Refused) as error:
                 log.info("log not there", cluster=self._at.name, pod=pod.name, reason=str(error))
             except answers.Unclear as error:

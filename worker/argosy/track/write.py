@@ -12,6 +12,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import structlog
+from psycopg.errors import QueryCanceled
 from sqlalchemy.exc import OperationalError
 
 from argosy.errors import Fenced
@@ -181,8 +182,14 @@ class Writer:
         out."""
         try:
             return self._commit_all(sightings)
-        except (OperationalError, Fenced):
+        except Fenced:
             raise
+        except OperationalError as error:
+            heavy = isinstance(error.orig, QueryCanceled) and (len(sightings) > 1 or sightings[0][0].nodes is not None)
+            if not heavy:
+                raise
+            if len(sightings) == 1:  # it alone takes longer than a statement may
+                return self._commit_without_nodes(*sightings[0])
         except Exception:
             # An error in one of them must not keep the others from being written.
             if len(sightings) == 1:

@@ -196,6 +196,10 @@ def _time(name: str) -> sa.Column[object]:
 
 
 def upgrade() -> None:
+    # Without waiting, or with processes that work meanwhile there would be deadlocks; `database.upgrade` tries again.
+    op.execute(
+        "LOCK TABLE argosy.cluster, argosy.launch, argosy.job, argosy.attempt, argosy.node IN ACCESS EXCLUSIVE MODE NOWAIT"
+    )
     for name in ("pod", "host"):
         op.add_column("node", sa.Column(name, sa.Text(), server_default="", nullable=False), schema="argosy")
     op.add_column("attempt", sa.Column("state_at", sa.DateTime(timezone=True), nullable=True), schema="argosy")
