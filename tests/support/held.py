@@ -114,7 +114,7 @@ def fields(at: Access, **others: Any) -> dict[str, Any]:
 
 TABLES = (
     "installation", "cluster", "stray", "algorithm", "project", "project_limit", "placement", "turn", "launch", "job", "early_cancel",
-    "attempt", "node", "container_log", "launch_secret", "lease",
+    "attempt", "node", "container_log", "launch_secret", "lease", "outbox", "event",
 )  # fmt: skip
 """In an order in which rows can be written."""
 
