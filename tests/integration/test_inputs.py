@@ -73,6 +73,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "algorithm": ({"key": "hello"}, ()),
     "lint": ({"text": HELLO}, ("cluster",)),
     "lint_algorithm": ({"algorithm": "hello"}, ("cluster",)),
+    "lint_algorithm_by_argo": ({"algorithm": "hello"}, ()),
     "add_cluster": (
         CLUSTER,
         (

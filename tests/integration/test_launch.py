@@ -23,7 +23,7 @@ from tests.support.launching import HELLO, api, outcome, registered, stage
 __all__ = ["api", "registered", "stage"]
 
 
-LATER = {"skip_done", "after", "after_if", "cancel_with"}
+LATER = {"skip_done", "after", "after_if", "cancel_with", "webhook"}
 """Fields of a request that are younger than migration 0004."""
 
 

@@ -58,7 +58,7 @@ def test_of_a_launch_without_more_words_the_running_jobs_are_asked(
 
 def test_what_cannot_be_shown_is_said(argosy: Run, failed: list[UUID], launch: LaunchShape) -> None:
     assert "no job of it runs; those that failed: --failed" in error(argosy("logs", str(launch.gid)), 1)
-    assert "nothing to show" in argosy("logs", str(failed[3])).stderr
+    assert "there are no logs of" in argosy("logs", str(failed[3])).stderr
     assert argosy("logs", str(failed[3])).exit_code == 1
     assert "does not exist" in error(argosy("logs", str(uuid1())), 1)
     assert "--follow" in error(argosy("logs", str(failed[0]), "--follow", "--failed"), 2)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from argosy.kube.failure import failure
+from argosy.kube.failure import failure, together
 from argosy.kube.status import NodeStatus
 
 
@@ -48,3 +48,10 @@ def test_where_no_step_failed_nothing_is_told() -> None:
 def test_the_only_step_is_not_told_by_its_workflows_name() -> None:
     only = node("job-1", message="Error (exit code 3)", exit_code=3)._replace(node_id="job-1")
     assert failure([only]) == ("Error (exit code 3)", 3)
+
+
+def test_a_workflows_own_message_is_told_where_it_says_more() -> None:
+    assert together("child 'job-1-292173017' failed", "a: Error (exit code 3)") == "a: Error (exit code 3)"
+    assert together("Error (exit code 3)", "a: Error (exit code 3)") == "a: Error (exit code 3)"
+    assert together("Max duration limit exceeded", "a: Failed") == "Max duration limit exceeded; a: Failed"
+    assert together("", "a: Failed") == "a: Failed"

@@ -1,5 +1,6 @@
 """What failed in a workflow: the step that a person must look at. Argo's own message of a failed workflow only names a child. Pure."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +10,9 @@ LEAVES = frozenset({"Pod", "Container", "HTTP", "Plugin", "Suspend"})
 """Types of nodes that do something themselves; the others only hold them together."""
 
 _FAILED = frozenset({"Failed", "Error"})
+
+_LONGEST = 1000
+"""Letters of a step's message."""
 
 _LAST = datetime.max.replace(tzinfo=UTC)
 
@@ -31,14 +35,29 @@ def failure(nodes: Sequence[NodeStatus]) -> tuple[str, int | None] | None:
     if not found:
         return None
     first, more = found[0], len(found) - 1
-    words = first.message or first.phase
+    words = (first.message or first.phase)[:_LONGEST]
     if first.exit_code is not None and f"exit code {first.exit_code}" not in words:
         words = f"{words} (exit code {first.exit_code})"
     others = f"; {more} more step{'s' * (more > 1)} failed" if more else ""
     # The only step of a workflow bears the workflow's name, which says nothing.
-    where = "" if first.task == first.node_id else f"{first.task}: "
+    where = "" if first.task in ("", first.node_id) else f"{first.task}: "
     return f"{where}{words}{others}", first.exit_code
 
 
 def _followed(retry: NodeStatus) -> tuple[str, ...]:
     return retry.children if retry.phase == "Succeeded" else retry.children[:-1]
+
+
+def together(message: str, failed: str) -> str:
+    """A workflow's message and what failed in it, in one: Argo's own message often only names a child, or says the same.
+
+    Args:
+        message: The workflow's.
+        failed: From `failure`.
+    """
+    if not message or _ONLY_A_CHILD.fullmatch(message) or message in failed:
+        return failed
+    return f"{message}; {failed}"
+
+
+_ONLY_A_CHILD = re.compile("child '[^']*' (failed|errored)")

@@ -9,7 +9,7 @@ not ended.
 
 from dataclasses import dataclass
 
-from argosy.kube.failure import LEAVES, failure
+from argosy.kube.failure import LEAVES, failure, together
 from argosy.kube.status import Sighting
 from argosy.labels import LABEL_POD_WORKFLOW, workflow_name
 from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State, observed
@@ -134,7 +134,7 @@ def _change(
 ) -> tracking.Change | None:
     message, exit_code = seen.message or seen.note, None
     if state in (State.FAILED, State.ERROR) and (found := failure(seen.nodes or ())) is not None:
-        message, exit_code = found
+        message, exit_code = together(seen.message, found[0]), found[1]
     began = known.began or _began(seen)
     if ending and seen.pods_ended is None and known.state in ON_CLUSTER:
         return None  # nothing new is known yet

@@ -36,7 +36,7 @@ def upgrade() -> None:
         _time("sent_at", nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.ForeignKeyConstraint(["gid"], ["argosy.launch.gid"], name=op.f("fk_outbox_gid_launch"), ondelete="CASCADE"),
-        sa.UniqueConstraint("gid", "key", "kind", "recipient", name=op.f("uq_outbox_gid")),
+        sa.UniqueConstraint("gid", "key", "kind", "recipient", name=op.f("uq_outbox_gid_key_kind_recipient")),
         schema="argosy",
     )
     op.create_index("ix_outbox_open", "outbox", ["next_try_at"], schema="argosy", postgresql_where=sa.text("open"))
