@@ -48,15 +48,24 @@ def test_a_job_tells_its_life_in_order_with_that_of_its_launch(
         ("accepted", None),
         ("resolved", None),
         ("expanded", None),
-        *[(state, 1) for state in ("submitting", "pending", "running", "failed")],
+        *[(state, 1) for state in ("pending", "running", "failed")],
         ("queued", 2),
     ]
     assert told(registered, gid) == life  # the other job was queued only, and the launch tells that
     first, *_, retried = registered.events(waiting.uid).events
     assert (first.actor, first.detail) == ("user 7", {"jobs": 2})
     assert "attempt 1 ended failed: why" in retried.message
-    claimed = registered.events(waiting.uid).events[3]
-    assert (claimed.actor, claimed.cluster) == ("w", "c")
+    made = registered.events(waiting.uid).events[3]
+    assert (made.actor, made.cluster) == ("w", "c")
+
+
+def test_a_claim_that_runs_out_is_told(registered: Client, stage: Launching, engine: Engine) -> None:
+    launched(registered, stage, 1)
+    (waiting,) = claim(engine)
+    sql(engine, "UPDATE argosy.attempt SET lease_until = now() - interval '1 s'")
+    claim(engine)
+    sql(engine, "UPDATE argosy.attempt SET message = 'the cluster said nothing'")
+    assert registered.events(waiting.uid).events[-1].kind == "submitting"
 
 
 def test_who_cancels_and_pauses_is_told(registered: Client, stage: Launching) -> None:
@@ -83,7 +92,7 @@ def test_what_happens_again_alike_is_counted_and_not_repeated(
         (waiting,) = claim(engine)
         reason = f"cluster said 503 after {number} s: 'request {number}' of 0a1b2c3d4e5f"
         record(engine, queue.Returned(waiting.uid, waiting.number, waiting.epoch, reason, 0))
-    assert [(e.kind, e.times) for e in registered.events(gid).events[3:]] == [("submitting", 5), ("queued", 5)]
+    assert [(e.kind, e.times) for e in registered.events(gid).events[3:]] == [("queued", 5)]
     last = registered.events(gid).events[-1]
     assert "after 4 s" in last.message
     assert last.last_at > last.at

@@ -133,7 +133,7 @@ def _who(event: EventShape) -> str:
 
 def _what(event: EventShape) -> str:
     """Its message, and what is known besides."""
-    parts = [event.message, f"on {event.cluster}" if event.cluster and event.kind == "submitting" else ""]
+    parts = [event.message, f"on {event.cluster}" if event.cluster and event.kind in ("submitting", "pending") else ""]
     parts += [words(event.detail[name]) for name, words in _DETAILS.items() if name in event.detail]
     if (code := event.detail.get("exit_code")) is not None and f"exit code {code}" not in event.message:
         parts.append(f"exit code {code}")

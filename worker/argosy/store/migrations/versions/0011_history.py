@@ -68,7 +68,7 @@ BEGIN
     END IF;
     INSERT INTO argosy.event AS e (kind, gid, uid, attempt, cluster_id, actor, message, detail, likeness)
     VALUES (what, NEW.gid, NEW.uid, NEW.number, NEW.cluster_id,
-        CASE WHEN NEW.state = 'submitting' THEN coalesce(NEW.claim_worker, '') ELSE {_WHO} END, left(why, 2000),
+        CASE WHEN 'submitting' IN (NEW.state, CASE WHEN TG_OP = 'UPDATE' THEN OLD.state END) THEN coalesce(NEW.claim_worker, '') ELSE {_WHO} END, left(why, 2000),
         CASE WHEN NEW.state = 'queued' AND NEW.not_before IS NOT NULL THEN jsonb_build_object('not_before', NEW.not_before)
             WHEN NEW.exit_code IS NOT NULL OR NEW.resources <> '{{}}' THEN
                 jsonb_strip_nulls(jsonb_build_object('exit_code', NEW.exit_code, 'resources', nullif(NEW.resources, '{{}}')))
@@ -172,7 +172,9 @@ _TRIGGERS = {
     ),
     "note_attempt_update": (
         "AFTER UPDATE OF state, message, overdue ON argosy.attempt",
-        "NEW.state <> OLD.state OR NEW.overdue <> OLD.overdue OR NEW.message <> OLD.message AND NEW.message <> ''",
+        # A first claim is told by what comes of it: claims are made under the cluster's lock.
+        "(NEW.state <> OLD.state OR NEW.overdue <> OLD.overdue OR NEW.message <> OLD.message AND NEW.message <> '') "
+        "AND NOT (NEW.state = 'submitting' AND NEW.tries <= 1 AND NEW.message = '')",
         "note_attempt",
     ),
     "note_node_insert": ("AFTER INSERT ON argosy.node", f"{_LEAF} AND {_TOLD}", "note_node"),
