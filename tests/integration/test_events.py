@@ -201,9 +201,9 @@ def test_what_a_tenant_writes_makes_no_event_dear(engine: Engine, message: str) 
     honest = "detect: cannot open /media/17/a.mp4 (exit code 2): 'no such file' in \"a b\" " * 6
     seconds = {}
     for text_ in (honest, message):
-        start = time.process_time(), time.monotonic()
+        start = time.monotonic()
         sql(engine, often, m=text_)
-        seconds[text_] = time.monotonic() - start[1]
+        seconds[text_] = time.monotonic() - start
     assert seconds[message] < 20 * seconds[honest] + 0.2
 
 

@@ -3,7 +3,6 @@
 Its id follows from the launch and how it ended, so a receiver recognises a repetition.
 """
 
-import asyncio
 import base64
 import hmac
 import time
@@ -34,7 +33,7 @@ class Undelivered(ArgosyError):
 
 
 class Webhooks:
-    """Delivers webhooks; use as an asynchronous context.
+    """Delivers webhooks, until it is closed.
 
     Args:
         settings: The key, and the hosts that are trusted.
@@ -74,7 +73,7 @@ class Webhooks:
                 status = answer.status  # what it says is nobody's business
         except Forbidden as error:
             raise Undelivered(str(error), final=True) from error
-        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if isinstance(error.__cause__, Forbidden):
                 raise Undelivered(str(error.__cause__), final=True) from error
             raise Undelivered(clean(f"{type(error).__name__}: {error}", limit=300)) from error

@@ -22,7 +22,6 @@ _AT_ONCE = 10
 
 # What a launch with very many failures may cost.
 _BRIEF = text("SET LOCAL statement_timeout = '3s'")
-_USUAL = text("SET LOCAL statement_timeout = '60s'")
 
 _FAILURES = 10
 """Groups of failures that are told."""
@@ -92,8 +91,6 @@ def fill(connection: Connection) -> int:
     last = {row.gid: row for row in connection.execute(_TOLD_LAST, {"gids": gids})}
     new = []
     for gid in gids:
-        if found[gid] is None:
-            continue
         end, body = _end(connection, gid)
         told, number = (last[gid].ended, last[gid].many) if gid in last else ("", 0)
         if told != end:
@@ -118,15 +115,16 @@ def _end(connection: Connection, gid: UUID) -> tuple[str, dict[str, Any]]:
 
 def _failures(connection: Connection, gid: UUID) -> list[dict[str, Any]] | None:
     """What failed, in groups; None if there is so much that it would keep others waiting."""
+    apart = connection.begin_nested()
     try:
-        with connection.begin_nested():
-            connection.execute(_BRIEF)
-            found = summaries.failures(connection, gid)
-            connection.execute(_USUAL)
+        connection.execute(_BRIEF)
+        found = summaries.failures(connection, gid)
     except OperationalError as error:
         if not isinstance(error.orig, QueryCanceled):
             raise
         return None
+    finally:
+        apart.rollback()  # nothing was written; the time-out is as it was
     return [each.model_dump(mode="json") for each in found[:_FAILURES]]
 
 

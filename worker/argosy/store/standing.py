@@ -45,7 +45,6 @@ class Standing:
     queued_at: datetime
     overdue: str
     began: bool
-    unfinished_create: bool
     retries_left: int
     starts_in: float | None
     claim_in: float | None
@@ -65,7 +64,7 @@ _JOB = text(
     f"CASE WHEN {in_states(ON_CLUSTER, 'a')} THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of, "
     "coalesce(a.state_at, a.queued_at) AS since, "
     f"extract(epoch FROM clock_timestamp() - c.as_of)::float8 AS seen_for, "
-    "a.queued_at, a.overdue, a.began_at IS NOT NULL AS began, a.tries > 1 OR a.message <> '' AS unfinished_create, a.retries_left, "
+    "a.queued_at, a.overdue, a.began_at IS NOT NULL AS began, a.retries_left, "
     f"{_IN.format('a.not_before')} AS starts_in, {_IN.format('a.lease_until')} AS claim_in, {_IN.format('a.stop_at')} AS stop_in, "
     f"(SELECT {_IN.format('i.doubted_at')} + {DOUBT} FROM argosy.installation i WHERE i.doubted_at > a.queued_at) AS doubt_in, "
     f"{_PAUSED.format('p')} AS project_paused, {_PAUSED.format('g')} AS algorithm_paused "
