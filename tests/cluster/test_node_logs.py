@@ -3,7 +3,6 @@
 import asyncio
 import re
 import signal
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -17,11 +16,11 @@ from argosy.shapes.shown import LogShape
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
 from tests.cluster.manifests import IMAGE
-from tests.cluster.test_node import PATIENCE, begun, ended, launch, manifest, register
 from tests.faults.conftest import become
 from tests.support.cli import command_output, started
+from tests.support.on_node import PATIENCE, at, begun, ended, launch, manifest, stack
 from tests.support.readme import exported
-from tests.support.stack import Direct, running, until
+from tests.support.stack import Direct, until
 
 SET = """
 apiVersion: argoproj.io/v1alpha1
@@ -59,18 +58,9 @@ spec:
       container: {{image: {image}, command: [sh, -c], args: ["echo it fails; exit 1"]}}
 """
 
+__all__ = ["at", "stack"]
+
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture
-def at(client: Client, local_node: LocalCluster) -> Client:
-    return register(client, local_node.connection)
-
-
-@pytest.fixture
-async def stack(at: Client, settings: Settings) -> AsyncIterator[Direct]:
-    async with running(settings) as direct:
-        yield direct
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import argosy.api.jobs
 from argosy.states import State
 from argosy.store import secrets
 from tests.integration.api.conftest import World
-from tests.integration.api.test_jobs import cut, launch
+from tests.integration.api.launches import cut, launch
 from tests.support.jobs import run
 from tests.support.stack import until
 

@@ -12,12 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 import argosy.api.jobs
 from argosy.batches import JobUids
-from argosy.launch.expand import Launching, expand
-from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import live
 from tests.integration.api.conftest import World
+from tests.integration.api.launches import cut, launch, listed
 from tests.support.jobs import run
 from tests.support.launching import HELLO
 from tests.support.manifests import LONG
@@ -33,23 +32,6 @@ NEEDS: dict[str, Any] = {
     "manifest": LONG + '          - {name: A, value: "{{workflow.parameters.a}}"}\n',
 }  # fmt: skip
 """An algorithm whose launches are rejected: nobody gives the parameter."""
-
-
-def launch(world: World, **fields: object) -> tuple[str, list[str]]:
-    answer = world.http.post("/rest/Jobs/1", json={"algorithm_name": "hello", **fields})
-    assert answer.status_code == 201, answer.text
-    return answer.json()["object"][0]["gid"], answer.json()["id"]
-
-
-def cut(world: World, engine: Engine, gid: str) -> None:
-    expand(Launching(engine, world.settings, RestMediaSource(world.settings)), gid)  # type: ignore[arg-type]
-
-
-def listed(world: World, **query: object) -> list[dict[str, object]]:
-    answer = world.http.get("/rest/Jobs/1", params=query)  # type: ignore[arg-type]
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, object]] = answer.json()
-    return found
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
