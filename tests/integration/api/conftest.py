@@ -12,7 +12,7 @@ from argosy.client import Client
 from argosy.settings import Settings
 from tests.support.certificates import PEM
 from tests.support.launching import HELLO
-from tests.support.platform import FULL, PlatformServer, platform, serving
+from tests.support.platform import FULL, PLAIN, PlatformServer, platform, serving
 
 
 @dataclass
@@ -28,7 +28,7 @@ class World:
     def as_(self, token: str | None) -> httpx.Client:
         """Somebody else."""
         headers = {} if token is None else {"Authorization": f"Token {token}"}
-        return httpx.Client(base_url=self.platform.gateway, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.platform.gateway, headers=headers, timeout=30, trust_env=False, verify=PLAIN)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def world(gateway_settings: Settings, client: Client) -> Iterator[World]:
         with serving(app) as url:
             server.gateway = url
             headers = {"Authorization": f"Token {FULL}"}
-            with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as http:
+            with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False, verify=PLAIN) as http:
                 yield World(server, app, configured, client, http)
 
 

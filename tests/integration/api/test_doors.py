@@ -16,7 +16,7 @@ from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import api_tokens
 from tests.integration.api.conftest import World
-from tests.support.platform import EXECUTE, FULL, READ, serving
+from tests.support.platform import EXECUTE, FULL, PLAIN, READ, serving
 
 ROUTES = [
     (method, route)
@@ -162,7 +162,7 @@ def test_what_the_platform_says_of_a_project_is_a_role(project: dict[str, object
 @pytest.fixture
 def by_tokens(registered: World, client: Client) -> Iterator[httpx.Client]:
     settings: Settings = registered.settings.model_copy(update={"auth": "tokens"})
-    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30, trust_env=False, verify=PLAIN) as http:
         yield http
 
 
@@ -209,7 +209,7 @@ def test_a_token_that_is_over_is_nobodys(by_tokens: httpx.Client, client: Client
 
 def test_who_asks_too_fast_waits(registered: World) -> None:
     settings = registered.settings.model_copy(update={"api_rate": 2.0})
-    with serving(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, trust_env=False, verify=PLAIN) as http:
         mine = {"Authorization": f"Token {FULL}"}
         assert http.get("/rest/Jobs/1", headers=mine).status_code == 200
         strange = [http.get("/rest/Jobs/1", headers={"Authorization": f"Token {at}"}).status_code for at in range(10)]

@@ -16,7 +16,7 @@ from argosy.api.app import create_app
 from argosy.api.document import document
 from argosy.demo.embedded import free_ports
 from tests.integration.api.conftest import World
-from tests.support.platform import FULL, READ, serving
+from tests.support.platform import FULL, PLAIN, READ, serving
 from tests.support.stack import until
 
 Grows = Callable[..., Awaitable[None]]
@@ -144,7 +144,7 @@ async def test_the_refused_are_counted_by_reason(registered: World, counts: Call
     registered.client.set_project(1, max_queued=1)
     assert registered.http.post("/rest/Jobs/1", json=launch).status_code == 429
     slow = create_app(registered.settings.model_copy(update={"api_rate": 0.5}))
-    with serving(slow) as url, httpx.Client(base_url=url, headers=registered.http.headers, trust_env=False) as http:
+    with serving(slow) as url, httpx.Client(base_url=url, headers=registered.http.headers, trust_env=False, verify=PLAIN) as http:
         assert [http.get("/rest/Jobs/1").status_code for _ in range(2)] == [200, 429]
     registered.platform.status = 500
     with registered.as_("not asked for yet") as http:
@@ -173,7 +173,7 @@ async def test_the_platforms_answers_are_timed_by_how_they_end(world: World, cou
         assert http.get("/rest/Jobs/1").status_code == 503
     await ends["5xx"](1)
     away = world.settings.model_copy(update={"rest_url": f"http://127.0.0.1:{free_ports(1)[0]}/rest"})
-    with serving(create_app(away)) as url, httpx.Client(base_url=url, trust_env=False) as http:
+    with serving(create_app(away)) as url, httpx.Client(base_url=url, trust_env=False, verify=PLAIN) as http:
         assert http.get("/rest/Jobs/1", headers={"Authorization": f"Token {FULL}"}).status_code == 503
     await ends["failed"](1)
     one = create_app(world.settings.model_copy(update={"api_threads": 2}))  # one of them may wait for the platform
