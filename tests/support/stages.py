@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
@@ -44,7 +45,8 @@ def demo() -> Iterator[Stage]:
     with ExitStack() as stack:
         environment = stack.enter_context(_started(block))
         environment["PATH"] = f"{_BIN}:{os.environ['PATH']}"
-        client = Client(Settings(**{k.removeprefix("ARGOSY_").lower(): v for k, v in environment.items()}))
+        fields: dict[str, Any] = {k.removeprefix("ARGOSY_").lower(): v for k, v in environment.items()}
+        client = Client(Settings(**fields))
         stack.callback(client.close)
         for name in ("north", "south"):
             at = stack.enter_context(SimulatedCluster()).connection
