@@ -18,7 +18,9 @@ from sqlmodel import Session
 from argosy.crypto import KeyRing
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Access, Connection
+from argosy.kube.tokens import Source
 from argosy.settings import Settings
+from argosy.shapes.clusters import TokenSource
 from argosy.store import registry
 from argosy.store.registered import Cluster
 
@@ -56,7 +58,17 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
         token,
         cluster.argo_server,
         cluster.argo_server_ca,
+        cluster.path,
+        _source(cluster, settings),
     )
+
+
+def _source(cluster: Cluster, settings: Settings) -> Source | None:
+    if not cluster.token_source:
+        return None
+    given = TokenSource.model_validate(cluster.token_source)
+    commands, directory = tuple(settings.token_commands), settings.token_directory
+    return Source(given.file, tuple(given.command), directory, commands)
 
 
 def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> Connection:

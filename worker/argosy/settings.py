@@ -47,6 +47,12 @@ class Settings(BaseSettings):
         pattern="^(platform|tokens)$",
         description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
     )
+    token_commands: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Credential plugins, by commas, that may be run for the tokens of clusters"
+    )
+    token_directory: str = Field(
+        default="", description="Directory below which files with tokens of clusters may be read"
+    )
     upload_hosts: Annotated[list[str], NoDecode] = Field(
         default=[], description="Hosts, besides the platform's, from which uploaded manifests are fetched, by commas"
     )
@@ -115,7 +121,7 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "upload_hosts", "trusted_proxies", "webhook_hosts", mode="before")
+    @field_validator("keys", "upload_hosts", "token_commands", "trusted_proxies", "webhook_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
