@@ -17,6 +17,7 @@ from argosy import control
 from argosy.administration import Administration
 from argosy.batches import JobUids
 from argosy.errors import InvalidRequest
+from argosy.finding import Finder
 from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
@@ -44,9 +45,9 @@ class Launched:
     position: int
 
 
-class Client(Administration, Reader, LogReader):
-    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py) and `LogReader`
-    (logs/reader.py).
+class Client(Administration, Reader, LogReader, Finder):
+    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py), `LogReader`
+    (logs/reader.py) and `Finder` (finding.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).

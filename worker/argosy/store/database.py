@@ -17,7 +17,18 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    PoolProxiedConnection,
+    QueuePool,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError, StatementError
@@ -26,6 +37,7 @@ from sqlalchemy.exc import TimeoutError as PoolExhausted
 from argosy.errors import NotConfigured
 from argosy.settings import Settings
 from argosy.store.actor import actor
+from argosy.store.registered import SCHEMA
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -197,8 +209,11 @@ def _sorted(context: ExceptionContext) -> DBAPIError | None:
     return wanted(error.statement, error.params, original, connection_invalidated=context.is_disconnect)
 
 
-# One migration at a time.
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
+# One upgrade at a time, until the session ends. Nobody waits for it in a statement: an index that is built meanwhile would wait for that.
+_ALONE = text("SELECT pg_try_advisory_lock(hashtext('argosy migrations'))")
+
+# Where the tables are.
+_SCHEMA = text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
 
 # The revision of the schema.
 _REVISION = text("SELECT version_num FROM argosy.alembic_version")
@@ -213,15 +228,17 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
     Raises:
         NotConfigured: The database cannot be reached.
     """
-    migrator = create_engine(_url(settings), connect_args=_CONNECTION)
+    # Without a pool: the lock on upgrades is the session's.
+    migrator = create_engine(_url(settings), connect_args=_CONNECTION, poolclass=NullPool)
     try:
         for _ in range(_UPGRADES):
             try:
-                return _upgrade(migrator, revision)
+                if (reached := _upgrade(migrator, revision)) is not None:
+                    return reached
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _BUSY:
                     raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
-                time.sleep(0.1)
+            time.sleep(0.1)
         raise NotConfigured(
             "database: its tables are too busy to be changed; stop what writes long transactions, and try again"
         )
@@ -236,15 +253,19 @@ _UPGRADES = 600
 """Tries of an upgrade while others use the tables."""
 
 # Nobody waits long behind an upgrade that waits.
-_BRIEF = text("SET LOCAL lock_timeout = '5s'")
+_BRIEF = text("SET lock_timeout = '5s'")
 
 
-def _upgrade(migrator: Engine, revision: str) -> str:
+def _upgrade(migrator: Engine, revision: str) -> str | None:
+    """None if somebody else is at it."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with migrator.begin() as connection:
-        connection.execute(_ALONE)
+    with migrator.connect() as connection:
         connection.execute(_BRIEF)
+        if not connection.execute(_ALONE).scalar_one():
+            return None
+        connection.execute(_SCHEMA)
+        connection.commit()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
         return str(connection.execute(_REVISION).scalar_one())

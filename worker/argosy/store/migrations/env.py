@@ -1,12 +1,17 @@
-"""Alembic's entry: migrations run on the connection that `database.upgrade` holds, inside its transaction."""
+"""Alembic's entry: each migration runs in a transaction of its own, on the connection that `database.upgrade` holds. What cannot be in a
+transaction, such as an index that is built while others write, is in an `autocommit_block`."""
 
 from alembic import context
-from sqlalchemy import text
 
 from argosy.store.registered import SCHEMA
 from argosy.store.tables import metadata
 
-connection = context.config.attributes["connection"]
-connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-context.configure(connection=connection, target_metadata=metadata, version_table_schema=SCHEMA, include_schemas=True)
-context.run_migrations()
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table_schema=SCHEMA,
+    include_schemas=True,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
