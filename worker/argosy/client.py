@@ -23,7 +23,7 @@ from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
 from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
-from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
+from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Ref, Text, Token
 from argosy.shapes.shown import CancelShape, JobShape, SplitShape
 from argosy.store import reading
 
@@ -132,7 +132,7 @@ class Client(Administration, Reader, LogReader, Finder):
         return Launched(request.gid, uids, written.new, written.state, written.position)
 
     @checked
-    def cancel(self, key: UUID | None = None, *, project: Id | None = None) -> CancelShape:
+    def cancel(self, key: Ref | None = None, *, project: Id | None = None) -> CancelShape:
         """Cancel a job, a launch or all jobs of a project, at any time, even while the cluster is not reachable. Idempotent.
 
         Jobs that were not submitted end at once; the others are `Cancelling` until their workflow has ended. The record stays. A large
@@ -149,14 +149,14 @@ class Client(Administration, Reader, LogReader, Finder):
         return CancelShape(**vars(control.cancel(self.engine, key, project)))
 
     @checked
-    def delete(self, key: UUID, *, project: Id | None = None) -> CancelShape:
+    def delete(self, key: Ref, *, project: Id | None = None) -> CancelShape:
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
     @overload
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -167,7 +167,7 @@ class Client(Administration, Reader, LogReader, Finder):
     @overload
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -178,7 +178,7 @@ class Client(Administration, Reader, LogReader, Finder):
     @checked
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -271,7 +271,7 @@ class Client(Administration, Reader, LogReader, Finder):
             return reading.jobs(connection, where, limit, offset, nodes)
 
     @checked
-    def get(self, uid: UUID, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
+    def get(self, uid: Ref, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
         """One job, even if its launch is not expanded yet or was rejected.
 
         Args:

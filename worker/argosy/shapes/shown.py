@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     Field,
+    SerializeAsAny,
 )
 
 from argosy.shapes.given import AlgorithmSpec, Policy
@@ -70,7 +71,7 @@ class JobShape(FoundJob):
 class JobPage(BaseModel):
     """Jobs in their order; `cursor` asks for those that come after them, and is null where there are no more."""
 
-    items: list[FoundJob]
+    items: list[SerializeAsAny[FoundJob]]
     cursor: str | None
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, ticks
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.shown import FoundJob, JobCounts, JobPage
+from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape
 from argosy.states import ACTIVE, UNFINISHED, State
 from argosy.store import reading
 from argosy.store.conditions import in_states
@@ -81,13 +81,16 @@ _AFTER = "(argosy.age(a.gid), a.gid, a.uid) {} (argosy.age(CAST(:last_gid AS uui
 _PARAMETER = "EXISTS (SELECT FROM jsonb_array_elements(l.parameters) e WHERE e ->> 0 = :name{number} AND e ->> 1 = :value{number})"
 
 
-def find(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobPage:
+def find(
+    connection: Connection, where: JobFilter, allowed: Collection[int] | None = None, nodes: bool = False
+) -> JobPage:
     """A page of jobs.
 
     Args:
         connection: Where to ask.
         where: Which jobs, and which page.
         allowed: The projects that the caller may read; None means all.
+        nodes: Whether to read the nodes too.
     """
     states = _states(where)
     conditions, values = _conditions(connection, where, allowed)
@@ -102,7 +105,7 @@ def find(connection: Connection, where: JobFilter, allowed: Collection[int] | No
     statement = _PAGE.format(joins=f"{_JOB} {_joined(where)}", conditions=_all(conditions), order=order, way=way)
     values |= {"states": states, "most": where.limit + 1}
     uids = list(connection.execute(text(statement), values).scalars())
-    found = jobs(connection, uids[: where.limit])
+    found = jobs(connection, uids[: where.limit], nodes)
     return JobPage(items=found, cursor=cursor(found[-1]) if found and len(uids) > where.limit else None)
 
 
@@ -129,12 +132,16 @@ def _counted(
     return {row.state: row.jobs for row in rows}
 
 
-def jobs(connection: Connection, uids: Sequence[UUID]) -> list[FoundJob]:
-    """These jobs, in this order, without those that were forgotten meanwhile."""
+def jobs(connection: Connection, uids: Sequence[UUID], nodes: bool = False) -> list[FoundJob]:
+    """These jobs, in this order, without those that were forgotten meanwhile; with `nodes` as `JobShape`."""
     if not uids:
         return []
     rows = {row.uid: row for row in connection.execute(_ROWS, {"uids": list(uids)})}
-    return [FoundJob(**reading.fields(rows[uid])) for uid in uids if uid in rows]
+    found = [rows[uid] for uid in uids if uid in rows]
+    if not nodes:
+        return [FoundJob(**reading.fields(row)) for row in found]
+    by_uid = reading.nodes_of(connection, [(row.uid, row.number) for row in found])
+    return [JobShape(**reading.fields(row), nodes=by_uid.get(row.uid, [])) for row in found]
 
 
 def cursor(job: FoundJob) -> str:

@@ -107,7 +107,7 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
     page = _PAGE.format(launches=chosen(_OF_LAUNCHES), jobs=chosen(_OF_JOBS))
     number = "j.attempt" if where.attempt is None else ":attempt"
     rows = connection.execute(statement(page, number), vars(where) | {"limit": limit, "offset": offset}).all()
-    by_attempt = _nodes(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
+    by_attempt = nodes_of(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
     return [JobShape(**fields(row), nodes=by_attempt.get(row.uid, [])) for row in rows]
 
 
@@ -157,7 +157,8 @@ NODES = text(
 )
 
 
-def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
+def nodes_of(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
+    """The nodes of some attempts, by their jobs."""
     found: dict[UUID, list[NodeShape]] = {}
     for row in connection.execute(NODES, {"keys": rows.keys(keys)}):
         found.setdefault(row.uid, []).append(
