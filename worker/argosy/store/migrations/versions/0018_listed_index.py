@@ -3,10 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
+serves = "0015"
 
 # The next jobs of which an attempt is not listed.
 _NEXT = sa.text(
