@@ -16,7 +16,7 @@ from argosy import crypto
 from argosy.client import Client
 from argosy.demo import embedded
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import database, migrate
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 
@@ -52,7 +52,7 @@ def postgres() -> Iterator[str]:
         _execute(url, "ALTER SYSTEM SET fsync = off")
         _execute(url, "SELECT pg_reload_conf()")
         _execute(url, "CREATE DATABASE template")
-        database.upgrade(Settings(database_url=_named(url, "template")))
+        migrate.upgrade(Settings(database_url=_named(url, "template")))
         yield url
 
 
