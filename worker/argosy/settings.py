@@ -140,4 +140,4 @@ def load() -> Settings:
     except ValidationError as error:
         where, why = faults(error)[0]
         name = "ARGOSY_" + where.replace(".", "_").upper()
-        raise NotConfigured(f"{name}: {why}; set it in the environment (see README, “Settings”)") from None
+        raise NotConfigured(f"{name}: {why}; set it in the environment (see worker/docs/settings.md)") from None
