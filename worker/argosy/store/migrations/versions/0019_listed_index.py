@@ -4,8 +4,8 @@ from sqlalchemy import text
 
 from argosy.store.migrations import steps
 
-revision = "0018"
-down_revision = "0017"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 serves = "0015"
