@@ -54,6 +54,10 @@ PAUSED = Gauge(
     "argosy_cluster_paused", "1 while nothing new is submitted to a cluster because somebody paused it.", ["cluster"],
     multiprocess_mode="livemostrecent",
 )  # fmt: skip
+TOKEN_EXPIRES = Gauge(
+    "argosy_cluster_token_expires_timestamp_seconds", "When a cluster's token ends, if it says so and nobody renews it.", ["cluster"],
+    multiprocess_mode="livemostrecent",
+)  # fmt: skip
 NOTIFICATIONS = Counter(
     "argosy_notifications_total", "Tries to tell others how a launch ended, by how they went.", ["kind", "outcome"]
 )
@@ -142,6 +146,7 @@ def forget(cluster: str) -> None:
         BREAKER_OPEN,
         PAUSED,
         HELD,
+        TOKEN_EXPIRES,
         CLUSTER_UP,
         WATCH_LAST,
         MARK_AGE,

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from math import nan
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ from argosy.metrics import (
     PAUSED,
     QUEUE_DEPTH,
     QUEUE_OLDEST,
+    TOKEN_EXPIRES,
     forget,
 )
 from argosy.processes.wakeups import WakeUps
@@ -175,6 +177,8 @@ class Housekeeping:
             BREAKER_OPEN.labels(cluster.name).set(cluster.open)
             PAUSED.labels(cluster.name).set(cluster.paused)
             HELD.labels(cluster.name).set(cluster.held)
+            ends = cluster.token_expires_at
+            TOKEN_EXPIRES.labels(cluster.name).set(nan if ends is None else ends.timestamp())
         named = {cluster.name for cluster in standings}
         for name in self._measured - named:
             forget(name)

@@ -5,6 +5,7 @@ is claimed first as a probe (the breaker is half-open), and a clear answer to it
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -138,7 +139,8 @@ def adapt(connection: Connection, cluster_id: int) -> int | None:
 
 @dataclass(frozen=True)
 class Gauges:
-    """Figures of a cluster: how many unfinished workflows it may have and has; whether its breaker is open, it is paused, it is held."""
+    """Figures of a cluster: how many unfinished workflows it may have and has; whether its breaker is open, it is paused, it is held; when
+    its token ends."""
 
     name: str
     capacity: int
@@ -146,12 +148,13 @@ class Gauges:
     open: bool
     paused: bool
     held: bool
+    token_expires_at: datetime | None = None
 
 
 # All clusters, for metrics.
 _STANDING = text(
     f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} AS open, "
-    "c.paused_at IS NOT NULL AS paused, c.held_at IS NOT NULL AS held "
+    "c.paused_at IS NOT NULL AS paused, c.held_at IS NOT NULL AS held, c.token_expires_at "
     "FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
     f"AND {in_states(ACTIVE, 'a')} WHERE c.removed_at IS NULL GROUP BY c.id"
 )
