@@ -19,6 +19,7 @@ from argosy.settings import Settings
 from argosy.store import database
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
+from tests.support.hosts import HERE
 
 _ON_NODE = re.compile(r"/test_(node(_logs)?|argo_server_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
 
@@ -84,6 +85,7 @@ def settings(database_url: str) -> Settings:
         metrics_port=0,
         release_after=0,  # what ends can go at once
         metrics_host="127.0.0.1",
+        trusted_hosts=HERE,
     )
 
 
