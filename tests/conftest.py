@@ -13,7 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 from argosy.client import Client
 from argosy.demo import embedded
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import database, migrate
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 from tests.support import databases
@@ -51,7 +51,7 @@ def postgres() -> Iterator[str]:
         databases.execute(url, "ALTER SYSTEM SET fsync = off")
         databases.execute(url, "SELECT pg_reload_conf()")
         databases.execute(url, "CREATE DATABASE template")
-        database.upgrade(Settings(database_url=databases.named(url, "template")))
+        migrate.upgrade(Settings(database_url=databases.named(url, "template")))
         yield url
 
 

@@ -16,11 +16,13 @@ from argosy.cli import (
     gateway,
     history,
     jobs,
+    listing,
     logs,
     operating,
     processes,
     projects,
     reconciling,
+    schema,
     schemas,
 )
 from argosy.cli.boundary import Boundary
@@ -29,7 +31,7 @@ app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=F
 
 app.command()(demo.demo)
 app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
-app.command("list")(jobs.list_)
+app.command("list")(listing.list_)
 app.command()(jobs.get)
 app.command()(jobs.watch)
 app.command()(history.explain)
@@ -41,9 +43,9 @@ app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
-processes.database.command()(reconciling.restored)
-processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
-app.add_typer(processes.database, name="db")
+schema.app.command()(reconciling.restored)
+schema.app.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
+app.add_typer(schema.app, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(schemas.app, name="schema")
