@@ -7,6 +7,7 @@ import stat
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -21,9 +22,11 @@ from argosy.kube.answers import ClusterDown, Health
 from argosy.kube.connection import Access, Connection
 from argosy.kube.tokens import Source
 from argosy.kube.workflows import Workflows
+from argosy.network.guard import inside
 from argosy.settings import Settings
 from clusters.local.cluster import Connection as LocalConnection
 from clusters.local.cluster import LocalCluster
+from tests.cluster.clusters import access
 from tests.cluster.manifests import LABEL
 from tests.conftest import ROOT
 from tests.support import pages
@@ -100,7 +103,7 @@ cat {tmp_path}/credential
 
 
 def through(at: LocalConnection, source: Source) -> Connection:
-    return Connection(Access("renewed", at.namespace, at.host, at.port, at.ca, source=source))
+    return Connection(replace(access(at), source=source))
 
 
 async def test_a_plugin_gives_the_token_where_the_processes_may_run_it(
@@ -210,10 +213,10 @@ async def test_an_apiserver_behind_a_path_and_on_ipv6_is_reached_as_its_kubeconf
         file = tmp_path / "kubeconfig"
         file.write_text(rancher(f"https://[::1]:{port}/k8s/clusters/c-1", authority.cert_pem.bytes(), at.token))
         found = kubeconfig.read(file)
-        access = Access("far", at.namespace, found.host, found.port, found.ca, found.token, path=found.path)
-        async with Connection(access) as connection:
+        reached = Access("far", at.namespace, found.host, found.port, found.ca, found.token, guard=inside(["::1"]))
+        async with Connection(replace(reached, path=found.path)) as connection:
             await Workflows(connection).page(LABEL)
-        async with Connection(Access("far", at.namespace, found.host, found.port, found.ca, found.token)) as connection:
+        async with Connection(reached) as connection:
             with pytest.raises(Exception, match="404"):
                 await Workflows(connection).page(LABEL)
 

@@ -14,11 +14,14 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session
+from yarl import URL
 
 from argosy.crypto import KeyRing
+from argosy.errors import InvalidRequest
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Access, Connection
 from argosy.kube.tokens import Source
+from argosy.network.guard import Forbidden, inside
 from argosy.settings import Settings
 from argosy.shapes.clusters import TokenSource
 from argosy.store import registry
@@ -58,6 +61,7 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
         token,
         cluster.argo_server,
         cluster.argo_server_ca,
+        inside(settings.trusted_hosts),
         cluster.path,
         _source(cluster, settings),
     )
@@ -69,6 +73,24 @@ def _source(cluster: Cluster, settings: Settings) -> Source | None:
     given = TokenSource.model_validate(cluster.token_source)
     commands, directory = tuple(settings.token_commands), settings.token_directory
     return Source(given.file, tuple(given.command), directory, commands)
+
+
+def check_hosts(settings: Settings, host: str | None, argo_server: str) -> None:
+    """Check new addresses of a cluster. A name is checked when it is resolved.
+
+    Args:
+        settings: Which hosts are trusted.
+        host: Of the Kubernetes API; None if it is not new.
+        argo_server: Address of the Argo Server; empty if it is not new.
+
+    Raises:
+        InvalidRequest: It is an IP address that may not be connected to.
+    """
+    for field, given in (("host", host), ("argo_server", URL(argo_server).raw_host)):
+        try:
+            inside(settings.trusted_hosts).check_host(given or "")
+        except Forbidden as error:
+            raise InvalidRequest(f"{field}: {error}") from error
 
 
 def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> Connection:
