@@ -12,7 +12,7 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from argosy import crypto, metrics
+from argosy import crypto, exposition
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
@@ -33,7 +33,7 @@ async def watched(settings: Settings) -> AsyncIterator[tuple[Tracker, str]]:
     wakeups = Direct(settings)
     tracker = Tracker(wakeups.engine, settings, wakeups)
     task = asyncio.create_task(tracker.run())
-    port = metrics.serve("127.0.0.1", 0, tracker.dead)
+    port = exposition.serve("127.0.0.1", 0, tracker.dead)
     try:
         yield tracker, f"http://127.0.0.1:{port}/readyz"
     finally:

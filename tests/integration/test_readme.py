@@ -11,9 +11,7 @@ from uuid import uuid1, uuid4
 import orjson
 import pytest
 import redis
-from prometheus_client.metrics import MetricWrapperBase
 
-from argosy import metrics
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
@@ -44,15 +42,6 @@ def process(environment: dict[str, str], *command: str) -> Iterator[None]:
 def test_the_settings_table_is_the_settings() -> None:
     table = dict(re.findall(r"^\| `(ARGOSY_\w+)` \| (?:.*?) \| (.*) \|$", README, re.MULTILINE))
     assert table == {f"ARGOSY_{name.upper()}": field.description for name, field in Settings.model_fields.items()}
-
-
-def test_the_metrics_table_is_the_metrics() -> None:
-    table = set(re.findall(r"^\| `(argosy_\w+)[{`]", README, re.MULTILINE))
-    assert table == {
-        metric._name + ("_total" if metric._type == "counter" else "")
-        for metric in vars(metrics).values()
-        if isinstance(metric, MetricWrapperBase)
-    }
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake (\w+)`?", README))))

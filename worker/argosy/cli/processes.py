@@ -142,15 +142,15 @@ def serve_metrics(settings: Settings, dead: Callable[[], Sequence[str]] | None =
 
     Args:
         settings: The address and port.
-        dead: See `metrics.serve`.
+        dead: See `exposition.serve`.
 
     Raises:
         NotConfigured: The port cannot be had.
     """
-    from argosy import metrics
+    from argosy import exposition
 
     try:
-        metrics.serve(settings.metrics_host, settings.metrics_port, dead)
+        exposition.serve(settings.metrics_host, settings.metrics_port, dead)
     except OSError as error:
         raise _port_taken(settings, error) from error
 
@@ -176,6 +176,9 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
     with made as directory:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         try:
+            from argosy import metrics
+
+            metrics.begin(name)
             yield directory
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
