@@ -372,23 +372,20 @@ def test_the_apiserver_accepts_every_object_and_warns_of_none(
     assert len(accepted.split()) == len(objects)
 
 
-def test_a_tracker_and_a_gateway_are_ready_when_they_say_so_themselves(render: Render) -> None:
+def test_every_process_says_itself_whether_it_has_begun_is_ready_and_lives(render: Render) -> None:
     specs = pod_specs(render(GATEWAY))
     asked = {
         name: tuple((probe["path"], probe["port"]) for probe in probes(specs[name]))
         for name in ("worker", "tracker", "api")
     }
-    assert asked == {
-        "worker": (("/metrics", "metrics"), ("/metrics", "metrics")),
-        "tracker": (("/readyz", "metrics"), ("/metrics", "metrics")),
-        "api": (("/readyz", "http"), ("/healthz", "http")),
-    }
+    own = (("/livez", "metrics"), ("/readyz", "metrics"), ("/livez", "metrics"))
+    assert asked == {"worker": own, "tracker": own, "api": own}
 
 
 def probes(spec: Object) -> Iterator[Object]:
-    """What is asked whether a pod is ready, and whether it is alive."""
+    """What is asked whether a pod has begun, is ready, and lives."""
     (container,) = spec["containers"]
-    for name in ("readinessProbe", "livenessProbe"):
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         yield container[name]["httpGet"]
 
 

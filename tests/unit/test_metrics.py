@@ -78,14 +78,6 @@ os.waitpid(pid, 0)
     assert "argosy_processes 1.0" in told
 
 
-def test_what_dramatiq_counts_under_names_of_its_own_is_left_out(tmp_path: Path) -> None:
-    script = """
-from prometheus_client import Counter
-Counter("dramatiq_messages_total", "Its own.").inc()
-"""
-    assert "dramatiq" not in shown(tmp_path, script)
-
-
 def test_counters_are_there_at_0_before_anything_is_counted(tmp_path: Path) -> None:
     told = shown(tmp_path, 'metrics.follow("a")\nmetrics.submit("a", ["created", "ended"])\nmetrics.begin("worker")')
     for line in (

@@ -5,20 +5,14 @@ One port serves a whole pool, from the files in which its processes write their 
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from math import isnan
 from pathlib import Path
-from socket import AF_INET6
-from threading import Thread
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import REGISTRY, CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from argosy.metrics import Figure
@@ -36,8 +30,8 @@ PROCESS = (
 
 
 class Pool(MultiProcessCollector):
-    """The sum of a pool's processes: without gauges that were taken away, which the library cannot remove from shared files, without
-    gauges of processes that were killed, and without what Dramatiq counts under names of its own.
+    """The sum of a pool's processes, without gauges that were taken away, which the library cannot remove from shared files, and without
+    gauges of processes that were killed.
 
     Args:
         directory: Where the processes of the pool write.
@@ -54,8 +48,7 @@ class Pool(MultiProcessCollector):
         living = [str(path) for path in written if _pid(path) in pids or not path.name.startswith("gauge_live")]
         for metric in self.merge(living):  # type: ignore[no-untyped-call]
             metric.samples = [sample for sample in metric.samples if not isnan(sample.value)]
-            if not metric.name.startswith("dramatiq_"):
-                yield metric
+            yield metric
         yield from _processes(pids)
 
 
@@ -99,38 +92,3 @@ def registry() -> CollectorRegistry:
     made = CollectorRegistry()
     made.register(Pool(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     return made
-
-
-def serve(host: str, port: int, dead: Callable[[], Sequence[str]] | None = None) -> int:
-    """Serve /metrics of this pool of processes, and /readyz if somebody can say how it is.
-
-    Args:
-        host: Address to listen on.
-        port: Port, 0 for any free one.
-        dead: Returns the parts of this process that show no sign of life. If there are any, /readyz answers 503 with them, else 200.
-
-    Returns:
-        The port that is served.
-    """
-    metrics: WSGIApplication = make_wsgi_app(registry())
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if dead is None or environ["PATH_INFO"] != "/readyz":
-            return metrics(environ, start_response)
-        found = dead()
-        start_response("503 Service Unavailable" if found else "200 OK", [("Content-Type", "text/plain")])
-        return ["\n".join(found or ["ok"]).encode() + b"\n"]
-
-    kind = _IPv6 if ":" in host else ThreadingWSGIServer
-    server = make_server(host, port, answer, kind, handler_class=_Quiet)
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    return server.server_port
-
-
-class _IPv6(ThreadingWSGIServer):
-    address_family = AF_INET6
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not logged."""

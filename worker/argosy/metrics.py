@@ -64,6 +64,7 @@ _ROUND_TRIP = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 LOOPS = (
     "ask",
     "cut",
+    "heart",
     "housekeeping",
     "launch",
     "leases",

@@ -103,8 +103,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Days after which ended launches are forgotten, and older gids refused; the same everywhere",
     )
-    metrics_port: int = Field(default=9191, ge=0, le=65535, description="Port of /metrics of this process")
-    metrics_host: str = Field(default="0.0.0.0", description="Address /metrics listens on")  # noqa: S104
+    metrics_port: int = Field(
+        default=9191, ge=0, le=65535, description="Port of /livez, /readyz and /metrics of this process"
+    )
+    metrics_host: str = Field(default="0.0.0.0", description="Address that port is on")  # noqa: S104
     metrics_directory: Path | None = Field(
         default=None, description="Where multiprocess metrics are kept; default: temporary"
     )
@@ -138,4 +140,4 @@ def load() -> Settings:
     except ValidationError as error:
         where, why = faults(error)[0]
         name = "ARGOSY_" + where.replace(".", "_").upper()
-        raise NotConfigured(f"{name}: {why}; set it in the environment (see README, “Settings”)") from None
+        raise NotConfigured(f"{name}: {why}; set it in the environment (see worker/docs/settings.md)") from None

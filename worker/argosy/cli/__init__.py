@@ -17,6 +17,7 @@ from argosy.cli import (
     history,
     jobs,
     logs,
+    operating,
     processes,
     projects,
     reconciling,
@@ -46,6 +47,7 @@ app.add_typer(processes.database, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(schemas.app, name="schema")
+app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)
 app.command()(processes.keys)

@@ -49,22 +49,23 @@ def api(
         return
     settings = configured()
     _installed()
-    from argosy.cli.processes import check_database, metrics_directory, serve_metrics
+    from argosy.cli.processes import check_database, metrics_directory, serve_probes
 
-    check_database(settings)
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
     # an interrupt is what uvicorn expects, and ends nothing.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with metrics_directory(settings, "api"):
+        check_database(settings)
         import uvicorn
 
         from argosy.api.app import create_app
         from argosy.processes import log
 
         log.configure(settings)
-        serve_metrics(settings)
+        app = create_app(settings)
+        serve_probes(settings, app.state.heart)
         uvicorn.run(
-            create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
+            app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_STOPPING, timeout_keep_alive=_IDLE, forwarded_allow_ips=settings.trusted_proxies,
         )  # fmt: skip
 

@@ -33,9 +33,10 @@ _METRICS = """# Metrics
 
 This page is made by `argosy schema metrics`.
 
-Each worker pool, tracker and gateway serves `/metrics` on its port (`ARGOSY_METRICS_PORT`). A pool is one target: what is shown is the sum
-of its processes. Figures about the database come from the tracker that has the housekeeping lease, figures about a cluster's watch from the
-tracker that follows it; they go when another one does so, or the cluster is removed. Counters are there at 0 from the start.
+Each worker pool, tracker and gateway serves `/metrics` on its port (`ARGOSY_METRICS_PORT`), beside its [probes](probes.md). A pool is one
+target: what is shown is the sum of its processes. Figures about the database come from the tracker that has the housekeeping lease, figures
+about a cluster's watch from the tracker that follows it; they go when another one does so, or the cluster is removed. Counters are there at
+0 from the start.
 
 What to do about them: [runbooks](runbooks/README.md). Rules and dashboard: [helm/argosy/files](../../helm/argosy/files).
 
