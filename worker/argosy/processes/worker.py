@@ -10,7 +10,6 @@ import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from threading import Lock
 from types import FrameType
 from typing import TypeVar
@@ -39,8 +38,9 @@ from argosy.launch.expand import Launching
 from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
-from argosy.processes import garbage, log, probes
-from argosy.processes.heart import Heart, Pool
+from argosy.processes import garbage, log
+from argosy.processes.heart import Heart
+from argosy.processes.pool import answer_probes, directory
 from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 from argosy.shapes.given import LaunchRequest
 from argosy.store import database
@@ -91,20 +91,6 @@ class _Stages:
         )
 
 
-def _directory() -> Path:
-    """Where the processes of this pool leave their figures, and the state of their hearts."""
-    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
-
-
-def answer_probes() -> int:
-    """Answer probes and scrapes for the whole pool, in a process that Dramatiq starts when the others have begun."""
-    configured = settings.load()
-    log.configure(configured)
-    pool = Pool(_directory())
-    probes.make(configured.metrics_host, configured.metrics_port, pool.dead, pool.unready).serve_forever()
-    return 0
-
-
 class Boot(Middleware):
     """Makes the stages after a worker process has started, because neither connection pools nor event loops survive a fork. The process's
     heart beats from then on.
@@ -151,7 +137,7 @@ class Boot(Middleware):
         self._broker = broker
         event_loop = get_event_loop_thread()
         assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO comes before this one
-        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.client.ping}, _directory())
+        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.client.ping}, directory())
         self._heart.start()
         self._beat = asyncio.run_coroutine_threadsafe(self._heart.beat(), event_loop.loop)
         try:
