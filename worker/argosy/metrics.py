@@ -71,6 +71,7 @@ LOOPS = (
     "listen",
     "notifications",
     "secrets",
+    "stream",
     "submit",
     "track",
     "wake",
