@@ -92,7 +92,8 @@ async def shown(client: Client, settings: Settings, valkey: str, tmp_path: Path,
 async def test_what_processes_show_is_clean_complete_and_shown_once(shown: Shown, promtool: Path) -> None:
     await finished(shown.client, shown.client.launch("hello", project=1, user=7, media_ids=range(1, 11)).gid, 60)
     await until(lambda: shown.prometheus.ask("argosy_launch_to_create_seconds_count"), bool)
-    assert httpx.get(f"{shown.gateway}/rest/Jobs/1", trust_env=False).status_code == 401
+    refused = await asyncio.to_thread(httpx.get, f"{shown.gateway}/rest/Jobs/1", trust_env=False)
+    assert refused.status_code == 401
     names = set()
     for process in (*shown.trackers, *shown.others):
         text = shown.text(process)
