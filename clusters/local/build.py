@@ -115,6 +115,9 @@ CNI = Module(
 )
 ARGO_TOOLS = _argo("argoexec", "argo", mended=True)
 NODE_MODULES = (NODE, CONTAINERD, CNI, ARGO_TOOLS)
+PROXY = Module("proxy", {"kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy"}, "k8s.io/kubernetes")
+"""A module of its own: in that of the other parts of Kubernetes it would have all of them built anew."""
+DNS = Module("coredns", {"coredns": "."}, "github.com/coredns/coredns")
 PACKAGES = {"runc": "usr/sbin/runc", "busybox-static": "bin/busybox"}
 """Debian packages of which a node needs one program each, and where that is in them: neither is a Go program without C."""
 HELM = Module(
@@ -199,6 +202,19 @@ def ensure_node(progress: Progress) -> NodeBinaries:
         argoexec=_path(ARGO_TOOLS, "argoexec"),
         argo=_path(ARGO_TOOLS, "argo"),
     )
+
+
+def ensure_services(progress: Progress) -> tuple[Path, Path]:
+    """kube-proxy and CoreDNS, which make Services of a node's pods; built if they are missing.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`.
+    """
+    _ensure((PROXY, DNS), 2, progress)
+    return _path(PROXY, "kube-proxy"), _path(DNS, "coredns")
 
 
 def ensure_argo(progress: Progress) -> Path:
@@ -297,13 +313,13 @@ def _build(modules: tuple[Module, ...], minutes: int, progress: Progress) -> Non
     progress(f"building {names}: about {minutes} minutes the first time on 2 cores, kept in {cache_directory()}")
     work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_directory()))
     with Guard(work) as guard:
-        go = _Go(guard, work, progress)
+        go = Go(guard, work, progress)
         for module, tools in todo:
             _build_module(go, module, tools)
     progress(f"built in {time.monotonic() - begun:.0f} s")
 
 
-def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
+def _build_module(go: "Go", module: Module, tools: list[str]) -> None:
     flags = " ".join(["-s", "-w", *(f"-X {variable}={module.version}" for variable in module.version_variables)])
     (module.cache / "bin").mkdir(parents=True, exist_ok=True)
     output = go.work / module.name
@@ -322,7 +338,7 @@ def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
         (output / tool).replace(module.cache / "bin" / tool)
 
 
-def _mend(go: "_Go", module: Module) -> Path:
+def _mend(go: "Go", module: Module) -> Path:
     """A go.mod that takes Argo from a copy: its archive drops a file that is a symbolic link in its repository, without which argoexec does
     not compile, and has no pages for its server, which it would embed."""
     source = Path(go.run(module, "its source", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
@@ -354,7 +370,7 @@ def _convert_crds(source: Path, target: Path) -> None:
         (target / f"{definition['metadata']['name']}.json").write_bytes(orjson.dumps(definition))
 
 
-class _Go:
+class Go:
     """The `go` command, run inside a guarded group.
 
     Args:
