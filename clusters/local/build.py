@@ -106,6 +106,9 @@ CNI = Module(
 )
 ARGO_TOOLS = _argo("argoexec", "argo", mended=True)
 NODE_MODULES = (NODE, CONTAINERD, CNI, ARGO_TOOLS)
+PROXY = Module("proxy", {"kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy"}, "k8s.io/kubernetes")
+"""A module of its own: in that of the other parts of Kubernetes it would have all of them built anew."""
+DNS = Module("coredns", {"coredns": "."}, "github.com/coredns/coredns")
 PACKAGES = {"runc": "usr/sbin/runc", "busybox-static": "bin/busybox"}
 """Debian packages of which a node needs one program each, and where that is in them: neither is a Go program without C."""
 HELM = Module(
@@ -193,6 +196,19 @@ def ensure_node(progress: Progress) -> NodeBinaries:
         argoexec=_path(ARGO_TOOLS, "argoexec"),
         argo=_path(ARGO_TOOLS, "argo"),
     )
+
+
+def ensure_services(progress: Progress) -> tuple[Path, Path]:
+    """kube-proxy and CoreDNS, which make Services of a node's pods; built if they are missing.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`.
+    """
+    _ensure((PROXY, DNS), 2, progress)
+    return _path(PROXY, "kube-proxy"), _path(DNS, "coredns")
 
 
 def ensure_argo(progress: Progress) -> Path:
