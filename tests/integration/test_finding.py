@@ -33,7 +33,7 @@ def filled(postgres: str) -> Iterator[Client]:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("CREATE DATABASE finding TEMPLATE template")
     url = postgres.replace("/postgres?", "/finding?")
-    settings = Settings(database_url=url, keys=crypto.new_keys()["ARGOSY_KEYS"])
+    settings = Settings(database_url=url, keys=crypto.new_keys()["ARGOSY_KEYS"], trusted_hosts=["127.0.0.1"])
     client = Client(settings)
     _fill(client, settings, Random(7))
     yield client
