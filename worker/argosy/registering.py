@@ -365,7 +365,7 @@ def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:
     row = spec.model_dump(exclude={"token", "token_source", "default"})
     row["token_source"] = spec.token_source.model_dump() if spec.token_source else {}
     row["token_expires_at"] = expires(spec.token)
-    ring = crypto.KeyRing([key.get_secret_value() for key in settings.keys]) if spec.token else None
+    ring = crypto.KeyRing(settings.keys) if spec.token else None
     return row | {"is_default": spec.default, "token_sealed": ring.seal(spec.token) if ring else None}
 
 
