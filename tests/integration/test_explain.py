@@ -89,7 +89,7 @@ class World:
         return found.uids[0]
 
     def two_clusters(self) -> UUID:
-        self.client.add_cluster(name="d", host="127.0.0.2", cert=PEM, token="t")
+        self.client.add_cluster(name="d", host="127.0.0.1", port=6444, cert=PEM, token="t")
         self.client.register_algorithm(name="wide", project=1, user=7, manifest=HELLO, files_per_job=1, clusters=[1, 2])
         uid = self.queued(algorithm="wide")
         self.sql("UPDATE argosy.installation SET doubted_at = clock_timestamp()")
