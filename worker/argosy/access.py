@@ -49,7 +49,7 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
     """
     token = ""
     if cluster.token_sealed is not None:
-        token = KeyRing([key.get_secret_value() for key in settings.keys]).open(cluster.token_sealed)
+        token = KeyRing(settings.keys).open(cluster.token_sealed)
     return Access(
         cluster.name,
         cluster.namespace,

@@ -357,7 +357,7 @@ def _check_cluster(session: Session, spec: ClusterSpec, own: int | None) -> None
 
 def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:
     row = spec.model_dump(exclude={"token", "default"})
-    ring = crypto.KeyRing([key.get_secret_value() for key in settings.keys]) if spec.token else None
+    ring = crypto.KeyRing(settings.keys) if spec.token else None
     return row | {"is_default": spec.default, "token_sealed": ring.seal(spec.token) if ring else None}
 
 

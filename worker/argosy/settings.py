@@ -33,7 +33,8 @@ class Settings(BaseSettings):
         default=[], description="Fernet keys for cluster credentials, newest first, separated by commas"
     )
     token_private_key: SecretStr | None = Field(
-        default=None, description="Base64 X25519 private key that opens sealed launch tokens; workers only"
+        default=None,
+        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers only",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"

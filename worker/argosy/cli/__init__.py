@@ -24,6 +24,7 @@ from argosy.cli import (
     reconciling,
     schema,
     schemas,
+    secrets,
 )
 from argosy.cli.boundary import Boundary
 
@@ -50,6 +51,7 @@ app.add_typer(schema.app, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(schemas.app, name="schema")
+app.add_typer(secrets.app, name="secrets")
 app.command()(operating.status)
 app.command()(operating.doctor)
 app.command()(processes.worker)

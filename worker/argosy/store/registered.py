@@ -47,7 +47,8 @@ class Base(SQLModel):
 class Installation(Base, table=True):
     """The one row that names this installation. Its id is a label on all its objects, so that two installations can share a cluster.
     `timeline` is that of the database server that was seen last. `doubted_at` is when all clusters were last held because commits may have
-    been lost. `serves` is the newest migration that code must know to run on this schema (store/schema.py)."""
+    been lost. `serves` is the newest migration that code must know to run on this schema (store/schema.py). `keys_mark` and `token_key` say
+    by which keys it seals (store/sealed.py)."""
 
     __tablename__ = "installation"
 
@@ -55,6 +56,8 @@ class Installation(Base, table=True):
     timeline: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     doubted_at: datetime | None = columns.time()
     serves: str = columns.string()
+    keys_mark: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    token_key: str | None = Field(default=None, sa_column=Column(Text))
 
 
 class Process(Base, table=True):
