@@ -28,7 +28,7 @@ from tests.monitoring.prometheus import Prometheus
 from tests.support.readme import exported
 from tests.support.stack import until
 
-STEP = 2.0
+STEP = 3.0
 """Seconds between two points."""
 
 
@@ -55,7 +55,7 @@ def asked(prometheus: Prometheus, seconds: float) -> list[dict[str, Any]]:
     for panel in json.loads((ROOT / "helm/argosy/files/dashboard.json").read_text())["panels"]:
         series = []
         for target in panel.get("targets", ()):
-            expression = target["expr"].replace("$__rate_interval", "15s").replace("$cluster", ".*")
+            expression = target["expr"].replace("$__rate_interval", "20s").replace("$cluster", ".*")
             for labels, points in prometheus.range(expression, seconds, STEP):
                 series.append({"legend": _legend(target["legendFormat"], labels), "points": points})
         unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")
@@ -111,7 +111,7 @@ async def record(minutes: float) -> list[dict[str, Any]]:
             targets = [each.port for each in (*trackers, *others)]
             prometheus = Prometheus(directory, guard, ALERTS, targets)
             await asyncio.to_thread(prometheus.start)
-            await until(prometheus.up, set(targets).__eq__, 60)
+            await until(prometheus.up, set(targets).__eq__, 120)
             begun, seconds = time.monotonic(), 60 * minutes
             while (passed := time.monotonic() - begun) < seconds:
                 for name, count in (("north", 16), ("south", 8)):

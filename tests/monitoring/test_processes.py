@@ -106,7 +106,7 @@ async def test_what_processes_show_is_clean_complete_and_shown_once(shown: Shown
         assert len(shown.showing(figure)) == 1, figure
     for panel in panels():
         for target in panel["targets"]:
-            asked = target["expr"].replace("$__rate_interval", "10s").replace("$cluster", ".*")
+            asked = target["expr"].replace("$__rate_interval", "15s").replace("$cluster", ".*")
             assert shown.prometheus.ask(asked) is not None
     assert shown.prometheus.firing() == set()
 
