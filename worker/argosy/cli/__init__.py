@@ -22,8 +22,10 @@ from argosy.cli import (
     processes,
     projects,
     reconciling,
+    registration,
     schema,
     schemas,
+    secrets,
 )
 from argosy.cli.boundary import Boundary
 
@@ -32,6 +34,7 @@ app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=F
 app.command()(demo.demo)
 app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
 app.command("list")(listing.list_)
+app.command()(listing.search)
 app.command()(jobs.get)
 app.command()(jobs.watch)
 app.command()(history.explain)
@@ -41,6 +44,9 @@ app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
+clusters.app.command(epilog=registration.EXAMPLES)(registration.add)
+clusters.app.command()(registration.update)
+clusters.app.command()(registration.manifest)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
 schema.app.command()(reconciling.restored)
@@ -49,6 +55,8 @@ app.add_typer(schema.app, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(schemas.app, name="schema")
+app.add_typer(secrets.app, name="secrets")
+app.command()(operating.status)
 app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)
