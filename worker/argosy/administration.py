@@ -8,7 +8,7 @@ from typing import Self, Unpack
 
 from sqlmodel import Session
 
-from argosy import clusters, registering
+from argosy import clusters, registering, sealing
 from argosy.errors import ManifestError
 from argosy.inputs import checked, validated
 from argosy.kube.check import Report
@@ -198,6 +198,11 @@ class Administration:
             NotFound: There is none.
         """
         return registering.cluster(self.engine, key)
+
+    @checked
+    def rotate_secrets(self, *, lost: bool = False) -> sealing.Rotated:
+        """Seal everything anew with the newest keys. Arguments, result and errors are those of `sealing.rotate`."""
+        return sealing.rotate(self.engine, self.settings, lost)
 
     def held(self) -> dict[str, str]:
         """Why clusters are held, by their names; empty if none is."""

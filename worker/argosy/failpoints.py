@@ -33,6 +33,7 @@ NAMES = frozenset(
         "track.released",  # after it
         "cancel.requesting",  # a cancel is written and not committed
         "cancel.requested",  # it is committed
+        "secrets.resealing",  # secrets are sealed anew and not committed
     }
 )
 

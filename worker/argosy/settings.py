@@ -33,7 +33,8 @@ class Settings(BaseSettings):
         default=[], description="Fernet keys for cluster credentials, newest first, separated by commas"
     )
     token_private_key: SecretStr | None = Field(
-        default=None, description="Base64 X25519 private key that opens sealed launch tokens; workers only"
+        default=None,
+        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers only",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
@@ -50,6 +51,12 @@ class Settings(BaseSettings):
         default="platform",
         pattern="^(platform|tokens)$",
         description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
+    )
+    token_commands: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Credential plugins, by commas, that may be run for the tokens of clusters"
+    )
+    token_directory: str = Field(
+        default="", description="Directory below which files with tokens of clusters may be read"
     )
     trusted_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
@@ -124,7 +131,9 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "trusted_hosts", "upload_hosts", "trusted_proxies", "webhook_hosts", mode="before")
+    @field_validator(
+        "keys", "trusted_hosts", "upload_hosts", "token_commands", "trusted_proxies", "webhook_hosts", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -22,9 +22,12 @@ from argosy.shapes.shown import Hit, JobCounts, JobPage, LaunchList
 router = APIRouter(responses=ERRORS)
 
 
-def _documented() -> dict[str, Any]:
-    """The fields of a filter, as parameters in the document. Their bounds are told by the component `JobFilter`."""
-    fields = JobFilter.model_json_schema()["properties"]
+_OF_PAGES = ("sort", "limit", "cursor")
+
+
+def _documented(*but: str) -> dict[str, Any]:
+    """The fields of a filter, as parameters in the document, but for some. Their bounds are told by the component `JobFilter`."""
+    fields = {name: field for name, field in JobFilter.model_json_schema()["properties"].items() if name not in but}
     return {"parameters": [{"name": name, "in": "query", "schema": _kind(field)} for name, field in fields.items()]}
 
 
@@ -41,7 +44,7 @@ def find_jobs(asked: Asked, request: Request) -> Any:
     return asked.gateway.client.find(where, projects=readable(asked.caller, where))
 
 
-@router.get("/v1/JobCounts", operation_id="CountJobs", response_model=JobCounts, openapi_extra=_documented())
+@router.get("/v1/JobCounts", operation_id="CountJobs", response_model=JobCounts, openapi_extra=_documented(*_OF_PAGES))
 def count_jobs(asked: Asked, request: Request) -> Any:
     """The jobs that a filter chooses by status, as if it named none."""
     where = JobFilter.of_query(request.url.query)

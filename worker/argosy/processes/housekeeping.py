@@ -163,6 +163,8 @@ class Housekeeping:
         show(metrics.ACTIVE, {(it.name,): it.active for it in clusters})
         show(metrics.BREAKER_OPEN, {(it.name,): it.open for it in clusters})
         show(metrics.PAUSED, {(it.name,): it.paused for it in clusters})
+        ends = {it.name: it.token_expires_at for it in clusters}
+        show(metrics.TOKEN_EXPIRES, {(name,): end.timestamp() for name, end in ends.items() if end is not None})
         show(metrics.STATUS_AGE, {(it.name,): it.age for it in clusters})
         show(metrics.CLUSTER_DOWN, {(it.name, it.health): 1 for it in clusters if it.health != "ok"})
         whys = ("restored", "doubt")

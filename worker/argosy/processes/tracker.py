@@ -26,7 +26,7 @@ from sqlmodel import Session
 
 from argosy import metrics
 from argosy.access import Clusters, argo_server
-from argosy.errors import ArgosyError, Fenced, NotFound
+from argosy.errors import ArgosyError, Fenced, NotFound, SealBroken
 from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
 from argosy.loops import surviving
@@ -112,7 +112,9 @@ class Tracker:
             if following.silent_for() > PULSE
         ]
         found += [
-            f"cluster {cluster_id} cannot be followed: {why}" for cluster_id, (_, why) in list(self._unable.items())
+            f"cluster {cluster_id} cannot be followed: {why}"
+            for cluster_id, (_, why) in list(self._unable.items())
+            if why
         ]
         for what, since in (("leases were not renewed", self._renewed), ("no housekeeping", self._kept)):
             if now - since > PULSE:
@@ -225,7 +227,9 @@ class Tracker:
         except* ArgosyError as group:
             why = str(group.exceptions[0])
             log.error("cluster not tracked, left to another tracker", cluster=cluster_id, reason=why)
-            self._unable[cluster_id] = time.monotonic() + _AGAIN, why
+            # Its keys are those of the installation (sealing.py), so a token that they do not open is the cluster's trouble alone.
+            own = not isinstance(group.exceptions[0], SealBroken)
+            self._unable[cluster_id] = time.monotonic() + _AGAIN, why if own else ""
             with suppress(Fenced, OperationalError):
                 await asyncio.to_thread(self._note_unable, cluster_id, epoch, why)
 

@@ -22,11 +22,8 @@ class Refused(BaseModel):
 
 
 class BulkShape(BaseModel):
-    """Work on jobs that were chosen by `where` when it was prepared; what the filter would choose later is not touched.
-
-    `count` jobs, by their statuses `counts`, and `launches` that have no jobs yet are to be touched, of these `projects`. With `done` of
-    them it is done, with `not_done` it could not be done: `refused` says why, of the first hundred.
-    """
+    """Work on jobs that `where` chose when it was prepared: `count` jobs, by status `counts`, and `launches` without jobs. It is `done`
+    with so many, and not done with `not_done`: `refused` says why, of the first hundred."""
 
     id: UUID
     verb: Verb
