@@ -158,6 +158,11 @@ class Clusters:
             self._open[cluster_id] = reached
             return reached
 
+    def name(self, cluster_id: int) -> str:
+        """What a line of the log calls a cluster: its name, or its number as long as this process has not reached it."""
+        known = self._open.get(cluster_id)
+        return f"#{cluster_id}" if known is None else known.cluster.name
+
     async def close(self) -> None:
         """Close every connection."""
         for task in self._closing:
