@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         pattern="^(platform|tokens)$",
         description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
     )
+    token_commands: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Credential plugins, by commas, that may be run for the tokens of clusters"
+    )
+    token_directory: str = Field(
+        default="", description="Directory below which files with tokens of clusters may be read"
+    )
     trusted_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Hosts of clusters and of the platform, by commas, that may be on this machine, the platform's also asked by plain "
@@ -125,7 +131,9 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "trusted_hosts", "upload_hosts", "trusted_proxies", "webhook_hosts", mode="before")
+    @field_validator(
+        "keys", "trusted_hosts", "upload_hosts", "token_commands", "trusted_proxies", "webhook_hosts", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -22,6 +22,7 @@ from argosy.cli import (
     processes,
     projects,
     reconciling,
+    registration,
     schema,
     schemas,
     secrets,
@@ -43,6 +44,9 @@ app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
+clusters.app.command(epilog=registration.EXAMPLES)(registration.add)
+clusters.app.command()(registration.update)
+clusters.app.command()(registration.manifest)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
 schema.app.command()(reconciling.restored)
@@ -52,6 +56,7 @@ app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(schemas.app, name="schema")
 app.add_typer(secrets.app, name="secrets")
+app.command()(operating.status)
 app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)

@@ -79,8 +79,10 @@ class Process(Base, table=True):
 
 
 class Cluster(Base, table=True):
-    """A registered JobCluster. The row of a removed one stays, without credentials, because finished attempts name it. `identity` and
-    `epoch` are those of the mark on the cluster (kube/marks.py). While a cluster is held, nothing is created or ended there."""
+    """A registered JobCluster. The row of a removed one stays, without credentials, because finished attempts name it. `path` comes before
+    that of its Kubernetes API, where a proxy serves several. `token_source` is a `TokenSource`, or empty where the token itself is kept;
+    `token_expires_at` is when that one ends, if it says so. `identity` and `epoch` are those of the mark on the cluster (kube/marks.py).
+    While a cluster is held, nothing is created or ended there."""
 
     __tablename__ = "cluster"
     __table_args__ = (
@@ -101,8 +103,11 @@ class Cluster(Base, table=True):
     organization: int | None = Field(default=None, sa_column=Column(BigInteger))
     host: str | None = Field(default=None, sa_column=Column(Text))
     port: int = columns.integer(443)
+    path: str = columns.string()
     cert: str = columns.string()
     token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    token_source: dict[str, Any] = columns.mapping()
+    token_expires_at: datetime | None = columns.time()
     credential_version: int = columns.integer(1)
     namespace: str = columns.string("argosy")
     service_account: str | None = Field(default=None, sa_column=Column(Text))
