@@ -83,6 +83,17 @@ class Settings(BaseSettings):
         default=[],
         description="Hosts of your own network, by commas, that webhooks may go to, also by plain http; others must be public, by https",
     )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server, as smtps://user:password@host:465 (TLS) or smtp://user:password@host:587 (STARTTLS); trackers only",
+    )
+    mail_from: str | None = Field(
+        default=None, description='Sender of mails, as "Name <mail>" or mail; with it, `argosy api` takes mails to send'
+    )
+    mail_domains: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Domains, by commas, to which mails may go; default: all, but with `ARGOSY_AUTH=tokens` none that comes over HTTP",
+    )
     release_after: float = Field(
         default=30.0,
         ge=0,
@@ -113,7 +124,7 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "upload_hosts", "trusted_proxies", "webhook_hosts", mode="before")
+    @field_validator("keys", "upload_hosts", "trusted_proxies", "webhook_hosts", "mail_domains", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

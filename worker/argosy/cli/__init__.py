@@ -17,6 +17,7 @@ from argosy.cli import (
     history,
     jobs,
     logs,
+    mail,
     processes,
     projects,
     reconciling,
@@ -45,6 +46,7 @@ processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
 app.add_typer(processes.database, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
+app.add_typer(mail.app, name="mail")
 app.add_typer(schemas.app, name="schema")
 app.command()(processes.worker)
 app.command()(processes.tracker)
