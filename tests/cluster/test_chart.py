@@ -34,6 +34,7 @@ NAMESPACE = "argosy-system"
 pytestmark = pytest.mark.timeout(1200)  # the first test may have to build Helm and the cluster
 SECRET_KEYS = {"database-url", "redis-url", "keys", "token-private-key", "token-public-key"}
 TRACKERS_KEY = "webhook-key"
+MAILS_KEY = "smtp-url"
 OF_THE_CHART = {"metrics_port", "metrics_directory"}  # settings with a value or a place of their own in the chart
 
 
@@ -209,7 +210,7 @@ def test_the_readme_has_every_value_with_its_default() -> None:
 
 def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
     bounds = {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum"}
-    secrets = {key.replace("-", "_") for key in SECRET_KEYS | {TRACKERS_KEY}}
+    secrets = {key.replace("-", "_") for key in SECRET_KEYS | {TRACKERS_KEY, MAILS_KEY}}
     expected = {
         camel_case(name): {key: value for key, value in field.items() if key in bounds}
         for name, field in Settings.model_json_schema()["properties"].items()
@@ -223,8 +224,9 @@ def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
 def test_the_variables_of_the_pods_are_exactly_the_settings(render: Render) -> None:
     specs = pod_specs(render(EVERYTHING))
     everything = {f"ARGOSY_{name.upper()}" for name in Settings.model_fields}
-    assert set(environment(specs["worker"])) | {"ARGOSY_WEBHOOK_KEY"} == everything
-    assert "ARGOSY_WEBHOOK_KEY" in environment(specs["tracker"])
+    trackers = {"ARGOSY_WEBHOOK_KEY", "ARGOSY_SMTP_URL"}
+    assert set(environment(specs["worker"])) | trackers == everything
+    assert trackers < set(environment(specs["tracker"]))
     for component in ("tracker", "api", "migration"):
         assert set(environment(specs[component])) < everything
 
@@ -248,6 +250,8 @@ def test_each_component_reads_only_the_secrets_that_it_needs(render: Render) -> 
         "api": {"database-url", "keys", "token-public-key"},
         "migration": {"database-url"},
     }
+    mailing = secret_keys(pod_specs(render(EVERYTHING))["tracker"])
+    assert mailing == {"database-url", "redis-url", "keys", TRACKERS_KEY, MAILS_KEY, "token-private-key"}
 
 
 def test_the_migration_needs_nothing_that_the_release_makes(render: Render) -> None:
@@ -372,23 +376,20 @@ def test_the_apiserver_accepts_every_object_and_warns_of_none(
     assert len(accepted.split()) == len(objects)
 
 
-def test_a_tracker_and_a_gateway_are_ready_when_they_say_so_themselves(render: Render) -> None:
+def test_every_process_says_itself_whether_it_has_begun_is_ready_and_lives(render: Render) -> None:
     specs = pod_specs(render(GATEWAY))
     asked = {
         name: tuple((probe["path"], probe["port"]) for probe in probes(specs[name]))
         for name in ("worker", "tracker", "api")
     }
-    assert asked == {
-        "worker": (("/metrics", "metrics"), ("/metrics", "metrics")),
-        "tracker": (("/readyz", "metrics"), ("/metrics", "metrics")),
-        "api": (("/readyz", "http"), ("/healthz", "http")),
-    }
+    own = (("/livez", "metrics"), ("/readyz", "metrics"), ("/livez", "metrics"))
+    assert asked == {"worker": own, "tracker": own, "api": own}
 
 
 def probes(spec: Object) -> Iterator[Object]:
-    """What is asked whether a pod is ready, and whether it is alive."""
+    """What is asked whether a pod has begun, is ready, and lives."""
     (container,) = spec["containers"]
-    for name in ("readinessProbe", "livenessProbe"):
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
         yield container[name]["httpGet"]
 
 

@@ -22,7 +22,7 @@ from argosy.settings import Settings
 from argosy.shapes.mails import EmailSpec
 from argosy.states import State
 from argosy.store import outbox, secrets, telling
-from tests.support.cli import started
+from tests.support.cli import command_output, started
 from tests.support.jobs import registered, run, stage
 from tests.support.mailbox import PASSWORD, Certificate, Mailbox, Serving, authenticate, certificate
 from tests.support.platform import FULL, PlatformServer, platform
@@ -449,3 +449,19 @@ def test_a_callers_mails_are_bounded_and_forgotten(engine: Engine, monkeypatch: 
     with engine.begin() as connection:
         assert outbox.forget(connection, 1) == 2
     assert {row.project for row in rows(engine)} == {2}
+
+
+async def test_the_command_says_how_a_mail_went(mailing: Settings, mailbox: Mailbox) -> None:
+    environment = exported(mailing) | {
+        "ARGOSY_SMTP_URL": f"smtp://127.0.0.1:{mailbox.port}",
+        "ARGOSY_MAIL_FROM": "argosy@example.net",
+    }
+    code, out, err = await command_output("mail test ann@example.org", environment)
+    assert (code, err) == (0, "")
+    assert out == (
+        f"127.0.0.1:{mailbox.port} (STARTTLS if offered) has taken a mail from argosy@example.net to ann@example.org\n"
+    )
+    assert [each["to"] for each in mailbox.mails] == ["ann@example.org"]
+    mailbox.rcpt = lambda _: "550 5.1.1 no such user"
+    code, _, err = await command_output("mail test ann@example.org", environment)
+    assert (code, err) == (1, f"argosy: error: 127.0.0.1:{mailbox.port}: 550 5.1.1 no such user\n")

@@ -8,11 +8,12 @@ from pathlib import Path
 _SCRIPT = """
 import urllib.request
 from argosy import metrics
+from argosy.processes import probes
 for name in ("gone", "here"):
     metrics.ACTIVE.labels(name).set(5)
     metrics.CAPACITY.labels(name).set(7)
 metrics.forget("gone")
-port = metrics.serve("127.0.0.1", 0, list)
+port = probes.serve("127.0.0.1", 0, list, list)
 print(urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20).read().decode())
 """
 

@@ -95,7 +95,7 @@ class Client(Administration, Reader, LogReader):
             after: gid of a launch of the same project, which must be there: begin when all its jobs have ended.
             after_if: `ok`: if these have not all Succeeded, this launch is rejected; `any`: begin however they end.
             cancel_with: A cancel of that launch cancels this one too, as long as it waits.
-            webhook: URL that gets a signed POST when all its jobs have ended (README, “Webhooks”).
+            webhook: URL that gets a signed POST when all its jobs have ended (worker/docs/enqueue.md, “Webhooks”).
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return.
 

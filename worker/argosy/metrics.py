@@ -9,17 +9,11 @@ No label has a value that a caller chooses: no path, no user, no method that HTT
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from math import isnan, nan
-from socket import AF_INET6
-from threading import Thread
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import Metric
-from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.multiprocess import MultiProcessCollector
 
 LAUNCHES = Counter("argosy_launches_total", "Launches that ended their expansion.", ["outcome"])
@@ -167,40 +161,10 @@ class _Living(MultiProcessCollector):
             yield metric
 
 
-def serve(host: str, port: int, dead: Callable[[], Sequence[str]] | None = None) -> int:
-    """Serve /metrics of this pool of processes, and /readyz if somebody can say how it is.
-
-    Args:
-        host: Address to listen on.
-        port: Port, 0 for any free one.
-        dead: Returns the parts of this process that show no sign of life. If there are any, /readyz answers 503 with them, else 200.
-
-    Returns:
-        The port that is served.
-    """
-    registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        _Living(registry)  # type: ignore[no-untyped-call]
-    metrics: WSGIApplication = make_wsgi_app(registry)
-
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if dead is None or environ["PATH_INFO"] != "/readyz":
-            return metrics(environ, start_response)
-        found = dead()
-        start_response("503 Service Unavailable" if found else "200 OK", [("Content-Type", "text/plain")])
-        return ["\n".join(found or ["ok"]).encode() + b"\n"]
-
-    kind = _IPv6 if ":" in host else ThreadingWSGIServer
-    server = make_server(host, port, answer, kind, handler_class=_Quiet)
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
-    return server.server_port
-
-
-class _IPv6(ThreadingWSGIServer):
-    address_family = AF_INET6
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Scrapes are not logged."""
+def registry() -> CollectorRegistry:
+    """What /metrics of this process shows: the sum of its pool in multiprocess mode."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    made = CollectorRegistry()
+    _Living(made)  # type: ignore[no-untyped-call]
+    return made

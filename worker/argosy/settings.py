@@ -29,7 +29,8 @@ class Settings(BaseSettings):
         default=[], description="Fernet keys for cluster credentials, newest first, separated by commas"
     )
     token_private_key: SecretStr | None = Field(
-        default=None, description="Base64 X25519 private key that opens sealed launch tokens; workers only"
+        default=None,
+        description="Base64 X25519 private key that opens sealed launch tokens; workers, and trackers for what mails attach",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
@@ -87,8 +88,8 @@ class Settings(BaseSettings):
         default=None,
         description="Mail server, as smtps://user:password@host:465 (TLS) or smtp://user:password@host:587 (STARTTLS); trackers only",
     )
-    mail_from: str | None = Field(
-        default=None, description='Sender of mails, as "Name <mail>" or mail; with it, `argosy api` takes mails to send'
+    mail_from: str = Field(
+        default="", description='Sender of mails, as "Name <mail>" or mail; with it, `argosy api` takes mails to send'
     )
     mail_domains: Annotated[list[str], NoDecode] = Field(
         default=[],
@@ -114,8 +115,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Days after which ended launches are forgotten, and older gids refused; the same everywhere",
     )
-    metrics_port: int = Field(default=9191, ge=0, le=65535, description="Port of /metrics of this process")
-    metrics_host: str = Field(default="0.0.0.0", description="Address /metrics listens on")  # noqa: S104
+    metrics_port: int = Field(
+        default=9191, ge=0, le=65535, description="Port of /livez, /readyz and /metrics of this process"
+    )
+    metrics_host: str = Field(default="0.0.0.0", description="Address that port is on")  # noqa: S104
     metrics_directory: Path | None = Field(
         default=None, description="Where multiprocess metrics are kept; default: temporary"
     )
@@ -149,4 +152,4 @@ def load() -> Settings:
     except ValidationError as error:
         where, why = faults(error)[0]
         name = "ARGOSY_" + where.replace(".", "_").upper()
-        raise NotConfigured(f"{name}: {why}; set it in the environment (see README, “Settings”)") from None
+        raise NotConfigured(f"{name}: {why}; set it in the environment (see worker/docs/settings.md)") from None

@@ -47,8 +47,8 @@ Takes the root.
 {{/*
 A pod's metadata and spec. All pods of the chart are made here, so that none is less locked up than the others.
 Takes root, component, values (the component's part of .Values), args, secrets (keys of existingSecret that this component reads),
-serves (whether it has /metrics), kubernetes (whether it calls the Kubernetes API of the cluster it runs in), ready (path that says
-whether it is ready, in place of /metrics) and http (port on which it answers callers; /readyz and /healthz are there).
+serves (whether it has /metrics), kubernetes (whether it calls the Kubernetes API of the cluster it runs in)
+and http (port on which it answers callers).
 */}}
 {{- define "argosy.pod" -}}
 {{- $root := .root -}}
@@ -108,19 +108,28 @@ spec:
         {{- end }}
         - name: metrics
           containerPort: {{ $root.Values.metrics.port }}
+      # The process itself says within ten seconds that it is not ready, and within thirty that its loop hangs; one lost answer is nothing.
+      startupProbe:
+        httpGet:
+          path: /livez
+          port: metrics
+        periodSeconds: 2
+        timeoutSeconds: 5
+        failureThreshold: 60
       readinessProbe:
         httpGet:
-          path: {{ .ready | default "/metrics" }}
-          port: {{ empty .http | ternary "metrics" "http" }}
+          path: /readyz
+          port: metrics
+        periodSeconds: 3
         timeoutSeconds: 5
+        failureThreshold: 2
       livenessProbe:
         httpGet:
-          path: {{ empty .http | ternary "/metrics" "/healthz" }}
-          port: {{ empty .http | ternary "metrics" "http" }}
-        initialDelaySeconds: 30
-        periodSeconds: 20
-        timeoutSeconds: 10
-        failureThreshold: 6
+          path: /livez
+          port: metrics
+        periodSeconds: 10
+        timeoutSeconds: 5
+        failureThreshold: 3
         {{- end }}
         {{- if .http }}
       # Until every proxy knows that the pod goes, it still gets requests.

@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from argosy.api.app import ROUTERS, create_app
-from argosy.api.callers import PlatformDoor, Role, _role
+from argosy.api.callers import PlatformDoor, Role, TokenCaller, _role
 from argosy.api.platform import Platform
 from argosy.client import Client
 from argosy.settings import Settings
@@ -106,6 +106,27 @@ def test_who_may_only_read_or_launch_may_no_more(
             assert answer.status_code < 400 or answer.status_code == 409, answer.text
         else:
             assert answer.status_code in (403, 404), answer.text
+
+
+def test_which_projects_somebody_may_read_is_the_platforms_word_or_the_tokens(
+    registered: World, client: Client
+) -> None:
+    door = registered.app.state.gateway.door
+    header = {"Authorization": f"Token {READ}"}
+    assert door.projects(header) == frozenset({1})
+    asked = list(registered.platform.asked)
+    assert door.projects(header) == frozenset({1})
+    assert registered.platform.asked == asked, "believed for a minute"
+    assert door.projects({"Authorization": "Token unknown"}) == frozenset()
+    scopes: list[list[int] | None] = [None, [1, 2], []]
+    for scope in scopes:
+        with client.engine.begin() as connection:
+            _, secret = api_tokens.create(
+                connection, name="t", user=1, role="read", projects=scope, organizations=[], days=1, sealed=None
+            )
+            found = api_tokens.find(connection, secret)
+        assert found is not None
+        assert TokenCaller(found).projects() == (None if scope is None else frozenset(scope))
 
 
 def test_a_cookie_changes_nothing_for_another_sites_page(registered: World, places: dict[str, str]) -> None:

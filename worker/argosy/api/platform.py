@@ -28,6 +28,9 @@ _QUEUED = 0.2
 _BYTES = 1 << 20
 """Of an answer."""
 
+_LIST_BYTES = 16 << 20
+"""Of a list: a project takes about 2 KB."""
+
 
 class PlatformAway(ArgosyError):
     """The platform does not answer; try again."""
@@ -70,27 +73,44 @@ class Platform:
         Raises:
             PlatformAway: It does not answer, or not as it should.
         """
-        answer = self.ask("GET", what, credentials)
+        found = self._read(what, credentials, _BYTES)
+        if found is not None and not isinstance(found, dict):
+            raise PlatformAway(f"the platform's answer to GET {what} is no object; try again")
+        return found
+
+    def listed(self, what: str, credentials: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Objects of the platform's that somebody may see; none if they may see none. Raises as `get`."""
+        found = self._read(what, credentials, _LIST_BYTES)
+        if found is not None and not isinstance(found, list):
+            raise PlatformAway(f"the platform's answer to GET {what} is no list; try again")
+        return [each for each in found or [] if isinstance(each, dict)]
+
+    def _read(self, what: str, credentials: Mapping[str, str], limit: int) -> Any:
+        answer = self.ask("GET", what, credentials, limit=limit)
         if answer.status in (400, 401, 403, 404):
             return None
         if answer.status != 200:
             raise PlatformAway(f"the platform answers HTTP {answer.status} to GET {what}; try again")
         try:
-            found = orjson.loads(answer.body)
+            return orjson.loads(answer.body)
         except orjson.JSONDecodeError as error:
             raise PlatformAway(f"the platform's answer to GET {what} is no JSON; try again") from error
-        if not isinstance(found, dict):
-            raise PlatformAway(f"the platform's answer to GET {what} is no object; try again")
-        return found
 
-    def ask(self, method: str, what: str, credentials: Mapping[str, str], body: bytes | None = None) -> Answer:
-        """One request below the REST root.
+    def ask(
+        self,
+        method: str,
+        what: str,
+        credentials: Mapping[str, str],
+        body: bytes | None = None,
+        limit: int = _BYTES,
+    ) -> Answer:
+        """One request below the REST root; its answer has at most `limit` bytes.
 
         Raises:
             PlatformAway: It does not answer.
         """
         headers = {**credentials, "Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
-        return self._request(method, f"{self._root}/{what}", headers, body, _BYTES)
+        return self._request(method, f"{self._root}/{what}", headers, body, limit)
 
     def download(self, url: str, limit: int) -> str:
         """A text that somebody has uploaded to the platform.

@@ -29,7 +29,7 @@ def send_email(called: Called, project: Id, email_spec: EmailSpec) -> Response:
     """Send a message to members of a project. Where argosy has no mail server (ARGOSY_MAIL_FROM), the platform sends it."""
     require(called.caller, project, Role.EXECUTE)
     gateway = called.gateway
-    if gateway.settings.mail_from is None:
+    if not gateway.settings.mail_from:
         body: dict[str, Any] = email_spec.model_dump(exclude_none=True)
         asked = gateway.platform.ask("POST", f"Email/{project}", called.caller.credentials, orjson.dumps(body))
         return _handed_on(asked)

@@ -18,6 +18,7 @@ from argosy.cli import (
     jobs,
     logs,
     mail,
+    operating,
     processes,
     projects,
     reconciling,
@@ -48,6 +49,7 @@ app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(mail.app, name="mail")
 app.add_typer(schemas.app, name="schema")
+app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)
 app.command()(processes.keys)

@@ -49,7 +49,7 @@ def api(
         return
     settings = configured()
     _installed()
-    from argosy.cli.processes import check_database, metrics_directory, serve_metrics
+    from argosy.cli.processes import check_database, metrics_directory, serve_probes
 
     check_database(settings)
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
@@ -62,9 +62,10 @@ def api(
         from argosy.processes import log
 
         log.configure(settings)
-        serve_metrics(settings)
+        app = create_app(settings)
+        serve_probes(settings, app.state.heart)
         uvicorn.run(
-            create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
+            app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_STOPPING, timeout_keep_alive=_IDLE, forwarded_allow_ips=settings.trusted_proxies,
         )  # fmt: skip
 

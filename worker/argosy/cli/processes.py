@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +24,7 @@ from argosy.errors import InvalidRequest, NotConfigured
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from argosy.processes.heart import Heart
     from argosy.settings import Settings
 
 database = typer.Typer(
@@ -46,8 +47,6 @@ def worker(
     with metrics_directory(settings, "worker") as directory:
         os.environ |= {
             "dramatiq_prom_db": directory,
-            "dramatiq_prom_host": settings.metrics_host,
-            "dramatiq_prom_port": str(settings.metrics_port),
             # Fetch no more messages than there are threads. With Dramatiq's default of twice as many, messages wait for a busy or frozen
             # process while another one is idle.
             "dramatiq_queue_prefetch": str(threads),
@@ -73,6 +72,7 @@ def worker(
 def tracker() -> None:
     """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
     settings = configured()
+    check_database(settings)
     with metrics_directory(settings, "tracker"):
         import asyncio
 
@@ -118,10 +118,13 @@ async def _track(engine: Engine, settings: Settings) -> None:
     import asyncio
 
     from argosy.processes import garbage
+    from argosy.processes.heart import Heart
     from argosy.processes.tracker import Tracker
     from argosy.processes.wakeups import WakeUps, broker
+    from argosy.store.processes import TRACKER
 
     made = Tracker(engine, settings, WakeUps(broker(settings)))
+    heart = Heart(settings, TRACKER, made.dead)
     tracking = asyncio.current_task()
     assert tracking is not None  # noqa: S101 -- asyncio.run made it
 
@@ -131,26 +134,27 @@ async def _track(engine: Engine, settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    serve_metrics(settings, made.dead)
+    serve_probes(settings, heart)
     garbage.collect_rarely()
     with suppress(asyncio.CancelledError):
-        await made.run()
+        async with heart.beating():
+            await made.run()
 
 
-def serve_metrics(settings: Settings, dead: Callable[[], Sequence[str]] | None = None) -> None:
-    """Serve this pool's metrics; within `metrics_directory`.
+def serve_probes(settings: Settings, heart: Heart) -> None:
+    """Serve this process's probes and metrics; within `metrics_directory`.
 
     Args:
         settings: The address and port.
-        dead: See `metrics.serve`.
+        heart: Of this process.
 
     Raises:
         NotConfigured: The port cannot be had.
     """
-    from argosy import metrics
+    from argosy.processes import probes
 
     try:
-        metrics.serve(settings.metrics_host, settings.metrics_port, dead)
+        probes.serve(settings.metrics_host, settings.metrics_port, heart.dead, heart.unready)
     except OSError as error:
         raise _port_taken(settings, error) from error
 
@@ -182,13 +186,17 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
 
 
 def check_database(settings: Settings) -> None:
-    """Check the database before any process starts, so that an error is one line instead of a traceback from each process."""
+    """Check the database before any process starts, so that an error is one line instead of a traceback from each process.
+
+    Raises:
+        NotConfigured: It cannot be reached, or this code may not run on its schema.
+    """
+    from argosy.store import schema
     from argosy.store.database import engine
-    from argosy.store.installation import identity
 
     made = engine(settings)
     try:
-        identity(made)
+        schema.check(made)
     finally:
         made.dispose()
 

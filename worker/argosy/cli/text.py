@@ -23,6 +23,9 @@ COLOURS = {
     "rejected": "red",
     "cancelled": "magenta",
     "expanded": "green",
+    "ok": "green",
+    "warning": "yellow",
+    "failed": "red",
 }
 """Colour of a status; other statuses have no colour."""
 

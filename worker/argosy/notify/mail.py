@@ -67,7 +67,7 @@ def server_of(settings: Settings) -> Server:
     Raises:
         NotConfigured: They name none, or one that cannot be used.
     """
-    if settings.smtp_url is None or settings.mail_from is None:
+    if settings.smtp_url is None or not settings.mail_from:
         raise NotConfigured(
             "ARGOSY_SMTP_URL and ARGOSY_MAIL_FROM must be set to send mails; then try: argosy mail test"
         )

@@ -11,6 +11,7 @@ from threading import Lock
 
 import structlog
 
+from argosy.inputs import clean
 from argosy.settings import Settings
 
 
@@ -43,10 +44,37 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
         )
     )
+    handler.addFilter(_latest)
     handler.addFilter(_Sparse())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+
+
+class _Latest(logging.Filter):
+    """Remembers the last warning or error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.at = "", None  # type: str, float | None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            fields = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
+            said = (fields.get(name) for name in ("event", "cluster", "gid", "uid", "reason"))
+            self.text, self.at = clean(": ".join(str(each) for each in said if each), limit=_LONG), time.monotonic()
+        return True
+
+
+_LONG = 500
+"""Characters of the last error that are told."""
+
+_latest = _Latest()
+
+
+def latest() -> tuple[str, float | None]:
+    """The last warning or error of this process, and when by the monotonic clock; empty and None if there was none."""
+    return _latest.text, _latest.at
 
 
 _SELDOM = 60.0

@@ -47,13 +47,32 @@ class Base(SQLModel):
 class Installation(Base, table=True):
     """The one row that names this installation. Its id is a label on all its objects, so that two installations can share a cluster.
     `timeline` is that of the database server that was seen last. `doubted_at` is when all clusters were last held because commits may have
-    been lost."""
+    been lost. `serves` is the newest migration that code must know to run on this schema (store/schema.py)."""
 
     __tablename__ = "installation"
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
     timeline: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     doubted_at: datetime | None = columns.time()
+    serves: str = columns.string()
+
+
+class Process(Base, table=True):
+    """A running process of argosy. It renews `seen_at` every few seconds (store/processes.py)."""
+
+    __tablename__ = "process"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    host: str = Field(sa_column=Column(Text, nullable=False))
+    pid: int
+    version: str = Field(sa_column=Column(Text, nullable=False))
+    revision: str = Field(sa_column=Column(Text, nullable=False))
+    started_at: datetime = columns.made_at()
+    seen_at: datetime = columns.made_at()
+    trouble: str = columns.string()
+    error: str = columns.string()
+    error_at: datetime | None = columns.time()
 
 
 class Cluster(Base, table=True):

@@ -3,10 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
+serves = "0016"
 
 
 def upgrade() -> None:

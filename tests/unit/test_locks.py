@@ -1,0 +1,32 @@
+"""The two locks: what the image runs, and what a developer has besides."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_PIN = re.compile(r"^([a-z0-9-]+)==(\S+)( ; [^\\]+?)?(?= \\$)", re.MULTILINE)
+
+
+def pins(name: str) -> set[tuple[str, ...]]:
+    """Name, version and marker of each package of a lock."""
+    return set(_PIN.findall((ROOT / name).read_text()))
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=;! ]", each, maxsplit=1)[0] for each in requirements}
+
+
+def test_the_image_runs_what_developers_test() -> None:
+    assert pins("requirements.lock") < pins("requirements-dev.lock")
+
+
+def test_the_image_has_no_demo_no_tests_and_no_tools() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    locked = {name for name, *_ in pins("requirements.lock")}
+    wanted = names(project["project"]["dependencies"] + extras["api"])
+    assert wanted <= locked
+    unwanted = (names(extras["demo"]) | names(project["dependency-groups"]["dev"])) - wanted
+    # Starlette is what FastAPI is built on.
+    assert unwanted & locked <= {"starlette"}
