@@ -25,7 +25,7 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from tests.faults.processes import HELLO, Fleet
 from tests.support.readme import exported
 from tests.support.stack import finished, until
@@ -54,7 +54,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         database_url, redis_url = stack.enter_context(embedded.postgres()), stack.enter_context(embedded.valkey())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
         settings = Settings.model_validate({"database_url": database_url} | keys)
-        database.upgrade(settings)
+        migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         for number, simulator in enumerate(simulators):
             at = simulator.connection

@@ -17,7 +17,7 @@ from argosy.demo import embedded
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from tests.conftest import ROOT
 from tests.support.certificates import PEM
 
@@ -55,7 +55,7 @@ def installed() -> Iterator[tuple[Client, Settings]]:
         settings = Settings.model_validate(
             {"database_url": database_url, "keys": crypto.new_keys()["ARGOSY_KEYS"], "log_level": "WARNING"}
         )
-        database.upgrade(settings)
+        migrate.upgrade(settings)
         with closing(Client(settings)) as client:
             client.add_cluster(name="nowhere", host="127.0.0.1", port=1, cert=PEM, token="-", default=True)
             manifest = (ROOT / "manifests" / "hello.yaml").read_text()

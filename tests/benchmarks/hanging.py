@@ -19,7 +19,7 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from tests.benchmarks.bulkhead import times
 from tests.faults.processes import HELLO, Fleet
 from tests.integration.api_server import ApiServer, serving
@@ -47,7 +47,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         api = stack.enter_context(serving())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
         settings = Settings.model_validate({"database_url": database_url} | keys)
-        database.upgrade(settings)
+        migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         client.add_cluster(
             name="c",

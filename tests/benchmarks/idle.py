@@ -24,7 +24,7 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.labels import workflow_name
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from clusters.local.cluster import LocalCluster
 from tests.faults.processes import World, opened
 
@@ -45,7 +45,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         ):
             keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
             settings = Settings.model_validate({"database_url": database_url} | keys)
-            database.upgrade(settings)
+            migrate.upgrade(settings)
             with closing(Client(settings)) as client, opened(settings, client, local, redis_url, directory) as world:
                 world.fleet.worker()
                 world.fleet.tracker()

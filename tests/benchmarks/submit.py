@@ -35,7 +35,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.shapes.given import Policy
-from argosy.store import database
+from argosy.store import migrate
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 from clusters.local.cluster import Connection, LocalCluster
@@ -91,7 +91,7 @@ class Bench:
         self.cpu: dict[str, list[float]] = defaultdict(list)
         keys = crypto.new_keys()
         self.settings = Settings.model_validate({"database_url": database_url, "keys": keys["ARGOSY_KEYS"]})
-        database.upgrade(self.settings)
+        migrate.upgrade(self.settings)
         self.client = Client(self.settings)
         self.client.add_cluster(
             name="bench",

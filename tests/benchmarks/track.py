@@ -34,7 +34,7 @@ from argosy.demo import embedded
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.shapes.given import Policy
-from argosy.store import database
+from argosy.store import migrate
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
                 "token_public_key": keys["ARGOSY_TOKEN_PUBLIC_KEY"],
             }
         )
-        database.upgrade(settings)
+        migrate.upgrade(settings)
         environment = exported(settings, ARGOSY_REDIS_URL=redis_url)
         with Fleet(environment, Path(directory), quiet=True) as fleet:
             return asyncio.run(Bench(cluster, Client(settings), fleet).measure(chosen))

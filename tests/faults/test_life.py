@@ -20,7 +20,7 @@ from argosy import crypto
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
-from argosy.processes import heart, probes
+from argosy.processes import heart, pool, probes
 from argosy.processes.heart import Heart
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
@@ -106,7 +106,7 @@ async def test_a_pool_whose_processes_hang_is_not_alive(
         with engine.connect() as connection:
             (hanging,) = processes.alive(connection)
         os.kill(hanging.pid, signal.SIGSTOP)
-        assert f"process {hanging.pid}: its loop has not turned" in await worker.probed("livez", 503, 2 * heart.SILENT)
+        assert f"process {hanging.pid}: its loop has not turned" in await worker.probed("livez", 503, 2 * pool.SILENT)
         assert "its loop" in await worker.probed("readyz", 503)
         with engine.connect() as connection:
             assert processes.alive(connection) == []
@@ -117,7 +117,7 @@ async def test_a_pool_whose_processes_hang_is_not_alive(
 async def test_a_loop_that_hangs_is_dead_and_its_process_is_no_longer_taken_for_alive(
     settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heart, "SILENT", 0.5)
+    monkeypatch.setattr(pool, "SILENT", 0.5)
     monkeypatch.setattr(heart, "_EVERY", 0.05)
     monkeypatch.setattr(processes, "ALIVE", 0.5)
 

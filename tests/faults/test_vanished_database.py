@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from argosy.demo.embedded import free_ports
 from argosy.errors import NotConfigured
 from argosy.settings import Settings
-from argosy.store import database, processes
+from argosy.store import database, migrate, processes
 from argosy.store.processes import API, TRACKER, WORKER
 from tests.faults import vanishing
 from tests.faults.processes import Fleet
@@ -75,13 +75,16 @@ async def test_every_connection_notices_in_seconds_that_the_databases_host_has_v
         await asyncio.to_thread(ask)
 
     with psycopg.connect(settings.database_url.get_secret_value()) as migrating:
-        migrating.execute("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
-        migrator = asyncio.ensure_future(asyncio.to_thread(database.upgrade, there))
+        migrating.execute("SELECT pg_advisory_lock(hashtext('argosy migrations'))")
+        migrator = asyncio.ensure_future(asyncio.to_thread(migrate.upgrade, there))
         sleeper = asyncio.ensure_future(asyncio.to_thread(wait))
         listener = asyncio.ensure_future(listen())
         await asyncio.wait_for(asyncio.gather(waiting.wait(), listening.wait()), 20)
-        locks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        await until(lambda: migrating.execute(locks).fetchone(), (1,).__eq__)
+        tries = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND query LIKE '%pg_try_advisory%' AND pid <> pg_backend_pid()"
+        )
+        await until(lambda: migrating.execute(tries).fetchone(), (1,).__eq__)
         await works()  # and leaves its connection in the pool
         await asyncio.to_thread(host.vanish)
         vanished = time.monotonic()

@@ -74,7 +74,7 @@ def _application(state: PlatformServer, http: httpx.Client) -> Starlette:
                 mask = {"effective_permission": state.mask[number]} if number in state.mask else {}
                 return _json({"id": 1, "name": "one", "organization": 3, "permission": _PERMISSIONS[number], **mask})
             case "Projects", "":
-                return _json([{"id": 1, "name": "one", "permission": _PERMISSIONS[number]}])
+                return _json([{"id": 1, "name": "one", "organization": 3, "permission": _PERMISSIONS[number]}])
             case "Organization", "3":
                 return _json({"id": 3, "permission": "Admin" if number == 7 else "Member"})
             case "Memberships", "1":

@@ -24,6 +24,7 @@ from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDo
 from argosy.api.measuring import Measured
 from argosy.api.platform import Platform, PlatformAway
 from argosy.api.routing import Busy, Gateway, Limiter, TooFast, admit
+from argosy.api.stream import Hub
 from argosy.client import Client
 from argosy.errors import (
     ArgosyError,
@@ -86,13 +87,13 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     """
     client = Client(settings, pool_size=settings.api_threads)
     asked = platform or Platform(settings)
-    heart = Heart(settings, API)
+    heart, hub = Heart(settings, API), Hub(settings)
     door: Door = TokenDoor(client.engine) if settings.auth == "tokens" else PlatformDoor(settings, asked)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
-        async with heart.beating():
+        async with heart.beating(), hub.running():
             yield
         client.close()
         asked.close()
@@ -108,7 +109,7 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     )
     waiting, asking = (BoundedSemaphore(max(settings.api_threads // 4, 1)) for _ in range(2))
     app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting, asking)
-    app.state.heart = heart
+    app.state.heart, app.state.hub = heart, hub
     for router in ROUTERS:
         app.include_router(router)
     for name, endpoint in (

@@ -63,6 +63,9 @@ class Caller(Protocol):
     def projects(self) -> frozenset[int] | None:
         """The projects that they may read; None for every one."""
 
+    def uses(self, organization: int | None) -> bool:
+        """Whether jobs that they may read may run on an organization's clusters."""
+
     def administers(self, organization: int | None) -> bool:
         """Whether they may manage an organization's clusters."""
 
@@ -123,7 +126,11 @@ class PlatformCaller:
 
     def projects(self) -> frozenset[int]:
         """Those that the platform lists for them."""
-        return self.door.projects(self.credentials)
+        return frozenset(self.door.projects(self.credentials))
+
+    def uses(self, organization: int | None) -> bool:
+        """Whether one of their projects is in it."""
+        return organization is None or organization in self.door.projects(self.credentials).values()
 
     def administers(self, organization: int | None) -> bool:
         """Whether the platform calls them an admin of it. Clusters of no organization are the operator's."""
@@ -186,15 +193,19 @@ class PlatformDoor:
         answer: dict[str, Any] | None = kept[1]
         return answer
 
-    def projects(self, credentials: dict[str, str]) -> frozenset[int]:
-        """The projects that the platform lists for somebody, if they may read them. Believed for a minute."""
+    def projects(self, credentials: dict[str, str]) -> dict[int, int | None]:
+        """The projects that the platform lists for somebody, if they may read them, with their organizations. Believed for a minute."""
         if (kept := self._kept(credentials, "Projects")) is None:
             listed = self._platform.listed("Projects", credentials)
-            found = frozenset(each["id"] for each in listed if isinstance(each.get("id"), int) and _role(each))
+            found = {
+                each["id"]: each.get("organization")
+                for each in listed
+                if isinstance(each.get("id"), int) and _role(each) >= Role.READ
+            }
             self._keep(credentials, "Projects", found, _FOR)
             return found
-        ids: frozenset[int] = kept[1]
-        return ids
+        known: dict[int, int | None] = kept[1]
+        return known
 
     def _keep(self, credentials: dict[str, str], what: str, found: Any, seconds: float) -> None:
         key = _key(credentials, what)
@@ -265,6 +276,10 @@ class TokenCaller:
     def projects(self) -> frozenset[int] | None:
         """The token's."""
         return None if self.token.projects is None else frozenset(self.token.projects)
+
+    def uses(self, organization: int | None) -> bool:
+        """Whether the token is for that organization."""
+        return organization is None or self.administers(organization)
 
     def administers(self, organization: int | None) -> bool:
         """Whether the token is for that organization's clusters; one for all organizations is the operator's."""

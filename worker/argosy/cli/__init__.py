@@ -22,6 +22,7 @@ from argosy.cli import (
     processes,
     projects,
     reconciling,
+    schema,
     schemas,
 )
 from argosy.cli.boundary import Boundary
@@ -42,9 +43,9 @@ app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
-processes.database.command()(reconciling.restored)
-processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
-app.add_typer(processes.database, name="db")
+schema.app.command()(reconciling.restored)
+schema.app.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
+app.add_typer(schema.app, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(mail.app, name="mail")

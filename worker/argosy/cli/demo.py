@@ -128,7 +128,7 @@ def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) ->
     from argosy import crypto
     from argosy.demo import embedded
     from argosy.settings import Settings
-    from argosy.store import database
+    from argosy.store import migrate
 
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-demo-")))
     with console.status("starting the cluster …"):
@@ -141,7 +141,7 @@ def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) ->
         "ARGOSY_METRICS_HOST": "127.0.0.1",
         "ARGOSY_WEBHOOK_HOSTS": "127.0.0.1,localhost",
     }
-    database.upgrade(Settings(**_fields(environment)))
+    migrate.upgrade(Settings(**_fields(environment)))
     console.print("database    PostgreSQL and Valkey are up, schema upgraded")
     for command in (["worker", "--processes", "1", "--threads", "4"], ["tracker"]):
         port = str(_free_port())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +19,9 @@ from argosy.cli.text import ago, plain
 from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
     from argosy.settings import Settings
     from argosy.store.api_tokens import ApiToken
 
@@ -64,10 +69,26 @@ def api(
         log.configure(settings)
         app = create_app(settings)
         serve_probes(settings, app.state.heart)
-        uvicorn.run(
+        _serve(app, uvicorn.Config(
             app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_STOPPING, timeout_keep_alive=_IDLE, forwarded_allow_ips=settings.trusted_proxies,
-        )  # fmt: skip
+        ))  # fmt: skip
+
+
+def _serve(app: FastAPI, config: uvicorn.Config) -> None:
+    """As `uvicorn.run`, but its streams end when it is told to stop; it would wait for them otherwise."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.hub.stop()
+            super().handle_exit(sig, frame)
+
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(1)  # why is in the log
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The long-running processes, and the commands that prepare for them: `argosy worker`, `tracker`, `db upgrade`, `keys`.
+"""The long-running processes, and the keys that they need: `argosy worker`, `tracker`, `keys`.
 
 A pool of processes writes its metrics as files in a directory of its own (prometheus-client's multiprocess mode). The directory is made
 before prometheus-client is imported, and removed at the end. So Dramatiq is called in this process and not exec'ed: after an exec nobody
@@ -19,17 +19,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from argosy.cli.session import configured
-from argosy.errors import InvalidRequest, NotConfigured
+from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from argosy.processes.heart import Heart
     from argosy.settings import Settings
-
-database = typer.Typer(
-    help="Argosy's schema in the database, and what to do after it was restored.", no_args_is_help=True
-)
 
 _SHUTDOWN = 15_000
 """Milliseconds that a worker's running actors have to end. This is longer than one request's time-out, so that a create that is under way
@@ -93,24 +89,6 @@ def keys() -> None:
 
     for name, value in new_keys().items():
         typer.echo(f"export {name}='{value}'")
-
-
-@database.command()
-def upgrade(
-    revision: Annotated[str, typer.Option(help="Revision to go to; head is the newest.")] = "head",
-) -> None:
-    """Create argosy's schema, or bring it to this version; safe to run at any time, from several places at once."""
-    settings = configured()
-    from alembic.util import CommandError
-
-    from argosy.store.database import upgrade as run
-
-    try:
-        found = run(settings, revision)
-    except CommandError as error:
-        raise InvalidRequest(f"--revision {revision}: {error}") from error
-    newer = "" if revision in {"head", found} else f"; it is newer than {revision} and stays, nothing is taken back"
-    typer.echo(f"schema argosy is at {found}{newer}")
 
 
 async def _track(engine: Engine, settings: Settings) -> None:

@@ -16,14 +16,13 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
 from types import MappingProxyType
-from typing import Any
 from uuid import uuid4
 
 import orjson
 from sqlalchemy.exc import SQLAlchemyError
 
 from argosy.loops import surviving
-from argosy.processes import log
+from argosy.processes import log, pool
 from argosy.settings import Settings
 from argosy.store import database, processes
 from argosy.store.schema import NEWEST
@@ -33,9 +32,6 @@ VERSION = version("argosy")
 _TICK = 1.0
 """Seconds between two notes of the loop."""
 
-SILENT = 30.0
-"""Seconds without a note after which the loop counts as dead. It may be that long at work on one large answer."""
-
 _EVERY = 3.0
 """Seconds between two questions."""
 
@@ -43,8 +39,6 @@ _PATIENCE = 9.0
 """Seconds without an answer after which the process is not ready: three answers were lost."""
 
 _NOTHING: Mapping[str, Callable[[], object]] = MappingProxyType({})
-
-_FILE = "heart-{}.json"
 
 
 class Heart:
@@ -70,7 +64,7 @@ class Heart:
         self._kind, self._parts = kind, parts
         self._others = tuple(needs)
         self._needs = {"the database": self._renew, **needs}
-        self._file = None if directory is None else directory / _FILE.format(os.getpid())
+        self._file = None if directory is None else directory / pool.FILE.format(os.getpid())
         self._id = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._began = self._ticked = time.monotonic()
         self._answered: dict[str, float] = {}
@@ -82,7 +76,7 @@ class Heart:
     def dead(self) -> list[str]:
         """What shows no sign of life; the process lives if there is nothing."""
         silent = time.monotonic() - self._ticked
-        return [f"the loop of this {self._kind} has not turned for {silent:.0f} s"] if silent > SILENT else []
+        return [f"the loop of this {self._kind} has not turned for {silent:.0f} s"] if silent > pool.SILENT else []
 
     def unready(self) -> list[str]:
         """Why the process cannot do its work; it is ready if there is nothing."""
@@ -166,35 +160,3 @@ class Heart:
                 error=error,
                 error_age=None if at is None else time.monotonic() - at,
             )
-
-
-class Pool:
-    """The hearts of a pool's processes, as they left them in a directory.
-
-    Args:
-        directory: Where.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def dead(self) -> list[str]:
-        """Processes that show no sign of life."""
-        now = time.monotonic()
-        found = {pid: now - heart["ticked"] for pid, heart in self._hearts().items()}
-        if not found:
-            return ["no process of this pool has begun"]
-        return [f"process {pid}: its loop has not turned for {age:.0f} s" for pid, age in found.items() if age > SILENT]
-
-    def unready(self) -> list[str]:
-        """Why the pool's processes cannot do their work."""
-        return self.dead() + [
-            f"process {pid}: {why}" for pid, heart in self._hearts().items() for why in heart["unready"]
-        ]
-
-    def _hearts(self) -> dict[str, Any]:
-        found = {}
-        for file in sorted(self._directory.glob(_FILE.format("*"))):
-            with suppress(FileNotFoundError):  # it has just ended
-                found[file.stem.partition("-")[2]] = orjson.loads(file.read_bytes())
-        return found

@@ -40,8 +40,9 @@ from argosy.launch.expand import Launching
 from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
-from argosy.processes import garbage, log, probes
-from argosy.processes.heart import Heart, Pool
+from argosy.processes import garbage, log
+from argosy.processes.heart import Heart
+from argosy.processes.pool import answer_probes
 from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 from argosy.shapes.given import LaunchRequest
 from argosy.store import database
@@ -98,15 +99,6 @@ class _Messages(Prometheus):
     @property
     def forks(self) -> list[Callable[[], int]]:
         return []
-
-
-def answer_probes() -> int:
-    """Answer probes and scrapes for the whole pool, in a process that Dramatiq starts when the others have begun."""
-    configured = settings.load()
-    log.configure(configured)
-    pool = Pool(Path(DB_PATH))
-    probes.make(configured.metrics_host, configured.metrics_port, pool.dead, pool.unready).serve_forever()
-    return 0
 
 
 class Boot(Middleware):
