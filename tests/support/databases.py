@@ -8,6 +8,7 @@ import psycopg
 
 from argosy import crypto
 from argosy.settings import Settings
+from tests.support.hosts import HERE
 
 _databases = count(1)
 
@@ -35,6 +36,7 @@ def configured(url: str) -> Settings:
         metrics_port=0,
         release_after=0,  # what ends can go at once
         metrics_host="127.0.0.1",
+        trusted_hosts=HERE,
     )
 
 

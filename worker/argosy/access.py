@@ -14,10 +14,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session
+from yarl import URL
 
 from argosy.crypto import KeyRing
+from argosy.errors import InvalidRequest
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Access, Connection
+from argosy.network.guard import Forbidden, inside
 from argosy.settings import Settings
 from argosy.store import registry
 from argosy.store.registered import Cluster
@@ -56,7 +59,26 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
         token,
         cluster.argo_server,
         cluster.argo_server_ca,
+        inside(settings.trusted_hosts),
     )
+
+
+def check_hosts(settings: Settings, host: str | None, argo_server: str) -> None:
+    """Check new addresses of a cluster. A name is checked when it is resolved.
+
+    Args:
+        settings: Which hosts are trusted.
+        host: Of the Kubernetes API; None if it is not new.
+        argo_server: Address of the Argo Server; empty if it is not new.
+
+    Raises:
+        InvalidRequest: It is an IP address that may not be connected to.
+    """
+    for field, given in (("host", host), ("argo_server", URL(argo_server).raw_host)):
+        try:
+            inside(settings.trusted_hosts).check_host(given or "")
+        except Forbidden as error:
+            raise InvalidRequest(f"{field}: {error}") from error
 
 
 def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> Connection:

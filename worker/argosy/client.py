@@ -17,12 +17,13 @@ from argosy import control
 from argosy.administration import Administration
 from argosy.batches import JobUids
 from argosy.errors import InvalidRequest
+from argosy.finding import Finder
 from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
 from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
-from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
+from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Ref, Text, Token
 from argosy.shapes.shown import CancelShape, JobShape, SplitShape
 from argosy.store import reading
 
@@ -44,9 +45,9 @@ class Launched:
     position: int
 
 
-class Client(Administration, Reader, LogReader):
-    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py) and `LogReader`
-    (logs/reader.py).
+class Client(Administration, Reader, LogReader, Finder):
+    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py), `LogReader`
+    (logs/reader.py) and `Finder` (finding.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
@@ -132,7 +133,7 @@ class Client(Administration, Reader, LogReader):
         return Launched(request.gid, uids, written.new, written.state, written.position)
 
     @checked
-    def cancel(self, key: UUID | None = None, *, project: Id | None = None) -> CancelShape:
+    def cancel(self, key: Ref | None = None, *, project: Id | None = None) -> CancelShape:
         """Cancel a job, a launch or all jobs of a project, at any time, even while the cluster is not reachable. Idempotent.
 
         Jobs that were not submitted end at once; the others are `Cancelling` until their workflow has ended. The record stays. A large
@@ -149,14 +150,14 @@ class Client(Administration, Reader, LogReader):
         return CancelShape(**vars(control.cancel(self.engine, key, project)))
 
     @checked
-    def delete(self, key: UUID, *, project: Id | None = None) -> CancelShape:
+    def delete(self, key: Ref, *, project: Id | None = None) -> CancelShape:
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
     @overload
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -167,7 +168,7 @@ class Client(Administration, Reader, LogReader):
     @overload
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -178,7 +179,7 @@ class Client(Administration, Reader, LogReader):
     @checked
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -271,7 +272,7 @@ class Client(Administration, Reader, LogReader):
             return reading.jobs(connection, where, limit, offset, nodes)
 
     @checked
-    def get(self, uid: UUID, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
+    def get(self, uid: Ref, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
         """One job, even if its launch is not expanded yet or was rejected.
 
         Args:

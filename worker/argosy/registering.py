@@ -13,10 +13,12 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy import clusters, crypto, manifest
+from argosy.access import check_hosts
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, ManifestError, NotConfigured
 from argosy.inputs import validated
 from argosy.kube.answers import KubeError
 from argosy.kube.marks import Mark
+from argosy.network.guard import Forbidden
 from argosy.settings import Settings
 from argosy.shapes.clusters import ClusterSpec
 from argosy.shapes.given import AlgorithmSpec, Parameter
@@ -203,6 +205,7 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
         Conflict: The name is not unique, or another registration means the same cluster and namespace.
     """
     spec = validated(ClusterSpec, dict(fields))
+    check_hosts(settings, spec.host, spec.argo_server)
     with Session(engine, expire_on_commit=False) as session:
         _check_cluster(session, spec, None)
     row = Cluster(**_cluster_row(settings, spec))
@@ -308,6 +311,8 @@ def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping
     spec = validated(ClusterSpec, now | {"token": "unchanged"} | {**fields})
     if row.host is not None and spec.argo_server not in ("", row.argo_server) and not fields.get("token"):
         raise InvalidRequest("token: enter it again together with a new address of an Argo Server")
+    if not {"host", "argo_server"}.isdisjoint(fields):
+        check_hosts(settings, spec.host, spec.argo_server)
     _check_cluster(session, spec, row.id)
     changed = _cluster_row(settings, spec)
     if "token" not in fields:
@@ -319,7 +324,9 @@ def _place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
     """The mark at a row's address; None if it cannot be read. Then it is read again before anything is done there."""
     try:
         return clusters.place(engine, settings, row)
-    except (KubeError, NotConfigured):
+    except (KubeError, NotConfigured) as error:
+        if isinstance(error.__cause__, Forbidden):
+            raise InvalidRequest(f"host: {error.__cause__}") from error
         return None
 
 

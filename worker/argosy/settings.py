@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         pattern="^(platform|tokens)$",
         description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
     )
+    trusted_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Hosts of clusters and of the platform, by commas, that may be on this machine, the platform's also asked by plain "
+        "http; others may be in a private network, but not here, and only by https",
+    )
     upload_hosts: Annotated[list[str], NoDecode] = Field(
         default=[], description="Hosts, besides the platform's, from which uploaded manifests are fetched, by commas"
     )
@@ -127,7 +132,9 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "upload_hosts", "trusted_proxies", "webhook_hosts", "mail_domains", mode="before")
+    @field_validator(
+        "keys", "trusted_hosts", "upload_hosts", "trusted_proxies", "webhook_hosts", "mail_domains", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

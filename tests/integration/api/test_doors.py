@@ -39,8 +39,12 @@ BODIES: dict[str, object] = {
 READS = {
     "GetJobList", "GetJob", "GetAlgorithmList", "GetAlgorithm", "GetAlgorithmManifest", "GetLaunchList", "GetLaunch", "GetJobAttempt",
     "GetProjectSettings", "GetProjectUsage", "ExplainJob", "GetJobEvents", "GetLaunchEvents", "GetLaunchFailures", "GetJobLog", "Whoami",
+    "FindJobs", "CountJobs",
 }  # fmt: skip
 """Everybody in the project may; clusters are for admins."""
+
+SCOPED = {"FindJobs", "CountJobs"}
+"""These answer everybody, with what is in their own projects."""
 
 EXECUTES = {"CreateJobList", "DeleteJob", "DeleteJobList", "RetryJob", "RetryJobList", "SendEmail"}
 
@@ -88,6 +92,11 @@ def test_those_of_another_project_or_organization_may_not(
     gid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).gid
     uid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
     answer = ask(registered.http, method, route, elsewhere | {"gid": str(gid), "uid": str(uid)})
+    if route.operation_id in SCOPED:
+        assert answer.status_code == 200
+        assert str(gid) not in answer.text
+        assert registered.http.request(method, route.path, params={"project": 2}).status_code == 403
+        return
     assert answer.status_code in (403, 404), answer.text
     if "{uid}" in route.path or "{gid}" in route.path:
         missing = ask(registered.http, method, route, elsewhere | {"gid": str(uuid1()), "uid": str(uuid1())})

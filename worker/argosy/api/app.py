@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from argosy import metrics
-from argosy.api import algorithms, clusters, document, history, jobs, own, platform_routes
+from argosy.api import algorithms, clusters, document, finding, history, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
 from argosy.api.measuring import Measured
 from argosy.api.platform import Platform, PlatformAway
@@ -42,7 +42,7 @@ from argosy.store.processes import API
 
 log = structlog.get_logger()
 
-ROUTERS = tuple(room.router for room in (jobs, algorithms, clusters, platform_routes, own, history))
+ROUTERS = tuple(room.router for room in (jobs, algorithms, clusters, platform_routes, own, history, finding))
 """All that needs a caller."""
 
 MOST_BYTES = 16 << 20

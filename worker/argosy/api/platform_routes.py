@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 
 from argosy.api import recipients, wire
 from argosy.api.callers import Role, require
-from argosy.api.platform import Answer
 from argosy.api.routing import ERRORS, Called
+from argosy.network.http import Answer
 from argosy.shapes.given import Id
 from argosy.shapes.mails import EmailSpec
 from argosy.store import outbox

@@ -1,11 +1,7 @@
 """To whom a caller may have mails sent: members of the project, as the platform's list of them says; where no platform can be asked,
-addresses of the domains that the operator lists.
-"""
-
-import orjson
+addresses of the domains that the operator lists."""
 
 from argosy.api.callers import Forbidden
-from argosy.api.platform import PlatformAway
 from argosy.api.routing import Called
 from argosy.errors import InvalidRequest
 from argosy.shapes.mails import EmailSpec, split_recipient
@@ -40,13 +36,8 @@ def check(called: Called, project: int, spec: EmailSpec | None) -> None:
 
 def _members(called: Called, project: int) -> set[str]:
     """The addresses of a project's members, as the caller may see them."""
-    answer = called.gateway.platform.ask("GET", f"Memberships/{project}", called.caller.credentials)
-    if answer.status != 200:
-        raise PlatformAway(f"the platform answers HTTP {answer.status} to GET Memberships/{project}; try again")
-    try:
-        return {_address(each["email"]) for each in orjson.loads(answer.body) if each.get("email")}
-    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
-        raise PlatformAway(f"the platform's answer to GET Memberships/{project} is no list of members") from None
+    found = called.gateway.platform.listed(f"Memberships/{project}", called.caller.credentials)
+    return {_address(str(each.get("email") or "")) for each in found}
 
 
 def _address(email: str) -> str:

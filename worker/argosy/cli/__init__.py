@@ -16,6 +16,7 @@ from argosy.cli import (
     gateway,
     history,
     jobs,
+    listing,
     logs,
     mail,
     operating,
@@ -31,7 +32,7 @@ app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=F
 
 app.command()(demo.demo)
 app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
-app.command("list")(jobs.list_)
+app.command("list")(listing.list_)
 app.command()(jobs.get)
 app.command()(jobs.watch)
 app.command()(history.explain)

@@ -6,11 +6,16 @@ A mistake in an argument is found before anything is opened or sent, and the mes
 import re
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
 
 from argosy.cli.boundary import UsageError
+from argosy.shapes.given import Ref
 
 MEDIA_MAX = 5_000_000
 """The most ids in one command, so that a typing mistake like 1-9999999999 does not fill the memory."""
@@ -18,6 +23,8 @@ MEDIA_MAX = 5_000_000
 STANDARD_INPUT = Path("-")
 
 _RUN = re.compile(r"(\d+)(?:-(\d+))?")
+_SPAN = re.compile("([0-9]{1,6})([smhd])", re.ASCII)
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SEPARATOR = re.compile(r"[\s,]+")
 
 
@@ -47,6 +54,39 @@ def media(text: str, option: str = "--media") -> list[int]:
     if not found:
         raise UsageError(f"{option}: no media id given; leave the option out for all media of the project")
     return list(chain.from_iterable(found))
+
+
+def identifier(text: str) -> UUID:
+    """The id of a job or a launch; of a job also GID/17.
+
+    Raises:
+        UsageError: It is none.
+    """
+    try:
+        return _REFERENCE.validate_python(text)
+    except ValidationError:
+        raise UsageError(
+            f"{text[:80]!r} is not the id of a job or a launch: write a uid, a gid, or GID/17; see: argosy list"
+        ) from None
+
+
+_REFERENCE: TypeAdapter[UUID] = TypeAdapter(Ref)
+
+
+def moment(text: str, option: str, now: datetime) -> datetime:
+    """A time, from how long ago it was (90m, 12h, 7d) or from ISO 8601; without a zone it is the time at this place.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if span := _SPAN.fullmatch(text):
+        return now - timedelta(**{_SPANS[span[2]]: int(span[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"{option} {text[:40]!r}: write how long ago, as 90m, 12h or 7d, or a time, as 2026-11-29T14:30"
+        ) from None
 
 
 def parameters(pairs: Sequence[str]) -> list[dict[str, str]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
 from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
-from argosy.cli.jobs import Identifier
+from argosy.cli.jobs import Identifier, MaybeIdentifier
 from argosy.cli.session import client
 
 if TYPE_CHECKING:
@@ -20,9 +19,7 @@ Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this proj
 
 
 def cancel(
-    identifier: Annotated[
-        UUID | None, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="[UID|GID]")
-    ] = None,
+    identifier: MaybeIdentifier = None,
     project: Annotated[int | None, typer.Option(help="Without an id: all jobs of this project.")] = None,
 ) -> None:
     """Cancel a job, a launch, or all jobs of a project; works even while a cluster is not reachable."""

@@ -139,6 +139,7 @@ def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) ->
         "ARGOSY_REDIS_URL": stack.enter_context(embedded.valkey()),
         "ARGOSY_LOG_FORMAT": "console",
         "ARGOSY_METRICS_HOST": "127.0.0.1",
+        "ARGOSY_TRUSTED_HOSTS": "127.0.0.1,localhost",
         "ARGOSY_WEBHOOK_HOSTS": "127.0.0.1,localhost",
     }
     migrate.upgrade(Settings(**_fields(environment)))

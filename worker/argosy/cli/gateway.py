@@ -57,6 +57,7 @@ def api(
     from argosy.cli.processes import check_database, metrics_directory, serve_probes
 
     check_database(settings)
+    _check_platform(settings)
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
     # an interrupt is what uvicorn expects, and ends nothing.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -102,6 +103,23 @@ def schema() -> None:
 
     made = document(create_app(_unconfigured()))
     sys.stdout.write(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _check_platform(settings: Settings) -> None:
+    """Check that the platform may be asked, if it is to be.
+
+    Raises:
+        NotConfigured: Its address is not allowed.
+    """
+    from yarl import URL
+
+    from argosy.network.guard import Forbidden, inside
+
+    if settings.auth == "platform":
+        try:
+            inside(settings.trusted_hosts).check_url(URL(settings.rest_url))
+        except (Forbidden, ValueError) as error:
+            raise NotConfigured(f"ARGOSY_REST_URL: {error}") from error
 
 
 def _unconfigured() -> Settings:

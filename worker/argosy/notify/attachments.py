@@ -1,20 +1,22 @@
 """What a mail attaches: objects of the platform's store, fetched as the user who launched may fetch them.
 
 The platform is asked for their download addresses with the user's own token, so nobody attaches what they may not read. Its answer is not
-trusted (T15): only its own hosts and ARGOSY_UPLOAD_HOSTS are asked, without a credential, without redirects, and bounded in time and size.
+trusted (T15): only its own hosts and ARGOSY_UPLOAD_HOSTS are asked, and without a credential.
 """
 
-import asyncio
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
+from yarl import URL
 
 from argosy.crypto import open_token
 from argosy.errors import ArgosyError, NotConfigured, SealBroken
+from argosy.network.guard import Forbidden, inside
+from argosy.network.http import Http, TooLarge, Unanswered
 from argosy.settings import Settings
 
 _SECONDS = 20.0
@@ -43,7 +45,7 @@ class Fetched:
     missing: Sequence[str] = field(default_factory=list)
 
 
-async def fetch(settings: Settings, project: int, sealed: bytes | None, wanted: Sequence[dict[str, Any]]) -> Fetched:
+def fetch(settings: Settings, project: int, sealed: bytes | None, wanted: Sequence[dict[str, Any]]) -> Fetched:
     """Fetch what a mail attaches.
 
     Args:
@@ -57,77 +59,72 @@ async def fetch(settings: Settings, project: int, sealed: bytes | None, wanted: 
     """
     if not wanted:
         return Fetched()
+    ends = time.monotonic() + _SECONDS
     try:
         token = open_token(sealed, settings.token_private_key)
-    except (NotConfigured, SealBroken) as error:
+        with Http(inside(settings.trusted_hosts)) as http:
+            urls = _urls(http, f"{settings.rest_url.rstrip('/')}/DownloadInfo/{project}", token, wanted)
+            return _objects(http, urls, wanted, _hosts(settings), ends)
+    except (NotConfigured, SealBroken, _Never) as error:
         return Fetched(missing=[f"{each['name']}: {error}" for each in wanted])
+
+
+def _hosts(settings: Settings) -> set[str]:
     hosts = {urlsplit(url).netloc for url in (settings.host, settings.rest_url, settings.tus_url)}
-    timeout = httpx.Timeout(10, connect=3)
-    try:
-        async with (
-            asyncio.timeout(_SECONDS),
-            httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client,
-        ):
-            place = f"{settings.rest_url.rstrip('/')}/DownloadInfo/{project}"
-            return await _fetched(client, place, token, wanted, hosts | set(settings.upload_hosts))
-    except TimeoutError:
-        raise Away(f"attachments did not come within {_SECONDS:.0f} s") from None
-    except (httpx.HTTPError, ValueError) as error:
-        # Not chained: the library's text may hold what it could not send, a token for example.
-        raise Away(f"attachments cannot be fetched ({type(error).__name__})") from None
+    return hosts | set(settings.upload_hosts)
 
 
-async def _fetched(
-    client: httpx.AsyncClient, place: str, token: str, wanted: Sequence[dict[str, Any]], hosts: Collection[str]
-) -> Fetched:
-    try:
-        urls = await _urls(client, place, token, [each["key"] for each in wanted])
-    except _Never as error:
-        return Fetched(missing=[f"{each['name']}: {error}" for each in wanted])
-    files, missing, left = [], [], _BYTES
-    for each in wanted:
-        try:
-            content = await _object(client, urls.get(each["key"]), hosts, left)
-        except _Never as error:
-            missing.append(f"{each['name']}: {error}")
-        else:
-            files.append((each["name"], content))
-            left -= len(content)
-    return Fetched(files, missing)
-
-
-async def _urls(client: httpx.AsyncClient, place: str, token: str, keys: Sequence[str]) -> dict[str, str]:
+def _urls(http: Http, place: str, token: str, wanted: Sequence[dict[str, Any]]) -> dict[str, str]:
     """The download address of each key that the platform gives one for."""
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Token {token}"} if token else {})
-    body = await _bytes(client, "POST", place, _ANSWER_BYTES, headers, orjson.dumps({"keys": list(keys)}))
+    asked = orjson.dumps({"keys": [each["key"] for each in wanted]})
+    answer = _answer(http, "POST", place, _ANSWER_BYTES, _SECONDS / 2, headers, asked)
     try:
-        return {str(each["key"]): str(each["url"]) for each in orjson.loads(body)}
+        return {str(each["key"]): str(each["url"]) for each in orjson.loads(answer)}
     except (orjson.JSONDecodeError, TypeError, KeyError):
         raise Away("the platform's answer to DownloadInfo is no list of addresses") from None
 
 
-async def _object(client: httpx.AsyncClient, url: str | None, hosts: Collection[str], limit: int) -> bytes:
-    if url is None:
-        raise _Never("the platform has no such object")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or parts.netloc not in hosts:
-        raise _Never("its host is not one that uploads are fetched from; an operator may add it to ARGOSY_UPLOAD_HOSTS")
-    return await _bytes(client, "GET", url, limit, {}, None)
+def _objects(
+    http: Http, urls: dict[str, str], wanted: Sequence[dict[str, Any]], hosts: Collection[str], ends: float
+) -> Fetched:
+    files: list[tuple[str, bytes]] = []
+    missing = []
+    for each in wanted:
+        left = _BYTES - sum(len(content) for _, content in files)
+        try:
+            url = urls.get(each["key"])
+            if url is None:
+                raise _Never("the platform has no such object")
+            if urlsplit(url).netloc not in hosts:
+                raise _Never(
+                    "its host is not one that uploads are fetched from; an operator may add it to ARGOSY_UPLOAD_HOSTS"
+                )
+            files.append((each["name"], _answer(http, "GET", url, left, max(ends - time.monotonic(), 0.1))))
+        except (_Never, ValueError) as error:
+            missing.append(f"{each['name']}: {error}")
+    return Fetched(files, missing)
 
 
-async def _bytes(
-    client: httpx.AsyncClient, method: str, url: str, limit: int, headers: dict[str, str], body: bytes | None
+def _answer(
+    http: Http,
+    method: str,
+    url: str,
+    limit: int,
+    seconds: float,
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
 ) -> bytes:
-    # Of other encodings some kilobytes would be a gigabyte once they are unpacked.
-    asked = headers | {"Accept-Encoding": "identity"}
-    async with client.stream(method, url, headers=asked, content=body) as answer:
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise Away(f"attachments: HTTP {answer.status_code}")
-        if answer.status_code not in (200, 201):
-            raise _Never(f"not there, or not for who launched (HTTP {answer.status_code})")
-        found = bytearray()
-        async for chunk in answer.aiter_raw():
-            found += chunk
-            if len(found) > limit:
-                raise _Never(f"all attachments of a mail have {_BYTES >> 20} MiB at most")
-        return bytes(found)
+    try:
+        answer = http.request(method, URL(url, encoded=True), headers, body, limit=limit, seconds=seconds)
+    except TooLarge:
+        raise _Never(f"all attachments of a mail have {_BYTES >> 20} MiB at most") from None
+    except Forbidden as error:
+        raise _Never(str(error)) from None
+    except Unanswered as error:
+        raise Away(f"attachments: {error}") from None
+    if answer.status >= 500 or answer.status == 429:
+        raise Away(f"attachments: HTTP {answer.status}")
+    if answer.status not in (200, 201):
+        raise _Never(f"not there, or not for who launched (HTTP {answer.status})")
+    return answer.body

@@ -10,12 +10,14 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
+from functools import partial
 from hashlib import sha256
 from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
@@ -39,6 +41,9 @@ _PATIENT = 9
 
 _UNAUTHORIZED = (530, 535)
 """The server wants another user or password: the operator's to mend, and no word about the recipient."""
+
+_THREADS = 4
+"""In which attachments are fetched: the process's own work with the database."""
 
 _TOO_LARGE = 552
 
@@ -109,9 +114,11 @@ class Mails:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._threads = ThreadPoolExecutor(_THREADS, "attachments")
 
     async def close(self) -> None:
-        """Nothing stays open between two mails."""
+        """Close it; nothing stays open between two mails."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def deliver(self, notification: Notification) -> str:
         """See `Delivery.deliver`."""
@@ -135,7 +142,8 @@ class Mails:
     async def _fetched(self, notification: Notification) -> Fetched:
         wanted = notification.body.get("attachments") or []
         try:
-            return await attachments.fetch(self._settings, notification.project, notification.token_sealed, wanted)
+            work = partial(attachments.fetch, self._settings, notification.project, notification.token_sealed, wanted)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except attachments.Away as error:
             if notification.tries <= _PATIENT:
                 raise Undelivered(str(error)) from error

@@ -7,15 +7,15 @@ import base64
 import hmac
 import time
 from binascii import Error as Base64Error
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from argosy.errors import NotConfigured
 from argosy.inputs import clean
+from argosy.network.guard import Forbidden, Resolver, outside
 from argosy.notify.delivery import Undelivered
-from argosy.notify.guard import Forbidden, Resolver, check_literal
 from argosy.settings import Settings
 from argosy.store.outbox import Notification
 
@@ -35,9 +35,9 @@ class Webhooks:
     kind = "webhook"
 
     def __init__(self, settings: Settings) -> None:
-        self._trusted = frozenset(settings.webhook_hosts)
+        self._guard = outside(settings.webhook_hosts)
         self._key = settings.webhook_key
-        connector = aiohttp.TCPConnector(resolver=Resolver(self._trusted), force_close=True, use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=Resolver(self._guard), force_close=True, use_dns_cache=False)
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -49,16 +49,12 @@ class Webhooks:
 
     async def deliver(self, notification: Notification) -> str:
         """See `Delivery.deliver`."""
-        url = urlsplit(notification.recipient)
-        trusted = url.hostname in self._trusted
         body = orjson.dumps(notification.body)
         try:
-            if not trusted:
-                if url.scheme != "https":
-                    raise Forbidden("only https is allowed")
-                check_literal(url.hostname or "")
+            url = URL(notification.recipient)
+            self._guard.check_url(url)
             async with self._session.post(
-                notification.recipient, data=body, headers=self._headers(notification, body), allow_redirects=False
+                url, data=body, headers=self._headers(notification, body), allow_redirects=False
             ) as answer:
                 status = answer.status  # what it says is nobody's business
         except Forbidden as error:

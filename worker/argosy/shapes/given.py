@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from argosy.batches import distinct
+from argosy.batches import JobUids, distinct
 from argosy.labels import OWN_ACCOUNT, SECRET_PREFIX
 from argosy.shapes.mails import EmailSpec
 
@@ -53,6 +53,16 @@ def _storable(value: object, depth: int = 0) -> object:
     return value
 
 
+def _reference(value: object) -> object:
+    """A job that is named by its launch and its index there: GID/17."""
+    gid, slash, index = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash:
+        return value
+    if not (index.isascii() and index.isdigit() and len(index) < 10):
+        raise ValueError("after the slash comes the index of a job in its launch, as in GID/17")
+    return JobUids(UUID(gid), int(index) + 1)[int(index)]
+
+
 def _token(value: str) -> str:
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ValueError("holds a line end, a blank or another character that an HTTP header cannot hold")
@@ -78,6 +88,8 @@ Row = Annotated[int, Field(ge=0, lt=1 << 31)]
 """Id of a row that argosy has numbered."""
 Number = Annotated[int, Field(ge=0, lt=1 << 31)]
 """How many."""
+Ref = Annotated[UUID, BeforeValidator(_reference)]
+"""Id of a job or launch; of a job also GID/17, the launch's id and the index."""
 Text = Annotated[str, BeforeValidator(_storable)]
 Json = Annotated[dict[str, JsonValue], BeforeValidator(_storable)]
 Token = Annotated[Text, AfterValidator(_token)]

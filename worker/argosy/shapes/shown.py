@@ -11,6 +11,7 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     Field,
+    SerializeAsAny,
 )
 
 from argosy.shapes.given import AlgorithmSpec, Policy
@@ -36,27 +37,49 @@ class NodeShape(BaseModel):
     resources: dict[str, int] = Field(default_factory=dict)
 
 
-class JobShape(BaseModel):
-    """One job, in the REST reference's shape, with fields that argosy adds.
+class FoundJob(BaseModel):
+    """One job, in the REST reference's shape, with fields that argosy adds, without its nodes.
 
-    `status` is the workflow's phase, or the capitalised state if there is none. `as_of` says until when that is known to be true.
+    `index` is its number in its launch, from 0; `created_at` is when that was launched. `status` is the workflow's phase, or the
+    capitalised state if there is none. `as_of` says until when that is known to be true.
     """
 
     uid: UUID
     gid: UUID
+    index: int
     id: str | None
     project: int
     user: int
     algorithm: str
     status: str
     message: str
+    created_at: datetime
     start_time: datetime | None
     stop_time: datetime | None
     media_ids: list[int]
     attempt: int
     cluster: str | None
     as_of: datetime
+
+
+class JobShape(FoundJob):
+    """One job with its nodes."""
+
     nodes: list[NodeShape]
+
+
+class JobPage(BaseModel):
+    """Jobs in their order; `cursor` asks for those that come after them, and is null where there are no more."""
+
+    items: list[SerializeAsAny[FoundJob]]
+    cursor: str | None
+
+
+class JobCounts(BaseModel):
+    """Jobs by status. `more`: there are more of those that are counted as 100,000."""
+
+    counts: dict[str, int]
+    more: bool
 
 
 class ContainerLogShape(BaseModel):

@@ -10,6 +10,9 @@ GID_NODE = "substring(uuid_send(gid) from 12 for 5)"
 UIDS_NODE = "substring(sha256(uuid_send(gid)) from 4 for 5)"
 """SQL: the last five bytes of the uids of its jobs, which are the same for all of them (batches.py)."""
 
+AGE = "argosy.age(gid)"
+"""SQL: a number that is the smaller the newer a launch is, by the time in its gid."""
+
 
 def in_states(states: Iterable[State], alias: str = "") -> str:
     """SQL: whether an attempt (of this alias) is in one of these states."""

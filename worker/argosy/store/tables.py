@@ -31,7 +31,7 @@ from sqlmodel import Field
 
 from argosy.states import ACTIVE, State
 from argosy.store import columns
-from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, in_states, retry_due
+from argosy.store.conditions import AGE, DELAYED, GID_NODE, READY, UIDS_NODE, in_states, retry_due
 from argosy.store.registered import Base
 
 metadata = Base.metadata
@@ -158,6 +158,7 @@ class Attempt(Base, table=True):
     which of them has passed. `unread` says that its workflow is to be read once, because the row may have missed what happened to it.
     `state_at` is when its state began, as a trigger writes it; null while it is queued for the first time.
     `exit_code` is that of what failed; `resources` is what its pods used, as Argo counts it (seconds of a CPU, of 100 MiB of memory).
+    `listed`: it is its job's newest attempt, and the job is not hidden; a trigger on `job` keeps it so.
     """
 
     __tablename__ = "attempt"
@@ -188,6 +189,8 @@ class Attempt(Base, table=True):
         Index("ix_attempt_gid", "gid", "finished_at"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(retry_due())),
+        # Finds and counts jobs by state, the newest launch first.
+        Index("ix_attempt_listed", "project", "state", text(AGE), "gid", "uid", postgresql_where=text("listed")),
     )
 
     uid: UUID = Field(sa_column=Column(ForeignKey("argosy.job.uid", ondelete="CASCADE"), primary_key=True))
@@ -226,6 +229,7 @@ class Attempt(Base, table=True):
     started_at: datetime | None = columns.time()
     finished_at: datetime | None = columns.time()
     as_of: datetime = columns.made_at()
+    listed: bool = columns.flag(True)
 
 
 class Node(Base, table=True):

@@ -2,8 +2,8 @@
 
 from argosy.store.migrations.steps import create_index, drop_index
 
-revision = "0019"
-down_revision = "0018"
+revision = "0021"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 serves = "0015"

@@ -1,0 +1,204 @@
+"""Jobs that a filter chooses, page by page, and how many there are in each state.
+
+Every statement here is limited to projects, which the caller of this module may read (T10). A page begins after the last job of the page
+before, so that later pages cost as little as the first one. The index `ix_attempt_listed` has the jobs of a project and a state in the
+order of pages; a page takes the first ones of each of these and merges them. Jobs are counted in that index, up to 100,000 of a state.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from argosy.batches import JobUids, ticks
+from argosy.shapes.filters import JobFilter
+from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape
+from argosy.states import ACTIVE, UNFINISHED, State
+from argosy.store import reading
+from argosy.store.conditions import in_states
+from argosy.store.summaries import ALIKE, FAILED
+
+MOST = 100_000
+"""Jobs of one state that are counted."""
+
+# Projects that have launches, each by one look into the index.
+_PROJECTS = text(
+    "WITH RECURSIVE p (id) AS (SELECT min(project) FROM argosy.launch "
+    "UNION ALL SELECT (SELECT min(project) FROM argosy.launch WHERE project > p.id) FROM p WHERE p.id IS NOT NULL) "
+    "SELECT id FROM p WHERE id IS NOT NULL"
+)
+
+_CHOSEN = (
+    "SELECT a.uid, a.gid, a.number, argosy.age(a.gid) AS age FROM argosy.attempt a {joins} "
+    "WHERE a.project = p.id AND a.state = s.state AND a.listed{conditions}"
+)
+"""SQL: the newest attempts of the chosen jobs of project `p` that are in state `s`."""
+
+_STREAMS = "unnest(CAST(:projects AS bigint[])) p (id) CROSS JOIN unnest(CAST(:states AS text[])) s (state)"
+
+# A page: the first ones of each project and state, and of these the first ones.
+_PAGE = (
+    f"SELECT f.uid FROM {_STREAMS} CROSS JOIN LATERAL ({_CHOSEN} ORDER BY {{order}} LIMIT :most) f "
+    "ORDER BY f.age {way}, f.gid {way}, f.uid {way} LIMIT :most"
+)
+
+_JOB = "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number AND NOT j.hidden"
+_LAUNCH = "JOIN argosy.launch l ON l.gid = a.gid"
+
+_STATUS = f"CASE WHEN j.cancel_requested AND {in_states(UNFINISHED, 'a')} THEN 'cancelling' ELSE a.state END"
+
+# How many jobs there are in each state.
+_COUNTS = (
+    "SELECT s.state, (SELECT count(*) FROM (SELECT FROM unnest(CAST(:projects AS bigint[])) p (id) CROSS JOIN LATERAL ({chosen}) c "
+    "LIMIT :most) m) AS jobs FROM unnest(CAST(:states AS text[])) s (state)"
+)
+
+# Whether a cluster is held: only then are there queued jobs that are being cancelled.
+_HELD = text("SELECT EXISTS (SELECT FROM argosy.cluster WHERE held_at IS NOT NULL)")
+
+# The jobs that hold a medium, one of each launch.
+_OF_MEDIUM = text(
+    "SELECT j.uid FROM (SELECT gid, (array_position(media_ids, CAST(:media AS bigint)) - 1) / files_per_job AS ordinal "
+    "FROM argosy.launch WHERE project = ANY (CAST(:projects AS bigint[]))) l JOIN argosy.job j ON j.gid = l.gid AND j.ordinal = l.ordinal "
+    "WHERE l.ordinal IS NOT NULL"
+)
+
+_ROWS = reading.statement("SELECT * FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
+
+_ATTEMPT: dict[str, str] = {
+    "gid": "a.gid = :gid AND argosy.age(a.gid) = argosy.age(CAST(:gid AS uuid))",
+    "user": "a.user_id = :user",
+    "cluster": "a.cluster_id = ANY (ARRAY(SELECT id FROM argosy.cluster WHERE name = :cluster))",
+    "error": f"{ALIKE} = :error",
+    "since": "argosy.age(a.gid) <= -CAST(:since AS bigint)",
+    "until": "argosy.age(a.gid) > -CAST(:until AS bigint)",
+}
+"""Conditions on attempt `a`, by the field of the filter."""
+
+_AFTER = "(argosy.age(a.gid), a.gid, a.uid) {} (argosy.age(CAST(:last_gid AS uuid)), CAST(:last_gid AS uuid), CAST(:last_uid AS uuid))"
+
+_PARAMETER = "EXISTS (SELECT FROM jsonb_array_elements(l.parameters) e WHERE e ->> 0 = :name{number} AND e ->> 1 = :value{number})"
+
+
+def find(
+    connection: Connection, where: JobFilter, allowed: Collection[int] | None = None, nodes: bool = False
+) -> JobPage:
+    """A page of jobs.
+
+    Args:
+        connection: Where to ask.
+        where: Which jobs, and which page.
+        allowed: The projects that the caller may read; None means all.
+        nodes: Whether to read the nodes too.
+    """
+    states = _states(where)
+    conditions, values = _conditions(connection, where, allowed)
+    if where.statuses:
+        conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
+        values["statuses"] = [status.lower() for status in where.statuses]
+    way, beyond = ("ASC", ">") if where.sort == "newest" else ("DESC", "<")
+    if where.cursor is not None:
+        conditions.append(_AFTER.format(beyond))
+        values |= {"last_gid": UUID(where.cursor[:32]), "last_uid": UUID(where.cursor[32:])}
+    order = f"argosy.age(a.gid) {way}, a.gid {way}, a.uid {way}"
+    statement = _PAGE.format(joins=f"{_JOB} {_joined(where)}", conditions=_all(conditions), order=order, way=way)
+    values |= {"states": states, "most": where.limit + 1}
+    uids = list(connection.execute(text(statement), values).scalars())
+    found = jobs(connection, uids[: where.limit], nodes)
+    return JobPage(items=found, cursor=cursor(found[-1]) if found and len(uids) > where.limit else None)
+
+
+def count(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobCounts:
+    """The chosen jobs by status, whichever statuses the filter names. Arguments are those of `find`."""
+    conditions, values = _conditions(connection, where, allowed)
+    states = _states(where.but(status=(), failed=False))
+    held = connection.execute(_HELD).scalar_one()
+    ending = [state for state in states if state in (UNFINISHED if held else ACTIVE)]
+    joined = f"{_JOB} {_joined(where)}"
+    counted = _counted(connection, _joined(where) if where.index is None else joined, conditions, values, states)
+    cancelling = _counted(connection, joined, [*conditions, "j.cancel_requested"], values, ending)
+    counts = {state.capitalize(): min(jobs, MOST) - cancelling.get(state, 0) for state, jobs in counted.items()}
+    counts["Cancelling"] = sum(cancelling.values())
+    more = any(jobs > MOST for jobs in counted.values())
+    return JobCounts(counts={status: jobs for status, jobs in sorted(counts.items()) if jobs > 0}, more=more)
+
+
+def _counted(
+    connection: Connection, joins: str, conditions: Sequence[str], values: dict[str, Any], states: Sequence[str]
+) -> dict[str, int]:
+    statement = _COUNTS.format(chosen=_CHOSEN.format(joins=joins, conditions=_all(conditions)))
+    rows = connection.execute(text(statement), values | {"states": states, "most": MOST + 1})
+    return {row.state: row.jobs for row in rows}
+
+
+def jobs(connection: Connection, uids: Sequence[UUID], nodes: bool = False) -> list[FoundJob]:
+    """These jobs, in this order, without those that were forgotten meanwhile; with `nodes` as `JobShape`."""
+    if not uids:
+        return []
+    rows = {row.uid: row for row in connection.execute(_ROWS, {"uids": list(uids)})}
+    found = [rows[uid] for uid in uids if uid in rows]
+    if not nodes:
+        return [FoundJob(**reading.fields(row)) for row in found]
+    by_uid = reading.nodes_of(connection, [(row.uid, row.number) for row in found])
+    return [JobShape(**reading.fields(row), nodes=by_uid.get(row.uid, [])) for row in found]
+
+
+def cursor(job: FoundJob) -> str:
+    """The cursor that asks for the jobs after this one."""
+    return job.gid.hex + job.uid.hex
+
+
+def projects(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> list[int]:
+    """The projects that are looked through: those of the filter, or else all that have launches, as far as they are allowed."""
+    chosen = where.project or connection.execute(_PROJECTS).scalars()
+    return [project for project in chosen if allowed is None or project in allowed]
+
+
+def _states(where: JobFilter) -> list[str]:
+    """The states that the chosen jobs may be in."""
+    states = {str(state) for state in State}
+    if where.statuses:
+        states &= {status.lower() for status in where.statuses} | (
+            {str(state) for state in UNFINISHED} if "Cancelling" in where.statuses else set()
+        )
+    return sorted(states & {str(state) for state in FAILED} if where.error is not None else states)
+
+
+def _conditions(
+    connection: Connection, where: JobFilter, allowed: Collection[int] | None
+) -> tuple[list[str], dict[str, Any]]:
+    """All conditions but that on the status, as SQL on attempt `a`, job `j` and launch `l`, with their values."""
+    values: dict[str, Any] = {"projects": projects(connection, where, allowed)}
+    conditions = []
+    for name, sql in _ATTEMPT.items():
+        if (value := getattr(where, name)) is not None:
+            conditions.append(sql)
+            values[name] = ticks(value) if name in {"since", "until"} else value
+    if where.algorithm is not None:
+        conditions.append("l.algorithm_name = :algorithm")
+        values["algorithm"] = where.algorithm
+    for number, pair in enumerate(where.param):
+        conditions.append(_PARAMETER.format(number=number))
+        values[f"name{number}"], _, values[f"value{number}"] = pair.partition("=")
+    if where.index is not None:
+        conditions.append("j.ordinal = :index")
+        values["index"] = where.index
+    uids = None
+    if where.media is not None:
+        uids = set(connection.execute(_OF_MEDIUM, values | {"media": where.media}).scalars())
+    if where.gid is not None and where.index is not None:
+        uid = JobUids(where.gid, where.index + 1)[where.index]
+        uids = {uid} if uids is None else uids & {uid}
+    if uids is not None:
+        conditions.append("a.uid = ANY (CAST(:uids AS uuid[]))")
+        values["uids"] = list(uids)
+    return conditions, values
+
+
+def _joined(where: JobFilter) -> str:
+    return _LAUNCH if where.algorithm is not None or where.param else ""
+
+
+def _all(conditions: Sequence[str]) -> str:
+    return "".join(f" AND {condition}" for condition in conditions)
