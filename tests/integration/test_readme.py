@@ -12,10 +12,8 @@ import orjson
 import pytest
 import redis
 import typer
-from prometheus_client.metrics import MetricWrapperBase
 from typer.core import TyperGroup
 
-from argosy import metrics
 from argosy.cli import app
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
@@ -46,15 +44,6 @@ def test_the_settings_table_is_the_settings() -> None:
         re.findall(r"^\| `(ARGOSY_\w+)` \| (?:.*?) \| (.*) \|$", (DOCS / "settings.md").read_text(), re.MULTILINE)
     )
     assert table == {f"ARGOSY_{name.upper()}": field.description for name, field in Settings.model_fields.items()}
-
-
-def test_the_metrics_table_is_the_metrics() -> None:
-    table = set(re.findall(r"^\| `(argosy_\w+)[{`]", (DOCS / "metrics.md").read_text(), re.MULTILINE))
-    assert table == {
-        metric._name + ("_total" if metric._type == "counter" else "")
-        for metric in vars(metrics).values()
-        if isinstance(metric, MetricWrapperBase)
-    }
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""The two locks: what the image runs, and what a developer has besides."""
+"""The locks: what the image runs, what builds it, and what a developer has besides."""
 
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 _PIN = re.compile(r"^([a-z0-9-]+)==(\S+)( ; [^\\]+?)?(?= \\$)", re.MULTILINE)
@@ -13,12 +14,13 @@ def pins(name: str) -> set[tuple[str, ...]]:
     return set(_PIN.findall((ROOT / name).read_text()))
 
 
-def names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[\[<>=;! ]", each, maxsplit=1)[0] for each in requirements}
+def names(requirements: list[Any]) -> set[str]:
+    """Of packages; a group may include another one, which is no name."""
+    return {re.split(r"[\[<>=;! ]", each, maxsplit=1)[0] for each in requirements if isinstance(each, str)}
 
 
 def test_the_image_runs_what_developers_test() -> None:
-    assert pins("requirements.lock") < pins("requirements-dev.lock")
+    assert pins("requirements.lock") | pins("requirements-build.lock") < pins("requirements-dev.lock")
 
 
 def test_the_image_has_no_demo_no_tests_and_no_tools() -> None:

@@ -84,6 +84,18 @@ def open_token(sealed: bytes | None, private_key: SecretStr | None) -> str:
         raise SealBroken(f"ARGOSY_TOKEN_PRIVATE_KEY does not open this launch's token ({error})") from error
 
 
+def public_key(private_key: SecretStr) -> str:
+    """The public key of a pair, base64.
+
+    Raises:
+        NotConfigured: This is no private key.
+    """
+    try:
+        return b64encode(bytes(PrivateKey(b64decode(private_key.get_secret_value())).public_key)).decode()
+    except (ValueError, CryptoError) as error:
+        raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not an X25519 key; make a pair with: argosy keys") from error
+
+
 def new_keys() -> dict[str, str]:
     """New keys of both kinds, by the name of their environment variable."""
     private = PrivateKey.generate()

@@ -1,4 +1,4 @@
-"""All that an operator can set, as one typed object read from `ARGOSY_…` environment variables.
+"""All that an operator can set, as one typed object read from `ARGOSY_…` environment variables, or from files in SECRETS.
 
 One object is passed to all code, and no module reads the environment itself, so a test, the demo and a pod are configured in the same way.
 Secrets are `SecretStr`, so that printed settings do not show them.
@@ -7,13 +7,17 @@ Secrets are `SecretStr`, so that printed settings do not show them.
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from argosy.crypto import public_key
 from argosy.errors import NotConfigured
 from argosy.inputs import faults
+
+SECRETS = Path("/run/secrets/argosy")
+"""Where a setting may be a file, named as its variable in small letters: `argosy_keys`. A variable wins over a file."""
 
 
 class Settings(BaseSettings):
@@ -146,6 +150,13 @@ class Settings(BaseSettings):
             ip_network(network)  # the server would take what is none for a name, and never meet it
         return value
 
+    @model_validator(mode="after")
+    def _public_of_private(self) -> Self:
+        """Who has the private key can seal, too."""
+        if self.token_public_key is None and self.token_private_key is not None:
+            self.token_public_key = public_key(self.token_private_key)
+        return self
+
 
 @cache
 def load() -> Settings:
@@ -155,7 +166,7 @@ def load() -> Settings:
         NotConfigured: A variable is missing or its value cannot be used; the message names it.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
     except ValidationError as error:
         where, why = faults(error)[0]
         name = "ARGOSY_" + where.replace(".", "_").upper()

@@ -60,7 +60,8 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
         for metric in (
             'argosy_launches_total{outcome="expanded"} 1.0',
             "argosy_submits_total",
-            "dramatiq_messages_total",
+            "argosy_redis_seconds_count",
+            'argosy_build_info{process="worker"',
         ):
             assert await until(lambda: scrape("worker"), lambda text, metric=metric: metric in text)  # type: ignore[misc]
         assert 'argosy_cluster_up{cluster="simulated"} 1.0' in scrape("tracker")

@@ -56,12 +56,12 @@ def api(
     _installed()
     from argosy.cli.processes import check_database, metrics_directory, serve_probes
 
-    check_database(settings)
-    _check_platform(settings)
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
     # an interrupt is what uvicorn expects, and ends nothing.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with metrics_directory(settings, "api"):
+        check_database(settings)
+        _check_platform(settings)
         import uvicorn
 
         from argosy.api.app import create_app

@@ -38,11 +38,10 @@ def worker(
 ) -> None:
     """Run a pool of workers: they cut launches into jobs and submit jobs to their clusters."""
     settings = configured()
-    check_database(settings)
-    _check_port(settings)
-    with metrics_directory(settings, "worker") as directory:
+    with metrics_directory(settings, "worker"):
+        check_database(settings)
+        _check_port(settings)
         os.environ |= {
-            "dramatiq_prom_db": directory,
             # Fetch no more messages than there are threads. With Dramatiq's default of twice as many, messages wait for a busy or frozen
             # process while another one is idle.
             "dramatiq_queue_prefetch": str(threads),
@@ -68,8 +67,8 @@ def worker(
 def tracker() -> None:
     """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
     settings = configured()
-    check_database(settings)
     with metrics_directory(settings, "tracker"):
+        check_database(settings)
         import asyncio
 
         from argosy.processes import log
@@ -158,6 +157,9 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
     with made as directory:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         try:
+            from argosy import metrics
+
+            metrics.begin(name)
             yield directory
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]

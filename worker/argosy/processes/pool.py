@@ -3,13 +3,13 @@
 Dramatiq starts that process last, and workers are at work before it answers, so this module imports little.
 """
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
-from dramatiq.middleware.prometheus import DB_PATH
 
 from argosy import settings
 from argosy.processes import log, probes
@@ -21,11 +21,16 @@ FILE = "heart-{}.json"
 """The file of the heart of a process."""
 
 
+def directory() -> Path:
+    """Where the processes of this pool leave their figures and their hearts' state."""
+    return Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+
+
 def answer_probes() -> int:
     """Answer probes and scrapes for the pool, for ever; run by Dramatiq in a process of its own."""
     configured = settings.load()
     log.configure(configured)
-    pool = Pool(Path(DB_PATH))
+    pool = Pool(directory())
     probes.make(configured.metrics_host, configured.metrics_port, pool.dead, pool.unready).serve_forever()
     return 0
 

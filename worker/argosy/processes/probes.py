@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from prometheus_client import MetricsHandler
 
-from argosy import metrics
+from argosy import exposition
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -53,7 +53,7 @@ def serve(host: str, port: int, dead: Faults, unready: Faults) -> int:
 def make(host: str, port: int, dead: Faults, unready: Faults) -> ThreadingHTTPServer:
     """The server of `serve`, bound and not yet running."""
     answers = {"/livez": dead, "/readyz": unready}
-    registry = metrics.registry()
+    registry = exposition.registry()
 
     class Handler(_Handler):
         """Answers for this process."""

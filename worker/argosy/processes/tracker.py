@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from uuid import UUID, uuid4
 
 import psycopg
@@ -24,12 +24,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from argosy import metrics
 from argosy.access import Clusters, argo_server
 from argosy.errors import ArgosyError, Fenced, NotFound
 from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
 from argosy.loops import surviving
-from argosy.metrics import forget
+from argosy.metrics import LEASES
 from argosy.notify.sender import Sender
 from argosy.processes.housekeeping import Housekeeping
 from argosy.processes.wakeups import WakeUps
@@ -75,6 +76,7 @@ class Tracker:
         self._following: dict[int, ClusterTracker] = {}
         self._renewer = ThreadPoolExecutor(1, "leases")
         self._renewed = self._kept = time.monotonic()
+        self._keeping = -inf
         self._tasks: set[asyncio.Future[None]] = set()
         self._woken: dict[int, float] = {}
         self._unable: dict[int, tuple[float, str]] = {}
@@ -124,7 +126,22 @@ class Tracker:
                 epochs = await asyncio.get_running_loop().run_in_executor(self._renewer, self._renew)
                 await self._match(epochs, installation)
                 self._renewed = time.monotonic()
+            self._show_leases()
             await asyncio.sleep(self._settings.tracker_lease / 5)
+
+    def _show_leases(self) -> None:
+        """Show the leases that this tracker holds, and nothing that only their holder knows without them. Not where housekeeping is done:
+        this goes on while that waits."""
+        oldest = time.monotonic() - self._settings.tracker_lease
+        keeping = self._keeping > oldest
+        LEASES.labels("cluster").set(len(self._held) if self._renewed > oldest else 0)
+        LEASES.labels(_HOUSEKEEPING).set(keeping)
+        if not keeping:
+            for gauge in metrics.OF_DATABASE:
+                metrics.show(gauge, {})
+        if self._renewed <= oldest:
+            for name in self._names.values():
+                metrics.forget(name)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
         """Renew or take the leases of this tracker's share of the clusters. Release those beyond its share, and those that it cannot follow
@@ -160,8 +177,7 @@ class Tracker:
                 held.task.cancel()
                 await asyncio.gather(held.task, return_exceptions=True)
                 del self._held[cluster_id]
-                if cluster_id not in epochs and cluster_id in self._names:
-                    forget(self._names.pop(cluster_id))
+                metrics.forget(self._names.pop(cluster_id, ""))
         for cluster_id, version in epochs.items():
             if cluster_id not in self._held:
                 task = asyncio.create_task(self._track(cluster_id, version[0], installation))
@@ -197,6 +213,7 @@ class Tracker:
                 )
                 self._following[cluster_id] = following
                 self._names[cluster_id] = tracked.name
+                metrics.follow(tracked.name)
                 self._unable.pop(cluster_id, None)
                 await following.run()
         except* Fenced as group:
@@ -228,8 +245,12 @@ class Tracker:
     async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
         """Catch every error of one task of housekeeping: the gauges must be set even if Redis is not reachable."""
         with surviving(_HOUSEKEEPING, "housekeeping tries again later"):
-            if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
-                await chore()
+            asked = time.monotonic()
+            if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is None:
+                self._keeping = -inf
+                return
+            self._keeping = asked
+            await chore()
 
     async def _listen(self) -> None:
         """Turn notices of committed launches and retries into wake-ups. If a notice is missed, housekeeping finds the work."""

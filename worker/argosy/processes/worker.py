@@ -10,7 +10,6 @@ import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from threading import Lock
 from types import FrameType
 from typing import TypeVar
@@ -27,7 +26,6 @@ from dramatiq.middleware import (
     ShutdownNotifications,
     TimeLimit,
 )
-from dramatiq.middleware.prometheus import DB_PATH, Prometheus
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
@@ -42,7 +40,7 @@ from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
 from argosy.processes import garbage, log
 from argosy.processes.heart import Heart
-from argosy.processes.pool import answer_probes
+from argosy.processes.pool import answer_probes, directory
 from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 from argosy.shapes.given import LaunchRequest
 from argosy.store import database
@@ -93,14 +91,6 @@ class _Stages:
         )
 
 
-class _Messages(Prometheus):
-    """Dramatiq's figures about messages, without its server for them: that one answers one connection after the other, and any path."""
-
-    @property
-    def forks(self) -> list[Callable[[], int]]:
-        return []
-
-
 class Boot(Middleware):
     """Makes the stages after a worker process has started, because neither connection pools nor event loops survive a fork. The process's
     heart beats from then on.
@@ -147,7 +137,7 @@ class Boot(Middleware):
         self._broker = broker
         event_loop = get_event_loop_thread()
         assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO comes before this one
-        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.client.ping}, Path(DB_PATH))
+        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.client.ping}, directory())
         self._heart.start()
         self._beat = asyncio.run_coroutine_threadsafe(self._heart.beat(), event_loop.loop)
         try:
@@ -196,7 +186,6 @@ def setup() -> None:
     made = broker(
         configured,
         [
-            _Messages(),
             TimeLimit(time_limit=_HOUR),
             # Actors are not interrupted: they only hand work over, and a submitter that is told to stop ends by itself.
             ShutdownNotifications(notify_shutdown=False),

@@ -9,6 +9,7 @@ are all in use raises it too.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -31,6 +32,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalErro
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from argosy.errors import NotConfigured
+from argosy.metrics import DATABASE_ERRORS, DATABASE_SECONDS
 from argosy.settings import Settings
 from argosy.store.actor import actor
 
@@ -119,6 +121,8 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
     event.listen(made, "first_connect", lambda raw, _: _see_that_sessions_are_own(raw, settings))
     event.listen(made, "connect", lambda raw, _: _set_session(raw, _SESSION))
     event.listen(made, "begin", _tell_actor)
+    event.listen(made, "before_cursor_execute", _begin)
+    event.listen(made, "after_cursor_execute", _measure)
     return made
 
 
@@ -203,15 +207,25 @@ def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
 
 
 def _sorted(context: ExceptionContext) -> DBAPIError | None:
-    """Change an error's class, so that `OperationalError` always means the same.
+    """Change an error's class, so that `OperationalError` always means the same; those are counted.
 
     The driver takes its classes from the server's error codes, and two of them do not fit: a session that was ended by
     idle_in_transaction_session_timeout is an internal error there, and a value over a limit (class 54) is an operational one.
     """
     error, state = context.sqlalchemy_exception, getattr(context.original_exception, "sqlstate", None) or ""
     wanted = OperationalError if state in _SLEPT else DataError if state.startswith("54") else None
+    if wanted is OperationalError or (wanted is None and isinstance(error, OperationalError)):
+        DATABASE_ERRORS.inc()
     if wanted is None or not isinstance(error, StatementError):
         return None
     original = context.original_exception
     assert isinstance(original, Exception)  # noqa: S101 -- the driver raised it
     return wanted(error.statement, error.params, original, connection_invalidated=context.is_disconnect)
+
+
+def _begin(connection: Connection, *_: object) -> None:
+    connection.info["sent"] = time.perf_counter()
+
+
+def _measure(connection: Connection, *_: object) -> None:
+    DATABASE_SECONDS.observe(time.perf_counter() - connection.info["sent"])

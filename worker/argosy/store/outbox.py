@@ -158,15 +158,17 @@ def failed(connection: Connection, notification: Notification, reason: str, fina
     return not connection.execute(_FAILED, parameters | times).scalar_one_or_none()
 
 
-# The oldest row that is not sent.
-_OLDEST = text(
-    "SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM argosy.outbox WHERE open"
+# What is not sent.
+_AGES = text(
+    "SELECT kind, extract(epoch FROM clock_timestamp() - min(created_at))::float8 AS age, "
+    "greatest(extract(epoch FROM clock_timestamp() - min(next_try_at)), 0)::float8 AS overdue "
+    "FROM argosy.outbox WHERE open GROUP BY kind"
 )
 
 
-def oldest(connection: Connection) -> float:
-    """For how many seconds the oldest row waits to be sent; 0 if none does."""
-    return float(connection.execute(_OLDEST).scalar_one())
+def ages(connection: Connection) -> dict[str, tuple[float, float]]:
+    """By kind, for how many seconds the oldest row is not sent, and the one that is due longest waits to be tried."""
+    return {row.kind: (row.age, row.overdue) for row in connection.execute(_AGES)}
 
 
 # Mails of callers that are done with; those of launches go with their launch.

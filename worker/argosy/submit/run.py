@@ -28,6 +28,7 @@ from sqlalchemy import Connection as Database
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from argosy import metrics
 from argosy.access import Clusters, Reached
 from argosy.errors import ArgosyError, NotConfigured, NotFound
 from argosy.failpoints import failpoint
@@ -35,7 +36,6 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.loops import reason_of, surviving
 from argosy.manifest import Rendered, Renderer
-from argosy.metrics import QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.recovery.custody import Custody, Held
 from argosy.settings import Settings
 from argosy.store import claims, queue
@@ -150,6 +150,7 @@ class Submitter:
         except answers.KubeError as error:
             await breaker.failed(f"its mark cannot be read: {error}")
             return
+        metrics.submit(reached.cluster.name, _LABELS.values())
         run = Pass(reached, custody, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
         creators = self._settings.creates_in_flight
         async with asyncio.TaskGroup() as tasks:
@@ -190,9 +191,10 @@ class Submitter:
             run.breaker.probe = taken.probe
             run.batches += 1
             deadline = before + self._settings.claim_lease - MARGIN
+            metrics.CLAIMS.labels(run.name).inc()
             for waiting in taken.jobs:
-                QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
-                await run.claimed.put(Claimed(waiting, *made[waiting.uid], deadline, run.batches))
+                metrics.QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
+                await run.claimed.put(Claimed(waiting, *made[waiting.uid], before, deadline, run.batches))
             if run.breaker.probe or not (taken.jobs or taken.rejected):
                 return
 
@@ -232,9 +234,11 @@ class Submitter:
     async def _creator(self, run: Pass) -> None:
         creator = Creator(run, self._engine, self._settings, self._installation, lambda: self._stopping)
         async for job in _until_none(run.claimed):
-            with SUBMIT_SECONDS.labels(run.name).time():
-                outcome = await creator.create(job)
-            SUBMITTED.labels(run.name, _LABELS[type(outcome)]).inc()
+            outcome = await creator.create(job)
+            metrics.SUBMITTED.labels(run.name, _LABELS[type(outcome)]).inc()
+            if isinstance(outcome, queue.Created) and job.waiting.launched is not None:
+                taken = time.monotonic() - job.claimed_at
+                metrics.LAUNCH_TO_CREATE.labels(run.name).observe(job.waiting.launched + taken)
             await run.outcomes.put(outcome)
             await self._judge(run, job, outcome)
 

@@ -21,7 +21,7 @@ from argosy.kube import status
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.pods import Pods
 from argosy.kube.status import Sighting
-from argosy.metrics import STRANGERS, UNREADABLE, WATCH_LAG
+from argosy.metrics import ADOPTIONS, STRANGERS, UNREADABLE, WATCH_LAG
 from argosy.states import FINAL, State
 from argosy.store import strays, tracking
 from argosy.track.debts import Debts
@@ -249,6 +249,7 @@ class Writer:
             tracking.change(database, changes)
             failpoint("track.writing")
         failpoint("track.written")
+        ADOPTIONS.labels(self._at.name, "tracker").inc(len(adopted))
         self._written.note(written)
         for seen, verdict in verdicts:
             if verdict.change is not None and verdict.change.state in FINAL:
