@@ -13,12 +13,14 @@ from sqlalchemy import text
 from argosy import crypto
 from argosy.batches import made
 from argosy.client import Client
+from argosy.errors import InvalidRequest, NotFound
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes.filters import FAILED, JobFilter
 from argosy.shapes.shown import JobShape
 from argosy.states import State
+from argosy.store import searching
 from tests.support.certificates import PEM
 from tests.support.launching import HELLO
 
@@ -31,7 +33,7 @@ def filled(postgres: str) -> Iterator[Client]:
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("CREATE DATABASE finding TEMPLATE template")
     url = postgres.replace("/postgres?", "/finding?")
-    settings = Settings(database_url=url, keys=crypto.new_keys()["ARGOSY_KEYS"])
+    settings = Settings(database_url=url, keys=crypto.new_keys()["ARGOSY_KEYS"], trusted_hosts=["127.0.0.1"])
     client = Client(settings)
     _fill(client, settings, Random(7))
     yield client
@@ -202,3 +204,98 @@ def test_a_page_reads_the_jobs_of_the_page_only(filled: Client) -> None:
         )
     assert "ix_attempt_listed" in plan
     assert "Sort" not in plan
+
+
+def _launches(client: Client, where: JobFilter, projects: Any = None) -> list[UUID]:
+    found: list[UUID] = []
+    while True:
+        page = client.find_launches(where, projects=projects)
+        found += [launch.gid for launch in page.items]
+        if page.cursor is None:
+            return found
+        where = where.model_copy(update={"cursor": page.cursor})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "", "project=2", "user=8", "algorithm=one-1", "param=p=a", "failed=true", "status=Cancelling&status=Lost", "cluster=d",
+        "index=4", "status=Failed&cluster=c&user=7", "status=Rejected", "cluster=elsewhere", "status=Succeeded&index=0&project=1",
+    ],
+)  # fmt: skip
+def test_launches_are_found_by_their_jobs(filled: Client, query: str) -> None:
+    where = JobFilter.of_query(f"{query}&limit=4")
+    expected = {job.gid for job in filled.find(where.but(limit=1000)).items}
+    newest = [launch.gid for launch in filled.launches(limit=100) if launch.gid in expected]
+    assert _launches(filled, where) == newest
+    assert _launches(filled, where.but(sort="oldest")) == newest[::-1]
+    assert set(_launches(filled, where, frozenset({1}))) == {
+        job.gid for job in filled.find(where.but(limit=1000), projects=frozenset({1})).items
+    }
+
+
+def test_launches_are_found_by_a_medium(filled: Client) -> None:
+    with_it = {job.gid for job in _all(filled, hidden=True) if 5 in job.media_ids}
+    assert set(_launches(filled, JobFilter(media=5))) == with_it
+
+
+def test_a_word_finds_what_it_may_mean(filled: Client) -> None:
+    job = next(job for job in _all(filled) if job.project == 2 and job.index)
+    (launch,) = filled.launches(gid=job.gid)
+    words = {
+        str(job.uid): ("job", "id"),
+        job.uid.hex[:12]: ("job", "id"),
+        str(job.gid): ("launch", "id"),
+        str(job.gid)[:23].upper(): ("launch", "id"),
+        f"{job.gid}/{job.index}": ("job", "id"),
+        f"{str(job.gid)[:13]}/{job.index}": ("job", "id"),
+        f"job-{job.uid}-1": ("job", "workflow"),
+        f"job-{job.uid}-1-main-3318221": ("job", "workflow"),
+        str(job.media_ids[0]): ("job", f"medium {job.media_ids[0]}"),
+        str(launch.user): ("launch", f"user {launch.user}"),
+        launch.algorithm: ("launch", "algorithm"),
+    }
+    for word, (kind, why) in words.items():
+        mine = {hit.uid or hit.gid: hit for hit in filled.search(word, limit=100)}
+        found = mine[job.uid if kind == "job" else job.gid]
+        assert (found.kind, found.why) == (kind, why), word
+        assert {hit.project for hit in filled.search(word, projects=frozenset({1}), limit=100)} <= {1}, word
+        assert filled.search(word, projects=frozenset()) == [], word
+    assert {hit.why for hit in filled.search("p=a")} == {"parameter"}
+    for nothing in (
+        "",
+        " ",
+        "nothing",
+        "1234567",
+        str(2**63),
+        "job-",
+        "a" * 300,
+        "00000000/99",
+        "=",
+        "\u0663",
+    ):
+        assert filled.search(nothing) == [], nothing
+
+
+def test_an_id_is_meant_by_its_beginning_if_no_other_begins_so(filled: Client) -> None:
+    job = _all(filled)[0]
+    assert filled.resolve(str(job.uid)[:18]) == job.uid
+    assert filled.resolve(f"job-{job.uid}-1") == job.uid
+    assert filled.resolve(f"{str(job.gid)[:18]}/{job.index}") == job.uid
+    assert filled.resolve(f"{job.gid}/{job.index}") == job.uid
+    assert filled.resolve(str(job.gid)) == job.gid
+    with pytest.raises(NotFound, match="begins with"):
+        filled.resolve(str(job.uid)[:18], projects=frozenset({9}))
+    with pytest.raises(InvalidRequest, match="at least 8 letters"):
+        filled.resolve(str(job.uid)[:7])
+    # The same first letters.
+    with filled.engine.connect() as connection:
+        first, second = UUID(int=job.gid.int ^ 1), UUID(int=job.gid.int ^ 2)
+        copy = text(
+            "INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest) VALUES (:gid, 1, 1, 'x', '')"
+        )
+        for gid in (first, second):
+            connection.execute(copy, {"gid": gid})
+        with pytest.raises(InvalidRequest, match=f"begin with .*{max(first, second)}"):
+            searching.resolve(connection, str(first)[:30])
+        connection.rollback()

@@ -68,7 +68,11 @@ def test_a_job_is_named_by_its_launch_and_its_index(argosy: Run, client: Client,
     assert client.get(f"{launch.gid}/2") == job  # type: ignore[arg-type]
     assert str(job.uid) in argosy("get", f"{launch.gid}/2").stdout
     assert "does not exist" in error(argosy("get", f"{launch.gid}/9"), 1)
-    assert "write a uid, a gid, or GID/17" in error(argosy("get", f"{launch.gid}/x"), 2)
+    assert "write a uid or a gid" in error(argosy("get", f"{launch.gid}/x"), 2)
+    assert str(job.uid) in argosy("get", str(job.uid)[:18]).stdout
+    assert str(job.uid) in argosy("explain", f"job-{job.uid}-1").stdout
+    assert argosy("search", str(job.uid)[:13], "-o", "name").stdout.split() == [str(job.uid)]
+    assert "nothing is found" in argosy("search", "nothing").stderr
 
 
 def test_launches_are_listed_with_their_jobs_counted(argosy: Run, launch: LaunchShape) -> None:

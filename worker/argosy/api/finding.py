@@ -9,9 +9,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from argosy.api.callers import Caller, Role, require
-from argosy.api.routing import ERRORS, Asked
+from argosy.api.routing import ERRORS, Asked, Called
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.shown import JobCounts, JobPage
+from argosy.shapes.given import Text
+from argosy.shapes.shown import Hit, JobCounts, JobPage, LaunchList
 
 router = APIRouter(responses=ERRORS)
 
@@ -35,6 +36,20 @@ def count_jobs(asked: Asked, request: Request) -> Any:
     """The jobs that a filter chooses by status, as if it named none."""
     where = JobFilter.of_query(request.url.query)
     return asked.gateway.client.counts(where, projects=readable(asked.caller, where))
+
+
+@router.get("/v1/Launches", operation_id="FindLaunches", response_model=LaunchList, openapi_extra=_documented())
+def find_launches(asked: Asked, request: Request) -> Any:
+    """A page of the launches that a filter chooses, or one of whose jobs it chooses."""
+    where = JobFilter.of_query(request.url.query)
+    return asked.gateway.client.find_launches(where, projects=readable(asked.caller, where))
+
+
+@router.get("/v1/Search", operation_id="Search", response_model=list[Hit])
+def search(called: Called, text: Text = "") -> Any:
+    """Launches and jobs by a word: an id or its beginning, GID/17, the name of a workflow or pod, the id of a medium or a user,
+    NAME=VALUE of a parameter, the name of an algorithm."""
+    return called.gateway.client.search(text, projects=called.caller.projects())
 
 
 def readable(caller: Caller, where: JobFilter) -> frozenset[int] | None:

@@ -33,6 +33,7 @@ app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=F
 app.command()(demo.demo)
 app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
 app.command("list")(listing.list_)
+app.command()(listing.search)
 app.command()(jobs.get)
 app.command()(jobs.watch)
 app.command()(history.explain)

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from pydantic import TypeAdapter, ValidationError
-
 from argosy.cli.boundary import UsageError
-from argosy.shapes.given import Ref
+from argosy.cli.session import client
 
 MEDIA_MAX = 5_000_000
 """The most ids in one command, so that a typing mistake like 1-9999999999 does not fill the memory."""
@@ -57,20 +55,18 @@ def media(text: str, option: str = "--media") -> list[int]:
 
 
 def identifier(text: str) -> UUID:
-    """The id of a job or a launch; of a job also GID/17.
+    """The id of a job or a launch; of a job also GID/17. Instead of a whole id its first letters will do, eight or more, or the name of a
+    workflow or pod: then the database is asked.
 
     Raises:
-        UsageError: It is none.
+        InvalidRequest: It is none, or several begin so.
+        NotFound: Nothing begins so.
     """
     try:
-        return _REFERENCE.validate_python(text)
-    except ValidationError:
-        raise UsageError(
-            f"{text[:80]!r} is not the id of a job or a launch: write a uid, a gid, or GID/17; see: argosy list"
-        ) from None
-
-
-_REFERENCE: TypeAdapter[UUID] = TypeAdapter(Ref)
+        return UUID(text)
+    except ValueError:
+        with client(remind=False) as opened:
+            return opened.resolve(text)
 
 
 def moment(text: str, option: str, now: datetime) -> datetime:

@@ -48,7 +48,7 @@ _GRACE = 1.0
 _PAGE = 1000
 
 _WHICH: Any = typer.Argument(
-    help="Id of a job (uid) or of a launch (gid), or GID/17: the launch's job with that index.",
+    help="Id of a job (uid) or of a launch (gid), or its first 8 letters; GID/17 is the launch's job with that index.",
     metavar="UID|GID",
     parser=arguments.identifier,
 )

@@ -17,7 +17,7 @@ from argosy.cli.text import age, ago, cut, plain, took
 if TYPE_CHECKING:
     from argosy.client import Client
     from argosy.shapes.filters import JobFilter
-    from argosy.shapes.shown import FoundJob, LaunchShape
+    from argosy.shapes.shown import FoundJob, Hit, LaunchShape
 
 _PAGE = 1000
 
@@ -111,6 +111,22 @@ def list_(
         output.note(f"launch {gid} has no such job; to see its state: argosy get {gid}")
 
 
+def search(
+    text: Annotated[
+        str,
+        typer.Argument(help="An id or its first 8 letters, GID/17, a workflow or pod, a medium, a user, NAME=VALUE."),
+    ],
+    project: Annotated[list[int] | None, typer.Option(help="Only of this project; repeatable.", metavar="ID")] = None,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Find launches and jobs by a word."""
+    with client() as opened:
+        found = opened.search(text, projects=frozenset(project) if project else None)
+    output.show_items(found, output_format, columns=_HIT_COLUMNS, name=lambda hit: str(hit.uid or hit.gid))
+    if not found and not output.structured(output_format):
+        output.note(f"nothing is found for {text[:80]!r}")
+
+
 def _refuse_others(given: dict[str, object], launches: bool) -> None:
     """Check that no filter is given that would not be looked at."""
     allowed = {"project", "gid"} if launches else {"project", "gid", "media"}
@@ -182,4 +198,14 @@ LAUNCH_COLUMNS: list[Column[LaunchShape]] = [
     Column("PROJECT", lambda launch, _: str(launch.project), wide=True),
     Column("USER", lambda launch, _: str(launch.user), wide=True),
     Column("REASON", lambda launch, _: cut(plain(launch.reason), 120)),
+]
+
+_HIT_COLUMNS: list[Column[Hit]] = [
+    Column("KIND", lambda hit, _: hit.kind),
+    Column("ID", lambda hit, _: str(hit.uid or hit.gid)),
+    Column("ALGORITHM", lambda hit, _: hit.algorithm),
+    Column("STATUS", lambda hit, _: hit.status),
+    Column("PROJECT", lambda hit, _: str(hit.project)),
+    Column("USER", lambda hit, _: str(hit.user)),
+    Column("WHY", lambda hit, _: hit.why),
 ]

@@ -141,6 +141,27 @@ class LaunchShape(BaseModel):
     splits: list[UUID] | None
 
 
+class LaunchList(BaseModel):
+    """Launches in their order; `cursor` asks for those that come after them, and is null where there are no more."""
+
+    items: list[LaunchShape]
+    cursor: str | None
+
+
+class Hit(BaseModel):
+    """A launch or a job that a search has found; `why` says by what."""
+
+    kind: Literal["launch", "job"]
+    gid: UUID
+    uid: UUID | None
+    index: int | None
+    project: int
+    user: int
+    algorithm: str
+    status: str
+    why: str
+
+
 class CancelShape(BaseModel):
     """Result of a cancel, as numbers of jobs: those that ended at once, those that are `Cancelling` until their workflow has ended, those
     that had ended before. `launches` counts launches that ended before they were cut into jobs."""

@@ -6,6 +6,7 @@ order of pages; a page takes the first ones of each of these and merges them. Jo
 """
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +14,9 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, ticks
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape
+from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape, LaunchList, LaunchShape
 from argosy.states import ACTIVE, UNFINISHED, State
-from argosy.store import reading
+from argosy.store import reading, summaries
 from argosy.store.conditions import in_states
 from argosy.store.summaries import ALIKE, FAILED
 
@@ -79,6 +80,82 @@ _ATTEMPT: dict[str, str] = {
 _AFTER = "(argosy.age(a.gid), a.gid, a.uid) {} (argosy.age(CAST(:last_gid AS uuid)), CAST(:last_gid AS uuid), CAST(:last_uid AS uuid))"
 
 _PARAMETER = "EXISTS (SELECT FROM jsonb_array_elements(l.parameters) e WHERE e ->> 0 = :name{number} AND e ->> 1 = :value{number})"
+
+
+_LAUNCH_OF_JOBS = (
+    "(l.state = ANY (CAST(:early AS text[])) OR l.gid IN (SELECT a.gid FROM argosy.attempt a {joins} "
+    "WHERE a.project = p.id AND a.state = ANY (CAST(:states AS text[])) AND a.listed{conditions}))"
+)
+
+# A page of launches: the first ones of each project, and of these the first ones.
+_LAUNCHES = (
+    "SELECT f.gid FROM unnest(CAST(:projects AS bigint[])) p (id) CROSS JOIN LATERAL (SELECT l.gid, l.created_at FROM argosy.launch l "
+    "WHERE l.project = p.id AND NOT l.hidden{conditions} ORDER BY l.created_at {way}, l.gid {way} LIMIT :most) f "
+    "ORDER BY f.created_at {way}, f.gid {way} LIMIT :most"
+)
+
+_OF_LAUNCH: dict[str, str] = {
+    "gid": "l.gid = :gid",
+    "user": "l.user_id = :user",
+    "algorithm": "l.algorithm_name = :algorithm",
+    "since": "l.created_at >= :since",
+    "until": "l.created_at < :until",
+    "media": "CAST(:media AS bigint) = ANY (l.media_ids)",
+}
+"""Conditions on launch `l`, by the field of the filter."""
+
+_EARLY: dict[str, tuple[str, ...]] = {
+    "Queued": ("accepted", "resolved"), "Rejected": ("rejected",), "Cancelled": ("cancelled",),
+}  # fmt: skip
+"""States of launches without jobs that are meant by a status."""
+
+
+def launches(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> LaunchList:
+    """A page of launches. What the filter says of jobs (`status`, `failed`, `error`, `cluster`, `index`) must be true of one of a launch's
+    jobs; or, of a status, of the launch itself where it has no jobs. Arguments are those of `find`."""
+    values: dict[str, Any] = {"projects": projects(connection, where, allowed), "most": where.limit + 1}
+    conditions = []
+    for name, sql in _OF_LAUNCH.items():
+        if (value := getattr(where, name)) is not None:
+            conditions.append(sql)
+            values[name] = value
+    for number, pair in enumerate(where.param):
+        conditions.append(_PARAMETER.format(number=number))
+        values[f"name{number}"], _, values[f"value{number}"] = pair.partition("=")
+    if where.statuses or where.error is not None or where.cluster is not None or where.index is not None:
+        conditions.append(_with_such_jobs(where, values))
+    way, beyond = ("DESC", "<") if where.sort == "newest" else ("ASC", ">")
+    if where.cursor is not None:
+        conditions.append(f"(l.created_at, l.gid) {beyond} (to_timestamp(0) + :at * interval '1 microsecond', :last)")
+        values |= {"last": UUID(where.cursor[:32]), "at": int(where.cursor[32:], 16) & _LATEST}
+    statement = text(_LAUNCHES.format(conditions=_all(conditions), way=way))
+    gids = list(connection.execute(statement, values).scalars())
+    found = summaries.some(connection, gids[: where.limit])
+    more = found and len(gids) > where.limit
+    return LaunchList(items=found, cursor=_launch_cursor(found[-1]) if more else None)
+
+
+_LATEST = (1 << 53) - 1
+"""Microseconds of the last time in a cursor."""
+
+
+def _launch_cursor(launch: LaunchShape) -> str:
+    since = launch.created_at - datetime(1970, 1, 1, tzinfo=UTC)
+    return f"{launch.gid.hex}{since // timedelta(microseconds=1):032x}"
+
+
+def _with_such_jobs(where: JobFilter, values: dict[str, Any]) -> str:
+    """SQL: whether launch `l` has a job as the filter says; its values are added."""
+    conditions = [_ATTEMPT[name] for name in ("cluster", "error") if getattr(where, name) is not None]
+    values |= {"cluster": where.cluster, "error": where.error, "index": where.index, "states": _states(where)}
+    if where.index is not None:
+        conditions.append("j.ordinal = :index")
+    if where.statuses:
+        conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
+        values["statuses"] = [status.lower() for status in where.statuses]
+    jobs_only = where.error is not None or where.cluster is not None or where.index is not None
+    values["early"] = [] if jobs_only else [state for status in where.statuses for state in _EARLY.get(status, ())]
+    return _LAUNCH_OF_JOBS.format(joins=_JOB, conditions=_all(conditions))
 
 
 def find(

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from argosy.errors import InvalidRequest
 from argosy.shapes.history import FailureShape, NotificationShape
@@ -29,6 +29,8 @@ _LAUNCHES = (
     "FROM argosy.launch "
     "WHERE {} ORDER BY created_at DESC, gid DESC LIMIT :limit"
 )
+
+_SOME = text(_LAUNCHES.format("gid = ANY (CAST(:gids AS uuid[]))"))
 
 
 def cursor_of(launch: LaunchShape) -> str:
@@ -69,6 +71,18 @@ def launches(
         conditions.append("(created_at, gid) < (CAST(:at AS timestamptz), :last)")
         parameters["at"], parameters["last"] = _cursor(after)
     rows = connection.execute(text(_LAUNCHES.format(" AND ".join(conditions))), parameters).all()
+    return _shapes(connection, rows, gid)
+
+
+def some(connection: Connection, gids: Sequence[UUID]) -> list[LaunchShape]:
+    """These launches, in this order, without those that were forgotten meanwhile."""
+    rows = connection.execute(_SOME, {"gids": list(gids), "limit": len(gids)}).all()
+    found = {launch.gid: launch for launch in _shapes(connection, rows, None)}
+    return [found[gid] for gid in gids if gid in found]
+
+
+def _shapes(connection: Connection, rows: Sequence[Row[Any]], gid: UUID | None) -> list[LaunchShape]:
+    """Launches from their rows; of one that is asked for by its gid, all that is known."""
     progress = _progress(connection, [row.gid for row in rows])
     return [
         LaunchShape(
