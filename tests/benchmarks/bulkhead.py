@@ -27,6 +27,7 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from argosy.store import migrate
 from tests.faults.processes import HELLO, Fleet
+from tests.support.hosts import HERE
 from tests.support.readme import exported
 from tests.support.stack import finished, until
 
@@ -53,7 +54,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         simulators = [stack.enter_context(SimulatedCluster(pod_seconds=0.1)) for _ in range(_CLUSTERS)]
         database_url, redis_url = stack.enter_context(embedded.postgres()), stack.enter_context(embedded.valkey())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
-        settings = Settings.model_validate({"database_url": database_url} | keys)
+        settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
         migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         for number, simulator in enumerate(simulators):

@@ -20,6 +20,7 @@ from argosy.settings import Settings
 from argosy.store import migrate
 from tests.conftest import ROOT
 from tests.support.certificates import PEM
+from tests.support.hosts import HERE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,12 @@ def installed() -> Iterator[tuple[Client, Settings]]:
     """A database of its own with the algorithm `hello`, one medium a job, and a cluster that nobody asks."""
     with embedded.postgres() as database_url:
         settings = Settings.model_validate(
-            {"database_url": database_url, "keys": crypto.new_keys()["ARGOSY_KEYS"], "log_level": "WARNING"}
+            {
+                "database_url": database_url,
+                "trusted_hosts": HERE,
+                "keys": crypto.new_keys()["ARGOSY_KEYS"],
+                "log_level": "WARNING",
+            }
         )
         migrate.upgrade(settings)
         with closing(Client(settings)) as client:

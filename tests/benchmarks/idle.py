@@ -27,6 +27,7 @@ from argosy.settings import Settings
 from argosy.store import migrate
 from clusters.local.cluster import LocalCluster
 from tests.faults.processes import World, opened
+from tests.support.hosts import HERE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +45,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             embedded.valkey() as redis_url,
         ):
             keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
-            settings = Settings.model_validate({"database_url": database_url} | keys)
+            settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
             migrate.upgrade(settings)
             with closing(Client(settings)) as client, opened(settings, client, local, redis_url, directory) as world:
                 world.fleet.worker()

@@ -39,6 +39,7 @@ from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from tests.conftest import ROOT
 from tests.faults.processes import Fleet, Process
+from tests.support.hosts import HERE
 from tests.support.queues import placement
 from tests.support.readme import exported
 from tests.support.stack import until
@@ -72,6 +73,7 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         settings = Settings.model_validate(
             {
                 "database_url": database_url,
+                "trusted_hosts": HERE,
                 "keys": keys["ARGOSY_KEYS"],
                 "token_private_key": keys["ARGOSY_TOKEN_PRIVATE_KEY"],
                 "token_public_key": keys["ARGOSY_TOKEN_PUBLIC_KEY"],

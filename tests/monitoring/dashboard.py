@@ -25,6 +25,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef, Threshold, Th
 
 LEFT_OUT = {
     "argosy_cluster_paused": "somebody's wish; `argosy cluster list` has it with its reason",
+    "argosy_cluster_token_expires_timestamp_seconds": "days away; `argosy cluster list` warns seven days before",
     "argosy_watch_last_contact_timestamp_seconds": "the age of the status says the same, and counts what is not written yet, too",
     "argosy_claims_total": "for the alert that nobody claims",
     "argosy_cluster_with_work": "for the alert that nobody claims",

@@ -34,6 +34,7 @@ NAMES = frozenset(
         "notify.taken",  # the receiver has taken a notification, its record is not written
         "cancel.requesting",  # a cancel is written and not committed
         "cancel.requested",  # it is committed
+        "secrets.resealing",  # secrets are sealed anew and not committed
     }
 )
 

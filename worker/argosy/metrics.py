@@ -140,6 +140,10 @@ BREAKER_OPEN = _gauge(
 PAUSED = _gauge(
     "argosy_cluster_paused", "1 while nothing new is submitted to a cluster because somebody paused it.", "cluster"
 )
+TOKEN_EXPIRES = _gauge(
+    "argosy_cluster_token_expires_timestamp_seconds", "When a cluster's token ends, if it says so and nobody renews it.",
+    "cluster",
+)  # fmt: skip
 HELD = _gauge(
     "argosy_cluster_held",
     "1 while nothing is created or ended on a cluster: the database was restored (argosy db reconcile), or it failed over (doubt).",
@@ -267,8 +271,8 @@ PLATFORM_SECONDS = _histogram(
 )
 
 OF_DATABASE = (
-    JOBS, QUEUE_DEPTH, QUEUE_OLDEST, WORK, CAPACITY, ACTIVE, BREAKER_OPEN, PAUSED, HELD, CLUSTER_DOWN, STATUS_AGE,
-    OUTBOX_AGE, OUTBOX_LATE,
+    JOBS, QUEUE_DEPTH, QUEUE_OLDEST, WORK, CAPACITY, ACTIVE, BREAKER_OPEN, PAUSED, TOKEN_EXPIRES, HELD, CLUSTER_DOWN,
+    STATUS_AGE, OUTBOX_AGE, OUTBOX_LATE,
 )  # fmt: skip
 """What housekeeping measures."""
 

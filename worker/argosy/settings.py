@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     token_private_key: SecretStr | None = Field(
         default=None,
-        description="Base64 X25519 private key that opens sealed launch tokens; workers, and trackers for what mails attach",
+        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers, and trackers for what mails "
+        "attach",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
@@ -51,6 +52,12 @@ class Settings(BaseSettings):
         default="platform",
         pattern="^(platform|tokens)$",
         description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
+    )
+    token_commands: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Credential plugins, by commas, that may be run for the tokens of clusters"
+    )
+    token_directory: str = Field(
+        default="", description="Directory below which files with tokens of clusters may be read"
     )
     trusted_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
@@ -137,7 +144,14 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "keys", "trusted_hosts", "upload_hosts", "trusted_proxies", "webhook_hosts", "mail_domains", mode="before"
+        "keys",
+        "trusted_hosts",
+        "upload_hosts",
+        "token_commands",
+        "trusted_proxies",
+        "webhook_hosts",
+        "mail_domains",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:

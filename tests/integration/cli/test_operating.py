@@ -6,13 +6,17 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 from typer.testing import Result
 
 from argosy import crypto
+from argosy.cli import operating
 from argosy.processes import doctor
 from argosy.processes.heart import Heart
 from argosy.settings import Settings
-from argosy.shapes.shown import ClusterShape
+from argosy.shapes.shown import ClusterShape, LaunchShape
+from argosy.shapes.status import StatusShape
+from argosy.store import leases, status
 from argosy.store.processes import WORKER
 from tests.support.cli import Run
 from tests.support.stack import until
@@ -116,3 +120,48 @@ def test_no_process_starts_on_a_schema_that_is_too_old_or_too_new_for_it(
     assert refused.exit_code == 1
     assert "schema is at 0002, this argosy needs" in refused.stderr
     assert "database:" not in refused.stderr
+
+
+async def test_status_shows_the_installation_on_one_screen(
+    argosy: Run, settings: Settings, engine: Engine, cluster: ClusterShape, launch: LaunchShape
+) -> None:
+    def told() -> str:
+        return argosy("status").stdout
+
+    assert "no worker is alive: argosy worker, no tracker is alive: argosy tracker" in told()
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE argosy.cluster SET health = 'unreachable', health_message = 'refused'"))
+        leases.acquire(connection, leases.of_cluster(cluster.id), "host-1/17/abc", 60)
+    async with Heart(settings, WORKER).beating():
+        await until(told, lambda told: "no tracker is alive" in told and "no worker" not in told)
+        shown = orjson.loads(argosy("status", "-o", "json").stdout)
+        assert [process["kind"] for process in shown["processes"]] == ["worker"]
+        assert shown["missing"] == ["tracker"]
+        assert shown["schema_revision"] == shown["newest_revision"]
+        (north,) = shown["clusters"]
+        assert (north["name"], north["health"], north["tracker"]) == ("north", "unreachable", "host-1/17/abc")
+        assert 0 < north["lease_seconds"] <= 60
+        assert north["queued"] == shown["jobs"]["queued"] == launch.jobs
+        assert [(error["where"], error["text"]) for error in shown["errors"]] == [
+            ("cluster north", "unreachable: refused")
+        ]
+        assert argosy("status", "-o", "name").stdout.startswith("worker ")
+
+
+async def test_status_goes_on_to_watch_while_the_database_is_away(
+    argosy: Run, cluster: ClusterShape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([None, OperationalError("", None, Exception("gone")), None, KeyboardInterrupt()])
+    real = status.status
+
+    def looked(engine: Engine) -> StatusShape:
+        if (wrong := next(looks)) is not None:
+            raise wrong
+        return real(engine)
+
+    monkeypatch.setattr("argosy.store.status.status", looked)
+    monkeypatch.setattr(operating, "_EVERY", 0.0)
+    result = argosy("status", "--watch")
+    assert result.exit_code == 130
+    assert result.stdout.count("north") == 2
+    assert "database: gone" in result.stderr

@@ -1,5 +1,6 @@
 """The server that answers probes and scrapes: nobody who only connects keeps it from answering."""
 
+import logging
 import socket
 import struct
 from contextlib import ExitStack
@@ -9,6 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from argosy.processes import probes
+
+
+@pytest.fixture(autouse=True)
+def others_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests set up for the whole process writes nothing here."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
 
 
 @pytest.fixture

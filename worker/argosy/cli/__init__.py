@@ -23,8 +23,10 @@ from argosy.cli import (
     processes,
     projects,
     reconciling,
+    registration,
     schema,
     schemas,
+    secrets,
 )
 from argosy.cli.boundary import Boundary
 
@@ -43,6 +45,9 @@ app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
+clusters.app.command(epilog=registration.EXAMPLES)(registration.add)
+clusters.app.command()(registration.update)
+clusters.app.command()(registration.manifest)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
 schema.app.command()(reconciling.restored)
@@ -52,6 +57,8 @@ app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
 app.add_typer(mail.app, name="mail")
 app.add_typer(schemas.app, name="schema")
+app.add_typer(secrets.app, name="secrets")
+app.command()(operating.status)
 app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)

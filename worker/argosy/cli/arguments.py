@@ -4,13 +4,16 @@ A mistake in an argument is found before anything is opened or sent, and the mes
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
+
+import typer
 
 from argosy.cli.boundary import UsageError
 from argosy.cli.session import client
@@ -163,6 +166,73 @@ def secret(file: Path, what: str) -> str:
     return found
 
 
+def token(file: Path, what: str) -> str:
+    """A cluster's token from a file.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or holds something else.
+    """
+    found = secret(file, what)
+    if "-----BEGIN" in found:
+        raise UsageError(f"{what}: {file} holds a certificate or a key, not a token; a CA goes into --ca-file")
+    if "apiVersion:" in found:
+        raise UsageError(
+            f"{what}: {file} holds Kubernetes objects, not a token; a kubeconfig goes into --from-kubeconfig"
+        )
+    if len(found.split()) > 1:
+        raise UsageError(f"{what}: {file} holds no token: a token has no blanks and is one line")
+    return found
+
+
+def certificates(file: Path, what: str) -> str:
+    """CA certificates from a file.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or holds something else.
+    """
+    found = contents(file, what)
+    if not found.strip():
+        raise UsageError(f"{what}: {file} is empty")
+    if "PRIVATE KEY-----" in found:
+        raise UsageError(f"{what}: {file} holds a private key; give the certificate of the CA alone")
+    if "-----BEGIN CERTIFICATE-----" not in found:
+        raise UsageError(f"{what}: {file} holds no certificate; write it as PEM, from -----BEGIN CERTIFICATE----- on")
+    return found
+
+
+def command(text: str, what: str) -> list[str]:
+    """A command and its arguments, quoted as in a shell; none runs it.
+
+    Raises:
+        UsageError: It has no command, or a quote is not closed.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}".lower()) from error
+    if not words:
+        raise UsageError(f"{what}: names no command")
+    return words
+
+
+def confirmed(question: str, yes: bool) -> None:
+    """Have a person confirm what cannot be undone.
+
+    Args:
+        question: What is about to happen, as a question.
+        yes: Whether --yes was given.
+
+    Raises:
+        UsageError: Nobody is there to be asked.
+        Abort: The answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Say --yes; nobody is there to be asked")
+    typer.confirm(question, abort=True, err=True)
+
+
 def one_of(**given: object) -> None:
     """Check that at most one of these options is given.
 
@@ -172,6 +242,10 @@ def one_of(**given: object) -> None:
     names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, False)]
     if len(names) > 1:
         raise UsageError(f"give only one of {' and '.join(names)}")
+
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+"""The option of commands that ask."""
 
 
 def one_input(*files: tuple[str, Path | None]) -> None:

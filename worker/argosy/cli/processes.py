@@ -39,7 +39,7 @@ def worker(
     """Run a pool of workers: they cut launches into jobs and submit jobs to their clusters."""
     settings = configured()
     with metrics_directory(settings, "worker"):
-        check_database(settings)
+        check_database(settings, tokens=True)
         _check_port(settings)
         os.environ |= {
             # Fetch no more messages than there are threads. With Dramatiq's default of twice as many, messages wait for a busy or frozen
@@ -165,18 +165,25 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
-def check_database(settings: Settings) -> None:
-    """Check the database before any process starts, so that an error is one line instead of a traceback from each process.
+def check_database(settings: Settings, tokens: bool = False) -> None:
+    """Check the database, and the keys of this process, before it starts, so that an error is one line instead of a traceback from each
+    process.
+
+    Args:
+        settings: Of this process.
+        tokens: Whether it opens launch tokens.
 
     Raises:
-        NotConfigured: It cannot be reached, or this code may not run on its schema.
+        NotConfigured: The database cannot be reached, or this code may not run on its schema, or the keys are not its keys.
     """
+    from argosy import sealing
     from argosy.store import schema
     from argosy.store.database import engine
 
     made = engine(settings)
     try:
         schema.check(made)
+        sealing.check(made, settings, tokens)
     finally:
         made.dispose()
 

@@ -24,6 +24,7 @@ from yarl import URL
 
 from argosy.errors import NotConfigured
 from argosy.kube import answers
+from argosy.kube.tokens import Renewed, Source
 from argosy.metrics import KUBE_CALLS
 from argosy.network.guard import Forbidden, Guard, Resolver, inside
 
@@ -54,6 +55,8 @@ class Access:
         argo_server: Address of its Argo Server, as https://…; empty if it names none.
         argo_server_ca: CA certificates of the Argo Server as PEM text; empty for the system's.
         guard: Which addresses may be connected to.
+        path: Path before that of the Kubernetes API.
+        source: Where the token comes from; None if it is `token`.
     """
 
     name: str
@@ -65,6 +68,8 @@ class Access:
     argo_server: str = ""
     argo_server_ca: str = field(default="", repr=False)
     guard: Guard = field(default=inside(), repr=False)
+    path: str = ""
+    source: Source | None = None
 
 
 class _Rest(RESTClientObject):
@@ -97,7 +102,8 @@ class Connection:
         self, access: Access, *, limit: int = 64, connect_timeout: float = 3.0, request_timeout: float = 10.0
     ) -> None:
         self.access = access
-        self.secrets = (access.token,)
+        self._renewed = None if access.source is None else Renewed(access.source)
+        self._token = access.token
         self.request_timeout = request_timeout
         self._connect_timeout = connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
@@ -107,6 +113,11 @@ class Connection:
         self._api = ApiClient(configuration)
         self._base = str(configuration.host).rstrip("/")
         self._rest = _Rest(configuration, access.guard)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be in a text that is kept or shown."""
+        return (self.access.token, self._token)
 
     async def __aenter__(self) -> Self:
         return self
@@ -276,6 +287,8 @@ class Connection:
 
     def _meaning(self, response: aiohttp.ClientResponse, body: bytes) -> answers.KubeError:
         """What an answer means whose code is 300 or more."""
+        if response.status == 401 and self._renewed is not None:
+            self._renewed.refused()
         return answers.of_response(response.status, body, response.headers.get("Retry-After"), self.secrets)
 
     @asynccontextmanager
@@ -290,6 +303,9 @@ class Connection:
         accept: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers: Headers = {"Content-Type": content_type, "Accept": accept}
+        if self._renewed is not None:
+            self._token = await self._renewed.get()
+            self._api.configuration.api_key["BearerToken"] = f"Bearer {self._token}"
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, _METHODS[verb], body)
         # The client writes "bearer" for the token of a pod, and Argo Server takes that for no token.
         headers = {name: re.sub("^bearer ", "Bearer ", value) for name, value in headers.items()}
@@ -339,7 +355,7 @@ def _configuration(access: Access) -> Any:
             ) from error
         return configuration
     host = f"[{access.host}]" if ":" in access.host else access.host
-    configuration.host = f"https://{host}:{access.port}"
+    configuration.host = f"https://{host}:{access.port}{access.path}"
     configuration.ca_cert_data = access.ca or None
     configuration.api_key = {"BearerToken": f"Bearer {access.token}"}
     return configuration

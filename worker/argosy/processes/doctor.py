@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
+from argosy import sealing
 from argosy.crypto import KeyRing, open_token, seal_token
 from argosy.errors import NotConfigured, SealBroken
 from argosy.loops import reason_of
@@ -20,6 +21,7 @@ from argosy.processes.wakeups import broker
 from argosy.settings import Settings
 from argosy.store import database, processes, registry, schema
 from argosy.store.processes import TRACKER, WORKER
+from argosy.store.sealed import Kind
 
 _SKEW = 5.0
 """Seconds that the clock of this host may differ from the database's."""
@@ -153,7 +155,7 @@ def _redis(patient: Patient) -> Iterator[Finding]:
 def _keys(patient: Patient) -> Iterator[Finding]:
     settings = patient.settings
     try:
-        KeyRing([key.get_secret_value() for key in settings.keys])
+        KeyRing(settings.keys)
     except NotConfigured as error:
         yield Finding("keys", State.FAILED, str(error))
     else:
@@ -179,6 +181,40 @@ def _token_keys(patient: Patient) -> Iterator[Finding]:
         else "the public key can be used; workers need the other one"
     )
     yield Finding("token keys", State.OK, has)
+
+
+def _sealed(patient: Patient) -> Iterator[Finding]:
+    engine, settings = patient.engine, patient.settings
+    assert engine is not None  # noqa: S101 -- this check is skipped without it
+    try:
+        sealing.check(engine, settings, tokens=settings.token_private_key is not None)
+        found = sealing.survey(engine, settings)
+    except NotConfigured as error:
+        yield Finding("sealed", State.FAILED, str(error))
+        return
+    for kind, name in found.broken[:_SHOWN]:
+        yield Finding("sealed", State.WARNING, f"no key opens the token of {kind} {name}", _AGAIN[kind].format(name))
+    if len(found.broken) > _SHOWN:
+        yield Finding("sealed", State.WARNING, f"nor those of {len(found.broken) - _SHOWN} others")
+    if found.older:
+        words = f"{found.older} secrets are sealed by an older key"
+        yield Finding("sealed", State.WARNING, words, "argosy secrets rotate, and then remove it")
+    if found.unseen:
+        words = "tokens of launches are not looked at: ARGOSY_TOKEN_PRIVATE_KEY is not set here"
+        yield Finding("sealed", State.SKIPPED, words)
+    if not (found.broken or found.older):
+        yield Finding("sealed", State.OK, "the first key opens all that is looked at")
+
+
+_SHOWN = 10
+
+_AGAIN = {
+    Kind.CLUSTER: "argosy cluster update {} --token-file FILE",
+    Kind.LAUNCH: "argosy cancel {}, and launch again",
+    Kind.API_TOKEN: "make a token anew: argosy token create, for {}",
+    Kind.MAIL: "nothing: mail {} goes without what it attaches",
+}
+"""What to do about a secret that no key opens."""
 
 
 def _clusters(patient: Patient) -> Iterator[Finding]:
@@ -219,6 +255,7 @@ CHECKS: Sequence[Check] = (
     Check("Redis", _redis, reads=False),
     Check("keys", _keys, reads=False),
     Check("token keys", _token_keys, reads=False),
+    Check("sealed", _sealed),
     Check("clusters", _clusters),
     Check("processes", _processes),
 )

@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Thread
 from types import MappingProxyType
@@ -26,8 +25,6 @@ from argosy.processes import log, pool
 from argosy.settings import Settings
 from argosy.store import database, processes
 from argosy.store.schema import NEWEST
-
-VERSION = version("argosy")
 
 _TICK = 1.0
 """Seconds between two notes of the loop."""
@@ -154,7 +151,7 @@ class Heart:
                 kind=self._kind,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                version=VERSION,
+                version=log.VERSION,
                 revision=NEWEST,
                 trouble="; ".join([*self._silent(self._others), *self._parts()]),
                 error=error,

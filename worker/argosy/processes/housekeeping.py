@@ -121,7 +121,7 @@ class Housekeeping:
 
     async def _tried(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
         """Catch and log every error of work on one cluster, because nobody awaits its task."""
-        with surviving("secrets", "Secrets not deleted yet", cluster=cluster_id):
+        with surviving("secrets", "Secrets not deleted yet", cluster=self._clusters.name(cluster_id)):
             await work()
 
     async def _find_on(self, cluster_id: int) -> None:
@@ -129,7 +129,7 @@ class Housekeeping:
         found = await Secrets(reached.connection).found(await self._ours())
         gids = {secret.gid for secret in found if secret.gid is not None}
         if count := await transact(self._engine, secrets.found, cluster_id, gids):
-            log.warning("found Secrets that had no row", cluster=cluster_id, count=count)
+            log.warning("found Secrets that had no row", cluster=self._clusters.name(cluster_id), count=count)
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
         for debt in debts:
@@ -176,6 +176,8 @@ class Housekeeping:
         show(metrics.ACTIVE, {(it.name,): it.active for it in clusters})
         show(metrics.BREAKER_OPEN, {(it.name,): it.open for it in clusters})
         show(metrics.PAUSED, {(it.name,): it.paused for it in clusters})
+        ends = {it.name: it.token_expires_at for it in clusters}
+        show(metrics.TOKEN_EXPIRES, {(name,): end.timestamp() for name, end in ends.items() if end is not None})
         show(metrics.STATUS_AGE, {(it.name,): it.age for it in clusters})
         show(metrics.CLUSTER_DOWN, {(it.name, it.health): 1 for it in clusters if it.health != "ok"})
         whys = ("restored", "doubt")

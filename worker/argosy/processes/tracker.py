@@ -26,7 +26,7 @@ from sqlmodel import Session
 
 from argosy import metrics
 from argosy.access import Clusters, argo_server
-from argosy.errors import ArgosyError, Fenced, NotFound
+from argosy.errors import ArgosyError, Fenced, NotFound, SealBroken
 from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
 from argosy.loops import surviving
@@ -112,7 +112,9 @@ class Tracker:
             if following.silent_for() > PULSE
         ]
         found += [
-            f"cluster {cluster_id} cannot be followed: {why}" for cluster_id, (_, why) in list(self._unable.items())
+            f"cluster {cluster_id} cannot be followed: {why}"
+            for cluster_id, (_, why) in list(self._unable.items())
+            if why
         ]
         for what, since in (("leases were not renewed", self._renewed), ("no housekeeping", self._kept)):
             if now - since > PULSE:
@@ -186,7 +188,7 @@ class Tracker:
     async def _track(self, cluster_id: int, epoch: int, installation: str) -> None:
         """Catch every error of one cluster: it is logged and counted, does not affect other clusters, and the cluster is followed again."""
         try:
-            with surviving("track", "following the cluster again", cluster=cluster_id):
+            with surviving("track", "following the cluster again", cluster=self._clusters.name(cluster_id)):
                 await self._follow(cluster_id, epoch, installation)
         finally:
             self._following.pop(cluster_id, None)
@@ -217,15 +219,25 @@ class Tracker:
                 self._unable.pop(cluster_id, None)
                 await following.run()
         except* Fenced as group:
-            log.warning("cluster taken over by another tracker", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.warning(
+                "cluster taken over by another tracker",
+                cluster=self._clusters.name(cluster_id),
+                reason=str(group.exceptions[0]),
+            )
         except* NotFound as group:
-            log.info("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.info("cluster not tracked", cluster=self._clusters.name(cluster_id), reason=str(group.exceptions[0]))
         except* KubeError as group:
-            log.warning("following the cluster again", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.warning(
+                "following the cluster again", cluster=self._clusters.name(cluster_id), reason=str(group.exceptions[0])
+            )
         except* ArgosyError as group:
             why = str(group.exceptions[0])
-            log.error("cluster not tracked, left to another tracker", cluster=cluster_id, reason=why)
-            self._unable[cluster_id] = time.monotonic() + _AGAIN, why
+            log.error(
+                "cluster not tracked, left to another tracker", cluster=self._clusters.name(cluster_id), reason=why
+            )
+            # Its keys are those of the installation (sealing.py), so a token that they do not open is the cluster's trouble alone.
+            own = not isinstance(group.exceptions[0], SealBroken)
+            self._unable[cluster_id] = time.monotonic() + _AGAIN, why if own else ""
             with suppress(Fenced, OperationalError):
                 await asyncio.to_thread(self._note_unable, cluster_id, epoch, why)
 
@@ -285,7 +297,7 @@ class Tracker:
 
         async def send() -> None:
             await asyncio.sleep(at - now)
-            with surviving("wake", "wake-ups not sent", cluster=cluster_id):
+            with surviving("wake", "wake-ups not sent", cluster=self._clusters.name(cluster_id)):
                 await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
         task = asyncio.ensure_future(send())

@@ -14,6 +14,7 @@ from pydantic import (
     SerializeAsAny,
 )
 
+from argosy.shapes.clusters import TokenSource
 from argosy.shapes.given import AlgorithmSpec, Policy
 from argosy.shapes.history import NotificationShape
 from argosy.shapes.projects import ProjectSpec
@@ -197,7 +198,8 @@ class ClusterShape(BaseModel):
 
     `active` is how many unfinished workflows it has, including creates under way; 0 when a paused cluster is empty. `window` is how many
     its pace allows at present; null before it was first adapted. Until `open_until` nothing is submitted to it, because of `open_reason`.
-    Since `held_at` nothing is created or ended there, because of `held_reason`.
+    Since `held_at` nothing is created or ended there, because of `held_reason`. `token_expires_at` is null where its token does not say
+    when it ends, or is renewed.
     """
 
     id: int
@@ -205,7 +207,10 @@ class ClusterShape(BaseModel):
     organization: int | None
     host: str | None
     port: int
+    path: str
     cert: str
+    token_source: TokenSource | None
+    token_expires_at: datetime | None
     namespace: str
     service_account: str | None
     default: bool

@@ -72,6 +72,17 @@ def end(connection: Connection, id: str) -> None:
     connection.execute(_END, {"id": id})
 
 
+def _alive(kind: str) -> str:
+    """SQL: whether a process of a kind is alive."""
+    return f"EXISTS (SELECT FROM argosy.process WHERE kind = '{kind}' AND seen_at > clock_timestamp() - interval '{ALIVE} s')"
+
+
+NOBODY = (
+    f"CASE WHEN NOT {_alive(WORKER)} THEN 'no worker is alive: argosy worker' "
+    f"WHEN NOT {_alive(TRACKER)} THEN 'no tracker is alive: argosy tracker' ELSE '' END"
+)
+"""SQL: who is not there to do what waits, and how to start one; empty if everybody is."""
+
 # All that are alive.
 _ALIVE = text(
     "SELECT * FROM argosy.process WHERE seen_at > clock_timestamp() - make_interval(secs => :seconds) ORDER BY kind, host, pid"

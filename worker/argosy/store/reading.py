@@ -15,7 +15,7 @@ from argosy.batches import made, ordinal
 from argosy.errors import NotFound
 from argosy.shapes.shown import JobShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, ON_CLUSTER, State, rest_status
-from argosy.store import rows
+from argosy.store import processes, rows
 from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.placements import FITS
 
@@ -64,7 +64,8 @@ _MESSAGE = """CASE
         WHERE doubted_at > clock_timestamp() - interval '90 seconds')
         THEN 'another database server answers: a create that was sent for it before that may still arrive on a cluster'
     WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
-    ELSE a.message END"""
+    WHEN a.message = '' THEN {nobody}
+    ELSE a.message END""".replace("{nobody}", processes.NOBODY)
 # Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
 
 _OF_LAUNCHES = {
@@ -196,8 +197,9 @@ class Early:
 
 # Launches that the job may belong to.
 _EARLY_LAUNCHES = text(
-    "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
-    "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
+    "SELECT gid, project, user_id, algorithm_name, state, "
+    f"CASE WHEN reason = '' AND state IN ('accepted', 'resolved') THEN {processes.NOBODY} ELSE reason END AS reason, "
+    "created_at FROM argosy.launch WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
 )
 
 # A job that was cancelled before it was cut.

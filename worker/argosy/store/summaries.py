@@ -12,6 +12,7 @@ from argosy.errors import InvalidRequest
 from argosy.shapes.history import FailureShape, NotificationShape
 from argosy.shapes.shown import LaunchShape
 from argosy.states import FINAL, State, rest_status
+from argosy.store import processes
 from argosy.store.conditions import in_states
 
 _LATELY = 600
@@ -25,8 +26,9 @@ ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message)))
 
 # Launches, the newest first.
 _LAUNCHES = (
-    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, webhook, created_at "
-    "FROM argosy.launch "
+    "SELECT gid, project, user_id, algorithm_name, state, "
+    f"CASE WHEN reason = '' AND state IN ('accepted', 'resolved') THEN {processes.NOBODY} ELSE reason END AS reason, "
+    "jobs, skipped, parent_gid, after_gid, waiting, webhook, created_at FROM argosy.launch "
     "WHERE {} ORDER BY created_at DESC, gid DESC LIMIT :limit"
 )
 

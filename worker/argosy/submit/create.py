@@ -61,6 +61,11 @@ class Claimed:
     deadline: float
     batch: int
 
+    def told(self, cluster: str) -> dict[str, Any]:
+        """What every line of the log about it carries."""
+        waiting = self.waiting
+        return {"workflow": self.rendered.name, "gid": waiting.gid, "project": waiting.project, "cluster": cluster}
+
     def key(self) -> tuple[UUID, int, int]:
         """The fields that every outcome of it has."""
         return self.waiting.uid, self.waiting.number, self.waiting.epoch
@@ -163,7 +168,7 @@ class Creator:
             try:
                 return self._found(await self._workflows.get(job.rendered.name), job)
             except answers.Missing:
-                log.info("refused, and no earlier create of it arrived", workflow=job.rendered.name)
+                log.info("refused, and no earlier create of it arrived", **job.told(self._run.name))
             except answers.KubeError as unread:
                 return queue.Unresolved(*job.key(), f"{error}; and it cannot be read: {unread}", DOWN)
         # If the launch's token could not be opened, the cluster was not asked.

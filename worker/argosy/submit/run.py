@@ -101,11 +101,12 @@ class Submitter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _survive(self, cluster_id: int) -> None:
-        with surviving("submit", "nothing submitted", cluster=cluster_id):
+        name = self._clusters.name(cluster_id)
+        with surviving("submit", "nothing submitted", cluster=name):
             try:
                 await self.run(cluster_id)
             except* NotFound as group:
-                log.info("nothing submitted", reason=reason_of(group))
+                log.info("nothing submitted", cluster=name, reason=reason_of(group))
 
     async def run(self, cluster_id: int) -> None:
         """Submit queued jobs to a cluster until its queue is empty or its slots are used up.
@@ -239,6 +240,9 @@ class Submitter:
             if isinstance(outcome, queue.Created) and job.waiting.launched is not None:
                 taken = time.monotonic() - job.claimed_at
                 metrics.LAUNCH_TO_CREATE.labels(run.name).observe(job.waiting.launched + taken)
+            log.info(
+                "submitted", outcome=_LABELS[type(outcome)], reason=getattr(outcome, "reason", ""), **job.told(run.name)
+            )
             await run.outcomes.put(outcome)
             await self._judge(run, job, outcome)
 

@@ -175,6 +175,7 @@ class Writer:
                 finalizers=finalizers,
                 version=seen.version,
                 why=verdict.ended or "",
+                gid=seen.gid,
             )
 
     def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
@@ -193,7 +194,12 @@ class Writer:
         except Exception:
             # An error in one of them must not keep the others from being written.
             if len(sightings) == 1:
-                log.exception("workflow not writable", cluster=self._at.name, workflow=sightings[0][0].name)
+                log.exception(
+                    "workflow not writable",
+                    cluster=self._at.name,
+                    workflow=sightings[0][0].name,
+                    gid=sightings[0][0].gid,
+                )
                 return self._commit_without_nodes(*sightings[0])
         half = len(sightings) // 2
         return self._commit(sightings[:half]) + self._commit(sightings[half:])
@@ -293,7 +299,7 @@ class Writer:
             return
         for key in await self._at.ask(tracking.quiet, list(by_key)):
             seen = by_key[key]
-            self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version)
+            self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version, gid=seen.gid)
             self._later.pop(seen.k8s_uid, None)
 
 
@@ -304,8 +310,7 @@ def _alarm(cluster: str, seen: Sighting, verdict: Verdict) -> None:
         cluster=cluster,
         workflow=seen.name,
         k8s_uid=seen.k8s_uid,
-        uid=str(seen.uid),
-        attempt=seen.attempt,
+        gid=seen.gid,
     )
 
 
