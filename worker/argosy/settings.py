@@ -34,8 +34,8 @@ class Settings(BaseSettings):
     )
     token_private_key: SecretStr | None = Field(
         default=None,
-        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers, and trackers for what mails "
-        "attach",
+        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers, and trackers for what "
+        "mails attach",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
