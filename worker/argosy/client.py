@@ -16,6 +16,7 @@ from pydantic import SkipValidation
 from argosy import control
 from argosy.administration import Administration
 from argosy.batches import JobUids
+from argosy.bulk import Bulks
 from argosy.errors import InvalidRequest
 from argosy.finding import Finder
 from argosy.history.reader import Reader
@@ -45,9 +46,9 @@ class Launched:
     position: int
 
 
-class Client(Administration, Reader, LogReader, Finder):
+class Client(Administration, Reader, LogReader, Finder, Bulks):
     """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py), `LogReader`
-    (logs/reader.py) and `Finder` (finding.py).
+    (logs/reader.py), `Finder` (finding.py) and `Bulks` (bulk.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
