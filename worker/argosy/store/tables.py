@@ -305,22 +305,24 @@ class Event(Base, table=True):
 
 
 class Outbox(Base, table=True):
-    """Somebody who is to be told how a launch ended. `key` names the end; while it is `open` it is sent, or tried again. `project` is here
-    because no project may take all the time there is."""
+    """Somebody who is to be told how a launch ended, or, without a `gid`, who gets a caller's mail. `key` names the end; while it is `open`
+    it is sent, or tried again. `project` is here because no project may take all the time there is."""
 
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("gid", "key", "kind", "recipient"),
         Index("ix_outbox_open", "next_try_at", postgresql_where=text("open")),
+        Index("ix_outbox_mail", "created_at", postgresql_where=text("gid IS NULL")),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
-    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE"), nullable=False))
+    gid: UUID | None = Field(default=None, sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE")))
     project: int = Field(sa_column=Column(BigInteger, nullable=False))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     recipient: str = Field(sa_column=Column(Text, nullable=False))
     key: str = Field(sa_column=Column(Text, nullable=False))
     body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     open: bool = columns.flag(True)
     tries: int = columns.integer(0)
     reason: str = columns.string()
