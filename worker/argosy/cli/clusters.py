@@ -3,11 +3,13 @@ shown."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from argosy.cli import output
+from argosy.cli import arguments, output
+from argosy.cli.arguments import Yes
 from argosy.cli.cluster_options import Name, Organization
 from argosy.cli.findings import ends_soon, findings, renew, token
 from argosy.cli.output import Column, Format, Output
@@ -17,6 +19,7 @@ from argosy.cli.text import age, ago, plain
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from argosy.client import Client
     from argosy.shapes.shown import ClusterShape
 
 app = typer.Typer(help="Register the Kubernetes clusters that jobs run on.", no_args_is_help=True)
@@ -79,8 +82,9 @@ def resume(name: Name) -> None:
 
 
 @app.command()
-def release(name: Name) -> None:
+def release(name: Name, yes: Yes = False) -> None:
     """Remove argosy's finalizer from all its workflows on a cluster; how they ended may be lost if it is not recorded yet."""
+    arguments.confirmed(f"Give up how workflows on cluster {name} ended, where that is not recorded yet?", yes)
     with client() as opened:
         count = opened.release_cluster(name)
     output.note(f"cluster {name}: {count} workflow{'s' * (count != 1)} released")
@@ -102,15 +106,52 @@ def remove(
             help="With --abandon of a held cluster: queued jobs that may have run there and that another cluster may take."
         ),
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Release a cluster, remove it and forget its token; refused while jobs on it have not ended, unless it is abandoned."""
     with client() as opened:
         was_default = opened.cluster(name).default
+        arguments.confirmed(_removing(opened, name, was_default, abandon), yes)
         ended = opened.remove_cluster(name, abandon=abandon, waiting=waiting)
     jobs = f"; {ended} job{'s' * (ended != 1)} that had not ended {'are' if ended != 1 else 'is'} Lost or Cancelled"
     output.note(f"cluster {name} is removed" + jobs * bool(ended))
     if was_default:
         output.note("it was the default: algorithms that name none need another; argosy cluster update NAME --default")
+
+
+def _removing(opened: Client, name: str, was_default: bool, abandon: bool) -> str:
+    """The question before a cluster is removed."""
+    relying = [
+        each.name
+        for each in (opened.algorithms() if was_default else [])
+        if each.cluster is None and not each.clusters and not each.cluster_labels
+    ]
+    question = f"{'Abandon' if abandon else 'Remove'} cluster {name}"
+    question += " with the jobs that run there or wait for it alone" * abandon
+    if relying:
+        question += f"; it is the default, and these algorithms name no other: {', '.join(sorted(relying)[:20])}"
+    return question + "?"
+
+
+@app.command()
+def drain(
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Shown with the jobs that wait.")] = "it is being drained",
+) -> None:
+    """Pause a cluster and wait until no workflow of it is unfinished. Ctrl-C ends the waiting only: it stays paused."""
+    with client() as opened:
+        opened.pause(cluster=name, reason=reason)
+        before = -1
+        while active := opened.cluster(name).active:
+            if active != before:
+                output.note(f"cluster {name} is paused; unfinished workflows there: {active}")
+            before = active
+            time.sleep(_LOOK)
+    output.note(f"cluster {name} is empty, and stays paused; to go on: argosy cluster resume {name}")
+
+
+_LOOK = 1.0
+"""Seconds between two looks at a cluster that is being drained."""
 
 
 def _address(cluster: ClusterShape) -> str:

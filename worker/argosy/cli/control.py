@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from argosy.cli import arguments, output
+from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
 from argosy.cli.jobs import Identifier, MaybeIdentifier
 from argosy.cli.session import client
@@ -21,16 +22,20 @@ Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this proj
 def cancel(
     identifier: MaybeIdentifier = None,
     project: Annotated[int | None, typer.Option(help="Without an id: all jobs of this project.")] = None,
+    yes: Yes = False,
 ) -> None:
     """Cancel a job, a launch, or all jobs of a project; works even while a cluster is not reachable."""
     if identifier is None and project is None:
         raise UsageError("say which: the id of a job or a launch, or --project ID for all of a project")
+    if identifier is None:
+        arguments.confirmed(f"Cancel all unfinished jobs of project {project}?", yes)
     with client() as opened:
         _tell(opened.cancel(identifier, project=project))
 
 
-def delete(identifier: Identifier, project: Guard = None) -> None:
+def delete(identifier: Identifier, project: Guard = None, yes: Yes = False) -> None:
     """Cancel a job or a launch and hide it from lists; its record stays and `argosy get` shows it."""
+    arguments.confirmed(f"Cancel {identifier}, and hide it from lists?", yes)
     with client() as opened:
         _tell(opened.delete(identifier, project=project))
 
