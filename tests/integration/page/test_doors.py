@@ -141,8 +141,7 @@ async def test_axe_finds_nothing(world: World, desk: Desk, paths: dict[str, str]
     page = await desk.page(color_scheme=scheme)
     for name, path in paths.items():
         await page.goto(f"{world.url}/ui/{path}")
-        for part in await page.locator("details:not([open]) > summary").all():
-            await part.click()
+        await page.evaluate("() => document.querySelectorAll('details').forEach((part) => { part.open = true; })")
         assert await _violations(page) == [], name
     desk.complaints.clear()  # of the status 404
 
