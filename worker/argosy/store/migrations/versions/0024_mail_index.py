@@ -2,8 +2,8 @@
 
 from argosy.store.migrations.steps import create_index, drop_index
 
-revision = "0023"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 serves = "0015"
