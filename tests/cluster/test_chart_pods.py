@@ -11,6 +11,7 @@ from tests.support.chart import (
     DEFAULT,
     EVERYTHING,
     GATEWAY,
+    MAILS_KEY,
     SECRET_KEYS,
     TRACKERS_KEY,
     VALUE_SETS,
@@ -40,6 +41,8 @@ def test_each_component_reads_only_the_secrets_that_it_needs(render: Render) -> 
         "api": {"database-url", "keys", "token-public-key"},
         "migration": {"database-url"},
     }
+    mailing = secret_keys(pod_specs(render(EVERYTHING))["tracker"])
+    assert mailing == {"database-url", "redis-url", "keys", TRACKERS_KEY, MAILS_KEY, "token-private-key"}
 
 
 def test_the_migration_needs_nothing_that_the_release_makes(render: Render) -> None:

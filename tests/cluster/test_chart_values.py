@@ -13,6 +13,7 @@ from tests.support.chart import (
     CHART,
     DEFAULT,
     EVERYTHING,
+    MAILS_KEY,
     OF_THE_CHART,
     SECRET_KEYS,
     TRACKERS_KEY,
@@ -92,7 +93,7 @@ def test_the_schema_is_closed_and_describes_every_value() -> None:
 
 def test_the_schema_knows_exactly_argosys_settings_and_their_bounds() -> None:
     bounds = {"type", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern", "enum"}
-    secrets = {key.replace("-", "_") for key in SECRET_KEYS | {TRACKERS_KEY}}
+    secrets = {key.replace("-", "_") for key in SECRET_KEYS | {TRACKERS_KEY, MAILS_KEY}}
     expected = {
         camel_case(name): {key: value for key, value in field.items() if key in bounds}
         for name, field in Settings.model_json_schema()["properties"].items()
@@ -113,8 +114,9 @@ def test_the_variables_and_files_of_the_pods_are_exactly_the_settings(render: Re
         assert not variables & files
         return variables | files
 
-    assert given("worker") | {"ARGOSY_WEBHOOK_KEY"} == everything
-    assert "ARGOSY_WEBHOOK_KEY" in given("tracker")
+    trackers = {"ARGOSY_WEBHOOK_KEY", "ARGOSY_SMTP_URL"}
+    assert given("worker") | trackers == everything
+    assert trackers < given("tracker")
     for component in ("tracker", "api", "migration"):
         assert given(component) < everything
 

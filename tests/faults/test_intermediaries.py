@@ -157,7 +157,8 @@ async def test_a_cluster_that_repeats_our_token_does_not_have_it_kept_or_shown(
 ) -> None:
     with Session(proxied.engine) as session:
         token = access_of(registry.cluster(session, "here"), impatient).token
-    proxy.on(Answer(502, f"debug: GET / Authorization: Bearer {token}\x00".encode()), times=math.inf)
+    echo = status_body(502, "", f"debug: GET / Authorization: Bearer {token}\x00")
+    proxy.on(Answer(502, echo), times=math.inf)
     async with running(impatient):
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
         await becomes(proxied, "unreachable", "Bearer …")

@@ -20,12 +20,14 @@ from argosy import crypto
 from argosy.client import Client
 from argosy.errors import InvalidRequest
 from argosy.launch.expand import Launching, expand
+from argosy.notify.delivery import Undelivered
 from argosy.notify.sender import Sender
-from argosy.notify.webhook import Undelivered, Webhooks
+from argosy.notify.webhook import Webhooks
 from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import outbox
 from argosy.store.database import transact
+from argosy.store.telling import fill as fill_outbox
 from tests.support.jobs import claim, created, end, record, registered, run, stage
 from tests.support.platform import serving
 from tests.support.queues import sql
@@ -90,7 +92,7 @@ def launched(client: Client, stage: Launching, url: str, jobs: int = 2) -> UUID:
 
 def fill(engine: Engine) -> int:
     with engine.begin() as connection:
-        return outbox.fill(connection)
+        return fill_outbox(connection)
 
 
 def rows(engine: Engine) -> Any:
@@ -291,7 +293,7 @@ def test_one_launch_with_too_many_failures_keeps_no_other_end_back(
     launched(registered, stage, "https://example.org/")
     run(engine, State.FAILED)
     slow = text("SELECT pg_sleep(30)")
-    monkeypatch.setattr("argosy.store.outbox._BRIEF", text("SET LOCAL statement_timeout = '100ms'"))
+    monkeypatch.setattr("argosy.store.telling._BRIEF", text("SET LOCAL statement_timeout = '100ms'"))
     monkeypatch.setattr("argosy.store.summaries.failures", lambda connection, gid: connection.execute(slow))
     assert fill(engine) == 2
     assert [row.body["data"]["failures"] for row in rows(engine)] == [None, None]
@@ -302,7 +304,7 @@ def test_two_senders_never_take_the_same_row(registered: Client, stage: Launchin
     run(engine, State.SUCCEEDED)
     fill(engine)
     with engine.begin() as first, engine.begin() as second:
-        assert len(outbox.claim(first, 9, [], True)) == 1
-        assert outbox.claim(second, 9, [], True) == []
+        assert len(outbox.claim(first, "webhook", 9, [], True)) == 1
+        assert outbox.claim(second, "webhook", 9, [], True) == []
     with engine.begin() as third:
-        assert outbox.claim(third, 9, [], True) == [], "the claim holds for a time"
+        assert outbox.claim(third, "webhook", 9, [], True) == [], "the claim holds for a time"

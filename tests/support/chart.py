@@ -24,6 +24,7 @@ VALUE_SETS = pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 NAMESPACE = "argosy-system"
 SECRET_KEYS = {"database-url", "redis-url", "keys", "token-private-key", "token-public-key"}
 TRACKERS_KEY = "webhook-key"
+MAILS_KEY = "smtp-url"
 OF_THE_CHART = {"metrics_port", "metrics_directory"}
 """Settings with a value or a place of their own in the chart."""
 WORKLOADS = ("Deployment", "Job")

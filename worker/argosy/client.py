@@ -16,6 +16,7 @@ from pydantic import SkipValidation
 from argosy import control
 from argosy.administration import Administration
 from argosy.batches import JobUids
+from argosy.bulk import Bulks
 from argosy.errors import InvalidRequest
 from argosy.finding import Finder
 from argosy.history.reader import Reader
@@ -45,9 +46,9 @@ class Launched:
     position: int
 
 
-class Client(Administration, Reader, LogReader, Finder):
+class Client(Administration, Reader, LogReader, Finder, Bulks):
     """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py), `LogReader`
-    (logs/reader.py) and `Finder` (finding.py).
+    (logs/reader.py), `Finder` (finding.py) and `Bulks` (bulk.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
@@ -86,8 +87,9 @@ class Client(Administration, Reader, LogReader, Finder):
             media_query: Instead of media_ids, a query string for the API server's media list. Without both, all media of the project.
             extra_params: Parameters, each as `{"name": …, "value": …}`.
             token: The user's API token; sealed before it leaves this call.
-            success_email_spec: Stored with the launch.
-            failure_email_spec: Stored with the launch.
+            success_email_spec: The mail that is sent when all its jobs have Succeeded: `{"recipients": ["Name <mail>", …], "subject": …,
+                "text": …, "attachments": [{"key": …, "name": …}]}`; see worker/docs/mail.md.
+            failure_email_spec: The mail for every other end.
             gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
             priority: -100 to 100, higher first; orders only this user's jobs in this project, and does not affect other users.
             skip_done: Leave out media on which the algorithm has Succeeded already, with the same manifest and parameters, in this

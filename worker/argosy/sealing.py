@@ -92,7 +92,12 @@ def rotate(engine: Engine, settings: Settings, lost: bool = False) -> Rotated:
     ring, token_ring = KeyRing(settings.keys), TokenRing(settings.token_private_key)
     if not lost:
         check(engine, settings, tokens=True)
-    rings: dict[Kind, Ring] = {Kind.CLUSTER: ring, Kind.LAUNCH: token_ring, Kind.API_TOKEN: token_ring}
+    rings: dict[Kind, Ring] = {
+        Kind.CLUSTER: ring,
+        Kind.LAUNCH: token_ring,
+        Kind.API_TOKEN: token_ring,
+        Kind.MAIL: token_ring,
+    }
     count = 0
     for number in range(_ROUNDS):
         count += sum(_reseal(engine, kind, rings[kind]) for kind in Kind)
@@ -114,7 +119,7 @@ def survey(engine: Engine, settings: Settings) -> Survey:
     """
     rings: dict[Kind, Ring] = {Kind.CLUSTER: KeyRing(settings.keys)}
     if settings.token_private_key is not None:
-        rings |= dict.fromkeys((Kind.LAUNCH, Kind.API_TOKEN), TokenRing(settings.token_private_key))
+        rings |= dict.fromkeys((Kind.LAUNCH, Kind.API_TOKEN, Kind.MAIL), TokenRing(settings.token_private_key))
     older, broken = 0, []
     for kind, ring in rings.items():
         for row in _rows(engine, kind):

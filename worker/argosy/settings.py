@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     token_private_key: SecretStr | None = Field(
         default=None,
-        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers only",
+        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers, and trackers for what "
+        "mails attach",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
@@ -99,6 +100,17 @@ class Settings(BaseSettings):
         default=[],
         description="Hosts of your own network, by commas, that webhooks may go to, also by plain http; others must be public, by https",
     )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server, as smtps://user:password@host:465 (TLS) or smtp://user:password@host:587 (STARTTLS); trackers only",
+    )
+    mail_from: str = Field(
+        default="", description='Sender of mails, as "Name <mail>" or mail; with it, `argosy api` takes mails to send'
+    )
+    mail_domains: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Domains, by commas, to which mails may go; default: all, but with `ARGOSY_AUTH=tokens` none that comes over HTTP",
+    )
     release_after: float = Field(
         default=30.0,
         ge=0,
@@ -132,7 +144,14 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "keys", "trusted_hosts", "upload_hosts", "token_commands", "trusted_proxies", "webhook_hosts", mode="before"
+        "keys",
+        "trusted_hosts",
+        "upload_hosts",
+        "token_commands",
+        "trusted_proxies",
+        "webhook_hosts",
+        "mail_domains",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:

@@ -28,6 +28,7 @@ ROUTES = [
 NAMES = [f"{method} {route.path}" for method, route in ROUTES]
 
 BODIES: dict[str, object] = {
+    "PrepareBulk": {"verb": "cancel", "where": {"project": [2]}},
     "CreateJobList": {"algorithm_name": "hello", "media_ids": [1]},
     "RegisterAlgorithm": {"name": "a", "manifest": "b", "files_per_job": 1},
     "UpdateAlgorithm": {"description": "a"},
@@ -59,7 +60,8 @@ def places(registered: World) -> dict[str, str]:
     found = registered.http.get("/rest/Algorithm/1").json()
     digest = found["manifest"].rpartition("/")[2]
     return {
-        "project": "1", "uid": made["id"][0], "gid": made["object"][0]["gid"], "id": "1", "organization": "3", "digest": digest,
+        "bulk": str(uuid1()), "project": "1", "uid": made["id"][0], "gid": made["object"][0]["gid"], "id": "1",
+        "organization": "3", "digest": digest,
     }  # fmt: skip
 
 

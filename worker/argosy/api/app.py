@@ -22,6 +22,8 @@ from argosy import metrics
 from argosy.api import algorithms, clusters, document, finding, history, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
 from argosy.api.measuring import Measured
+from argosy.api.page import entry
+from argosy.api.page.app import create_page
 from argosy.api.platform import Platform, PlatformAway
 from argosy.api.routing import Busy, Gateway, Limiter, TooFast, admit
 from argosy.api.stream import Hub
@@ -116,8 +118,10 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
         ("schema", document.route(app)),
         ("livez", _probe(heart.dead)),
         ("readyz", _probe(heart.unready)),
+        ("ui", entry.root),
     ):
         app.add_api_route(f"/{name}", endpoint, methods=["GET", "HEAD"], operation_id=name, include_in_schema=False)
+    app.mount("/ui", create_page(app.state.gateway, hub))
     app.add_exception_handler(ArgosyError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _no_route)

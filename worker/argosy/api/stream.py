@@ -108,6 +108,7 @@ class Hub:
         self._readers: set[_Reader] = set()
         self.listening = asyncio.Event()
         self._stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def readers(self) -> int:
@@ -117,6 +118,7 @@ class Hub:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listens on the running loop until the end of the block."""
+        self._loop = asyncio.get_running_loop()
         task = asyncio.create_task(self._listen(), name="stream")
         try:
             yield
@@ -125,10 +127,10 @@ class Hub:
             await asyncio.gather(task, return_exceptions=True)
 
     def stop(self) -> None:
-        """End all streams, because the process is told to."""
+        """End all streams, because the process is told to. Any thread and any signal handler may call it."""
         self._stopped = True
-        for reader in self._readers:
-            reader.lose()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._lose)
 
     @contextmanager
     def reading(self, watched: Watched) -> Iterator[_Reader]:
@@ -157,9 +159,12 @@ class Hub:
                     async for notice in connection.notifies():
                         self._hand_on(notice)
             self.listening.clear()
-            for reader in self._readers:
-                reader.lose()
+            self._lose()
             await asyncio.sleep(_AGAIN)
+
+    def _lose(self) -> None:
+        for reader in self._readers:
+            reader.lose()
 
     def _hand_on(self, notice: psycopg.Notify) -> None:
         for reader in self._readers:

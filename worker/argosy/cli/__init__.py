@@ -18,6 +18,7 @@ from argosy.cli import (
     jobs,
     listing,
     logs,
+    mail,
     operating,
     processes,
     projects,
@@ -54,6 +55,7 @@ schema.app.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
 app.add_typer(schema.app, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
+app.add_typer(mail.app, name="mail")
 app.add_typer(schemas.app, name="schema")
 app.add_typer(secrets.app, name="secrets")
 app.command()(operating.status)

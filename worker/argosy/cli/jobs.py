@@ -277,19 +277,21 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "after": str(launch.after or ""),
         "split of": str(launch.parent_gid or ""),
         "split into": " ".join(map(str, launch.splits or ())),
-        "webhook": _webhook(launch),
+        "told": _told(launch),
         "left out": f"{launch.skipped} media that are done" if launch.skipped else "",
     }
 
 
-def _webhook(launch: LaunchShape) -> str:
-    """Where it goes, and what came of it last."""
-    told = (launch.notifications or [])[-1:]
-    if not told:
+def _told(launch: LaunchShape) -> str:
+    """Who is told how it ended, and what came of it last."""
+    last = {(each.kind, each.recipient): each for each in launch.notifications or ()}
+    if not last:
         return f"{launch.webhook}: sent when all jobs have ended" if launch.webhook else ""
-    (last,) = told
-    tried = f" after {last.tries} tries: {last.reason}" if last.reason else ""
-    return f"{last.recipient}: {last.ended}, {last.state}{tried}"
+    return "; ".join(
+        f"{each.recipient}: {each.ended}, {each.state}"
+        + (f" after {each.tries} {'try' if each.tries == 1 else 'tries'}: {each.reason}" if each.reason else "")
+        for each in last.values()
+    )
 
 
 def _done(launch: LaunchShape) -> str:

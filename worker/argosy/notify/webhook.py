@@ -12,9 +12,10 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from argosy.errors import ArgosyError, NotConfigured
+from argosy.errors import NotConfigured
 from argosy.inputs import clean
 from argosy.network.guard import Forbidden, Resolver, outside
+from argosy.notify.delivery import Undelivered
 from argosy.settings import Settings
 from argosy.store.outbox import Notification
 
@@ -24,20 +25,14 @@ _SECONDS = 10.0
 _GONE = 410
 
 
-class Undelivered(ArgosyError):
-    """A receiver did not take a webhook. `final`: and never will."""
-
-    def __init__(self, reason: str, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
-
-
 class Webhooks:
     """Delivers webhooks, until it is closed.
 
     Args:
         settings: The key, and the hosts that are trusted.
     """
+
+    kind = "webhook"
 
     def __init__(self, settings: Settings) -> None:
         self._guard = outside(settings.webhook_hosts)
@@ -52,13 +47,8 @@ class Webhooks:
         """Close the connections."""
         await self._session.close()
 
-    async def deliver(self, notification: Notification) -> None:
-        """Deliver one notification.
-
-        Raises:
-            Undelivered: The receiver did not take it, or may not be called.
-            NotConfigured: There is no key to sign with.
-        """
+    async def deliver(self, notification: Notification) -> str:
+        """See `Delivery.deliver`."""
         body = orjson.dumps(notification.body)
         try:
             url = URL(notification.recipient)
@@ -75,6 +65,7 @@ class Webhooks:
             raise Undelivered(clean(f"{type(error).__name__}: {error}", limit=300)) from error
         if not 200 <= status < 300:
             raise Undelivered(f"it answered {status}", final=status == _GONE)
+        return ""
 
     def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
         if self._key is None:

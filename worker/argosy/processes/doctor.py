@@ -212,6 +212,7 @@ _AGAIN = {
     Kind.CLUSTER: "argosy cluster update {} --token-file FILE",
     Kind.LAUNCH: "argosy cancel {}, and launch again",
     Kind.API_TOKEN: "make a token anew: argosy token create, for {}",
+    Kind.MAIL: "nothing: mail {} goes without what it attaches",
 }
 """What to do about a secret that no key opens."""
 

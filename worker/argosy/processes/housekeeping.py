@@ -26,7 +26,19 @@ from argosy.metrics import show
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import claims, holds, launches, manifests, outbox, pacing, reading, retention, retries, secrets
+from argosy.store import (
+    claims,
+    holds,
+    launches,
+    manifests,
+    outbox,
+    pacing,
+    reading,
+    retention,
+    retries,
+    secrets,
+    telling,
+)
 from argosy.store.database import transact
 from argosy.store.installation import identity
 
@@ -142,13 +154,14 @@ class Housekeeping:
         self._forgot = time.monotonic()
         await transact(self._engine, retention.forget_turns)
         await transact(self._engine, manifests.forget)
+        await transact(self._engine, outbox.forget, self._settings.retention_days)
         for _ in range(_FORGET_BATCHES):
             if not await transact(self._engine, retention.forget, self._settings.retention_days):
                 return
 
     async def _tell(self) -> None:
         """Put into the outbox what is to be told about launches that ended; senders find it there."""
-        await transact(self._engine, outbox.fill)
+        await transact(self._engine, telling.fill)
 
     async def _measure(self) -> None:
         states, queues, outboxes, clusters, working = await transact(self._engine, _figures)

@@ -112,7 +112,9 @@ class JobFilter(In):
         cursor: The cursor of the page before, for those that come after it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, json_schema_extra={"description": "Which jobs: the parameters of FindJobs."}
+    )
 
     project: Annotated[tuple[Id, ...], BeforeValidator(_listed), AfterValidator(_once), Field(max_length=1000)] = ()
     gid: UUID | None = None

@@ -24,6 +24,7 @@ from pydantic import (
 
 from argosy.batches import JobUids, distinct
 from argosy.labels import OWN_ACCOUNT, SECRET_PREFIX
+from argosy.shapes.mails import EmailSpec
 
 _BIGINT = 1 << 63
 _DEEPEST = 32
@@ -143,7 +144,8 @@ class LaunchRequest(In):
     It waits until all jobs of launch `after` of the same project have ended, which must be there before. With `after_if` `ok`, it is
     rejected unless all these Succeeded. With `cancel_with`, a cancel of the other launch cancels it too, as long as it waits.
 
-    `webhook` is told when all its jobs have ended, and again after a retry if that ends otherwise.
+    `webhook` is told when all its jobs have ended, and again after a retry if that ends otherwise; so is who gets `success_email_spec`, or
+    `failure_email_spec` for every other end.
     """
 
     version: Literal[1] = 1
@@ -154,8 +156,8 @@ class LaunchRequest(In):
     media_ids: Annotated[list[MediaId], Field(fail_fast=True)] | None = None
     media_query: Annotated[Text, Field(max_length=16_384)] | None = None
     extra_params: Annotated[list[Parameter], Field(fail_fast=True)] = []
-    success_email_spec: Json | None = None
-    failure_email_spec: Json | None = None
+    success_email_spec: EmailSpec | None = None
+    failure_email_spec: EmailSpec | None = None
     token_sealed: str | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     skip_done: bool = False

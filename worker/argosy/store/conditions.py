@@ -39,6 +39,9 @@ def may_begin(launch: str) -> str:
     return f"(NOT {launch}.waiting OR coalesce((SELECT {ended('p')} FROM argosy.launch p WHERE p.gid = {launch}.after_gid), true))"
 
 
+TOLD_OF = "(webhook IS NOT NULL OR success_email IS NOT NULL OR failure_email IS NOT NULL)"
+"""SQL: whether somebody wants to know how a launch ends."""
+
 READY = "state = 'queued' AND not_before IS NULL"
 """An attempt that may be claimed now. A delayed one becomes ready when a claim finds that its time has come."""
 

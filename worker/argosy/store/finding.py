@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from argosy.batches import JobUids, ticks
 from argosy.shapes.filters import JobFilter
 from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape, LaunchList, LaunchShape
-from argosy.states import ACTIVE, UNFINISHED, State
+from argosy.states import ACTIVE, FINAL, UNFINISHED, State
 from argosy.store import reading, summaries
 from argosy.store.conditions import in_states
 from argosy.store.summaries import ALIKE, FAILED
@@ -31,7 +31,7 @@ _PROJECTS = text(
 )
 
 _CHOSEN = (
-    "SELECT a.uid, a.gid, a.number, argosy.age(a.gid) AS age FROM argosy.attempt a {joins} "
+    "SELECT a.uid, a.gid, a.number, a.state, argosy.age(a.gid) AS age FROM argosy.attempt a {joins} "
     "WHERE a.project = p.id AND a.state = s.state AND a.listed{conditions}"
 )
 """SQL: the newest attempts of the chosen jobs of project `p` that are in state `s`."""
@@ -114,14 +114,7 @@ def launches(connection: Connection, where: JobFilter, allowed: Collection[int] 
     """A page of launches. What the filter says of jobs (`status`, `failed`, `error`, `cluster`, `index`) must be true of one of a launch's
     jobs; or, of a status, of the launch itself where it has no jobs. Arguments are those of `find`."""
     values: dict[str, Any] = {"projects": projects(connection, where, allowed), "most": where.limit + 1}
-    conditions = []
-    for name, sql in _OF_LAUNCH.items():
-        if (value := getattr(where, name)) is not None:
-            conditions.append(sql)
-            values[name] = value
-    for number, pair in enumerate(where.param):
-        conditions.append(_PARAMETER.format(number=number))
-        values[f"name{number}"], _, values[f"value{number}"] = pair.partition("=")
+    conditions = _launch_conditions(where, values)
     if where.statuses or where.error is not None or where.cluster is not None or where.index is not None:
         conditions.append(_with_such_jobs(where, values))
     way, beyond = ("DESC", "<") if where.sort == "newest" else ("ASC", ">")
@@ -133,6 +126,19 @@ def launches(connection: Connection, where: JobFilter, allowed: Collection[int] 
     found = summaries.some(connection, gids[: where.limit])
     more = found and len(gids) > where.limit
     return LaunchList(items=found, cursor=_launch_cursor(found[-1]) if more else None)
+
+
+def _launch_conditions(where: JobFilter, values: dict[str, Any]) -> list[str]:
+    """What the filter says of launches, as SQL on launch `l`; its values are added."""
+    conditions = []
+    for name, sql in _OF_LAUNCH.items():
+        if (value := getattr(where, name)) is not None:
+            conditions.append(sql)
+            values[name] = value
+    for number, pair in enumerate(where.param):
+        conditions.append(_PARAMETER.format(number=number))
+        values[f"name{number}"], _, values[f"value{number}"] = pair.partition("=")
+    return conditions
 
 
 _LATEST = (1 << 53) - 1
@@ -169,21 +175,60 @@ def find(
         allowed: The projects that the caller may read; None means all.
         nodes: Whether to read the nodes too.
     """
-    states = _states(where)
-    conditions, values = _conditions(connection, where, allowed)
-    if where.statuses:
-        conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
-        values["statuses"] = [status.lower() for status in where.statuses]
+    conditions, values = _chosen(connection, where, allowed)
     way, beyond = ("ASC", ">") if where.sort == "newest" else ("DESC", "<")
     if where.cursor is not None:
         conditions.append(_AFTER.format(beyond))
         values |= {"last_gid": UUID(where.cursor[:32]), "last_uid": UUID(where.cursor[32:])}
     order = f"argosy.age(a.gid) {way}, a.gid {way}, a.uid {way}"
     statement = _PAGE.format(joins=f"{_JOB} {_joined(where)}", conditions=_all(conditions), order=order, way=way)
-    values |= {"states": states, "most": where.limit + 1}
+    values |= {"most": where.limit + 1}
     uids = list(connection.execute(text(statement), values).scalars())
     found = jobs(connection, uids[: where.limit], nodes)
     return JobPage(items=found, cursor=cursor(found[-1]) if found and len(uids) > where.limit else None)
+
+
+def _chosen(
+    connection: Connection, where: JobFilter, allowed: Collection[int] | None
+) -> tuple[list[str], dict[str, Any]]:
+    """All conditions but the states, with all values."""
+    conditions, values = _conditions(connection, where, allowed)
+    values["states"] = _states(where)
+    if where.statuses:
+        # Plain conditions where they say the same: the planner cannot judge the other one, and would sort all jobs.
+        if "Cancelling" in where.statuses:
+            conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
+            values["statuses"] = [status.lower() for status in where.statuses]
+        elif any(status.lower() in UNFINISHED for status in where.statuses):
+            conditions.append(f"({in_states(FINAL, 'a')} OR NOT j.cancel_requested)")
+    return conditions, values
+
+
+def choice(
+    connection: Connection, where: JobFilter, allowed: Collection[int] | None, also: str, most: int
+) -> tuple[str, dict[str, Any]]:
+    """The chosen jobs, whatever page the filter names, as SQL with columns gid, uid, number and state, and its values.
+
+    Args:
+        connection: Where to ask.
+        where: Which jobs.
+        allowed: The projects that the caller may see; None means all.
+        also: SQL that must be true of attempt `a`, too.
+        most: Jobs at most.
+    """
+    conditions, values = _chosen(connection, where, allowed)
+    chosen = _CHOSEN.format(joins=f"{_JOB} {_joined(where)}", conditions=_all([*conditions, also]))
+    return f"SELECT c.* FROM {_STREAMS} CROSS JOIN LATERAL ({chosen}) c LIMIT :most", values | {"most": most}
+
+
+def uncut(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> list[UUID]:
+    """The chosen launches that are not cut into jobs yet; none where the filter says something of jobs."""
+    of_jobs = where.error is not None or where.cluster is not None or where.index is not None or where.media is not None
+    if of_jobs or (where.statuses and "Queued" not in where.statuses):
+        return []
+    values: dict[str, Any] = {"projects": projects(connection, where, allowed), "most": MOST}
+    conditions = [*_launch_conditions(where, values), "l.state IN ('accepted', 'resolved')"]
+    return list(connection.execute(text(_LAUNCHES.format(conditions=_all(conditions), way="ASC")), values).scalars())
 
 
 def count(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobCounts:

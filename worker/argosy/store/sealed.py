@@ -1,5 +1,5 @@
-"""What lies sealed in the database, and by which keys: credentials of clusters, tokens of launches, and the platform's tokens that argosy's
-own API tokens launch with. Nothing is opened here."""
+"""What lies sealed in the database, and by which keys: credentials of clusters, tokens of launches, the platform's tokens that argosy's
+own API tokens launch with, and those with which mails fetch what they attach. Nothing is opened here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ class Kind(StrEnum):
     CLUSTER = "cluster"
     LAUNCH = "launch"
     API_TOKEN = "API token"  # noqa: S105 -- a word
+    MAIL = "mail"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ _PLACES = {
     Kind.CLUSTER: ("argosy.cluster", "id", "name", "token_sealed", 0),
     Kind.LAUNCH: ("argosy.launch", "gid", "gid::text", "token_sealed", "00000000-0000-0000-0000-000000000000"),
     Kind.API_TOKEN: ("argosy.api_token", "id", "name", "sealed", 0),
+    Kind.MAIL: ("argosy.outbox", "id", "key", "token_sealed", 0),
 }
 """Table, key, name, column, and a key before all others."""
 
