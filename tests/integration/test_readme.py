@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid1, uuid4
 
 import orjson
 import pytest
 import redis
 import typer
+from sqlalchemy import text
 from typer.core import TyperGroup
 
 from argosy.cli import app
@@ -73,6 +75,15 @@ def test_each_block_of_commands_says_where_it_runs_or_why_not() -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "page", [page for page in pages.PAGES if "```sql" in page.read_text()], ids=lambda page: page.stem
+)
+def test_the_statements_of_the_pages_fit_the_schema(page: Path, client: Client) -> None:
+    with client.engine.connect() as connection:
+        for statement in pages.in_language(str(page.relative_to(ROOT)), "sql"):
+            connection.execute(text(statement.rstrip().removesuffix(";")))
+
+
 async def test_the_commands_of_the_pages_run_in_the_demo(subtests: pytest.Subtests) -> None:
     with stages.demo() as stage:
         for block in pages.SHELL:

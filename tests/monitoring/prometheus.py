@@ -12,8 +12,8 @@ from clusters.local.build import ensure_prometheus
 from clusters.local.component import Component
 from clusters.local.guard import Guard
 
-EVERY = "1s"
-"""Between two scrapes, and between two evaluations of the rules."""
+EVERY = "3s"
+"""Between two scrapes, and between two evaluations of the rules. A busy machine needs as long for a scrape."""
 
 
 class Prometheus:

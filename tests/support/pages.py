@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-PAGES = sorted([ROOT / "README.md", ROOT / "clusters" / "README.md", *(ROOT / "worker" / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "clusters" / "README.md", *(ROOT / "worker" / "docs").rglob("*.md")])
 
 _FENCE = re.compile(r"(?:^<!-- (run|start|not run): (.+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from argosy.batches import JobUids, ticks
 from argosy.shapes.filters import JobFilter
 from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape, LaunchList, LaunchShape
-from argosy.states import ACTIVE, UNFINISHED, State
+from argosy.states import ACTIVE, FINAL, UNFINISHED, State
 from argosy.store import reading, summaries
 from argosy.store.conditions import in_states
 from argosy.store.summaries import ALIKE, FAILED
@@ -195,8 +195,12 @@ def _chosen(
     conditions, values = _conditions(connection, where, allowed)
     values["states"] = _states(where)
     if where.statuses:
-        conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
-        values["statuses"] = [status.lower() for status in where.statuses]
+        # Plain conditions where they say the same: the planner cannot judge the other one, and would sort all jobs.
+        if "Cancelling" in where.statuses:
+            conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
+            values["statuses"] = [status.lower() for status in where.statuses]
+        elif any(status.lower() in UNFINISHED for status in where.statuses):
+            conditions.append(f"({in_states(FINAL, 'a')} OR NOT j.cancel_requested)")
     return conditions, values
 
 

@@ -91,7 +91,6 @@ class Upkeep:
         """
         self._finding = await self._custody.keep(self._at.tracked.lease, self._at.tracked.epoch)
         self._kept = time.monotonic()
-        MARK_AGE.labels(self._at.name).set(0)
         held, self._at.held = self._at.held, self._finding.why
         if self._at.held and self._at.held != held:
             log.error("cluster is held", cluster=self._at.name, reason=self._at.held)
@@ -114,6 +113,7 @@ class Upkeep:
                     cluster=self._at.name,
                     reason=str(error),
                 )
+        if self._kept:
             MARK_AGE.labels(self._at.name).set(time.monotonic() - self._kept)
         if was and (not self._at.held or await self._settled()):
             raise Resumed(f"cluster {self._at.name!r} is no longer held")
