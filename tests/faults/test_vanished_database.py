@@ -74,7 +74,7 @@ async def test_every_connection_notices_in_seconds_that_the_databases_host_has_v
     async def works() -> None:
         await asyncio.to_thread(ask)
 
-    with psycopg.connect(settings.database_url.get_secret_value()) as migrating:
+    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as migrating:
         migrating.execute("SELECT pg_advisory_lock(hashtext('argosy migrations'))")
         migrator = asyncio.ensure_future(asyncio.to_thread(migrate.upgrade, there))
         sleeper = asyncio.ensure_future(asyncio.to_thread(wait))
