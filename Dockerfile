@@ -14,6 +14,7 @@ RUN --mount=type=secret,id=pip --mount=type=secret,id=ca \
     /opt/build/bin/pip --python /opt/argosy/bin/python3 install --require-hashes --only-binary=:all: --requirement requirements.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY manifests manifests
+COPY clusters/jobcluster.yaml clusters/jobcluster.yaml
 COPY worker/argosy worker/argosy
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir dist . && \
     /opt/build/bin/pip --python /opt/argosy/bin/python3 install --no-deps --no-index dist/*.whl

@@ -18,7 +18,9 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 from tests.support import databases
 
-_ON_NODE = re.compile(r"/test_(node(_logs)?|argo_server_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
+_ON_NODE = re.compile(
+    r"/test_(node(_logs)?|argo_server_on_a_node|chart_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]"
+)
 
 ROOT = Path(__file__).parents[1]
 

@@ -184,7 +184,7 @@ def ensure_node(progress: Progress) -> NodeBinaries:
     _ensure(NODE_MODULES, 5, progress)
     packages = cache_directory() / "debian-1"
     if not packages.is_dir():
-        with _lock(progress):
+        with lock(progress):
             _unpack(packages, progress)
     return NodeBinaries(
         kubelet=_path(NODE, "kubelet"),
@@ -293,12 +293,12 @@ def _missing(module: Module) -> list[str]:
 
 def _ensure(modules: tuple[Module, ...], minutes: int, progress: Progress) -> None:
     if any(_missing(module) for module in modules):
-        with _lock(progress):
+        with lock(progress):
             _build(modules, minutes, progress)
 
 
 @contextmanager
-def _lock(progress: Progress) -> Iterator[None]:
+def lock(progress: Progress) -> Iterator[None]:
     """One build at a time on this cache; the kernel drops the lock with its holder."""
     directory = cache_directory()
     directory.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ Between two ports of one bridge the kernel rewrites no answers, so every connect
 import json
 import shutil
 
-from clusters.local.node import NAME, NAMES_ADDRESS
+from clusters.local.node import NAME
 
 OTHERS = "service.kubernetes.io/service-proxy-name"
 """The label of a Service that somebody else than kube-proxy serves."""
@@ -40,7 +40,6 @@ def names(kubeconfig: str) -> str:
     """CoreDNS's configuration: the cluster's names, and nobody to ask for others."""
     # A name that is not there yet is asked for again soon.
     return f"""cluster.local:53 {{
-    bind {NAMES_ADDRESS}
     errors
     kubernetes cluster.local {{
         kubeconfig {kubeconfig}

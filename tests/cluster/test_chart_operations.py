@@ -97,12 +97,14 @@ def test_prometheus_finds_every_pod_of_argosy_once(render: Render) -> None:
 def test_rules_and_dashboard_come_out_of_the_chart_as_they_are_in_its_files(render: Render) -> None:
     objects = render(VALUES["monitoring"])
     files = [yaml.safe_load(path.read_text()) for path in sorted((CHART / "files").glob("*.yaml"))]
+    assert files
     assert one(objects, "PrometheusRule")["spec"]["groups"] == [group for each in files for group in each["groups"]]
     found = one(objects, "ConfigMap", "-dashboard")
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert {name: json.loads(text) for name, text in (found["data"] or {}).items()} == {
+    assert {name: json.loads(text) for name, text in found["data"].items()} == {
         path.name: json.loads(path.read_text()) for path in (CHART / "files").glob("*.json")
     }
+    assert found["data"]
 
 
 def test_a_network_policy_lets_in_who_is_named_and_to_the_port_that_is_named(render: Render) -> None:

@@ -133,7 +133,9 @@ async def staged(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
                 "ARGOSY_WEBHOOK_KEY": settings.webhook_key.get_secret_value().removeprefix("whsec_"),
             }
             for name in unset(settings):
-                secrets[name] = environment[f"ARGOSY_{name.upper()}"] = f"{MARK}-{name}"
+                secrets[name] = f"{MARK}-{name}"
+                url = f"smtp://argosy:{secrets[name]}@127.0.0.1:1"
+                environment[f"ARGOSY_{name.upper()}"] = url if name.endswith("_url") else secrets[name]
             with Fleet(environment, tmp_path, quiet=True) as fleet:
                 yield Stage(settings, client, proxy, fleet, environment, secrets, cluster, [])
             client.close()

@@ -32,3 +32,12 @@ def test_the_image_has_no_demo_no_tests_and_no_tools() -> None:
     unwanted = (names(extras["demo"]) | names(project["dependency-groups"]["dev"])) - wanted
     # Starlette is what FastAPI is built on.
     assert unwanted & locked <= {"starlette"}
+
+
+def test_everything_that_the_wheel_is_made_of_goes_to_the_builder() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = re.findall(r"^COPY (\S+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    let_in = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for source in (*wheel["packages"], *wheel["force-include"]):
+        assert source in copied
+        assert source in let_in

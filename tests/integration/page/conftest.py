@@ -22,6 +22,7 @@ from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
+from argosy.shapes.filters import JobFilter
 from argosy.states import State
 from argosy.store import api_tokens
 from tests.conftest import ROOT
@@ -190,6 +191,7 @@ def paths(world: World) -> dict[str, str]:
         "job": f"job/{failed.uid}",
         "jobs": f"jobs?project={project}",
         "log": f"job/{failed.uid}/log",
+        "act": f"act/{world.client.prepare('priority', JobFilter(gid=gid), user=7, priority=3).id}",
         "clusters": "clusters",
         "projects": "projects",
         "algorithms": "algorithms",

@@ -58,11 +58,16 @@ async def test_failures_are_in_groups_and_one_group_is_retried_alone(world: Worl
         "() => document.querySelector('.failures').compareDocumentPosition(document.querySelector('#jobs')) & 4"
     ), "what failed comes first"
     await groups.nth(1).get_by_role("button", name="Retry this group").click()
-    await expect(groups).to_have_count(1)
+    await expect(page.get_by_role("heading", name="Retry 2 jobs?")).to_be_visible()
+    assert [job.attempt for job in world.client.list(gid=gid)] == [1] * 7, "a count changes nothing"
+    await page.get_by_role("button", name="Retry 2 jobs").click()
+    await expect(page.get_by_role("heading", name="Done")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("2 done")
     jobs = world.client.list(gid=gid)
     assert [(job.attempt, job.status) for job in jobs[:3]] == [(1, "Failed")] * 3
     assert [(job.attempt, job.status) for job in jobs[3:]] == [(2, "Queued")] * 2 + [(1, "Queued")] * 2
     await page.reload()
+    await expect(page.locator("main")).to_contain_text("2 done")
     assert [job.attempt for job in world.client.list(gid=gid)] == [1, 1, 1, 2, 2, 1, 1], "a reload does nothing again"
 
 
@@ -74,6 +79,32 @@ async def test_a_row_says_why_its_job_waits_and_what_to_do(world: World, desk: D
     row = page.locator("#jobs .row").first
     await expect(row).to_contain_text(f"project {project} is paused: new labels")
     await expect(row).to_contain_text(f"argosy project resume {project}")
+
+
+async def test_all_jobs_of_a_filter_are_cancelled_and_none_that_fits_it_later(world: World, desk: Desk) -> None:
+    project = world.project()
+    first = world.launched(project, 5)
+    world.end(first, State.SUCCEEDED, 0, 0)
+    page = await desk.page(f"jobs?project={project}&status=Queued")
+    await page.get_by_role("button", name="Cancel all").click()
+    await expect(page.get_by_role("heading", name="Cancel 4 jobs?")).to_be_visible()
+    later = world.launched(project, 3)  # fits the filter now
+    world.end(first, State.SUCCEEDED, 1, 1)  # does not fit it any more
+    await page.get_by_role("button", name="Cancel 4 jobs").click()
+    await expect(page.locator("main")).to_contain_text("3 done")
+    await expect(page.locator("main")).to_contain_text("1 not done")
+    assert [job.status for job in world.client.list(gid=later)] == ["Queued"] * 3
+    assert [job.status for job in world.client.list(gid=first)] == ["Succeeded"] * 2 + ["Cancelled"] * 3
+
+
+async def test_a_priority_is_given_to_the_jobs_of_a_filter(world: World, desk: Desk) -> None:
+    project = world.project()
+    gid = world.launched(project, 2)
+    page = await desk.page(f"launch/{gid}?status=Queued")
+    await page.get_by_label("Priority").fill("7")
+    await page.get_by_role("button", name="Set").click()
+    await page.get_by_role("button", name="Set priority 7 of 2 jobs").click()
+    await expect(page.locator("main")).to_contain_text("2 done")
 
 
 async def test_the_url_is_the_whole_state_and_filters_are_chips_that_counts_follow(world: World, desk: Desk) -> None:

@@ -105,7 +105,8 @@ async def test_two_tabs_show_the_same(world: World, desk: Desk) -> None:
     for tab in tabs:
         await expect(tab.locator("#live-state")).to_have_text("Live")
     await tabs[0].get_by_role("button", name="Cancel").click()
-    await expect(tabs[0].locator(".counts")).to_contain_text("Cancelled 3")
+    await tabs[0].get_by_role("button", name="Cancel 3 jobs").click()
+    await expect(tabs[0].locator("main")).to_contain_text("3 done")
     await expect(tabs[1].locator(".counts")).to_contain_text("Cancelled 3")
 
 

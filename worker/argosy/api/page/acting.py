@@ -1,60 +1,57 @@
-"""Actions: cancel and retry a launch, a job, or a group of failures."""
+"""Actions on all jobs of a filter: counted first, then done to just those, then told.
 
-from uuid import UUID
+A count is kept with the filter as it was; its id is in the address, so that a reload shows the same count or report and does nothing twice.
+"""
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from argosy import control
-from argosy.api.callers import Role
-from argosy.api.page.jobs import job_of
-from argosy.api.page.launches import launch_of
-from argosy.api.page.visits import Form, Visit, Visited, redirect
+from argosy.api.finding import bulk_of, executable
+from argosy.api.page.rendering import show
+from argosy.api.page.visits import Form, Visited, redirect
 from argosy.api.routing import uuid_in
 from argosy.errors import InvalidRequest
-from argosy.shapes.filters import RetryFilter
+from argosy.shapes.bulk import Verb
+from argosy.shapes.filters import JobFilter
 
 router = APIRouter()
 
-
-@router.post("/launch/{gid}/cancel", operation_id="PageCancelLaunch")
-def cancel_launch(visit: Visited, gid: str) -> Response:
-    """Cancel a launch with all its jobs."""
-    found = launch_of(visit, uuid_in("gid", gid), Role.EXECUTE)
-    visit.gateway.client.cancel(found.gid)
-    return redirect(visit.request, f"launch/{found.gid}")
+_VERBS: dict[str, Verb] = {"cancel": "cancel", "retry": "retry", "priority": "priority"}
 
 
-@router.post("/launch/{gid}/retry", operation_id="PageRetryLaunch")
-def retry_launch(visit: Visited, gid: str, form: Form) -> Response:
-    """Try what failed of a launch again, or one group of it."""
-    found = launch_of(visit, uuid_in("gid", gid), Role.EXECUTE)
-    _retry(visit, found.gid, found.project, RetryFilter(error=form.get("error")))
-    return redirect(visit.request, f"launch/{found.gid}")
+@router.post("/act", operation_id="PagePlan")
+def plan(visit: Visited, form: Form) -> Response:
+    """Count the jobs that fit a filter, and keep the count."""
+    if (verb := _VERBS.get(form.get("verb", ""))) is None:
+        raise InvalidRequest(f"verb: one of {', '.join(_VERBS)}")
+    where = JobFilter.of_query(form.get("where", ""))
+    made = visit.gateway.client.prepare(
+        verb,
+        where,
+        user=visit.caller.user,
+        projects=executable(visit.caller, where),
+        priority=_priority(form) if verb == "priority" else None,
+    )
+    return redirect(visit.request, f"act/{made.id}")
 
 
-@router.post("/job/{uid}/cancel", operation_id="PageCancelJob")
-def cancel_job(visit: Visited, uid: str) -> Response:
-    """Cancel a job."""
-    found = job_of(visit, uuid_in("uid", uid), Role.EXECUTE)
-    visit.gateway.client.cancel(found.uid)
-    return redirect(visit.request, f"job/{found.uid}")
+@router.get("/act/{id}", operation_id="PagePlanned")
+def planned(visit: Visited, id: str) -> Response:
+    """What was counted, or the report of what was done."""
+    found = bulk_of(visit.gateway.client, visit.caller, uuid_in("id", id))
+    return show(visit, "act.html", plan=found, stream="" if found.state == "running" else None)
 
 
-@router.post("/job/{uid}/retry", operation_id="PageRetryJob")
-def retry_job(visit: Visited, uid: str) -> Response:
-    """Try a job that failed again."""
-    found = job_of(visit, uuid_in("uid", uid), Role.EXECUTE)
-    _retry(visit, found.uid, found.project, RetryFilter())
-    return redirect(visit.request, f"job/{found.uid}")
+@router.post("/act/{id}", operation_id="PageAct")
+def act(visit: Visited, id: str) -> Response:
+    """Do it with just what was counted."""
+    found = bulk_of(visit.gateway.client, visit.caller, uuid_in("id", id))
+    visit.gateway.client.act(found.id, sealed=visit.caller.sealed())
+    return redirect(visit.request, f"act/{found.id}")
 
 
-def _retry(visit: Visit, key: UUID, project: int, where: RetryFilter) -> None:
-    """Retry with the launch's own token, or with the caller's where that was wiped."""
-    engine, which = visit.gateway.client.engine, control.which(where, failed_only=True)
+def _priority(form: Form) -> int:
     try:
-        control.retry(engine, key, project, which)
-    except InvalidRequest:
-        if (sealed := visit.caller.sealed()) is None:
-            raise
-        control.retry(engine, key, project, which, sealed)
+        return int(form.get("priority", ""))
+    except ValueError:
+        raise InvalidRequest("priority: a whole number from -100 to 100") from None
