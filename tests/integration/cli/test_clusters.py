@@ -1,6 +1,9 @@
 """`argosy cluster`."""
 
+import os
 import re
+import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import uuid1
@@ -15,8 +18,11 @@ from argosy.client import Client
 from argosy.demo.embedded import free_ports
 from argosy.demo.simulator import SimulatedCluster
 from argosy.shapes.shown import ClusterShape, LaunchShape
+from argosy.states import State
 from tests.support.certificates import PEM
-from tests.support.cli import SECRET, Run, add, error, system_ca, token_of
+from tests.support.cli import SECRET, Run, add, error, executable, system_ca, token_of
+from tests.support.jobs import created, end, record
+from tests.support.queues import claim
 
 
 def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Client, tmp_path: Path) -> None:
@@ -260,6 +266,45 @@ def test_a_cluster_is_drained_when_nothing_of_it_is_unfinished(
     assert "cluster north is empty, and stays paused" in told
     assert client.cluster("north").paused_reason == "it is being drained"
     assert [job.status for job in client.list(gid=launch.gid)] == ["Queued"] * 4
+
+
+def test_a_drain_that_cancels_leaves_what_is_queued(
+    argosy: Run, client: Client, launch: LaunchShape, engine: Engine, environment: dict[str, str]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sql("UPDATE argosy.cluster SET health = 'ok'"))
+    (running,) = claim(engine, cluster=client.cluster("north").id, limit=1).jobs
+    record(engine, created(running))
+    told = error(argosy("cluster", "drain", "north", "--cancel"), 2)
+    assert ("Cancel 1 job on cluster north" in told, "--yes" in told) == (True, True)
+    command = [executable(), "cluster", "drain", "north", "--cancel", "--yes"]
+    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as draining:
+        assert draining.stderr is not None
+        first = draining.stderr.readline()
+        assert "1 job on cluster north cancelled, or Cancelling" in first
+        assert client.get(running.uid).status == "Cancelling"
+        end(engine, running, State.CANCELLED)
+        rest = draining.communicate(timeout=60)[1]
+    assert "cluster north is empty" in rest
+    assert Counter(job.status for job in client.list(gid=launch.gid)) == {"Queued": 3, "Cancelled": 1}
+
+
+def test_the_jobs_of_a_cluster_are_cancelled_after_their_number_was_confirmed(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    assert "Cancel 4 jobs on cluster north" in error(argosy("cancel", "--cluster", "north"), 2)
+    assert "Cancel 4 jobs of project 1 on" in error(argosy("cancel", "--cluster", "north", "--project", "1"), 2)
+    assert "without an id" in error(argosy("cancel", str(launch.gid), "--cluster", "north"), 2)
+    assert "nowhere" in error(argosy("cancel", "--cluster", "nowhere", "--yes"), 1)
+    assert "nothing to cancel" in argosy("cancel", "--cluster", "north", "--project", "2").stderr
+    assert [job.status for job in client.list(gid=launch.gid)] == ["Queued"] * 4
+    assert "4 jobs on cluster north cancelled" in argosy("cancel", "--cluster", "north", "--yes").stderr
+    assert [job.status for job in client.list(gid=launch.gid)] == ["Cancelled"] * 4
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\u2028b"])
+def test_a_name_with_control_characters_is_refused(argosy: Run, cluster: ClusterShape, name: str) -> None:
+    assert "control character" in error(argosy("cluster", "update", "north", "--name", name), 2)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import typer
 from argosy.cli import arguments, output
 from argosy.cli.arguments import Yes
 from argosy.cli.cluster_options import Name, Organization
+from argosy.cli.control import cancel_on
 from argosy.cli.findings import ends_soon, findings, renew, token
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
@@ -137,10 +138,16 @@ def _removing(opened: Client, name: str, was_default: bool, abandon: bool) -> st
 def drain(
     name: Name,
     reason: Annotated[str, typer.Option(help="Shown with the jobs that wait.")] = "it is being drained",
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Cancel what runs there; jobs that are queued for it go on waiting.")
+    ] = False,
+    yes: Yes = False,
 ) -> None:
     """Pause a cluster and wait until no workflow of it is unfinished. Ctrl-C ends the waiting only: it stays paused."""
     with client() as opened:
         opened.pause(cluster=name, reason=reason)
+        if cancel:
+            cancel_on(opened, name, yes, waiting=False)
         before = -1
         while active := opened.cluster(name).active:
             if active != before:

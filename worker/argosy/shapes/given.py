@@ -8,6 +8,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from math import isfinite
 from typing import Annotated, Literal, Self, TypedDict
+from unicodedata import category
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -82,6 +83,12 @@ def _webhook(value: str) -> str:
     return value
 
 
+def _line(value: str) -> str:
+    if any(category(each) in ("Cc", "Zl", "Zp") for each in value):
+        raise ValueError("a name holds no line end, tabulator or other control character")
+    return value
+
+
 Id = Annotated[int, Field(ge=0, lt=_BIGINT)]
 MediaId = Id
 Row = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -97,7 +104,7 @@ Key = Text | Row
 """Name or id."""
 Webhook = Annotated[Text, Field(max_length=2000), AfterValidator(_webhook)]
 
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Name = Annotated[Text, Field(min_length=1, max_length=200), AfterValidator(_line)]
 Labels = dict[Name, Annotated[Text, Field(max_length=200)]]
 Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
 Limit = Annotated[int, Field(ge=0, le=100_000)]
