@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def findings(report: Report, cluster: ClusterShape) -> dict[str, str]:
         "health": str(report.health),
         "message": report.message,
         "kubernetes": report.kubernetes_version or "not known",
-        "argo": report.argo_version or "not known: shown where a workflow has run",
+        "argo": argo(report.argo_version),
         "crd": "installed" if report.crd else "not found" if reached else "not asked",
         "finalizers": stuck if asked and not missing else "not asked",
         "pod security": _pod_security(report) if asked and not missing else "not asked",
@@ -49,7 +50,7 @@ def to_do(report: Report, cluster: ClusterShape) -> str:
         "ok": f"argosy cluster manifest {name} | kubectl apply -f -   (or: argosy cluster update {name} --no-logs)",
         "forbidden": f"argosy cluster manifest {name} | kubectl apply -f -",
         "namespace_missing": f"argosy cluster manifest {name} | kubectl apply -f -",
-        "argo_missing": "install Argo Workflows there, e.g. helm install argo-workflows argo/argo-workflows -f clusters/argo-values.yaml",
+        "argo_missing": "install Argo Workflows there, e.g. helm install as clusters/argo-values.yaml says",
         "unauthorized": renew(cluster),
         "certificate": f"argosy cluster update {name} --ca-file FILE   (the CA that signed its certificate: {namespace}'s "
         "ConfigMap kube-root-ca.crt has it)",
@@ -87,6 +88,22 @@ def token(cluster: ClusterShape, now: datetime) -> str:
     left = cluster.token_expires_at - now
     day = f"{cluster.token_expires_at:%Y-%m-%d %H:%M} UTC"
     return f"ended {day}" if left < timedelta(0) else f"ends {day}, in {left.days} day{'s' * (left.days != 1)}"
+
+
+LEAST_ARGO = {3: (3, 7, 15), 4: (4, 0, 6)}
+"""By Argo's major version, the least one without the holes that clusters/argo-values.yaml names."""
+
+
+def argo(version: str) -> str:
+    """Argo's version, and whether one with known holes is mended in a later one."""
+    if not version:
+        return "not known: shown where a workflow has run"
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version)
+    numbers = tuple(map(int, found.groups())) if found else ()
+    least = LEAST_ARGO.get(numbers[0]) if numbers else None
+    if least is None or numbers >= least:
+        return version
+    return f"{version}: it has known holes, which v{'.'.join(map(str, least))} mends; see clusters/argo-values.yaml"
 
 
 def _pod_security(report: Report) -> str:
