@@ -351,9 +351,13 @@ async def test_mails_go_only_to_domains_that_the_operator_lists(mailing: Setting
         ("subject", "a\nBcc: x@evil.org"),
         ("subject", "a\u2028Bcc: x@evil.org"),
         ("subject", "a\0"),
+        ("recipients", ["=?utf-8?q?Ann=0ABcc:_x=40evil.org?= <a@b.org>"]),
+        ("recipients", ["=?utf-8?q?a=0D=0ABcc=3A_x?=@b.org"]),
+        ("subject", "=?utf-8?q?a=0ABcc:_x@evil.org?="),
         ("text", "a\0"),
         ("text", "\ud800"),
         ("attachments", [{"key": "k", "name": "../x"}]),
+        ("attachments", [{"key": "k", "name": "=?utf-8?q?x=0AX:_1?="}]),
         ("attachments", [{"key": "k", "name": 'x"\r\nContent-Type: text/html'}]),
     ],
 )
