@@ -53,13 +53,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 def installed() -> Iterator[tuple[Client, Settings]]:
     """A database of its own with the algorithm `hello`, one medium a job, and a cluster that nobody asks."""
     with embedded.postgres() as database_url:
+        keys = {name.removeprefix("ARGOSY_").lower(): value for name, value in crypto.new_keys().items()}
         settings = Settings.model_validate(
-            {
-                "database_url": database_url,
-                "trusted_hosts": HERE,
-                "keys": crypto.new_keys()["ARGOSY_KEYS"],
-                "log_level": "WARNING",
-            }
+            {**keys, "database_url": database_url, "trusted_hosts": HERE, "log_level": "WARNING"}
         )
         migrate.upgrade(settings)
         with closing(Client(settings)) as client:

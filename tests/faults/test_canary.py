@@ -1,7 +1,7 @@
 """No secret comes out, whatever goes wrong (P8): each has a mark, everything happens, and then everything that can be read is searched.
 
 Processes log to a console at DEBUG. The cluster and the platform repeat what they were sent, in errors that look like their own and in
-others, in headers and bodies; processes are killed; Redis goes away.
+others, in headers and bodies; mails and webhooks are not taken; processes are killed; Redis goes away.
 """
 
 import asyncio
@@ -49,6 +49,12 @@ from tests.support.platform import serving
 from tests.support.readme import exported
 from tests.support.stack import FINAL, until
 
+MAIL = {
+    "recipients": ["ann@example.org"],
+    "subject": "s",
+    "text": "t",
+    "attachments": [{"key": "k", "name": "x.csv"}],
+}
 MARK = "canary-7f3a9c"
 LAUNCH_TOKEN, DATABASE_PASSWORD, REDIS_PASSWORD = (f"{MARK}-{what}" for what in ("launch", "database", "redis"))
 
@@ -90,6 +96,7 @@ async def staged(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
         .set(password=DATABASE_PASSWORD)
         .render_as_string(hide_password=False)
     )
+    settings.webhook_hosts = ["127.0.0.1"]
     settings.webhook_key = SecretStr(crypto.new_keys()["ARGOSY_WEBHOOK_KEY"])
     with (
         embedded.valkey() as redis_url,
@@ -117,6 +124,8 @@ async def staged(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
                 ARGOSY_REDIS_URL=redis_url.replace("redis://", f"redis://:{REDIS_PASSWORD}@"),
                 ARGOSY_WEBHOOK_KEY=settings.webhook_key.get_secret_value(),
                 ARGOSY_REST_URL=f"{platform}/rest",
+                ARGOSY_MAIL_FROM="argosy@example.net",
+                ARGOSY_WEBHOOK_HOSTS=",".join(settings.webhook_hosts),
                 ARGOSY_LOG_FORMAT="console",
                 ARGOSY_LOG_LEVEL="DEBUG",
                 ARGOSY_AUTH="tokens",
@@ -177,7 +186,10 @@ async def happen(stage: Stage) -> None:
     worker, tracker = stage.fleet.worker(), stage.fleet.tracker()
     await tracker.answers()
     await stage.ended(stage.launch("token"))
-    await stage.ended(stage.launch("fails"))
+    await stage.ended(
+        stage.launch("fails", webhook=f"{stage.environment['ARGOSY_REST_URL']}/hook", failure_email_spec=MAIL)
+    )
+    await until(lambda: told(stage), lambda rows: sorted(rows) == [("email", True), ("webhook", True)], 60)
     long = stage.launch("long-with-token")
     await until(lambda: stage.client.list(gid=long), lambda jobs: any(job.status == "Running" for job in jobs), 60)
     stage.client.cancel(long)
@@ -208,10 +220,24 @@ async def happen(stage: Stage) -> None:
     await again.said("Redis", 60)
 
 
+def told(stage: Stage) -> list[tuple[str, bool]]:
+    """Whom the outbox has tried to tell, and failed."""
+    with stage.client.engine.connect() as connection:
+        rows = connection.execute(text("SELECT kind, reason <> '' AS tried FROM argosy.outbox"))
+        return [(row.kind, row.tried) for row in rows]
+
+
+def shapes(secret: str) -> set[str]:
+    """How a secret looks: as it is, in an address, in JSON, and within something in base64, where its ends mix with what is around."""
+    raw = secret.encode()
+    inside = {b64encode(b"x" * before + raw).decode()[4 if before else 0 :].rstrip("=")[:-1] for before in range(3)}
+    return {secret, quote(secret), quote(secret, safe=""), orjson.dumps(secret).decode()[1:-1], *inside}
+
+
 def found(stage: Stage, where: str, what: str) -> None:
     """Say which secret is somewhere, without saying it."""
     for name, secret in stage.secrets.items():
-        for shape in (secret, quote(secret), b64encode(secret.encode()).decode().rstrip("=")):
+        for shape in shapes(secret):
             at = what.find(shape)
             assert at < 0, f"{name} is in {where}, after {what[max(at - 200, 0) : at]!r}"
 
@@ -328,5 +354,7 @@ async def test_no_secret_comes_out_whatever_goes_wrong(staged: Stage, tmp_path: 
     assert {"table launch", "table event", "workflows"} <= places.keys()
     for where, what in places.items():
         found(staged, where, what)
-    with pytest.raises(AssertionError, match="the launch's token is in a try"):
-        found(staged, "a try", f"… {LAUNCH_TOKEN} …")
+    sent = f"GET / HTTP/1.1 Authorization: Token {LAUNCH_TOKEN}"
+    for leak in (sent, *(b64encode(f"{sent[at:]} …".encode()).decode() for at in range(3))):
+        with pytest.raises(AssertionError, match="the launch's token is in a try"):
+            found(staged, "a try", leak)

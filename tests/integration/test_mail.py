@@ -275,7 +275,8 @@ async def test_a_mail_that_is_too_large_goes_without_what_it_attaches(
 
     monkeypatch.setattr("argosy.notify.attachments.fetch", fetched)
     mailbox.data = lambda n: "552 5.3.4 too large" if n == 1 else "250 OK"
-    assert "takes no mail that large" in await Mails(mailing).deliver(mail())
+    wanted = mail(attachments=[{"key": "big", "name": "big.bin"}])
+    assert "takes no mail that large" in await Mails(mailing).deliver(wanted)
     assert "[left out: big.bin: the mail server takes no mail that large]" in mailbox.mails[1].get_content()
 
 
@@ -351,9 +352,13 @@ async def test_mails_go_only_to_domains_that_the_operator_lists(mailing: Setting
         ("subject", "a\nBcc: x@evil.org"),
         ("subject", "a\u2028Bcc: x@evil.org"),
         ("subject", "a\0"),
+        ("recipients", ["=?utf-8?q?Ann=0ABcc:_x=40evil.org?= <a@b.org>"]),
+        ("recipients", ["=?utf-8?q?a=0D=0ABcc=3A_x?=@b.org"]),
+        ("subject", "=?utf-8?q?a=0ABcc:_x@evil.org?="),
         ("text", "a\0"),
         ("text", "\ud800"),
         ("attachments", [{"key": "k", "name": "../x"}]),
+        ("attachments", [{"key": "k", "name": "=?utf-8?q?x=0AX:_1?="}]),
         ("attachments", [{"key": "k", "name": 'x"\r\nContent-Type: text/html'}]),
     ],
 )
@@ -466,3 +471,53 @@ async def test_the_command_says_how_a_mail_went(mailing: Settings, mailbox: Mail
     mailbox.rcpt = lambda _: "550 5.1.1 no such user"
     code, _, err = await command_output("mail test ann@example.org", environment)
     assert (code, err) == (1, f"argosy: error: 127.0.0.1:{mailbox.port}: 550 5.1.1 no such user\n")
+
+
+async def test_a_mail_that_argosy_cannot_make_is_tried_ever_less_often_and_says_why(
+    engine: Engine, sending: None
+) -> None:
+    put = "INSERT INTO argosy.outbox (project, kind, recipient, key, body) VALUES (1, 'email', 'a@b.org', 'k', '{}')"
+    sql(engine, put)
+    (row,) = await until(lambda: rows(engine), lambda found: bool(found[0].reason), 20)
+    assert (row.open, row.tries, row.reason) == (True, 1, "a defect of argosy (KeyError); its log has more")
+    sql(engine, "UPDATE argosy.outbox SET next_try_at = now(), created_at = now() - interval '4 days'")
+    await shut(engine, 1)
+
+
+async def test_mails_whose_attachments_hang_delay_no_others(
+    engine: Engine, attaching: Settings, mailbox: Mailbox, store: PlatformServer
+) -> None:
+    """Found by a hostile reader: a mail that attaches nothing waited for a thread behind those that do."""
+    store.gate.clear()
+    body = {"name": "", "subject": "s", "text": "t"}
+    slow = body | {"attachments": [{"key": "mine", "name": "x"}]}
+    common = {"kind": "email", "gid": None, "token": None, "recipient": "ann@example.org"}
+    with engine.begin() as connection:
+        outbox.put(connection, [common | {"project": n, "key": f"slow{n}", "body": slow} for n in range(2, 10)])
+    task = asyncio.create_task(Sender(engine, attaching).run())
+    try:
+        await until(lambda: len(store.asked), lambda count: count >= 4, 20)
+        with engine.begin() as connection:
+            outbox.put(connection, [common | {"project": 1, "key": "quick", "body": body}])
+        await until(lambda: mailbox.mails, bool, 60)
+        assert [row.key for row in rows(engine) if row.reason] == [], "nobody waited for what hangs"
+    finally:
+        store.gate.set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_mail_waits_for_its_attachments_no_longer_than_it_is_its_senders(
+    attaching: Settings, mailbox: Mailbox, store: PlatformServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hostile reader: it waited for a thread until others were given it, too, and was sent by each."""
+    monkeypatch.setattr("argosy.notify.mail._FETCHING", 0.5)
+    mails, wanted = Mails(attaching), mail(attachments=[{"key": "mine", "name": "x.csv"}])
+    store.gate.clear()
+    try:
+        with pytest.raises(Undelivered, match="not fetched within"):
+            await mails.deliver(wanted)
+        assert "x.csv: attachments: not fetched" in await mails.deliver(replace(wanted, tries=10))
+    finally:
+        store.gate.set()
+        await mails.close()

@@ -29,6 +29,7 @@ from tests.conftest import ROOT
 from tests.support import databases
 from tests.support.browser import ARGUMENTS, chromium
 from tests.support.platform import serving
+from tests.support.queues import manned
 
 WAIT = 20_000
 """Milliseconds for what must happen."""
@@ -123,6 +124,7 @@ def world(postgres: str) -> Iterator[World]:
             client.set_project(1)
             made = World(address, app, client, settings, at, "")
             made.token = made.secret("full", None)
+            manned(client.engine)
             made.set("UPDATE argosy.cluster SET health = 'ok', as_of = now() + interval '1 day'")  # nobody follows it
             yield made
 

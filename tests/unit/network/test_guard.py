@@ -1,9 +1,14 @@
 """Which addresses argosy connects to, however they are written."""
 
+import socket
+from threading import Event
+from typing import Any
+
 import pytest
 from yarl import URL
 
-from argosy.network.guard import Forbidden, Zone, inside, outside, zone
+from argosy.network.guard import Forbidden, Guard, Zone, inside, outside, zone
+from argosy.notify import sender
 
 HERE = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "64:ff9b::127.0.0.1"]
 PRIVATE = [
@@ -76,3 +81,23 @@ def test_the_reason_says_which_setting_lists_hosts() -> None:
         outside().check_url(URL("https://10.0.0.1/"))
     with pytest.raises(Forbidden, match=r"platform: only https .* ARGOSY_TRUSTED_HOSTS"):
         inside().check_url(URL("http://platform/"))
+
+
+def test_names_that_hang_keep_no_other_from_being_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a hostile reader: one tenant's webhooks with a silent name server had all threads, three times as long as a try takes."""
+    go_on, real = Event(), socket.getaddrinfo
+
+    def hanging(host: str, *given: Any, **named: Any) -> Any:
+        if host == "hangs.example":
+            go_on.wait(60)
+            raise OSError
+        return real(host, *given, **named)
+
+    monkeypatch.setattr("socket.getaddrinfo", hanging)
+    guard = Guard(True, {"localhost"}, "a test")
+    try:
+        for _ in range(3 * sender._AT_ONCE):
+            guard.lookup("hangs.example", 443)
+        assert guard.lookup("localhost", 443).result(30)
+    finally:
+        go_on.set()

@@ -45,7 +45,9 @@ _NEVER = tuple(
 )
 """What nobody means who names a server."""
 
-_THREADS = 8
+_THREADS = 64
+"""Of one kind. A system's resolver may hold a thread for 30 s after its request was given up at 10: three times as many as are under way at
+once (notify/sender.py), or names of one tenant keep another's from being resolved."""
 
 Found = tuple[socket.AddressFamily, str]
 """An address of a name."""

@@ -34,7 +34,10 @@ from argosy.shapes.mails import split_recipient
 from argosy.store.outbox import Notification
 
 _SECONDS = 30.0
-"""For one conversation with the mail server; with what it attaches it ends before the outbox gives the row to somebody else."""
+"""For what is said with the mail server; with `_FETCHING` it ends before the outbox gives the row to somebody else."""
+
+_FETCHING = 25.0
+"""Seconds for what a mail attaches, waiting for a thread included."""
 
 _PATIENT = 9
 """Tries, in about 40 minutes, after which a mail goes without what cannot be fetched."""
@@ -126,28 +129,25 @@ class Mails:
         check_domain(self._settings, notification.recipient)
         fetched = await self._fetched(notification)
         try:
-            await _send(server, notification, fetched)
-        except aiosmtplib.SMTPResponseException as error:
-            if error.code != _TOO_LARGE or not fetched.files:
-                raise _undelivered(server, error) from None
-            fetched = _without(fetched, "the mail server takes no mail that large")
-            try:
-                await _send(server, notification, fetched)
-            except (aiosmtplib.SMTPException, OSError, ValueError) as again:
-                raise _undelivered(server, again) from None
+            async with asyncio.timeout(_SECONDS):
+                fetched = await _taken(server, notification, fetched)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise _undelivered(server, error) from None
         return "; ".join(f"left out: {each}" for each in fetched.missing)
 
     async def _fetched(self, notification: Notification) -> Fetched:
-        wanted = notification.body.get("attachments") or []
+        wanted = notification.body.get("attachments")
+        if not wanted:
+            return Fetched()
+        work = partial(attachments.fetch, self._settings, notification.project, notification.token_sealed, wanted)
         try:
-            work = partial(attachments.fetch, self._settings, notification.project, notification.token_sealed, wanted)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except attachments.Away as error:
+            async with asyncio.timeout(_FETCHING):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (attachments.Away, TimeoutError) as error:
+            why = str(error) or f"attachments: not fetched within {_FETCHING:.0f} s"
             if notification.tries <= _PATIENT:
-                raise Undelivered(str(error)) from error
-            return Fetched(missing=[f"{each['name']}: {error}" for each in wanted])
+                raise Undelivered(why) from error
+            return Fetched(missing=[f"{each['name']}: {why}" for each in wanted])
 
 
 def check_domain(settings: Settings, address: str) -> None:
@@ -191,6 +191,19 @@ def _attach(message: EmailMessage, files: Sequence[tuple[str, bytes]]) -> None:
         message.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
 
 
+async def _taken(server: Server, notification: Notification, fetched: Fetched) -> Fetched:
+    """Send a mail, without what it attaches if it is too large with it. Returns what went with it."""
+    try:
+        await _send(server, notification, fetched)
+        return fetched
+    except aiosmtplib.SMTPResponseException as error:
+        if error.code != _TOO_LARGE or not fetched.files:
+            raise
+    fetched = _without(fetched, "the mail server takes no mail that large")
+    await _send(server, notification, fetched)
+    return fetched
+
+
 async def _send(server: Server, notification: Notification, fetched: Fetched) -> None:
     client = aiosmtplib.SMTP(
         hostname=server.host,
@@ -205,9 +218,8 @@ async def _send(server: Server, notification: Notification, fetched: Fetched) ->
     )
     content = compose(server.sender, notification, fetched)
     try:
-        async with asyncio.timeout(_SECONDS):
-            await client.connect()
-            await client.sendmail(server.sender.addr_spec, [notification.recipient], content)
+        await client.connect()
+        await client.sendmail(server.sender.addr_spec, [notification.recipient], content)
     finally:
         client.close()
 

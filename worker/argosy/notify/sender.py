@@ -95,17 +95,19 @@ class _Lane:
         try:
             note = await self._delivery.deliver(notification)
         except (Undelivered, NotConfigured) as error:
-            final = isinstance(error, Undelivered) and error.final
-            given_up = await transact(self._engine, outbox.failed, notification, str(error), final)
-            NOTIFICATIONS.labels(notification.kind, "given_up" if given_up else "failed").inc()
-            log.warning(
-                "notification not taken",
-                key=notification.key,
-                reason=str(error),
-                tries=notification.tries,
-                given_up=given_up,
-            )
+            await self._failed(notification, str(error), isinstance(error, Undelivered) and error.final)
             return
+        except Exception as error:
+            # Recorded, or it would be tried every minute for ever.
+            await self._failed(notification, f"a defect of argosy ({type(error).__name__}); its log has more")
+            raise
         failpoint("notify.taken")
         await transact(self._engine, outbox.sent, notification, note)
         NOTIFICATIONS.labels(notification.kind, "sent").inc()
+
+    async def _failed(self, notification: outbox.Notification, reason: str, final: bool = False) -> None:
+        given_up = await transact(self._engine, outbox.failed, notification, reason, final)
+        NOTIFICATIONS.labels(notification.kind, "given_up" if given_up else "failed").inc()
+        log.warning(
+            "notification not taken", key=notification.key, reason=reason, tries=notification.tries, given_up=given_up
+        )

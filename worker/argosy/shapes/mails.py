@@ -1,7 +1,8 @@
 """A mail as callers specify it, in the shape of the REST reference. Pure.
 
 What becomes a header is one printable line, and an address has the plain form only: a line end in a subject, a name or an address would add
-headers, or recipients, that nobody checked (T30).
+headers, or recipients, that nobody checked (T30). So would an encoded word (`=?utf-8?q?=0A…?=`), which is printable: the standard library
+decodes it and then writes its line end.
 """
 
 import re
@@ -21,13 +22,17 @@ _ADDRESS = re.compile(
 """An address without quotes, comments and letters beyond ASCII, which not every server takes."""
 
 
+_ENCODED = "=?"
+"""How an encoded word begins."""
+
+
 def split_recipient(text: str) -> tuple[str, str]:
     """Name and address of a recipient: `Name <mail>`, `Name mail` or `mail`; the name is empty where there is none.
 
     Raises:
         ValueError: It is none of these.
     """
-    text = text.strip()
+    text = _header(text.strip())
     name, _, address = text[:-1].rpartition("<") if text.endswith(">") else text.rpartition(" ")
     name = name.strip()
     if len(name) > 1 and name[0] == name[-1] == '"':
@@ -51,6 +56,12 @@ def _line(value: str) -> str:
     return value
 
 
+def _header(value: str) -> str:
+    if _ENCODED in value:
+        raise ValueError(f"holds {_ENCODED}, which begins an encoded word; write the characters themselves")
+    return value
+
+
 def _text(value: str) -> str:
     value = value.replace("\r\n", "\n")
     if clean(value, limit=len(value) + 1) != value:
@@ -65,6 +76,7 @@ def _file(value: str) -> str:
 
 
 Line = Annotated[str, AfterValidator(_line)]
+Header = Annotated[Line, AfterValidator(_header)]
 Recipient = Annotated[Line, Field(max_length=400), AfterValidator(_recipient)]
 
 
@@ -74,7 +86,7 @@ class EmailAttachmentSpec(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: Annotated[Line, Field(min_length=1, max_length=1024)]
-    name: Annotated[Line, Field(min_length=1, max_length=200), AfterValidator(_file)]
+    name: Annotated[Header, Field(min_length=1, max_length=200), AfterValidator(_file)]
 
 
 class EmailSpec(BaseModel):
@@ -83,7 +95,7 @@ class EmailSpec(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     recipients: Annotated[list[Recipient], Field(min_length=1, max_length=RECIPIENTS_MOST)]
-    subject: Annotated[Line, Field(max_length=250)]
+    subject: Annotated[Header, Field(max_length=250)]
     text: Annotated[str, Field(max_length=100_000), AfterValidator(_text)]
     attachments: Annotated[list[EmailAttachmentSpec], Field(max_length=10)] | None = None
 

@@ -16,7 +16,7 @@ from argosy.shapes.shown import ProjectShape
 router = APIRouter()
 
 _PROJECTS = 50
-"""On one page; each asks for its usage."""
+"""On one page."""
 
 _ALGORITHMS = 200
 _DAYS = 30
@@ -30,7 +30,7 @@ class Share:
     project: ProjectShape
     fair: float
     has: float
-    usage: UsageShape
+    usage: UsageShape | None
     role: Role
 
 
@@ -64,8 +64,9 @@ def pause_cluster(visit: Visited, id: Row, what: str, form: Form) -> Response:
 
 
 @router.get("/projects", operation_id="PageProjects")
-def projects(visit: Visited) -> Response:
-    """Projects with their parts of the clusters; of those that somebody may not see, the sum alone."""
+def projects(visit: Visited, usage: Id | None = None) -> Response:
+    """Projects with their parts of the clusters; of those that somebody may not see, the sum alone. What one of them used is added up when
+    somebody asks for it: that reads all its attempts of a month."""
     client, mine = visit.gateway.client, visit.caller.projects()
     every = client.projects()
     active, weights = (
@@ -80,7 +81,7 @@ def projects(visit: Visited) -> Response:
             each,
             each.weight / weights if weights and (each.active or each.queued) else 0.0,
             each.active / active if active else 0.0,
-            client.usage(each.id, days=_DAYS),
+            client.usage(each.id, days=_DAYS) if each.id == usage else None,
             visit.role(each.id),
         )
         for each in seen[:_PROJECTS]
