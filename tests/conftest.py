@@ -2,25 +2,25 @@
 
 import re
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import hypothesis
-import psycopg
 import pytest
 from sqlalchemy import Engine
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from argosy import crypto
 from argosy.client import Client
 from argosy.demo import embedded
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import database, migrate
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
+from tests.support import databases
 
-_ON_NODE = re.compile(r"/test_(node(_logs)?|argo_server_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
+_ON_NODE = re.compile(
+    r"/test_(node(_logs)?|argo_server_on_a_node|chart_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]"
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,15 +28,16 @@ ROOT = Path(__file__).parents[1]
 hypothesis.settings.register_profile("argosy", deadline=None)
 hypothesis.settings.load_profile("argosy")
 
-_databases = count(1)
-
 
 class _NodeTogether(LoadScopeScheduling):
-    """Tests on a real node stay together, so that one of the processes side by side has one; of the others each goes where there is room.
+    """Tests on a real node stay together, and so do those in a browser, so that one of the processes side by side has one; of the others
+    each goes where there is room.
     (xdist's own groups go by names of tests that pytest 9 does not let it change.)"""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "node" if _ON_NODE.search(nodeid) else nodeid
+        if _ON_NODE.search(nodeid):
+            return "node"
+        return "page" if "tests/integration/page/" in nodeid else nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _NodeTogether:
@@ -49,10 +50,10 @@ def postgres() -> Iterator[str]:
     """A server whose database `template` is migrated."""
     with embedded.postgres() as url:
         # A crash of the machine is no part of any test, and creating databases waits for the disk otherwise.
-        _execute(url, "ALTER SYSTEM SET fsync = off")
-        _execute(url, "SELECT pg_reload_conf()")
-        _execute(url, "CREATE DATABASE template")
-        database.upgrade(Settings(database_url=_named(url, "template")))
+        databases.execute(url, "ALTER SYSTEM SET fsync = off")
+        databases.execute(url, "SELECT pg_reload_conf()")
+        databases.execute(url, "CREATE DATABASE template")
+        migrate.upgrade(Settings(database_url=databases.named(url, "template")))
         yield url
 
 
@@ -64,27 +65,13 @@ def valkey() -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres: str) -> Iterator[str]:
-    name = f"test_{next(_databases)}"
-    _execute(postgres, f"CREATE DATABASE {name} TEMPLATE template")
-    url = _named(postgres, name)
-    # A copied template is a copied installation; each test is one of its own.
-    _execute(url, "UPDATE argosy.installation SET id = left(replace(gen_random_uuid()::text, '-', ''), 12)")
-    yield url
-    _execute(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.fresh(postgres) as url:
+        yield url
 
 
 @pytest.fixture
 def settings(database_url: str) -> Settings:
-    keys = crypto.new_keys()
-    return Settings(
-        database_url=database_url,
-        keys=keys["ARGOSY_KEYS"],
-        token_private_key=keys["ARGOSY_TOKEN_PRIVATE_KEY"],
-        token_public_key=keys["ARGOSY_TOKEN_PUBLIC_KEY"],
-        metrics_port=0,
-        release_after=0,  # what ends can go at once
-        metrics_host="127.0.0.1",
-    )
+    return databases.configured(database_url)
 
 
 @pytest.fixture
@@ -112,12 +99,3 @@ def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClu
 def real_cluster(local_cluster: LocalCluster) -> Cluster:
     """The real control plane, as tests see every cluster."""
     return of_local(local_cluster)
-
-
-def _named(url: str, name: str) -> str:
-    return url.replace("/postgres?", f"/{name}?")
-
-
-def _execute(url: str, statement: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement.encode())

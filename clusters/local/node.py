@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 NAME = "node-1"
 ADDRESS = "10.88.0.1"
 SERVICE_ADDRESS = "10.0.0.1"
+NAMES_ADDRESS = "10.0.0.10"
 PAUSE = "argosy.local/pause:1"
 ARGOEXEC = f"argosy.local/argoexec:{CONTROLLER.version}"
 BUSYBOX = [f"docker.io/library/{name}" for name in ("busybox:1.35", "alpine:3.22")]
@@ -85,6 +86,7 @@ class Node:
         api_port: The apiserver's on 127.0.0.1.
         kubeconfig: kubelet's, for `https://10.0.0.1:443`.
         way: A port of 127.0.0.1 here, and the port of the node that it leads to; empty for none.
+        names: Whether somebody answers its pods' questions for names (services.py).
     """
 
     def __init__(
@@ -96,7 +98,9 @@ class Node:
         api_port: int,
         kubeconfig: Path,
         way: tuple[int, ...] = (),
+        names: bool = False,
     ) -> None:
+        self._names = names
         self._directory = directory
         self._binaries = binaries
         self._guard = guard
@@ -237,7 +241,9 @@ class Node:
                 "x509": {"clientCAFile": str(self._directory / "ca.crt")},
             },
             "authorization": {"mode": "AlwaysAllow"},
-            "resolvConf": "",  # nobody answers names here
+            "resolvConf": "",  # nobody answers names of elsewhere
+            "clusterDNS": [NAMES_ADDRESS] if self._names else [],
+            "clusterDomain": "cluster.local",
             "makeIPTablesUtilChains": False,
             "failSwapOn": False,
             "maxPods": 250,

@@ -17,7 +17,7 @@ import httpx
 import trustme
 
 from argosy.demo.embedded import free_ports
-from clusters.local import argo_server
+from clusters.local import argo_server, services
 from clusters.local.build import Binaries, NodeBinaries
 from clusters.local.component import Component
 from clusters.local.guard import Guard
@@ -25,7 +25,7 @@ from clusters.local.node import ARGOEXEC, SERVICE_ADDRESS, Node
 
 HERE = Path(__file__).parent
 HOST = "127.0.0.1"
-USERS = ("admin", "controller-manager", "scheduler", "argo", "argo-server", "player", "kubelet")
+USERS = ("admin", "controller-manager", "scheduler", "argo", "argo-server", "player", "kubelet", "services")
 ARGO_HEALTH_PORT = 6060
 PROBE_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
@@ -58,6 +58,10 @@ NODE_CONTROLLERS = (
     "pod-garbage-collector-controller",
     "taint-eviction-controller",
 )
+SERVICE_CONTROLLERS = tuple(
+    f"{name}-controller" for name in ("deployment", "replicaset", "statefulset", "job", "endpointslice", "disruption")
+)
+"""What makes pods of a chart's objects, and finds them."""
 
 
 class Recipe:
@@ -70,6 +74,7 @@ class Recipe:
         audit_log: Where the apiserver writes its audit log, if at all.
         node: What a real node runs; None where pods are played.
         archive: The database of Argo's archive, with a node only; None where there is no archive and no Argo Server.
+        services_: What makes Services of the node's pods, with a node only: kube-proxy and CoreDNS; None where there are none.
     """
 
     def __init__(
@@ -80,7 +85,9 @@ class Recipe:
         audit_log: Path | None,
         node: NodeBinaries | None,
         archive: str | None = None,
+        services_: tuple[Path, Path] | None = None,
     ) -> None:
+        self._services = services_
         self._directory = directory
         self._binaries = binaries
         self._guard = guard
@@ -101,14 +108,15 @@ class Recipe:
         self._write("tokens.csv", "".join(f"{self.tokens[u]},{u},{u},system:masters\n" for u in USERS))
         for user in USERS:
             self._write(f"{user}.token", self.tokens[user])
-            address = SERVICE_ADDRESS if user in ("kubelet", "argo-server") else f"{HOST}:{self.port}"
+            address = SERVICE_ADDRESS if user in ("kubelet", "argo-server", "services") else f"{HOST}:{self.port}"
             self._write(f"{user}.kubeconfig", self._kubeconfig_text(user, address))
         (directory / "logs").mkdir()
         self._node_binaries = node
         self.node: Node | None = None
         if node is not None:
             way = (self.argo_server_port, argo_server.PORT) if archive else ()
-            self.node = Node(directory / "node", node, guard, authority, self.port, self.kubeconfig("kubelet"), way)
+            kubeconfig, names = self.kubeconfig("kubelet"), services_ is not None
+            self.node = Node(directory / "node", node, guard, authority, self.port, kubeconfig, way, names)
             client = authority.issue_cert("kube-apiserver", common_name="kube-apiserver")
             self._write("kubelet-client.crt", client.cert_chain_pems[0].bytes().decode())
             self._write("kubelet-client.key", client.private_key_pem.bytes().decode())
@@ -183,6 +191,7 @@ class Recipe:
     def controller_manager(self) -> Component:
         """Default ServiceAccounts, the end of namespaces, pods that go with their workflow, and quotas; with a node, what a node needs."""
         controllers = [*CONTROLLERS, *(NODE_CONTROLLERS if self.node is not None else ())]
+        controllers += SERVICE_CONTROLLERS if self._services is not None else ()
         command = [
             str(self._binaries.kube_controller_manager),
             f"--kubeconfig={self.kubeconfig('controller-manager')}",
@@ -229,6 +238,20 @@ class Recipe:
         environment = {"KUBECONFIG": str(self.kubeconfig("argo-server"))}
         probe = f"https://{HOST}:{self.argo_server_port}/api/v1/archived-workflows?listOptions.limit=1"
         return self._component("argo-server", self.node.inside(*command), environment, probe)
+
+    def services(self) -> list[Component]:
+        """What gives Services of the node's pods their addresses and names, in the node's network, which is up."""
+        if self.node is None or self._services is None:
+            return []
+        proxy, names = self._services
+        kubeconfig = str(self.kubeconfig("services"))
+        self._write("proxy.yaml", services.proxy(kubeconfig))
+        self._write("Corefile", services.names(kubeconfig))
+        commands = {
+            "kube-proxy": [str(proxy), f"--config={self._directory / 'proxy.yaml'}"],
+            "coredns": [str(names), "-conf", str(self._directory / "Corefile")],
+        }
+        return [self._component(name, self.node.inside(*command)) for name, command in commands.items()]
 
     def player(self) -> Component:
         """What ends the pods (player.py)."""

@@ -6,7 +6,7 @@ import sys
 
 import structlog
 
-from tests.benchmarks import api, bulkhead, claim, expand, fair, hanging, idle, launch, pace, read, submit, track
+from tests.benchmarks import api, bulkhead, claim, expand, fair, hanging, idle, launch, pace, page, read, submit, track
 
 BENCHMARKS = {
     "launch": launch,
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "bulkhead": bulkhead,
     "hanging": hanging,
     "api": api,
+    "page": page,
 }
 
 

@@ -28,6 +28,7 @@ from argosy.settings import Settings
 from argosy.store import api_tokens
 from tests.benchmarks.expand import installed
 from tests.benchmarks.read import _END, _NODES, NODES
+from tests.support.readme import exported
 
 PAGE = 100
 MOST = 10_000
@@ -95,7 +96,7 @@ def _gateway(client: Client, settings: Settings) -> Iterator[tuple[httpx.Client,
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = os.environ | {
-        "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
+        **exported(settings),
         "ARGOSY_AUTH": "tokens",
         "ARGOSY_API_RATE": "100000",
         "ARGOSY_LOG_LEVEL": "WARNING",

@@ -25,8 +25,9 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from tests.faults.processes import HELLO, Fleet
+from tests.support.hosts import HERE
 from tests.support.readme import exported
 from tests.support.stack import finished, until
 
@@ -53,8 +54,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         simulators = [stack.enter_context(SimulatedCluster(pod_seconds=0.1)) for _ in range(_CLUSTERS)]
         database_url, redis_url = stack.enter_context(embedded.postgres()), stack.enter_context(embedded.valkey())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
-        settings = Settings.model_validate({"database_url": database_url} | keys)
-        database.upgrade(settings)
+        settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
+        migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         for number, simulator in enumerate(simulators):
             at = simulator.connection

@@ -19,10 +19,11 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from tests.benchmarks.bulkhead import times
 from tests.faults.processes import HELLO, Fleet
 from tests.integration.api_server import ApiServer, serving
+from tests.support.hosts import HERE
 from tests.support.readme import exported
 from tests.support.stack import finished, until
 
@@ -46,8 +47,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         database_url, redis_url = stack.enter_context(embedded.postgres()), stack.enter_context(embedded.valkey())
         api = stack.enter_context(serving())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
-        settings = Settings.model_validate({"database_url": database_url} | keys)
-        database.upgrade(settings)
+        settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
+        migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         client.add_cluster(
             name="c",

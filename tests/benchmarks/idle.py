@@ -24,9 +24,10 @@ from argosy.client import Client
 from argosy.demo import embedded
 from argosy.labels import workflow_name
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from clusters.local.cluster import LocalCluster
 from tests.faults.processes import World, opened
+from tests.support.hosts import HERE
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +45,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             embedded.valkey() as redis_url,
         ):
             keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
-            settings = Settings.model_validate({"database_url": database_url} | keys)
-            database.upgrade(settings)
+            settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
+            migrate.upgrade(settings)
             with closing(Client(settings)) as client, opened(settings, client, local, redis_url, directory) as world:
                 world.fleet.worker()
                 world.fleet.tracker()

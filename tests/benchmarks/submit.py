@@ -35,11 +35,12 @@ from argosy.launch.media import RestMediaSource
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.shapes.given import Policy
-from argosy.store import database
+from argosy.store import migrate
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
 from clusters.local.cluster import Connection, LocalCluster
 from tests.conftest import ROOT
+from tests.support.hosts import HERE
 
 MANIFEST = (ROOT / "manifests" / "hello.yaml").read_text()
 FILES_PER_JOB = 3
@@ -90,8 +91,10 @@ class Bench:
         self.at, self.count = at, count
         self.cpu: dict[str, list[float]] = defaultdict(list)
         keys = crypto.new_keys()
-        self.settings = Settings.model_validate({"database_url": database_url, "keys": keys["ARGOSY_KEYS"]})
-        database.upgrade(self.settings)
+        self.settings = Settings.model_validate(
+            {"database_url": database_url, "trusted_hosts": HERE, "keys": keys["ARGOSY_KEYS"]}
+        )
+        migrate.upgrade(self.settings)
         self.client = Client(self.settings)
         self.client.add_cluster(
             name="bench",

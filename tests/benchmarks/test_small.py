@@ -23,6 +23,7 @@ SMALL = {
     "bulkhead": "--seconds 2 --rounds 1",
     "hanging": "--seconds 2 --rounds 1",
     "api": "--jobs 1000 --media 1000 --repeats 3",
+    "page": "--jobs 1000 --repeats 3",
 }
 
 

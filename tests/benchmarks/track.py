@@ -34,11 +34,12 @@ from argosy.demo import embedded
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.shapes.given import Policy
-from argosy.store import database
+from argosy.store import migrate
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from tests.conftest import ROOT
 from tests.faults.processes import Fleet, Process
+from tests.support.hosts import HERE
 from tests.support.queues import placement
 from tests.support.readme import exported
 from tests.support.stack import until
@@ -72,12 +73,13 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         settings = Settings.model_validate(
             {
                 "database_url": database_url,
+                "trusted_hosts": HERE,
                 "keys": keys["ARGOSY_KEYS"],
                 "token_private_key": keys["ARGOSY_TOKEN_PRIVATE_KEY"],
                 "token_public_key": keys["ARGOSY_TOKEN_PUBLIC_KEY"],
             }
         )
-        database.upgrade(settings)
+        migrate.upgrade(settings)
         environment = exported(settings, ARGOSY_REDIS_URL=redis_url)
         with Fleet(environment, Path(directory), quiet=True) as fleet:
             return asyncio.run(Bench(cluster, Client(settings), fleet).measure(chosen))

@@ -7,8 +7,10 @@ import orjson
 
 from argosy.demo.simulator import SimulatedConnection
 from argosy.kube.connection import Access, Connection
+from argosy.network.guard import inside
 from clusters.local.cluster import Connection as LocalConnection
 from clusters.local.cluster import LocalCluster
+from tests.support.hosts import HERE
 
 POWERLESS = "known-and-powerless"
 
@@ -64,6 +66,7 @@ def access(connection: SimulatedConnection | LocalConnection) -> Access:
         port=connection.port,
         ca=connection.ca,
         token=connection.token,
+        guard=inside(HERE),
     )
 
 

@@ -142,8 +142,8 @@ async def server(client: Client, argo_node: LocalCluster, settings: Settings) ->
 def test_check_says_its_version_and_that_it_can_be_used(client: Client, argo_node: LocalCluster) -> None:
     report = register(client, argo_node).check_cluster("node")
     assert report.health == "ok"
-    assert findings(report, True)["argo server"].startswith("v3.")
-    assert findings(report, True)["argo server"].endswith("can be used, with its archive")
+    assert findings(report, client.cluster("node"))["argo server"].startswith("v3.")
+    assert findings(report, client.cluster("node"))["argo server"].endswith("can be used, with its archive")
 
 
 def test_check_says_what_is_missing(client: Client, argo_node: LocalCluster) -> None:
@@ -153,7 +153,7 @@ def test_check_says_what_is_missing(client: Client, argo_node: LocalCluster) -> 
     def told() -> str:
         report = client.check_cluster("node")
         assert report.health == "ok"  # argosy can work there
-        return findings(report, True)["argo server"]
+        return findings(report, client.cluster("node"))["argo server"]
 
     client.update_cluster("node", argo_server_ca="")
     assert told().startswith("cannot be used: TLS: ")

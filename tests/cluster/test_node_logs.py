@@ -1,9 +1,11 @@
 """Logs of real containers on a real node: read while they run, kept when they fail, and there when their pods are gone."""
 
 import asyncio
+import os
 import re
 import signal
 from functools import partial
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -17,10 +19,11 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
 from tests.cluster.manifests import IMAGE
 from tests.faults.conftest import become
-from tests.support.cli import command_output, started
+from tests.support import pages
+from tests.support.cli import command_output, executable, started
 from tests.support.on_node import PATIENCE, at, begun, ended, launch, manifest, stack
 from tests.support.readme import exported
-from tests.support.stack import Direct, until
+from tests.support.stack import Direct, finished, until
 
 SET = """
 apiVersion: argoproj.io/v1alpha1
@@ -56,6 +59,22 @@ spec:
     - name: fails
       retryStrategy: {{limit: 1}}
       container: {{image: {image}, command: [sh, -c], args: ["echo it fails; exit 1"]}}
+"""
+
+DETECT = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {{generateName: detect-}}
+spec:
+  entrypoint: main
+  templates:
+    - name: main
+      steps: [[{{name: detect, template: detect}}]]
+    - name: detect
+      container:
+        image: {image}
+        command: [sh, -c]
+        args: ['echo "medium {{{{workflow.parameters.media_ids}}}}"; test {{{{workflow.parameters.media_ids}}}} = 2 && sleep 600']
 """
 
 __all__ = ["at", "stack"]
@@ -106,6 +125,23 @@ async def test_the_reason_of_a_failure_outlives_its_pod(
     assert "pods that are gone" in err
     code, out, err = await command_output(f"logs {job.gid} --failed", environment)
     assert (code, out) == (0, text)
+
+
+async def test_the_commands_of_the_page_on_logs(
+    at: Client, stack: Direct, local_node: LocalCluster, environment: dict[str, str]
+) -> None:
+    at.register_algorithm(name="detect", project=1, user=7, manifest=DETECT.format(image=IMAGE), files_per_job=1)
+    gid = at.launch("detect", project=1, user=7, media_ids=[1, 2]).gid
+    await begun(local_node, "medium 2")
+    failed = await until(lambda: [job for job in at.list(gid=gid) if job.status == "Failed"], bool, PATIENCE)
+    (block,) = [block for block in pages.SHELL if block.stage == "node"]
+    words = {"GID": str(gid), "UID": str(failed[0].uid)}
+    path = {"PATH": f"{Path(executable()).parent}:{os.environ['PATH']}"}
+    printed = await asyncio.to_thread(pages.run, block, environment | path, words)
+    assert printed.count("medium 1\n") == 4
+    assert printed.count("medium 2\n") == 1
+    at.cancel(gid)
+    await finished(at, gid, PATIENCE)
 
 
 async def test_a_job_that_succeeds_costs_no_request_for_logs(

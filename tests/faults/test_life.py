@@ -2,6 +2,10 @@
 
 import asyncio
 import math
+import os
+import signal
+import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +16,16 @@ import redis
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from argosy import crypto, metrics
+from argosy import crypto
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
+from argosy.processes import heart, pool, probes
+from argosy.processes.heart import Heart
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
+from argosy.store import processes
+from argosy.store.processes import TRACKER
 from tests.cluster.clusters import access
 from tests.faults.conftest import Creates, register
 from tests.faults.processes import Fleet
@@ -32,10 +40,14 @@ async def watched(settings: Settings) -> AsyncIterator[tuple[Tracker, str]]:
     """A tracker with its worker, and the address of its readiness."""
     wakeups = Direct(settings)
     tracker = Tracker(wakeups.engine, settings, wakeups)
+    heart = Heart(settings, TRACKER, tracker.dead)
+    port = probes.serve("127.0.0.1", 0, heart.dead, heart.unready)
     task = asyncio.create_task(tracker.run())
-    port = metrics.serve("127.0.0.1", 0, tracker.dead)
     try:
-        yield tracker, f"http://127.0.0.1:{port}/readyz"
+        async with heart.beating():
+            address = f"http://127.0.0.1:{port}/readyz"
+            await becomes(address, 200)
+            yield tracker, address
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -84,6 +96,60 @@ async def test_readiness_fails_when_following_a_cluster_hangs_and_it_is_followed
         await until(tracker.dead, lambda dead: not dead, 20)
 
 
+async def test_a_pool_whose_processes_hang_is_not_alive(
+    settings: Settings, engine: Engine, valkey: str, tmp_path: Path
+) -> None:
+    with Fleet(exported(settings, ARGOSY_REDIS_URL=valkey), tmp_path) as fleet:
+        worker = fleet.worker()
+        await worker.probed("readyz", 200, 60)
+        assert await worker.probed("livez", 200) == "ok\n"
+        with engine.connect() as connection:
+            (hanging,) = processes.alive(connection)
+        os.kill(hanging.pid, signal.SIGSTOP)
+        assert f"process {hanging.pid}: its loop has not turned" in await worker.probed("livez", 503, 2 * pool.SILENT)
+        assert "its loop" in await worker.probed("readyz", 503)
+        with engine.connect() as connection:
+            assert processes.alive(connection) == []
+        os.kill(hanging.pid, signal.SIGCONT)
+        await worker.probed("readyz", 200)
+
+
+async def test_a_loop_that_hangs_is_dead_and_its_process_is_no_longer_taken_for_alive(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "SILENT", 0.5)
+    monkeypatch.setattr(heart, "_EVERY", 0.05)
+    monkeypatch.setattr(processes, "ALIVE", 0.5)
+
+    def alive() -> list[str]:
+        with engine.connect() as connection:
+            return [process.kind for process in processes.alive(connection)]
+
+    hangs, turns = threading.Event(), threading.Event()
+    made = Heart(settings, TRACKER)
+    async with made.beating():
+        await until(alive, [TRACKER].__eq__)
+
+        def beside() -> list[str]:
+            hangs.wait()
+            deadline = time.monotonic() + 30
+            while not (made.dead() and made.unready() and not alive()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            found = [*made.dead(), *alive()]
+            turns.set()
+            return found
+
+        asked = asyncio.create_task(asyncio.to_thread(beside))
+        await asyncio.sleep(0)
+        hangs.set()
+        turns.wait(60)  # so the loop hangs
+        (found,) = await asked
+        assert found.startswith("the loop of this tracker has not turned for")
+        await until(made.unready, lambda wrong: not wrong)
+        await until(alive, [TRACKER].__eq__)
+    assert alive() == []
+
+
 async def test_a_worker_that_is_told_to_end_finishes_or_hands_back_its_claims(
     proxied: Client,
     proxy: Proxy,
@@ -122,16 +188,16 @@ async def test_a_worker_that_is_told_to_end_finishes_or_hands_back_its_claims(
     assert {creates(job.uid) for job in jobs} == {1}
 
 
-async def test_a_cluster_whose_token_this_tracker_cannot_open_is_left_to_another_and_readiness_says_so(
+async def test_a_cluster_whose_token_this_tracker_cannot_open_is_left_to_another_and_is_the_clusters_trouble_only(
     client: Client, impatient: Settings
 ) -> None:
     with SimulatedCluster(pod_seconds=0.05) as cluster:
         register(client, access(cluster.connection))
         keyless = impatient.model_copy(update={"keys": [SecretStr(crypto.new_keys()["ARGOSY_KEYS"])]})
         async with watched(keyless) as (_, readyz):
-            assert "none of ARGOSY_KEYS opens" in (await becomes(readyz, 503)).text
             found = await until(lambda: client.cluster("here"), lambda found: found.health == "unauthorized", 30)
             assert "none of ARGOSY_KEYS opens" in found.health_message
+            await becomes(readyz, 200)
             async with running(impatient) as able:
                 launched = client.launch("quick", project=1, user=7, media_ids=[1])
                 await until(lambda: client.list(gid=launched.gid), bool)

@@ -15,11 +15,13 @@ from argosy.kube import answers
 from argosy.kube.connection import Access, Connection
 from argosy.kube.logs import Logs
 from argosy.labels import FINALIZER
+from argosy.network.guard import inside
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape, LogShape
 from argosy.track import logs as keeping
 from tests.faults.conftest import become, manifest, ours
 from tests.faults.proxy import HOST, Action, Answer, Cut, Endless, Hold, Proxy, Request, status_body
+from tests.support.hosts import HERE
 from tests.support.stack import finished, running, until
 
 DENIED = status_body(
@@ -237,7 +239,7 @@ async def test_a_deletion_of_the_job_takes_its_log_along(
 async def through(proxy: Proxy, there: Connection) -> AsyncIterator[Connection]:
     """The cluster through the proxy."""
     at = there.access
-    access = Access("through", at.namespace, HOST, proxy.port, proxy.ca, at.token)
+    access = Access("through", at.namespace, HOST, proxy.port, proxy.ca, at.token, guard=inside(HERE))
     async with Connection(access, request_timeout=5) as connection:
         yield connection
 

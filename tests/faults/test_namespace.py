@@ -7,11 +7,13 @@ import pytest
 
 from argosy.client import Client
 from argosy.kube.connection import Access
+from argosy.network.guard import inside
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import register
 from tests.faults.processes import workflows
 from tests.faults.proxy import HOST, Proxy
+from tests.support.hosts import HERE
 from tests.support.stack import running, until
 
 ENDING = "ending"
@@ -24,7 +26,7 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 def ending(client: Client, proxy: Proxy, local_cluster: LocalCluster) -> Iterator[Client]:
     """A client whose cluster "here" is a namespace of its own, behind the proxy; nothing of it is left afterwards."""
     at = local_cluster.namespace(ENDING)
-    yield register(client, Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token))
+    yield register(client, Access("here", at.namespace, HOST, proxy.port, proxy.ca, at.token, guard=inside(HERE)))
     admin, path = local_cluster.admin, workflows(ENDING)
     admin.delete(PATH)
     for item in admin.get(path).raise_for_status().json()["items"]:

@@ -10,7 +10,7 @@ from argosy.client import Client
 from argosy.errors import NotConfigured
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import database, migrate
 from tests.faults.pgbouncer import BINARY, pgbouncer
 from tests.support.stack import Direct
 
@@ -37,7 +37,8 @@ async def test_pgbouncer_in_transaction_mode_is_refused_at_start_in_words(
                     client.clusters()
         with pytest.raises(NotConfigured, match="pool_mode = session"):
             Direct(there)
-        database.upgrade(there)  # one transaction: it does not care
+        with pytest.raises(NotConfigured, match="pool_mode = session"):
+            migrate.upgrade(there)
 
 
 @pytest.mark.parametrize("ignored", ["", "options"], ids=["by default", "startup options ignored"])

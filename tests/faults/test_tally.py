@@ -44,6 +44,8 @@ def test_an_attempt_that_the_database_has_lost_while_a_later_one_was_found_ends_
     second = JobShape(
         uid=uid,
         gid=uuid4(),
+        index=0,
+        created_at=datetime.now(UTC),
         id=workflow_name(uid, 2),
         project=1,
         user=7,

@@ -10,13 +10,17 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from argosy.demo.embedded import free_ports
 from argosy.errors import NotConfigured
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import database, migrate, processes
+from argosy.store.processes import API, TRACKER, WORKER
 from tests.faults import vanishing
+from tests.faults.processes import Fleet
+from tests.support.readme import exported
 from tests.support.stack import until
 
 BOUND = 20
@@ -70,14 +74,17 @@ async def test_every_connection_notices_in_seconds_that_the_databases_host_has_v
     async def works() -> None:
         await asyncio.to_thread(ask)
 
-    with psycopg.connect(settings.database_url.get_secret_value()) as migrating:
-        migrating.execute("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
-        migrator = asyncio.ensure_future(asyncio.to_thread(database.upgrade, there))
+    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as migrating:
+        migrating.execute("SELECT pg_advisory_lock(hashtext('argosy migrations'))")
+        migrator = asyncio.ensure_future(asyncio.to_thread(migrate.upgrade, there))
         sleeper = asyncio.ensure_future(asyncio.to_thread(wait))
         listener = asyncio.ensure_future(listen())
         await asyncio.wait_for(asyncio.gather(waiting.wait(), listening.wait()), 20)
-        locks = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        await until(lambda: migrating.execute(locks).fetchone(), (1,).__eq__)
+        tries = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND query LIKE '%pg_try_advisory%' AND pid <> pg_backend_pid()"
+        )
+        await until(lambda: migrating.execute(tries).fetchone(), (1,).__eq__)
         await works()  # and leaves its connection in the pool
         await asyncio.to_thread(host.vanish)
         vanished = time.monotonic()
@@ -86,3 +93,28 @@ async def test_every_connection_notices_in_seconds_that_the_databases_host_has_v
         await asyncio.to_thread(host.come_back)
         await works()
     engine.dispose()
+
+
+async def test_no_process_is_ready_while_the_databases_host_has_vanished_and_all_live(
+    there: Settings, host: vanishing.Host, valkey: str, tmp_path: Path, engine: Engine
+) -> None:
+    environment = exported(there, ARGOSY_REDIS_URL=valkey)
+    with Fleet(environment, tmp_path) as fleet:
+        fleets = [fleet.worker(), fleet.tracker(), fleet.command("api", "--port", str(free_ports(1)[0]))]
+        for process in fleets:
+            await process.probed("readyz", 200, 60)
+        with engine.connect() as connection:
+            assert {each.kind for each in processes.alive(connection)} == {WORKER, TRACKER, API}
+        await asyncio.to_thread(host.vanish)
+        vanished = time.monotonic()
+        for process in fleets:
+            assert "the database has not answered for" in await process.probed("readyz", 503, BOUND)
+        assert time.monotonic() - vanished < BOUND
+        for process in fleets:
+            assert await process.probed("livez", 200) == "ok\n"
+        await asyncio.to_thread(host.come_back)
+        for process in fleets:
+            await process.probed("readyz", 200, 60)
+            await process.stopped()
+        with engine.connect() as connection:
+            assert processes.alive(connection) == []

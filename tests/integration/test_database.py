@@ -13,7 +13,7 @@ from argosy.client import Client
 from argosy.errors import NotConfigured
 from argosy.processes.tracker import Tracker
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import database, migrate
 from tests.support.stack import Direct, until
 
 SECRET = "a-password-that-must-not-come-out"
@@ -67,7 +67,7 @@ async def test_a_database_address_means_the_same_to_everybody_however_its_scheme
 ) -> None:
     _, _, rest = settings.database_url.get_secret_value().partition("://")
     there = settings.model_copy(update={"database_url": SecretStr(f"{scheme}://{rest}")})
-    database.upgrade(there)
+    migrate.upgrade(there)
     client = Client(there)
     assert client.clusters() == []
     client.close()
@@ -92,7 +92,7 @@ async def test_an_unusable_database_address_is_refused_by_everybody_and_not_repe
     settings: Settings, address: str
 ) -> None:
     there = settings.model_copy(update={"database_url": SecretStr(address)})
-    for use in (Client, database.engine, database.upgrade):
+    for use in (Client, database.engine, migrate.upgrade):
         with pytest.raises(NotConfigured, match=r"^ARGOSY_DATABASE_URL: write postgresql://") as refused:
             use(there)
         assert SECRET not in str(refused.value)

@@ -2,17 +2,13 @@
 
 import asyncio
 import math
-from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
-from typer.testing import CliRunner
 
-from argosy import settings as settings_module
 from argosy.access import Clusters
-from argosy.cli import app
 from argosy.client import Client
 from argosy.failpoints import failpoint
 from argosy.processes.housekeeping import Housekeeping
@@ -91,18 +87,3 @@ async def test_a_removed_cluster_is_no_longer_measured(client: Client, engine: E
 def test_a_misspelt_failpoint_is_an_error_and_not_nothing() -> None:
     with pytest.raises(LookupError, match="typo"):
         failpoint("typo")
-
-
-def test_an_upgrade_to_an_older_revision_says_where_the_schema_is(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ARGOSY_DATABASE_URL", settings.database_url.get_secret_value())
-    settings_module.load.cache_clear()
-    newest = sorted(file.name[:4] for file in _VERSIONS.glob("0*.py"))[-1]
-    said = CliRunner().invoke(app, ["db", "upgrade", "--revision", "0001"]).stdout
-    assert said == f"schema argosy is at {newest}; it is newer than 0001 and stays, nothing is taken back\n"
-    assert CliRunner().invoke(app, ["db", "upgrade"]).stdout == f"schema argosy is at {newest}\n"
-    settings_module.load.cache_clear()
-
-
-_VERSIONS = Path(settings_module.__file__).parent / "store" / "migrations" / "versions"

@@ -17,7 +17,7 @@ from argosy.store import pacing, queue
 from tests.support.certificates import PEM
 from tests.support.jobs import claim, created, end, launched, record, registered, run, stage
 from tests.support.launching import HELLO
-from tests.support.queues import fill, sql
+from tests.support.queues import fill, manned, sql
 
 __all__ = ["registered", "stage"]
 
@@ -30,6 +30,10 @@ class World:
 
     def sql(self, statement: str) -> None:
         sql(self.engine, statement)
+
+    def without(self, kind: str) -> UUID:
+        self.sql(f"DELETE FROM argosy.process WHERE kind = '{kind}'")
+        return self.queued()
 
     def queued(self, jobs: int = 1, algorithm: str = "hello") -> UUID:
         return self.client.list(gid=launched(self.client, self.stage, jobs, algorithm))[-1].uid
@@ -85,7 +89,7 @@ class World:
         return found.uids[0]
 
     def two_clusters(self) -> UUID:
-        self.client.add_cluster(name="d", host="127.0.0.2", cert=PEM, token="t")
+        self.client.add_cluster(name="d", host="127.0.0.1", port=6444, cert=PEM, token="t")
         self.client.register_algorithm(name="wide", project=1, user=7, manifest=HELLO, files_per_job=1, clusters=[1, 2])
         uid = self.queued(algorithm="wide")
         self.sql("UPDATE argosy.installation SET doubted_at = clock_timestamp()")
@@ -115,6 +119,8 @@ def shut(**fields: str) -> Callable[[World], UUID]:
 
 
 MAKE: dict[Code, Callable[[World], UUID]] = {
+    Code.NO_WORKER: lambda world: world.without("worker"),
+    Code.NO_TRACKER: lambda world: world.without("tracker"),
     Code.LAUNCH_UNTOUCHED: lambda world: world.uncut(),
     Code.LAUNCH_AFTER: World.following,
     Code.LAUNCH_BEING_CUT: lambda world: world.uncut("claim_worker = 'w-1', tries = 2"),
@@ -180,6 +186,7 @@ HINTS = {
 
 @pytest.fixture
 def world(registered: Client, stage: Launching, engine: Engine) -> World:
+    manned(engine)
     return World(registered, stage, engine)
 
 
@@ -194,6 +201,26 @@ def test_a_reason_is_told_with_what_may_be_done(world: World, code: Code) -> Non
     assert code in found, found
     assert found[code].do.startswith(HINTS.get(code, ""))
     assert "None" not in found[code].text
+
+
+def test_a_job_that_waits_says_in_its_message_that_nobody_is_there(world: World) -> None:
+    uids = world.uncut(), world.queued()
+
+    def messages() -> set[str]:
+        return {world.client.get(uid).message for uid in uids} | {
+            launch.reason for launch in world.client.launches() if launch.state == "accepted"
+        }
+
+    assert messages() == {""}
+    world.sql("DELETE FROM argosy.process WHERE kind = 'tracker'")
+    assert messages() == {"no tracker is alive: argosy tracker"}
+    world.sql("DELETE FROM argosy.process")
+    assert messages() == {"no worker is alive: argosy worker"}
+    for uid in uids:
+        found = world.client.explain(uid).reasons
+        assert [reason.code for reason in found[:2]] == [Code.NO_WORKER, Code.NO_TRACKER]
+    world.client.pause(project=1, reason="why")
+    assert world.client.get(uids[1]).message == "project 1 is paused: why"
 
 
 def test_what_holds_a_job_is_told_and_not_its_turn_as_well(world: World) -> None:

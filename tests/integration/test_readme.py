@@ -1,4 +1,4 @@
-"""The README is true: its commands run, its tables are the code's."""
+"""The README and the pages are true: their commands run, their tables are the code's."""
 
 import asyncio
 import re
@@ -6,27 +6,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import uuid1, uuid4
 
 import orjson
 import pytest
 import redis
-from prometheus_client.metrics import MetricWrapperBase
+import typer
+from sqlalchemy import text
+from typer.core import TyperGroup
 
-from argosy import metrics
+from argosy.cli import app
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from tests.conftest import ROOT
+from tests.support import pages, stages
 from tests.support.commands import ARGOSY
 from tests.support.readme import exported
 from tests.support.stack import finished, until
 
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+DOCS = ROOT / "worker" / "docs"
 
 
 @contextmanager
@@ -42,33 +42,54 @@ def process(environment: dict[str, str], *command: str) -> Iterator[None]:
 
 
 def test_the_settings_table_is_the_settings() -> None:
-    table = dict(re.findall(r"^\| `(ARGOSY_\w+)` \| (?:.*?) \| (.*) \|$", README, re.MULTILINE))
+    table = dict(
+        re.findall(r"^\| `(ARGOSY_\w+)` \| (?:.*?) \| (.*) \|$", (DOCS / "settings.md").read_text(), re.MULTILINE)
+    )
     assert table == {f"ARGOSY_{name.upper()}": field.description for name, field in Settings.model_fields.items()}
 
 
-def test_the_metrics_table_is_the_metrics() -> None:
-    table = set(re.findall(r"^\| `(argosy_\w+)[{`]", README, re.MULTILINE))
-    assert table == {
-        metric._name + ("_total" if metric._type == "counter" else "")
-        for metric in vars(metrics).values()
-        if isinstance(metric, MetricWrapperBase)
-    }
-
-
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake (\w+)`?", README))))
-def test_a_make_target_that_the_readme_names_exists(target: str) -> None:
-    if target in {"is"}:  # “Python and make is all …”
-        return
+@pytest.mark.parametrize(
+    "target",
+    sorted({name for page in pages.PAGES for name in re.findall(r"(?:`|^)make (\w+)", page.read_text(), re.M)}),
+)
+def test_a_make_target_that_a_page_names_exists(target: str) -> None:
     subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(
-    "command", sorted({c for b in blocks("sh") for c in re.findall(r"^argosy (\w+(?: \w+)?)", b, re.M)})
+    ("place", "words"), pages.called("argosy"), ids=lambda given: " ".join(given) if isinstance(given, list) else given
 )
-def test_a_command_that_the_readme_names_exists(command: str) -> None:
-    words = command.split()
-    words = words if words[0] in {"cluster", "algorithm", "project", "db"} else words[:1]
-    subprocess.run([*ARGOSY, *words, "--help"], check=True, capture_output=True)
+def test_a_command_that_a_page_names_exists_with_its_options(place: str, words: list[str]) -> None:
+    command, given = typer.main.get_command(app), list(words)
+    while isinstance(command, TyperGroup) and given and not given[0].startswith("-"):
+        name = given.pop(0)
+        assert name in command.commands, f"{place}: argosy {' '.join(words)}: no such command: {name}"
+        command = command.commands[name]
+    known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
+    options = {word.split("=")[0] for word in given if re.match(r"--?[a-z]", word)}
+    assert options <= known, f"{place}: argosy {' '.join(words)}"
+
+
+def test_each_block_of_commands_says_where_it_runs_or_why_not() -> None:
+    assert [f"{block.page}:{block.line}" for block in pages.SHELL if not block.mark] == []
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "page", [page for page in pages.PAGES if "```sql" in page.read_text()], ids=lambda page: page.stem
+)
+def test_the_statements_of_the_pages_fit_the_schema(page: Path, client: Client) -> None:
+    with client.engine.connect() as connection:
+        for statement in pages.in_language(str(page.relative_to(ROOT)), "sql"):
+            connection.execute(text(statement.rstrip().removesuffix(";")))
+
+
+async def test_the_commands_of_the_pages_run_in_the_demo(subtests: pytest.Subtests) -> None:
+    with stages.demo() as stage:
+        for block in pages.SHELL:
+            if (block.mark, block.stage) == ("run", "demo"):
+                with subtests.test(f"{block.page}:{block.line}"):
+                    print(await stage.run(block))
 
 
 async def test_both_ways_to_enqueue_run_to_the_end_with_real_processes(
@@ -87,15 +108,17 @@ async def test_both_ways_to_enqueue_run_to_the_end_with_real_processes(
         ):
             with process(environment, "tracker"):
                 message_id, gid = str(uuid4()), str(uuid1())
-                document = orjson.loads(blocks("json")[0].replace('"ID"', f'"{message_id}"'))
+                document = orjson.loads(
+                    pages.in_language("worker/docs/enqueue.md", "json")[0].replace('"ID"', f'"{message_id}"')
+                )
                 document["kwargs"] |= {"gid": gid, "token_sealed": None}
-                for command in re.search(r"```\n(HSET.*?)```", README, re.DOTALL)[1].splitlines():  # type: ignore[index]
+                for command in pages.in_language("worker/docs/enqueue.md", "")[0].splitlines():
                     words = command.replace("ID", message_id).split(" ", 3)
                     words = [orjson.dumps(document).decode() if word == "MESSAGE" else word for word in words]
                     server.execute_command(*words)  # type: ignore[no-untyped-call]
                 script = await asyncio.to_thread(
                     subprocess.run,
-                    [sys.executable, "-c", blocks("python")[0]],
+                    [sys.executable, "-c", pages.in_language("README.md", "python")[0]],
                     env=environment,
                     check=True,
                     capture_output=True,

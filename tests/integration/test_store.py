@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import DataError, OperationalError
 
 from argosy.settings import Settings
-from argosy.store import database
+from argosy.store import migrate
 from argosy.store.registered import SCHEMA
 from argosy.store.tables import metadata
 
@@ -31,7 +31,7 @@ def test_the_migrations_make_exactly_the_tables(engine: Engine) -> None:
 def test_an_upgrade_of_an_upgraded_database_changes_nothing(settings: Settings, engine: Engine) -> None:
     with engine.connect() as connection:
         before = connection.execute(text("SELECT id FROM argosy.installation")).all()
-    database.upgrade(settings)
+    migrate.upgrade(settings)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT id FROM argosy.installation")).all() == before
 

@@ -13,6 +13,8 @@ from typing import Any
 import trustme
 
 from argosy.kube.connection import Access
+from argosy.network.guard import inside
+from tests.support.hosts import HERE
 
 GATEWAY = {"Grpc-Metadata-Content-Type": "application/grpc", "Content-Type": "application/json"}
 """Headers of Argo Server's own answers."""
@@ -53,7 +55,7 @@ class StandIn:
         self.answer: Callable[[str], Answer] = lambda path: Answer(404)
         self.asked: list[str] = []
         self.tokens: set[str] = set()
-        self.access = Access("hostile", "argosy", "127.0.0.1")
+        self.access = Access("hostile", "argosy", "127.0.0.1", guard=inside(HERE))
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def stand_in(token: str = "the-token") -> Iterator[StandIn]:
     server.daemon_threads = True
     server.socket = context.wrap_socket(server.socket, server_side=True)
     ca, url = authority.cert_pem.bytes().decode(), f"https://127.0.0.1:{server.server_port}"
-    found.access = Access("hostile", "argosy", "127.0.0.1", 443, ca, token, url, ca)
+    found.access = Access("hostile", "argosy", "127.0.0.1", 443, ca, token, url, ca, guard=inside(HERE))
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -77,8 +77,13 @@ def _application(state: PlatformServer, http: httpx.Client) -> Starlette:
             case "Project", "1":
                 mask = {"effective_permission": state.mask[number]} if number in state.mask else {}
                 return _json({"id": 1, "name": "one", "organization": 3, "permission": _PERMISSIONS[number], **mask})
+            case "Projects", "":
+                return _json([{"id": 1, "name": "one", "organization": 3, "permission": _PERMISSIONS[number]}])
             case "Organization", "3":
                 return _json({"id": 3, "permission": "Admin" if number == 7 else "Member"})
+            case "Memberships", "1":
+                members = ("a@example.com", "Ann.Lee@Example.com")
+                return _json([{"id": n, "user": n, "project": 1, "email": each} for n, each in enumerate(members, 7)])
             case "Medias", "1":
                 after, stop = int(request.query_params.get("after", "-1")), int(request.query_params["stop"])
                 return _json([{"id": each} for each in state.media if each > after][:stop])

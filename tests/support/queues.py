@@ -100,3 +100,12 @@ def finish(at: Engine | Connection, uids: list[UUID], state: str = "succeeded") 
     statement = "UPDATE argosy.attempt SET state = :state, finished_at = clock_timestamp(), lease_until = NULL WHERE uid = ANY (:uids)"
     at.execute(text(statement), {"uids": uids, "state": state})
     return None
+
+
+def manned(engine: Engine) -> None:
+    """A worker and a tracker are alive, for as long as the test may take."""
+    sql(
+        engine,
+        "INSERT INTO argosy.process (id, kind, host, pid, version, revision, seen_at) "
+        "SELECT kind, kind, 'here', 1, '0', '9999', now() + interval '1 day' FROM unnest(ARRAY['worker', 'tracker']) kind",
+    )

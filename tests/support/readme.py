@@ -13,5 +13,6 @@ def exported(settings: Settings, **others: str) -> dict[str, str]:
         "ARGOSY_TOKEN_PRIVATE_KEY": settings.token_private_key.get_secret_value(),
         "ARGOSY_TOKEN_PUBLIC_KEY": str(settings.token_public_key),
         "ARGOSY_METRICS_HOST": "127.0.0.1",
+        "ARGOSY_TRUSTED_HOSTS": ",".join(settings.trusted_hosts),
         "ARGOSY_RELEASE_AFTER": str(settings.release_after),
     } | others

@@ -14,11 +14,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session
+from yarl import URL
 
 from argosy.crypto import KeyRing
+from argosy.errors import InvalidRequest
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Access, Connection
+from argosy.kube.tokens import Source
+from argosy.network.guard import Forbidden, inside
 from argosy.settings import Settings
+from argosy.shapes.clusters import TokenSource
 from argosy.store import registry
 from argosy.store.registered import Cluster
 
@@ -46,7 +51,7 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
     """
     token = ""
     if cluster.token_sealed is not None:
-        token = KeyRing([key.get_secret_value() for key in settings.keys]).open(cluster.token_sealed)
+        token = KeyRing(settings.keys).open(cluster.token_sealed)
     return Access(
         cluster.name,
         cluster.namespace,
@@ -56,7 +61,36 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
         token,
         cluster.argo_server,
         cluster.argo_server_ca,
+        inside(settings.trusted_hosts),
+        cluster.path,
+        _source(cluster, settings),
     )
+
+
+def _source(cluster: Cluster, settings: Settings) -> Source | None:
+    if not cluster.token_source:
+        return None
+    given = TokenSource.model_validate(cluster.token_source)
+    commands, directory = tuple(settings.token_commands), settings.token_directory
+    return Source(given.file, tuple(given.command), directory, commands)
+
+
+def check_hosts(settings: Settings, host: str | None, argo_server: str) -> None:
+    """Check new addresses of a cluster. A name is checked when it is resolved.
+
+    Args:
+        settings: Which hosts are trusted.
+        host: Of the Kubernetes API; None if it is not new.
+        argo_server: Address of the Argo Server; empty if it is not new.
+
+    Raises:
+        InvalidRequest: It is an IP address that may not be connected to.
+    """
+    for field, given in (("host", host), ("argo_server", URL(argo_server).raw_host)):
+        try:
+            inside(settings.trusted_hosts).check_host(given or "")
+        except Forbidden as error:
+            raise InvalidRequest(f"{field}: {error}") from error
 
 
 def connect(cluster: Cluster, settings: Settings, limit: int | None = None) -> Connection:
@@ -123,6 +157,11 @@ class Clusters:
                     self._retire(held.connection)
             self._open[cluster_id] = reached
             return reached
+
+    def name(self, cluster_id: int) -> str:
+        """What a line of the log calls a cluster: its name, or its number as long as this process has not reached it."""
+        known = self._open.get(cluster_id)
+        return f"#{cluster_id}" if known is None else known.cluster.name
 
     async def close(self) -> None:
         """Close every connection."""

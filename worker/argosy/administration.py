@@ -8,7 +8,7 @@ from typing import Self, Unpack
 
 from sqlmodel import Session
 
-from argosy import clusters, registering
+from argosy import clusters, registering, sealing
 from argosy.errors import ManifestError
 from argosy.inputs import checked, validated
 from argosy.kube.check import Report
@@ -20,7 +20,8 @@ from argosy.shapes.clusters import ClusterFields
 from argosy.shapes.given import AlgorithmFields, Id, Key, Number
 from argosy.shapes.projects import ProjectFields, ProjectSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, ProjectShape
-from argosy.store import database, holds, projects, registry
+from argosy.shapes.status import StatusShape
+from argosy.store import database, holds, projects, registry, status
 from argosy.store.reconciling import Waiting
 
 
@@ -198,6 +199,15 @@ class Administration:
             NotFound: There is none.
         """
         return registering.cluster(self.engine, key)
+
+    def status(self) -> StatusShape:
+        """How the installation is: processes that are alive, queue, clusters with their leases, what went wrong last."""
+        return status.status(self.engine)
+
+    @checked
+    def rotate_secrets(self, *, lost: bool = False) -> sealing.Rotated:
+        """Seal everything anew with the newest keys. Arguments, result and errors are those of `sealing.rotate`."""
+        return sealing.rotate(self.engine, self.settings, lost)
 
     def held(self) -> dict[str, str]:
         """Why clusters are held, by their names; empty if none is."""

@@ -57,6 +57,11 @@ def made(uid: UUID) -> datetime:
     return _EPOCH + timedelta(microseconds=uid.time // 10)
 
 
+def ticks(when: datetime) -> int:
+    """The time part of a version-1 UUID that is made at this time."""
+    return (when - _EPOCH) // timedelta(microseconds=1) * 10
+
+
 def ordinal(gid: UUID, uid: UUID) -> int | None:
     """The number of the job of a launch that has this uid; None if no job of the launch could have it, however many there are."""
     number = uid.time - gid.time - 1

@@ -16,13 +16,15 @@ from pydantic import SkipValidation
 from argosy import control
 from argosy.administration import Administration
 from argosy.batches import JobUids
+from argosy.bulk import Bulks
 from argosy.errors import InvalidRequest
+from argosy.finding import Finder
 from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch.accept import accept, seal
 from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
-from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Text, Token
+from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Ref, Text, Token
 from argosy.shapes.shown import CancelShape, JobShape, SplitShape
 from argosy.store import reading
 
@@ -44,9 +46,9 @@ class Launched:
     position: int
 
 
-class Client(Administration, Reader, LogReader):
-    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py) and `LogReader`
-    (logs/reader.py).
+class Client(Administration, Reader, LogReader, Finder, Bulks):
+    """The methods for launches and jobs, and those of `Administration`, `Reader` (history/reader.py), `LogReader`
+    (logs/reader.py), `Finder` (finding.py) and `Bulks` (bulk.py).
 
     Args:
         settings: Settings of this process; default: from the environment (`ARGOSY_…`).
@@ -85,8 +87,9 @@ class Client(Administration, Reader, LogReader):
             media_query: Instead of media_ids, a query string for the API server's media list. Without both, all media of the project.
             extra_params: Parameters, each as `{"name": …, "value": …}`.
             token: The user's API token; sealed before it leaves this call.
-            success_email_spec: Stored with the launch.
-            failure_email_spec: Stored with the launch.
+            success_email_spec: The mail that is sent when all its jobs have Succeeded: `{"recipients": ["Name <mail>", …], "subject": …,
+                "text": …, "attachments": [{"key": …, "name": …}]}`; see worker/docs/mail.md.
+            failure_email_spec: The mail for every other end.
             gid: Version-1 UUID; default: a new one. The same request with the same gid is the same launch.
             priority: -100 to 100, higher first; orders only this user's jobs in this project, and does not affect other users.
             skip_done: Leave out media on which the algorithm has Succeeded already, with the same manifest and parameters, in this
@@ -94,7 +97,7 @@ class Client(Administration, Reader, LogReader):
             after: gid of a launch of the same project, which must be there: begin when all its jobs have ended.
             after_if: `ok`: if these have not all Succeeded, this launch is rejected; `any`: begin however they end.
             cancel_with: A cancel of that launch cancels this one too, as long as it waits.
-            webhook: URL that gets a signed POST when all its jobs have ended (README, “Webhooks”).
+            webhook: URL that gets a signed POST when all its jobs have ended (worker/docs/enqueue.md, “Webhooks”).
             connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return.
 
@@ -131,7 +134,7 @@ class Client(Administration, Reader, LogReader):
         return Launched(request.gid, uids, written.new, written.state, written.position)
 
     @checked
-    def cancel(self, key: UUID | None = None, *, project: Id | None = None) -> CancelShape:
+    def cancel(self, key: Ref | None = None, *, project: Id | None = None) -> CancelShape:
         """Cancel a job, a launch or all jobs of a project, at any time, even while the cluster is not reachable. Idempotent.
 
         Jobs that were not submitted end at once; the others are `Cancelling` until their workflow has ended. The record stays. A large
@@ -148,14 +151,14 @@ class Client(Administration, Reader, LogReader):
         return CancelShape(**vars(control.cancel(self.engine, key, project)))
 
     @checked
-    def delete(self, key: UUID, *, project: Id | None = None) -> CancelShape:
+    def delete(self, key: Ref, *, project: Id | None = None) -> CancelShape:
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
 
     @overload
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -166,7 +169,7 @@ class Client(Administration, Reader, LogReader):
     @overload
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -177,7 +180,7 @@ class Client(Administration, Reader, LogReader):
     @checked
     def retry(
         self,
-        key: UUID,
+        key: Ref,
         *,
         project: Id | None = None,
         failed_only: bool = True,
@@ -270,7 +273,7 @@ class Client(Administration, Reader, LogReader):
             return reading.jobs(connection, where, limit, offset, nodes)
 
     @checked
-    def get(self, uid: UUID, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
+    def get(self, uid: Ref, *, project: Id | None = None, attempt: Number | None = None) -> JobShape:
         """One job, even if its launch is not expanded yet or was rejected.
 
         Args:

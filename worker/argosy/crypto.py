@@ -1,13 +1,14 @@
 """Sealing: secrets in the database are useless without the keys, which only the processes have.
 
-There are two kinds. Cluster credentials are written and read by argosy, with a ring of Fernet keys, so that keys can be rotated while
-argosy runs (the first key seals, all keys open). Launch tokens are written by API servers in any language, as a libsodium sealed box: a
-caller needs only the public key and can open nothing, not even what it has sealed itself (P8).
+There are two kinds. Cluster credentials are written and read by argosy, with a ring of Fernet keys. Launch tokens are written by API
+servers in any language, as a libsodium sealed box: a caller needs only the public key and can open nothing, not even what it has sealed
+itself (P8). Keys of both kinds are rings, so that they can be changed while argosy runs: the first key seals, all open (sealing.py).
 """
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from secrets import token_bytes
+from typing import Protocol
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from nacl.exceptions import CryptoError
@@ -17,26 +18,12 @@ from pydantic import SecretStr
 from argosy.errors import NotConfigured, SealBroken
 
 
-class KeyRing:
-    """Seals and opens cluster credentials.
-
-    Args:
-        keys: Fernet keys, newest first.
-    """
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        if not keys:
-            raise NotConfigured(
-                "ARGOSY_KEYS is empty: cluster credentials cannot be sealed; make keys with: argosy keys"
-            )
-        try:
-            self._ring = MultiFernet([Fernet(key) for key in keys])
-        except ValueError as error:
-            raise NotConfigured(f"ARGOSY_KEYS: {error}; make keys with: argosy keys") from error
+class Ring(Protocol):
+    """Keys of one kind, newest first."""
 
     def seal(self, text: str) -> bytes:
         """Seal with the newest key."""
-        return self._ring.encrypt(text.encode())
+        ...
 
     def open(self, sealed: bytes) -> str:
         """Open with the key that sealed it.
@@ -44,12 +31,101 @@ class KeyRing:
         Raises:
             SealBroken: None of the keys sealed it.
         """
+        ...
+
+    def newest(self, sealed: bytes) -> bool:
+        """Whether the newest key has sealed it."""
+        ...
+
+
+class KeyRing:
+    """Seals and opens cluster credentials; a `Ring`.
+
+    Args:
+        keys: Fernet keys, newest first.
+
+    Raises:
+        NotConfigured: There is none, or one is no key.
+    """
+
+    def __init__(self, keys: Sequence[SecretStr]) -> None:
+        if not keys:
+            raise NotConfigured(f"ARGOSY_KEYS is not set; {_MAKE}")
+        try:
+            self._keys = [Fernet(key.get_secret_value()) for key in keys]
+        except ValueError:
+            # The library's text is not shown: it may hold a part of the key.
+            raise NotConfigured(f"ARGOSY_KEYS: each must be 32 bytes in URL-safe base64; {_MAKE}") from None
+        self._ring = MultiFernet(self._keys)
+
+    def seal(self, text: str) -> bytes:
+        """Seal with the newest key."""
+        return self._ring.encrypt(text.encode())
+
+    def open(self, sealed: bytes) -> str:
+        """See `Ring.open`."""
         try:
             return self._ring.decrypt(sealed).decode()
-        except InvalidToken as error:
+        except (InvalidToken, UnicodeDecodeError):
             raise SealBroken(
                 "none of ARGOSY_KEYS opens this credential; add the key that sealed it, or enter the credential again"
-            ) from error
+            ) from None
+
+    def newest(self, sealed: bytes) -> bool:
+        """See `Ring.newest`."""
+        try:
+            self._keys[0].decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
+
+
+class TokenRing:
+    """Opens launch tokens, and seals them to the newest key; a `Ring`.
+
+    Args:
+        keys: `ARGOSY_TOKEN_PRIVATE_KEY`: base64 X25519 private keys, newest first, separated by commas.
+
+    Raises:
+        NotConfigured: There is none, or one is no key.
+    """
+
+    def __init__(self, keys: SecretStr | None) -> None:
+        if keys is None:
+            raise NotConfigured(f"ARGOSY_TOKEN_PRIVATE_KEY is not set: launch tokens cannot be opened; {_MAKE}")
+        try:
+            self._keys = [PrivateKey(b64decode(key, validate=True)) for key in keys.get_secret_value().split(",")]
+        except (ValueError, CryptoError):
+            raise NotConfigured(
+                f"ARGOSY_TOKEN_PRIVATE_KEY: each key must be 32 bytes in base64, separated by commas; {_MAKE}"
+            ) from None
+        self.public_keys = [b64encode(bytes(key.public_key)).decode() for key in self._keys]
+
+    def seal(self, text: str) -> bytes:
+        """Seal to the newest key."""
+        return bytes(SealedBox(self._keys[0].public_key).encrypt(text.encode()))
+
+    def open(self, sealed: bytes) -> str:
+        """See `Ring.open`."""
+        for key in self._keys:
+            try:
+                return bytes(SealedBox(key).decrypt(sealed)).decode()
+            except (ValueError, CryptoError):
+                continue
+        raise SealBroken(
+            "ARGOSY_TOKEN_PRIVATE_KEY does not open this launch's token; add the key to which it was sealed, or launch again"
+        )
+
+    def newest(self, sealed: bytes) -> bool:
+        """See `Ring.newest`."""
+        try:
+            SealedBox(self._keys[0]).decrypt(sealed)
+        except (ValueError, CryptoError):
+            return False
+        return True
+
+
+_MAKE = "a new installation makes its keys once, with: argosy keys; all its processes have the same"
 
 
 def seal_token(token: str, public_key: str) -> bytes:
@@ -67,21 +143,26 @@ def seal_token(token: str, public_key: str) -> bytes:
         ) from error
 
 
-def open_token(sealed: bytes | None, private_key: SecretStr | None) -> str:
+def open_token(sealed: bytes | None, private_keys: SecretStr | None) -> str:
     """A launch's token; empty if it has none.
 
     Raises:
         NotConfigured: There is no key.
         SealBroken: It was sealed to another key.
     """
-    if sealed is None:
-        return ""
-    if private_key is None:
-        raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not set: launch tokens cannot be opened")
+    return "" if sealed is None else TokenRing(private_keys).open(sealed)
+
+
+def public_key(private_key: SecretStr) -> str:
+    """The public key of a pair, base64.
+
+    Raises:
+        NotConfigured: This is no private key.
+    """
     try:
-        return bytes(SealedBox(PrivateKey(b64decode(private_key.get_secret_value()))).decrypt(sealed)).decode()
+        return b64encode(bytes(PrivateKey(b64decode(private_key.get_secret_value())).public_key)).decode()
     except (ValueError, CryptoError) as error:
-        raise SealBroken(f"ARGOSY_TOKEN_PRIVATE_KEY does not open this launch's token ({error})") from error
+        raise NotConfigured("ARGOSY_TOKEN_PRIVATE_KEY is not an X25519 key; make a pair with: argosy keys") from error
 
 
 def new_keys() -> dict[str, str]:

@@ -31,8 +31,10 @@ NAMES = frozenset(
         "track.terminating",  # before a workflow is told to end
         "track.releasing",  # before the finalizer is removed
         "track.released",  # after it
+        "notify.taken",  # the receiver has taken a notification, its record is not written
         "cancel.requesting",  # a cancel is written and not committed
         "cancel.requested",  # it is committed
+        "secrets.resealing",  # secrets are sealed anew and not committed
     }
 )
 

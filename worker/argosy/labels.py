@@ -4,6 +4,7 @@ The name and the labels of a workflow say whose it is, whether a row knows it al
 Tator, so that existing tools find its jobs (P10).
 """
 
+import re
 from uuid import UUID
 
 FINALIZER = "argosy.dev/recorded"
@@ -50,6 +51,15 @@ OWN_ACCOUNT = "argosy"
 def workflow_name(uid: UUID, attempt: int) -> str:
     """The only name that an attempt's workflow can have; at most 63 characters, so that it can be a label too."""
     return f"job-{uid}-{attempt}"
+
+
+def attempt_of(name: str) -> tuple[str, int] | None:
+    """The uid and the number of the attempt whose workflow has this name; None if it is none of ours."""
+    found = _WORKFLOW.fullmatch(name)
+    return (found[1], int(found[2])) if found else None
+
+
+_WORKFLOW = re.compile(r"job-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-([0-9]{1,9})")
 
 
 def secret_name(secret_id: UUID) -> str:

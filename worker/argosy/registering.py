@@ -13,10 +13,13 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy import clusters, crypto, manifest
+from argosy.access import check_hosts
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, ManifestError, NotConfigured
 from argosy.inputs import validated
 from argosy.kube.answers import KubeError
 from argosy.kube.marks import Mark
+from argosy.kube.tokens import expires
+from argosy.network.guard import Forbidden
 from argosy.settings import Settings
 from argosy.shapes.clusters import ClusterSpec
 from argosy.shapes.given import AlgorithmSpec, Parameter
@@ -203,6 +206,7 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
         Conflict: The name is not unique, or another registration means the same cluster and namespace.
     """
     spec = validated(ClusterSpec, dict(fields))
+    check_hosts(settings, spec.host, spec.argo_server)
     with Session(engine, expire_on_commit=False) as session:
         _check_cluster(session, spec, None)
     row = Cluster(**_cluster_row(settings, spec))
@@ -299,19 +303,26 @@ def cluster(engine: Engine, key: str | int) -> ClusterShape:
 
 def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The new columns of a cluster."""
-    if fields.get("host", row.host) != row.host and not fields.get("token"):
-        raise InvalidRequest("token: enter it again together with a new host")
+    fresh = fields.get("token") or fields.get("token_source")
+    for name in ("host", "path"):
+        if fields.get(name, getattr(row, name)) != getattr(row, name) and not fresh:
+            raise InvalidRequest(f"token: enter it again together with a new {name}")
     now = _cluster_shapes(session, [row])[0].model_dump(include=set(ClusterSpec.model_fields))
     if now["host"] != fields.get("host", row.host):
         # Its token is not for the old Argo Server.
         now |= {"argo_server": "", "argo_server_ca": ""}
-    spec = validated(ClusterSpec, now | {"token": "unchanged"} | {**fields})
-    if row.host is not None and spec.argo_server not in ("", row.argo_server) and not fields.get("token"):
+    if fields.get("token"):
+        now["token_source"] = None
+    kept = {} if now["token_source"] or fields.get("token_source") else {"token": "unchanged"}
+    spec = validated(ClusterSpec, now | kept | {**fields})
+    if row.host is not None and spec.argo_server not in ("", row.argo_server) and not fresh:
         raise InvalidRequest("token: enter it again together with a new address of an Argo Server")
+    if not {"host", "argo_server"}.isdisjoint(fields):
+        check_hosts(settings, spec.host, spec.argo_server)
     _check_cluster(session, spec, row.id)
     changed = _cluster_row(settings, spec)
-    if "token" not in fields:
-        del changed["token_sealed"]
+    if not fresh:
+        del changed["token_sealed"], changed["token_expires_at"]
     return changed
 
 
@@ -319,7 +330,9 @@ def _place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
     """The mark at a row's address; None if it cannot be read. Then it is read again before anything is done there."""
     try:
         return clusters.place(engine, settings, row)
-    except (KubeError, NotConfigured):
+    except (KubeError, NotConfigured) as error:
+        if isinstance(error.__cause__, Forbidden):
+            raise InvalidRequest(f"host: {error.__cause__}") from error
         return None
 
 
@@ -349,13 +362,15 @@ def _check_cluster(session: Session, spec: ClusterSpec, own: int | None) -> None
 
 
 def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:
-    row = spec.model_dump(exclude={"token", "default"})
-    ring = crypto.KeyRing([key.get_secret_value() for key in settings.keys]) if spec.token else None
+    row = spec.model_dump(exclude={"token", "token_source", "default"})
+    row["token_source"] = spec.token_source.model_dump() if spec.token_source else {}
+    row["token_expires_at"] = expires(spec.token)
+    ring = crypto.KeyRing(settings.keys) if spec.token else None
     return row | {"is_default": spec.default, "token_sealed": ring.seal(spec.token) if ring else None}
 
 
-def _address(row: Cluster) -> tuple[str | None, int, str]:
-    return row.host, row.port, row.namespace
+def _address(row: Cluster) -> tuple[str | None, int, str, str]:
+    return row.host, row.port, row.path, row.namespace
 
 
 def _check_place(session: Session, row: Cluster) -> None:
@@ -386,7 +401,13 @@ def _cluster_shapes(session: Session, rows: Sequence[Cluster]) -> list[ClusterSh
     active = registry.active(session)
     return [
         ClusterShape.model_validate(
-            row.model_dump() | {"default": row.is_default, "window": row.pace_window, "active": active.get(row.id, 0)}
+            row.model_dump()
+            | {
+                "token_source": row.token_source or None,
+                "default": row.is_default,
+                "window": row.pace_window,
+                "active": active.get(row.id, 0),
+            }
         )
         for row in rows
     ]

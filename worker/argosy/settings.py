@@ -1,4 +1,4 @@
-"""All that an operator can set, as one typed object read from `ARGOSY_…` environment variables.
+"""All that an operator can set, as one typed object read from `ARGOSY_…` environment variables, or from files in SECRETS.
 
 One object is passed to all code, and no module reads the environment itself, so a test, the demo and a pod are configured in the same way.
 Secrets are `SecretStr`, so that printed settings do not show them.
@@ -7,13 +7,17 @@ Secrets are `SecretStr`, so that printed settings do not show them.
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from argosy.crypto import public_key
 from argosy.errors import NotConfigured
 from argosy.inputs import faults
+
+SECRETS = Path("/run/secrets/argosy")
+"""Where a setting may be a file, named as its variable in small letters: `argosy_keys`. A variable wins over a file."""
 
 
 class Settings(BaseSettings):
@@ -29,7 +33,9 @@ class Settings(BaseSettings):
         default=[], description="Fernet keys for cluster credentials, newest first, separated by commas"
     )
     token_private_key: SecretStr | None = Field(
-        default=None, description="Base64 X25519 private key that opens sealed launch tokens; workers only"
+        default=None,
+        description="Base64 X25519 private keys that open sealed launch tokens, newest first, by commas; workers, and trackers for what "
+        "mails attach",
     )
     token_public_key: str | None = Field(
         default=None, description="Base64 X25519 public key to which launch tokens are sealed; all that a caller needs"
@@ -46,6 +52,17 @@ class Settings(BaseSettings):
         default="platform",
         pattern="^(platform|tokens)$",
         description="Who may call `argosy api`: users of the platform, or owners of argosy's own tokens",
+    )
+    token_commands: Annotated[list[str], NoDecode] = Field(
+        default=[], description="Credential plugins, by commas, that may be run for the tokens of clusters"
+    )
+    token_directory: str = Field(
+        default="", description="Directory below which files with tokens of clusters may be read"
+    )
+    trusted_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Hosts of clusters and of the platform, by commas, that may be on this machine, the platform's also asked by plain "
+        "http; others may be in a private network, but not here, and only by https",
     )
     upload_hosts: Annotated[list[str], NoDecode] = Field(
         default=[], description="Hosts, besides the platform's, from which uploaded manifests are fetched, by commas"
@@ -83,6 +100,17 @@ class Settings(BaseSettings):
         default=[],
         description="Hosts of your own network, by commas, that webhooks may go to, also by plain http; others must be public, by https",
     )
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server, as smtps://user:password@host:465 (TLS) or smtp://user:password@host:587 (STARTTLS); trackers only",
+    )
+    mail_from: str = Field(
+        default="", description='Sender of mails, as "Name <mail>" or mail; with it, `argosy api` takes mails to send'
+    )
+    mail_domains: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Domains, by commas, to which mails may go; default: all, but with `ARGOSY_AUTH=tokens` none that comes over HTTP",
+    )
     release_after: float = Field(
         default=30.0,
         ge=0,
@@ -103,8 +131,10 @@ class Settings(BaseSettings):
         ge=1,
         description="Days after which ended launches are forgotten, and older gids refused; the same everywhere",
     )
-    metrics_port: int = Field(default=9191, ge=0, le=65535, description="Port of /metrics of this process")
-    metrics_host: str = Field(default="0.0.0.0", description="Address /metrics listens on")  # noqa: S104
+    metrics_port: int = Field(
+        default=9191, ge=0, le=65535, description="Port of /livez, /readyz and /metrics of this process"
+    )
+    metrics_host: str = Field(default="0.0.0.0", description="Address that port is on")  # noqa: S104
     metrics_directory: Path | None = Field(
         default=None, description="Where multiprocess metrics are kept; default: temporary"
     )
@@ -113,7 +143,16 @@ class Settings(BaseSettings):
         default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe lines that are logged"
     )
 
-    @field_validator("keys", "upload_hosts", "trusted_proxies", "webhook_hosts", mode="before")
+    @field_validator(
+        "keys",
+        "trusted_hosts",
+        "upload_hosts",
+        "token_commands",
+        "trusted_proxies",
+        "webhook_hosts",
+        "mail_domains",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -125,6 +164,13 @@ class Settings(BaseSettings):
             ip_network(network)  # the server would take what is none for a name, and never meet it
         return value
 
+    @model_validator(mode="after")
+    def _public_of_private(self) -> Self:
+        """Who has the private key can seal, too."""
+        if self.token_public_key is None and self.token_private_key is not None:
+            self.token_public_key = public_key(self.token_private_key)
+        return self
+
 
 @cache
 def load() -> Settings:
@@ -134,8 +180,8 @@ def load() -> Settings:
         NotConfigured: A variable is missing or its value cannot be used; the message names it.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
     except ValidationError as error:
         where, why = faults(error)[0]
         name = "ARGOSY_" + where.replace(".", "_").upper()
-        raise NotConfigured(f"{name}: {why}; set it in the environment (see README, “Settings”)") from None
+        raise NotConfigured(f"{name}: {why}; set it in the environment (see worker/docs/settings.md)") from None

@@ -88,7 +88,7 @@ def test_it_is_small_and_the_same_for_a_slow_yaml_reader(world: World, made: dic
 
 def test_probes_need_no_credentials(world: World) -> None:
     with world.as_(None) as http:
-        assert [http.get(path).status_code for path in ("/healthz", "/readyz", "/nothing")] == [200, 200, 404]
+        assert [http.get(path).status_code for path in ("/livez", "/readyz", "/nothing")] == [200, 200, 404]
 
 
 @pytest.mark.timeout(600)  # the first run installs it

@@ -10,7 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from argosy.api.app import ROUTERS, create_app
-from argosy.api.callers import PlatformDoor, Role, _role
+from argosy.api.callers import PlatformDoor, Role, TokenCaller, _role
 from argosy.api.platform import Platform
 from argosy.client import Client
 from argosy.settings import Settings
@@ -28,6 +28,7 @@ ROUTES = [
 NAMES = [f"{method} {route.path}" for method, route in ROUTES]
 
 BODIES: dict[str, object] = {
+    "PrepareBulk": {"verb": "cancel", "where": {"project": [2]}},
     "CreateJobList": {"algorithm_name": "hello", "media_ids": [1]},
     "RegisterAlgorithm": {"name": "a", "manifest": "b", "files_per_job": 1},
     "UpdateAlgorithm": {"description": "a"},
@@ -39,8 +40,12 @@ BODIES: dict[str, object] = {
 READS = {
     "GetJobList", "GetJob", "GetAlgorithmList", "GetAlgorithm", "GetAlgorithmManifest", "GetLaunchList", "GetLaunch", "GetJobAttempt",
     "GetProjectSettings", "GetProjectUsage", "ExplainJob", "GetJobEvents", "GetLaunchEvents", "GetLaunchFailures", "GetJobLog", "Whoami",
+    "FindJobs", "CountJobs", "FindLaunches", "Search",
 }  # fmt: skip
 """Everybody in the project may; clusters are for admins."""
+
+SCOPED = {"FindJobs", "CountJobs", "FindLaunches", "Search"}
+"""These answer everybody, with what is in their own projects."""
 
 EXECUTES = {"CreateJobList", "DeleteJob", "DeleteJobList", "RetryJob", "RetryJobList", "SendEmail"}
 
@@ -55,7 +60,8 @@ def places(registered: World) -> dict[str, str]:
     found = registered.http.get("/rest/Algorithm/1").json()
     digest = found["manifest"].rpartition("/")[2]
     return {
-        "project": "1", "uid": made["id"][0], "gid": made["object"][0]["gid"], "id": "1", "organization": "3", "digest": digest,
+        "bulk": str(uuid1()), "project": "1", "uid": made["id"][0], "gid": made["object"][0]["gid"], "id": "1",
+        "organization": "3", "digest": digest,
     }  # fmt: skip
 
 
@@ -88,6 +94,16 @@ def test_those_of_another_project_or_organization_may_not(
     gid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).gid
     uid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
     answer = ask(registered.http, method, route, elsewhere | {"gid": str(gid), "uid": str(uid)})
+    if route.operation_id in SCOPED:
+        assert answer.status_code == 200
+        asked = (
+            registered.http.request(method, route.path, params={"text": str(gid)})
+            if route.operation_id == "Search"
+            else answer
+        )
+        assert str(gid) not in asked.text
+        assert registered.http.request(method, route.path, params={"project": 2}).status_code in (400, 403)
+        return
     assert answer.status_code in (403, 404), answer.text
     if "{uid}" in route.path or "{gid}" in route.path:
         missing = ask(registered.http, method, route, elsewhere | {"gid": str(uuid1()), "uid": str(uuid1())})
@@ -106,6 +122,27 @@ def test_who_may_only_read_or_launch_may_no_more(
             assert answer.status_code < 400 or answer.status_code == 409, answer.text
         else:
             assert answer.status_code in (403, 404), answer.text
+
+
+def test_which_projects_somebody_may_read_is_the_platforms_word_or_the_tokens(
+    registered: World, client: Client
+) -> None:
+    door = registered.app.state.gateway.door
+    header = {"Authorization": f"Token {READ}"}
+    assert door.projects(header) == {1: 3}
+    asked = list(registered.platform.asked)
+    assert door.projects(header) == {1: 3}
+    assert registered.platform.asked == asked, "believed for a minute"
+    assert door.projects({"Authorization": "Token unknown"}) == {}
+    scopes: list[list[int] | None] = [None, [1, 2], []]
+    for scope in scopes:
+        with client.engine.begin() as connection:
+            _, secret = api_tokens.create(
+                connection, name="t", user=1, role="read", projects=scope, organizations=[], days=1, sealed=None
+            )
+            found = api_tokens.find(connection, secret)
+        assert found is not None
+        assert TokenCaller(found).projects() == (None if scope is None else frozenset(scope))
 
 
 def test_a_cookie_changes_nothing_for_another_sites_page(registered: World, places: dict[str, str]) -> None:

@@ -1,6 +1,9 @@
 """`argosy cluster`."""
 
+import os
 import re
+import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import uuid1
@@ -15,8 +18,11 @@ from argosy.client import Client
 from argosy.demo.embedded import free_ports
 from argosy.demo.simulator import SimulatedCluster
 from argosy.shapes.shown import ClusterShape, LaunchShape
+from argosy.states import State
 from tests.support.certificates import PEM
-from tests.support.cli import SECRET, Run, add, error, system_ca, token_of
+from tests.support.cli import SECRET, Run, add, error, executable, system_ca, token_of
+from tests.support.jobs import created, end, record
+from tests.support.queues import claim
 
 
 def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Client, tmp_path: Path) -> None:
@@ -128,11 +134,11 @@ def test_update_changes_what_is_given_and_leaves_the_rest(argosy: Run, client: C
 
 
 def test_a_cluster_is_removed_once_nothing_needs_it(argosy: Run, client: Client, launch: LaunchShape) -> None:
-    assert "unfinished jobs" in error(argosy("cluster", "remove", "north"), 1)
+    assert "unfinished jobs" in error(argosy("cluster", "remove", "--yes", "north"), 1)
     with SimulatedCluster() as simulated:
         add(client, simulated.connection)
-        assert "0 workflows released" in argosy("cluster", "release", "simulated").stderr
-        assert argosy("cluster", "remove", "simulated").exit_code == 0
+        assert "0 workflows released" in argosy("cluster", "release", "--yes", "simulated").stderr
+        assert argosy("cluster", "remove", "--yes", "simulated").exit_code == 0
     assert [found.name for found in client.clusters()] == ["north"]
 
 
@@ -142,15 +148,15 @@ def test_a_cluster_that_is_gone_is_removed_only_by_abandoning_it(argosy: Run, cl
     )
     with client.engine.begin() as connection:  # argosy was there once
         connection.execute(sql("UPDATE argosy.cluster SET identity = 'mark'"))
-    assert "--abandon" in error(argosy("cluster", "remove", "gone"), 1)
-    told = argosy("cluster", "remove", "gone", "--abandon").stderr
+    assert "--abandon" in error(argosy("cluster", "remove", "--yes", "gone"), 1)
+    told = argosy("cluster", "remove", "--yes", "gone", "--abandon").stderr
     assert ("is removed" in told, "it was the default" in told) == (True, True)
     assert client.clusters() == []
 
 
 def test_a_cluster_that_never_answered_is_removed_without_being_asked(argosy: Run, client: Client) -> None:
     client.add_cluster(name="typo", host="127.0.0.1", port=free_ports(1)[0], cert=system_ca(), token=SECRET)
-    assert argosy("cluster", "remove", "typo").exit_code == 0
+    assert argosy("cluster", "remove", "--yes", "typo").exit_code == 0
     assert client.clusters() == []
 
 
@@ -161,10 +167,10 @@ def test_a_cluster_that_is_held_is_abandoned_only_with_a_word_about_what_it_perh
     client.update_algorithm("hello", cluster=client.cluster("south").id)
     client.launch("hello", project=1, user=7, media_ids=[1])
     client.database_restored()
-    told = error(argosy("cluster", "remove", "north", "--abandon"), 2)
+    told = error(argosy("cluster", "remove", "--yes", "north", "--abandon"), 2)
     assert "--waiting: cluster 'north' is held" in told
-    assert "--abandon" in error(argosy("cluster", "remove", "north", "--waiting", "run"), 2)
-    assert argosy("cluster", "remove", "north", "--abandon", "--waiting", "run").exit_code == 0
+    assert "--abandon" in error(argosy("cluster", "remove", "--yes", "north", "--waiting", "run"), 2)
+    assert argosy("cluster", "remove", "--yes", "north", "--abandon", "--waiting", "run").exit_code == 0
 
 
 def test_a_list_of_nothing_says_where_to_look(argosy: Run, client: Client) -> None:
@@ -177,8 +183,8 @@ def test_a_cluster_that_is_gone_with_jobs_on_it_is_abandoned_and_its_jobs_are_co
 ) -> None:
     client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
     client.update_algorithm("hello", cluster=client.cluster("south").id)
-    assert "--abandon" in error(argosy("cluster", "remove", "north"), 1)
-    told = argosy("cluster", "remove", "north", "--abandon").stderr
+    assert "--abandon" in error(argosy("cluster", "remove", "--yes", "north"), 1)
+    told = argosy("cluster", "remove", "--yes", "north", "--abandon").stderr
     assert "4 jobs that had not ended are Lost or Cancelled" in told
     assert {job.status for job in client.list(gid=launch.gid)} == {"Cancelled"}
 
@@ -241,3 +247,92 @@ def test_what_manifests_may_do_is_said_by_profile_or_file(argosy: Run, cluster: 
     assert "secret" in error(argosy("cluster", "update", "north", "--policy", str(file)), 2)
     file.write_text("[x]\n")
     assert "mapping" in error(argosy("cluster", "update", "north", "--policy", str(file)), 2)
+
+
+def test_what_cannot_be_undone_asks_or_takes_yes(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    client.update_algorithm("hello", cluster=None)
+    told = error(argosy("cluster", "remove", "north", "--abandon"), 2)
+    assert ("Abandon cluster north" in told, "name no other: hello" in told, "--yes" in told) == (True, True, True)
+    for words in (("cluster", "release", "north"), ("delete", str(launch.gid)), ("cancel", "--project", "1")):
+        assert "--yes" in error(argosy(*words), 2)
+    assert [job.status for job in client.list(gid=launch.gid)] == ["Queued"] * 4
+    assert "4 jobs cancelled" in argosy("cancel", "--project", "1", "--yes").stderr
+
+
+def test_a_cluster_is_drained_when_nothing_of_it_is_unfinished(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    told = argosy("cluster", "drain", "north").stderr
+    assert "cluster north is empty, and stays paused" in told
+    assert client.cluster("north").paused_reason == "it is being drained"
+    assert [job.status for job in client.list(gid=launch.gid)] == ["Queued"] * 4
+
+
+def test_a_drain_that_cancels_leaves_what_is_queued(
+    argosy: Run, client: Client, launch: LaunchShape, engine: Engine, environment: dict[str, str]
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sql("UPDATE argosy.cluster SET health = 'ok'"))
+    (running,) = claim(engine, cluster=client.cluster("north").id, limit=1).jobs
+    record(engine, created(running))
+    told = error(argosy("cluster", "drain", "north", "--cancel"), 2)
+    assert ("Cancel 1 job on cluster north" in told, "--yes" in told) == (True, True)
+    command = [executable(), "cluster", "drain", "north", "--cancel", "--yes"]
+    with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True) as draining:
+        assert draining.stderr is not None
+        first = draining.stderr.readline()
+        assert "1 job on cluster north cancelled, or Cancelling" in first
+        assert client.get(running.uid).status == "Cancelling"
+        end(engine, running, State.CANCELLED)
+        rest = draining.communicate(timeout=60)[1]
+    assert "cluster north is empty" in rest
+    assert Counter(job.status for job in client.list(gid=launch.gid)) == {"Queued": 3, "Cancelled": 1}
+
+
+def test_the_jobs_of_a_cluster_are_cancelled_after_their_number_was_confirmed(
+    argosy: Run, client: Client, launch: LaunchShape
+) -> None:
+    assert "Cancel 4 jobs on cluster north" in error(argosy("cancel", "--cluster", "north"), 2)
+    assert "Cancel 4 jobs of project 1 on" in error(argosy("cancel", "--cluster", "north", "--project", "1"), 2)
+    assert "without an id" in error(argosy("cancel", str(launch.gid), "--cluster", "north"), 2)
+    assert "nowhere" in error(argosy("cancel", "--cluster", "nowhere", "--yes"), 1)
+    assert "nothing to cancel" in argosy("cancel", "--cluster", "north", "--project", "2").stderr
+    assert [job.status for job in client.list(gid=launch.gid)] == ["Queued"] * 4
+    assert "4 jobs on cluster north cancelled" in argosy("cancel", "--cluster", "north", "--yes").stderr
+    assert [job.status for job in client.list(gid=launch.gid)] == ["Cancelled"] * 4
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\u2028b"])
+def test_a_name_with_control_characters_is_refused(argosy: Run, cluster: ClusterShape, name: str) -> None:
+    assert "control character" in error(argosy("cluster", "update", "north", "--name", name), 2)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "why"),
+    [
+        ("--ca-file", "", "is empty"),
+        ("--ca-file", "-----BEGIN PRIVATE KEY-----", "private key"),
+        ("--ca-file", "token", "no certificate"),
+        ("--token-file", "", "is empty"),
+        ("--token-file", PEM, "--ca-file"),
+        ("--token-file", "apiVersion: v1", "--from-kubeconfig"),
+        ("--token-file", "two words", "no token"),
+    ],
+)
+def test_a_file_that_is_another_is_refused_in_words(
+    argosy: Run, cluster: ClusterShape, tmp_path: Path, option: str, text: str, why: str
+) -> None:
+    file = tmp_path / "file"
+    file.write_text(text)
+    assert why in error(argosy("cluster", "update", "north", option, str(file)), 2)
+
+
+def test_a_token_that_ends_within_days_is_told_with_the_command_that_renews_it(
+    argosy: Run, cluster: ClusterShape, client: Client
+) -> None:
+    with client.engine.begin() as connection:
+        connection.execute(
+            sql("UPDATE argosy.cluster SET token_expires_at = clock_timestamp() + interval '3 days 1 hour'")
+        )
+    told = argosy("cluster", "list").stdout
+    assert ("in 3 days" in told, "argosy cluster update north --token-file -" in told) == (True, True)

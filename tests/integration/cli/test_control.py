@@ -16,7 +16,7 @@ def test_cancel_delete_and_retry_say_what_they_came_to(argosy: Run, client: Clie
     assert "1 job queued again" in argosy("retry", uid).stderr
     assert "nothing to retry" in argosy("retry", gid).stderr
     assert "is not the id of a job or a launch" in error(argosy("cancel", str(uuid1())), 1)
-    assert argosy("delete", gid).exit_code == 0
+    assert argosy("delete", gid, "--yes").exit_code == 0
     assert argosy("list", "-o", "name").stdout == ""
     assert uid in argosy("list", "--deleted", "-o", "name").stdout
     assert "Cancelled" in argosy("get", gid).stdout

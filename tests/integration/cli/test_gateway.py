@@ -16,6 +16,7 @@ from argosy.demo.embedded import free_ports
 from argosy.settings import Settings
 from tests.conftest import ROOT
 from tests.support.cli import Run, error, started
+from tests.support.readme import exported
 
 Gateway = tuple[subprocess.Popen[bytes], httpx.Client, str]
 """A process, a client of it, and where its metrics are."""
@@ -57,7 +58,7 @@ def gateway(settings: Settings, directory: Path, **variables: str) -> Iterator[G
     """`argosy api` as a process of its own that is ready."""
     port, metrics_port = free_ports(2)
     env = {
-        "ARGOSY_DATABASE_URL": settings.database_url.get_secret_value(),
+        **exported(settings),
         "ARGOSY_AUTH": "tokens",
         "ARGOSY_METRICS_PORT": str(metrics_port),
         "ARGOSY_METRICS_DIRECTORY": str(directory),

@@ -3,8 +3,10 @@
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx
+import orjson
 import pytest
 from sqlalchemy import text as sql
 
@@ -38,8 +40,13 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
         "ARGOSY_METRICS_DIRECTORY": str(tmp_path / "metrics"),
     }
 
+    lines: list[dict[str, Any]] = []
+
     def scrape(name: str) -> str:
-        return httpx.get(f"http://127.0.0.1:{ports[name]}/metrics", timeout=5).text
+        try:
+            return httpx.get(f"http://127.0.0.1:{ports[name]}/metrics", timeout=5).text
+        except httpx.ConnectError:  # it works before it answers
+            return ""
 
     with (
         started(
@@ -57,7 +64,8 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
         for metric in (
             'argosy_launches_total{outcome="expanded"} 1.0',
             "argosy_submits_total",
-            "dramatiq_messages_total",
+            "argosy_redis_seconds_count",
+            'argosy_build_info{process="worker"',
         ):
             assert await until(lambda: scrape("worker"), lambda text, metric=metric: metric in text)  # type: ignore[misc]
         assert 'argosy_cluster_up{cluster="simulated"} 1.0' in scrape("tracker")
@@ -67,7 +75,14 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
         for process in (worker, tracker):
             _, said = process.communicate(timeout=20)
             assert process.returncode == 0, said.decode()
-            assert b"Traceback" not in said
+            lines += [orjson.loads(line) for line in said.splitlines()]  # and nothing that is not JSON
+    assert all({"pid", "host", "version"} <= line.keys() for line in lines)
+    about = [line for line in lines if "workflow" in line]
+    assert {type(line["cluster"]) for line in lines if "cluster" in line} == {str}
+    assert all({"uid", "gid", "attempt", "cluster"} <= line.keys() for line in about)
+    submitted = [line for line in lines if line["event"] == "submitted"]
+    assert {line["uid"] for line in submitted} == {str(job.uid) for job in ready.list(project=1)}
+    assert {line["outcome"] for line in submitted} == {"created"}
     assert [*(tmp_path / "metrics").iterdir()] == []
     with ready.engine.connect() as connection:
         assert (

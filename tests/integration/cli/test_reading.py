@@ -23,22 +23,56 @@ from tests.support.cli import Run, error, printed
 def test_jobs_are_listed_in_every_format(argosy: Run, client: Client, launch: LaunchShape) -> None:
     jobs = client.list(gid=launch.gid)
     plain = argosy("list", "--gid", str(launch.gid)).stdout.splitlines()
-    assert plain[0].split() == ["UID", "ALGORITHM", "STATUS", "MEDIA", "STARTED", "TOOK", "MESSAGE"]
-    assert [line.split()[:4] for line in plain[1:]] == [
-        [str(job.uid), "hello", "Queued", str(len(job.media_ids))] for job in jobs
+    assert plain[0].split() == ["UID", "GID", "BATCH", "ALGORITHM", "STATUS", "MEDIA", "AGE", "TOOK", "MESSAGE"]
+    assert [line.split()[:6] for line in plain[1:]] == [
+        [str(job.uid), str(launch.gid), str(number), "hello", "Queued", str(len(job.media_ids))]
+        for number, job in enumerate(jobs)
     ]
     wide = argosy("list", "-o", "wide").stdout.splitlines()
     assert str(launch.gid) in wide[1]
     assert "AS-OF" in wide[0]
     assert argosy("list", "-o", "name").stdout.split() == [str(job.uid) for job in jobs]
     for found in (
-        orjson.loads(argosy("list", "-o", "json").stdout),
-        yaml.safe_load(argosy("list", "-o", "yaml").stdout),
+        orjson.loads(argosy("list", "-o", "json", "--nodes").stdout),
+        yaml.safe_load(argosy("list", "-o", "yaml", "--nodes").stdout),
     ):
-        assert [JobShape.model_validate(job) for job in found] == jobs
-    assert argosy("list", "--media-id", "5", "-o", "name").stdout.split() == [str(jobs[1].uid)]
-    assert argosy("list", "--project", "2", "-o", "name").stdout == ""
-    assert argosy("list", "--limit", "1", "--offset", "2", "-o", "name").stdout.split() == [str(jobs[2].uid)]
+        assert [JobShape.model_validate(job) for job in found["items"]] == jobs
+    (first, *_) = lines = [orjson.loads(line) for line in argosy("list", "-o", "jsonl").stdout.splitlines()]
+    assert [line["index"] for line in lines] == [0, 1, 2, 3]
+    assert "nodes" not in first
+
+
+def test_list_takes_filters(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    uids = [str(job.uid) for job in client.list(gid=launch.gid)]
+    for line, numbers in {
+        "--media 5": [1],
+        "--project 2": [],
+        "--status queued --algorithm hello --since 1h --all-projects": [0, 1, 2, 3],
+        "--status Running --status failed": [],
+        "--failed": [],
+        "--until 1h": [],
+        "--user 7 --index 2": [2],
+        "--sort oldest --limit 2": [3, 2],
+        "--cluster elsewhere": [],
+        "--param a=b": [],
+        f"--gid {launch.gid} --deleted": [0, 1, 2, 3],
+    }.items():
+        assert argosy("list", *line.split(), "-o", "name").stdout.split() == [uids[n] for n in numbers], line
+    page = argosy("list", "--limit", "3")
+    cursor = page.stderr.split()[-1]
+    assert argosy("list", "--after", cursor, "-o", "name").stdout.split() == [uids[3]]
+
+
+def test_a_job_is_named_by_its_launch_and_its_index(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    job = client.list(gid=launch.gid)[2]
+    assert client.get(f"{launch.gid}/2") == job  # type: ignore[arg-type]
+    assert str(job.uid) in argosy("get", f"{launch.gid}/2").stdout
+    assert "does not exist" in error(argosy("get", f"{launch.gid}/9"), 1)
+    assert "write a uid or a gid" in error(argosy("get", f"{launch.gid}/x"), 2)
+    assert str(job.uid) in argosy("get", str(job.uid)[:18]).stdout
+    assert str(job.uid) in argosy("explain", f"job-{job.uid}-1").stdout
+    assert argosy("search", str(job.uid)[:13], "-o", "name").stdout.split() == [str(job.uid)]
+    assert "nothing is found" in argosy("search", "nothing").stderr
 
 
 def test_launches_are_listed_with_their_jobs_counted(argosy: Run, launch: LaunchShape) -> None:
@@ -46,7 +80,7 @@ def test_launches_are_listed_with_their_jobs_counted(argosy: Run, launch: Launch
     assert str(launch.gid) in row
     assert "4 (4 Queued)" in row
     assert argosy("list", "--launches", "-o", "name").stdout.split() == [str(launch.gid)]
-    found = orjson.loads(argosy("list", "--launches", "-o", "json").stdout)
+    found = orjson.loads(argosy("list", "--launches", "-o", "json").stdout)["items"]
     of_one = {"resources": None, "notifications": None, "splits": None}
     assert [LaunchShape.model_validate(one) for one in found] == [launch.model_copy(update=of_one)]
 
@@ -116,6 +150,8 @@ def job() -> JobShape:
     return JobShape(
         uid=uuid1(),
         gid=uuid1(),
+        index=0,
+        created_at=datetime.now(UTC),
         id="w",
         project=1,
         user=1,

@@ -57,3 +57,35 @@ def test_what_is_wrong_for_a_while_is_said_at_once_and_then_ever_more_seldom() -
     assert len([line for line in lines if line["logger"] == "foreign"]) < 20
     assert len([line for line in lines if line["event"] == "launched"]) == 600
     assert len([line for line in lines if line.get("cluster") == "another"]) == 1
+
+
+def test_every_line_says_which_process_wrote_it_and_which_job_it_is_about() -> None:
+    (line,) = logged(
+        "json",
+        "from uuid import UUID",
+        "gid = UUID('7d8f4a3e-0000-11f1-8000-000000000001')",
+        "name = 'job-7d8f4a3f-0000-11f1-8000-000000000002-3'",
+        "logger.info('submitted', workflow=name, gid=gid, cluster='gpu')",
+    )
+    fields = orjson.loads(line)
+    assert {name: fields[name] for name in ("uid", "attempt", "gid", "cluster")} == {
+        "uid": "7d8f4a3f-0000-11f1-8000-000000000002",
+        "attempt": 3,
+        "gid": "7d8f4a3e-0000-11f1-8000-000000000001",
+        "cluster": "gpu",
+    }
+    assert {"pid", "host", "version", "timestamp", "level"} <= fields.keys()
+
+
+def test_what_nobody_catches_is_a_line_too() -> None:
+    said = logged(
+        "json",
+        "import threading, warnings",
+        "warnings.warn('beware')",
+        "threading.Thread(target=lambda: 1 / 0).start()",
+        "sys.excepthook(*[ValueError, ValueError('x'), None])",
+    )
+    lines = [orjson.loads(line) for line in said]
+    assert ["beware" in line["event"] for line in lines] == [True, False, False]
+    assert "ZeroDivisionError" in lines[1]["exception"]
+    assert [line["level"] for line in lines[1:]] == ["critical", "critical"]

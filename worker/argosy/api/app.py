@@ -1,7 +1,7 @@
 """The gateway as an ASGI application."""
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from threading import BoundedSemaphore
 from typing import Any
@@ -11,7 +11,6 @@ import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from psycopg.errors import UniqueViolation
-from sqlalchemy import text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,11 +19,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from argosy import metrics
-from argosy.api import algorithms, clusters, document, history, jobs, own, platform_routes
+from argosy.api import algorithms, clusters, document, finding, history, jobs, own, platform_routes
 from argosy.api.callers import Anonymous, Door, Forbidden, PlatformDoor, TokenDoor
 from argosy.api.measuring import Measured
+from argosy.api.page import entry
+from argosy.api.page.app import create_page
 from argosy.api.platform import Platform, PlatformAway
 from argosy.api.routing import Busy, Gateway, Limiter, TooFast, admit
+from argosy.api.stream import Hub
 from argosy.client import Client
 from argosy.errors import (
     ArgosyError,
@@ -35,12 +37,14 @@ from argosy.errors import (
     NotFound,
     QueueFull,
 )
+from argosy.processes.heart import Heart
 from argosy.settings import Settings
 from argosy.store.actor import acting
+from argosy.store.processes import API
 
 log = structlog.get_logger()
 
-ROUTERS = tuple(room.router for room in (jobs, algorithms, clusters, platform_routes, own, history))
+ROUTERS = tuple(room.router for room in (jobs, algorithms, clusters, platform_routes, own, history, finding))
 """All that needs a caller."""
 
 MOST_BYTES = 16 << 20
@@ -85,12 +89,14 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     """
     client = Client(settings, pool_size=settings.api_threads)
     asked = platform or Platform(settings)
+    heart, hub = Heart(settings, API), Hub(settings)
     door: Door = TokenDoor(client.engine) if settings.auth == "tokens" else PlatformDoor(settings, asked)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = settings.api_threads
-        yield
+        async with heart.beating(), hub.running():
+            yield
         client.close()
         asked.close()
 
@@ -105,10 +111,17 @@ def create_app(settings: Settings, platform: Platform | None = None) -> FastAPI:
     )
     waiting, asking = (BoundedSemaphore(max(settings.api_threads // 4, 1)) for _ in range(2))
     app.state.gateway = Gateway(client, settings, asked, door, Limiter(settings.api_rate), waiting, asking)
+    app.state.heart, app.state.hub = heart, hub
     for router in ROUTERS:
         app.include_router(router)
-    for name, endpoint in (("schema", document.route(app)), ("healthz", _alive), ("readyz", _ready(client))):
+    for name, endpoint in (
+        ("schema", document.route(app)),
+        ("livez", _probe(heart.dead)),
+        ("readyz", _probe(heart.unready)),
+        ("ui", entry.root),
+    ):
         app.add_api_route(f"/{name}", endpoint, methods=["GET", "HEAD"], operation_id=name, include_in_schema=False)
+    app.mount("/ui", create_page(app.state.gateway, hub))
     app.add_exception_handler(ArgosyError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _no_route)
@@ -204,10 +217,6 @@ async def _away(_: Request, error: Exception) -> Response:
     return JSONResponse({"message": "the database cannot be asked; try again"}, 503, {"Retry-After": "5"})
 
 
-async def _alive(_: Request) -> Response:
-    return JSONResponse({"message": "alive"})
-
-
 async def _taken(_: Request, error: Exception) -> Response:
     """Two callers registered the same at once; any other violation is a fault of ours."""
     if not isinstance(getattr(error, "orig", None), UniqueViolation):
@@ -224,13 +233,11 @@ async def _not_storable(_: Request, error: Exception) -> Response:
     return JSONResponse({"message": "a value that cannot be kept: a NUL character, or a number beyond its range"}, 400)
 
 
-def _ready(client: Client) -> Callable[[Request], Awaitable[Response]]:
-    def asked() -> None:
-        with client.engine.connect() as connection:
-            connection.execute(text("SELECT 1 FROM argosy.installation"))
+def _probe(faults: Callable[[], Sequence[str]]) -> Callable[[Request], Awaitable[Response]]:
+    """What the metrics port answers, for whoever reaches only this one, such as a balancer."""
 
-    async def ready(_: Request) -> Response:
-        await anyio.to_thread.run_sync(asked)
-        return JSONResponse({"message": "ready"})
+    async def answer(_: Request) -> Response:
+        found = faults()
+        return JSONResponse({"message": "; ".join(found) or "ok"}, 503 if found else 200)
 
-    return ready
+    return answer

@@ -60,6 +60,12 @@ class Caller(Protocol):
     def role(self, project: int) -> Role:
         """What they may do in a project."""
 
+    def projects(self) -> frozenset[int] | None:
+        """The projects that they may read; None for every one."""
+
+    def uses(self, organization: int | None) -> bool:
+        """Whether jobs that they may read may run on an organization's clusters."""
+
     def administers(self, organization: int | None) -> bool:
         """Whether they may manage an organization's clusters."""
 
@@ -118,6 +124,14 @@ class PlatformCaller:
         found = self.door.ask(self.credentials, f"Project/{project}")
         return Role.NONE if found is None else _role(found)
 
+    def projects(self) -> frozenset[int]:
+        """Those that the platform lists for them."""
+        return frozenset(self.door.projects(self.credentials))
+
+    def uses(self, organization: int | None) -> bool:
+        """Whether one of their projects is in it."""
+        return organization is None or organization in self.door.projects(self.credentials).values()
+
     def administers(self, organization: int | None) -> bool:
         """Whether the platform calls them an admin of it. Clusters of no organization are the operator's."""
         found = None if organization is None else self.door.ask(self.credentials, f"Organization/{organization}")
@@ -152,7 +166,7 @@ class PlatformDoor:
 
     def __init__(self, settings: Settings, platform: Platform, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings, self._platform, self._clock = settings, platform, clock
-        self._known: OrderedDict[tuple[bytes, str], tuple[float, dict[str, Any] | None]] = OrderedDict()
+        self._known: OrderedDict[tuple[bytes, str], tuple[float, Any]] = OrderedDict()
         self._lock = Lock()
 
     def knows(self, request: Request) -> bool:
@@ -163,7 +177,7 @@ class PlatformDoor:
         """See `Door.caller`. A session's cookie from another site's page is nobody's."""
         credentials = _credentials(request)
         if "Cookie" in credentials:
-            _check_origin(request)
+            check_origin(request)
         user = self.ask(credentials, "User/GetCurrent")
         number = user.get("id") if user is not None else None
         if not isinstance(number, int) or isinstance(number, bool):
@@ -172,18 +186,36 @@ class PlatformDoor:
 
     def ask(self, credentials: dict[str, str], what: str) -> dict[str, Any] | None:
         """What the platform answers to somebody; None if it does not let them see it. Believed for a minute."""
-        if (kept := self._kept(credentials, what)) is not None:
-            return kept[1]
-        found = self._platform.get(what, credentials)
+        if (kept := self._kept(credentials, what)) is None:
+            found = self._platform.get(what, credentials)
+            self._keep(credentials, what, found, _FOR if found is not None else _FOR_NOTHING)
+            return found
+        answer: dict[str, Any] | None = kept[1]
+        return answer
+
+    def projects(self, credentials: dict[str, str]) -> dict[int, int | None]:
+        """The projects that the platform lists for somebody, if they may read them, with their organizations. Believed for a minute."""
+        if (kept := self._kept(credentials, "Projects")) is None:
+            listed = self._platform.listed("Projects", credentials)
+            found = {
+                each["id"]: each.get("organization")
+                for each in listed
+                if isinstance(each.get("id"), int) and _role(each) >= Role.READ
+            }
+            self._keep(credentials, "Projects", found, _FOR)
+            return found
+        known: dict[int, int | None] = kept[1]
+        return known
+
+    def _keep(self, credentials: dict[str, str], what: str, found: Any, seconds: float) -> None:
         key = _key(credentials, what)
         with self._lock:
-            self._known[key] = self._clock() + (_FOR if found is not None else _FOR_NOTHING), found
+            self._known[key] = self._clock() + seconds, found
             self._known.move_to_end(key)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
-        return found
 
-    def _kept(self, credentials: dict[str, str], what: str) -> tuple[float, dict[str, Any] | None] | None:
+    def _kept(self, credentials: dict[str, str], what: str) -> tuple[float, Any] | None:
         with self._lock:
             kept = self._known.get(_key(credentials, what))
         return kept if kept is not None and kept[0] > self._clock() else None
@@ -206,7 +238,7 @@ def _credentials(request: Request) -> dict[str, str]:
     raise Anonymous("send the platform's token: Authorization: Token …")
 
 
-def _check_origin(request: Request) -> None:
+def check_origin(request: Request) -> None:
     """A browser sends a cookie along with another site's requests too: those may change nothing.
 
     Raises:
@@ -240,6 +272,14 @@ class TokenCaller:
         """The token's role, in its projects."""
         inside = self.token.projects is None or project in self.token.projects
         return Role[self.token.role.upper()] if inside else Role.NONE
+
+    def projects(self) -> frozenset[int] | None:
+        """The token's."""
+        return None if self.token.projects is None else frozenset(self.token.projects)
+
+    def uses(self, organization: int | None) -> bool:
+        """Whether the token is for that organization."""
+        return organization is None or self.administers(organization)
 
     def administers(self, organization: int | None) -> bool:
         """Whether the token is for that organization's clusters; one for all organizations is the operator's."""

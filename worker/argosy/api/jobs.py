@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from argosy import manifest
-from argosy.api import wire
+from argosy.api import recipients, wire
 from argosy.api.callers import Role, require
 from argosy.api.routing import ERRORS, Called, Gateway, ids, uuid_in, uuid_of
 from argosy.batches import JobUids
@@ -81,6 +81,8 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
             "the platform is called back with the launch's token, for its media or by the algorithm, and these credentials hold none: send "
             "the platform's token as Authorization: Token …, or a token of argosy's that was made with --platform-token-file"
         )
+    for spec in (job_spec.success_email_spec, job_spec.failure_email_spec):
+        recipients.check(called, project, spec)
     request = validated(
         LaunchRequest,
         {

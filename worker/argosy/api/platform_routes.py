@@ -1,15 +1,17 @@
-"""Routes that only hand on: what the published client asks of the same server, and what is the platform's own."""
+"""Routes that the published client asks of the same server: who calls, which the platform says, and mails."""
 
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Response
 
-from argosy.api import wire
+from argosy.api import recipients, wire
 from argosy.api.callers import Role, require
-from argosy.api.platform import Answer
 from argosy.api.routing import ERRORS, Called
+from argosy.network.http import Answer
 from argosy.shapes.given import Id
+from argosy.shapes.mails import EmailSpec
+from argosy.store import outbox
 
 router = APIRouter(responses=ERRORS)
 
@@ -23,12 +25,19 @@ def whoami(called: Called) -> Response:
 
 
 @router.post("/rest/Email/{project}", operation_id="SendEmail", response_model=wire.MessageResponse, status_code=201)
-def send_email(called: Called, project: Id, email_spec: wire.EmailSpec) -> Response:
-    """Send a message to members of a project; the platform sends it."""
+def send_email(called: Called, project: Id, email_spec: EmailSpec) -> Response:
+    """Send a message to members of a project. Where argosy has no mail server (ARGOSY_MAIL_FROM), the platform sends it."""
     require(called.caller, project, Role.EXECUTE)
-    body: dict[str, Any] = email_spec.model_dump(exclude_none=True)
-    asked = called.gateway.platform.ask("POST", f"Email/{project}", called.caller.credentials, orjson.dumps(body))
-    return _handed_on(asked)
+    gateway = called.gateway
+    if not gateway.settings.mail_from:
+        body: dict[str, Any] = email_spec.model_dump(exclude_none=True)
+        asked = gateway.platform.ask("POST", f"Email/{project}", called.caller.credentials, orjson.dumps(body))
+        return _handed_on(asked)
+    recipients.check(called, project, email_spec)
+    with gateway.client.engine.begin() as connection:
+        outbox.mail(connection, project, email_spec, called.caller.sealed())
+    told = {"message": f"{len(email_spec.people())} mails are on their way"}
+    return Response(orjson.dumps(told), 201, media_type="application/json")
 
 
 def _handed_on(answer: Answer) -> Response:

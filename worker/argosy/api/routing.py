@@ -98,11 +98,18 @@ def _called(request: Request) -> _Called:
         raise InvalidRequest(
             f"{', '.join(name[:100] for name in unknown[:10])}: no such parameter here; there are {', '.join(sorted(known)) or 'none'}"
         )
+    return _asked(request)
+
+
+def _asked(request: Request) -> _Called:
     return _Called(request.app.state.gateway, request.state.caller)
 
 
 Called = Annotated[_Called, Depends(_called)]
 """A request whose sender is known and whose parameters are."""
+
+Asked = Annotated[_Called, Depends(_asked)]
+"""A request whose sender is known; the route itself looks at the query."""
 
 
 def ids(name: str, value: str | None) -> list[int] | None:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from argosy.labels import workflow_name
-from argosy.shapes.given import Id, In, Json, Name, Text
+from argosy.shapes.given import Id, In, Name, Text
+from argosy.shapes.mails import EmailSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from argosy.states import State, platform_status, rest_status
 from argosy.store.live import EarlyJob
@@ -70,8 +71,8 @@ class JobSpec(In):
     media_ids: Annotated[list[Id], Field(fail_fast=True)] | None = None
     media_query: Text | None = None
     extra_params: Annotated[list[AlgorithmParameter], Field(fail_fast=True)] | None = None
-    success_email_spec: Json | None = None
-    failure_email_spec: Json | None = None
+    success_email_spec: EmailSpec | None = None
+    failure_email_spec: EmailSpec | None = None
     gid: Text | None = None
     priority: int = Field(default=0, ge=-100, le=100)
     skip_done: bool = False
@@ -194,22 +195,6 @@ class BadRequestResponse(BaseModel):
 
     message: str
     details: list[str] | None = None
-
-
-class EmailAttachmentSpec(In):
-    """An object of the platform's store."""
-
-    key: Text
-    name: Text
-
-
-class EmailSpec(In):
-    """A message to members of the project, which the platform sends."""
-
-    recipients: Annotated[list[Text], Field(fail_fast=True)]
-    subject: Text
-    text: Text
-    attachments: Annotated[list[EmailAttachmentSpec], Field(fail_fast=True)] | None = None
 
 
 class User(BaseModel):

@@ -16,11 +16,17 @@ from argosy.cli import (
     gateway,
     history,
     jobs,
+    listing,
     logs,
+    mail,
+    operating,
     processes,
     projects,
     reconciling,
+    registration,
+    schema,
     schemas,
+    secrets,
 )
 from argosy.cli.boundary import Boundary
 
@@ -28,7 +34,8 @@ app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=F
 
 app.command()(demo.demo)
 app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
-app.command("list")(jobs.list_)
+app.command("list")(listing.list_)
+app.command()(listing.search)
 app.command()(jobs.get)
 app.command()(jobs.watch)
 app.command()(history.explain)
@@ -38,14 +45,21 @@ app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)
 app.add_typer(algorithms.app, name="algorithm")
+clusters.app.command(epilog=registration.EXAMPLES)(registration.add)
+clusters.app.command()(registration.update)
+clusters.app.command()(registration.manifest)
 app.add_typer(clusters.app, name="cluster")
 app.add_typer(projects.app, name="project")
-processes.database.command()(reconciling.restored)
-processes.database.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
-app.add_typer(processes.database, name="db")
+schema.app.command()(reconciling.restored)
+schema.app.command(epilog=reconciling.EXAMPLES)(reconciling.reconcile)
+app.add_typer(schema.app, name="db")
 app.add_typer(gateway.app, name="api")
 app.add_typer(gateway.tokens, name="token")
+app.add_typer(mail.app, name="mail")
 app.add_typer(schemas.app, name="schema")
+app.add_typer(secrets.app, name="secrets")
+app.command()(operating.status)
+app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)
 app.command()(processes.keys)

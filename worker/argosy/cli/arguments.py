@@ -4,13 +4,19 @@ A mistake in an argument is found before anything is opened or sent, and the mes
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
 
 from argosy.cli.boundary import UsageError
+from argosy.cli.session import client
 
 MEDIA_MAX = 5_000_000
 """The most ids in one command, so that a typing mistake like 1-9999999999 does not fill the memory."""
@@ -18,6 +24,8 @@ MEDIA_MAX = 5_000_000
 STANDARD_INPUT = Path("-")
 
 _RUN = re.compile(r"(\d+)(?:-(\d+))?")
+_SPAN = re.compile("([0-9]{1,6})([smhd])", re.ASCII)
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SEPARATOR = re.compile(r"[\s,]+")
 
 
@@ -47,6 +55,37 @@ def media(text: str, option: str = "--media") -> list[int]:
     if not found:
         raise UsageError(f"{option}: no media id given; leave the option out for all media of the project")
     return list(chain.from_iterable(found))
+
+
+def identifier(text: str) -> UUID:
+    """The id of a job or a launch; of a job also GID/17. Instead of a whole id its first letters will do, eight or more, or the name of a
+    workflow or pod: then the database is asked.
+
+    Raises:
+        InvalidRequest: It is none, or several begin so.
+        NotFound: Nothing begins so.
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        with client(remind=False) as opened:
+            return opened.resolve(text)
+
+
+def moment(text: str, option: str, now: datetime) -> datetime:
+    """A time, from how long ago it was (90m, 12h, 7d) or from ISO 8601; without a zone it is the time at this place.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    if span := _SPAN.fullmatch(text):
+        return now - timedelta(**{_SPANS[span[2]]: int(span[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"{option} {text[:40]!r}: write how long ago, as 90m, 12h or 7d, or a time, as 2026-11-29T14:30"
+        ) from None
 
 
 def parameters(pairs: Sequence[str]) -> list[dict[str, str]]:
@@ -127,6 +166,73 @@ def secret(file: Path, what: str) -> str:
     return found
 
 
+def token(file: Path, what: str) -> str:
+    """A cluster's token from a file.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or holds something else.
+    """
+    found = secret(file, what)
+    if "-----BEGIN" in found:
+        raise UsageError(f"{what}: {file} holds a certificate or a key, not a token; a CA goes into --ca-file")
+    if "apiVersion:" in found:
+        raise UsageError(
+            f"{what}: {file} holds Kubernetes objects, not a token; a kubeconfig goes into --from-kubeconfig"
+        )
+    if len(found.split()) > 1:
+        raise UsageError(f"{what}: {file} holds no token: a token has no blanks and is one line")
+    return found
+
+
+def certificates(file: Path, what: str) -> str:
+    """CA certificates from a file.
+
+    Raises:
+        UsageError: It cannot be read, is empty, or holds something else.
+    """
+    found = contents(file, what)
+    if not found.strip():
+        raise UsageError(f"{what}: {file} is empty")
+    if "PRIVATE KEY-----" in found:
+        raise UsageError(f"{what}: {file} holds a private key; give the certificate of the CA alone")
+    if "-----BEGIN CERTIFICATE-----" not in found:
+        raise UsageError(f"{what}: {file} holds no certificate; write it as PEM, from -----BEGIN CERTIFICATE----- on")
+    return found
+
+
+def command(text: str, what: str) -> list[str]:
+    """A command and its arguments, quoted as in a shell; none runs it.
+
+    Raises:
+        UsageError: It has no command, or a quote is not closed.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}".lower()) from error
+    if not words:
+        raise UsageError(f"{what}: names no command")
+    return words
+
+
+def confirmed(question: str, yes: bool) -> None:
+    """Have a person confirm what cannot be undone.
+
+    Args:
+        question: What is about to happen, as a question.
+        yes: Whether --yes was given.
+
+    Raises:
+        UsageError: Nobody is there to be asked.
+        Abort: The answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Say --yes; nobody is there to be asked")
+    typer.confirm(question, abort=True, err=True)
+
+
 def one_of(**given: object) -> None:
     """Check that at most one of these options is given.
 
@@ -136,6 +242,10 @@ def one_of(**given: object) -> None:
     names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value not in (None, False)]
     if len(names) > 1:
         raise UsageError(f"give only one of {' and '.join(names)}")
+
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+"""The option of commands that ask."""
 
 
 def one_input(*files: tuple[str, Path | None]) -> None:

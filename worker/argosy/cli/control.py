@@ -4,36 +4,82 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
 from argosy.cli import arguments, output
+from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
-from argosy.cli.jobs import Identifier
+from argosy.cli.jobs import Identifier, MaybeIdentifier
 from argosy.cli.session import client
 
 if TYPE_CHECKING:
+    from argosy.client import Client
     from argosy.shapes.shown import CancelShape, SplitShape
 
 Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this project.")]
 
 
 def cancel(
-    identifier: Annotated[
-        UUID | None, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="[UID|GID]")
-    ] = None,
+    identifier: MaybeIdentifier = None,
     project: Annotated[int | None, typer.Option(help="Without an id: all jobs of this project.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Without an id: all jobs that run on this cluster or wait for it alone.", metavar="NAME"),
+    ] = None,
+    yes: Yes = False,
 ) -> None:
-    """Cancel a job, a launch, or all jobs of a project; works even while a cluster is not reachable."""
+    """Cancel a job, a launch, or all jobs of a project or a cluster; works even while a cluster is not reachable."""
+    if identifier is not None and cluster is not None:
+        raise UsageError("--cluster: goes without an id; it takes all jobs of the cluster")
+    if cluster is not None:
+        with client() as opened:
+            cancel_on(opened, cluster, yes, project)
+        return
     if identifier is None and project is None:
-        raise UsageError("say which: the id of a job or a launch, or --project ID for all of a project")
+        raise UsageError(
+            "say which: the id of a job or a launch, or --project ID or --cluster NAME for all of a project or a cluster"
+        )
+    if identifier is None:
+        arguments.confirmed(f"Cancel all unfinished jobs of project {project}?", yes)
     with client() as opened:
         _tell(opened.cancel(identifier, project=project))
 
 
-def delete(identifier: Identifier, project: Guard = None) -> None:
+def cancel_on(opened: Client, cluster: str, yes: bool, project: int | None = None, waiting: bool = True) -> None:
+    """Cancel the jobs of a cluster, after asking with their number.
+
+    Args:
+        opened: The client.
+        cluster: Its name.
+        yes: Whether not to ask.
+        project: Only those of this project.
+        waiting: Also those that are queued for this cluster alone.
+    """
+    from argosy.shapes.filters import JobFilter
+
+    name = opened.cluster(cluster).name
+    where = JobFilter(
+        cluster=name,
+        project=() if project is None else (project,),
+        status=() if waiting else ("Submitting", "Pending", "Running", "Cancelling"),
+    )
+    chosen = opened.prepare("cancel", where, user=0)
+    if not chosen.count:
+        output.note(f"nothing to cancel on cluster {name}")
+        return
+    of = "" if project is None else f" of project {project}"
+    arguments.confirmed(f"Cancel {_jobs(chosen.count)}{of} on cluster {name}?", yes)
+    done = opened.act(chosen.id)
+    left = f"; {_jobs(done.not_done)} had ended or changed meanwhile" if done.not_done else ""
+    output.note(
+        f"{_jobs(done.done)} on cluster {name} cancelled, or Cancelling until it has ended their workflows{left}"
+    )
+
+
+def delete(identifier: Identifier, project: Guard = None, yes: Yes = False) -> None:
     """Cancel a job or a launch and hide it from lists; its record stays and `argosy get` shows it."""
+    arguments.confirmed(f"Cancel {identifier}, and hide it from lists?", yes)
     with client() as opened:
         _tell(opened.delete(identifier, project=project))
 

@@ -59,10 +59,12 @@ class DemoFailed(ArgosyError):
 
 @dataclass(frozen=True)
 class _Parts:
-    """A running demo: where the cluster is, and the environment that argosy commands need to reach it."""
+    """A running demo: where the cluster is, the environment that argosy commands need to reach it, and the page with a token for it."""
 
     connection: dict[str, Any]
     environment: dict[str, str]
+    page: str
+    token: str
 
 
 def demo(
@@ -128,7 +130,7 @@ def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) ->
     from argosy import crypto
     from argosy.demo import embedded
     from argosy.settings import Settings
-    from argosy.store import database
+    from argosy.store import migrate
 
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-demo-")))
     with console.status("starting the cluster …"):
@@ -139,16 +141,36 @@ def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) ->
         "ARGOSY_REDIS_URL": stack.enter_context(embedded.valkey()),
         "ARGOSY_LOG_FORMAT": "console",
         "ARGOSY_METRICS_HOST": "127.0.0.1",
+        "ARGOSY_TRUSTED_HOSTS": "127.0.0.1,localhost",
         "ARGOSY_WEBHOOK_HOSTS": "127.0.0.1,localhost",
     }
-    database.upgrade(Settings(**_fields(environment)))
+    migrate.upgrade(Settings(**_fields(environment)))
     console.print("database    PostgreSQL and Valkey are up, schema upgraded")
-    for command in (["worker", "--processes", "1", "--threads", "4"], ["tracker"]):
+    served = str(_free_port())
+    for command in (
+        ["worker", "--processes", "1", "--threads", "4"],
+        ["tracker"],
+        ["api", "--port", served],
+    ):
         port = str(_free_port())
         log = directory / f"{command[0]}.log"
-        stack.enter_context(_process(command, environment | {"ARGOSY_METRICS_PORT": port}, log))
+        own = {"ARGOSY_METRICS_PORT": port, "ARGOSY_AUTH": "tokens"}
+        stack.enter_context(_process(command, environment | own, log))
         console.print(f"{command[0]:11} running, metrics on http://127.0.0.1:{port}/metrics")
-    return _Parts(connection, environment)
+    return _Parts(connection, environment, f"http://127.0.0.1:{served}/ui", _token(environment))
+
+
+def _token(environment: dict[str, str]) -> str:
+    """A token of the demo's user, who may do everything."""
+    from argosy.client import Client
+    from argosy.settings import Settings
+    from argosy.store import api_tokens
+
+    with Client(Settings(**_fields(environment))) as client, client.engine.begin() as connection:
+        _, secret = api_tokens.create(
+            connection, name="demo", user=USER, role="full", projects=None, organizations=None, days=1, sealed=None
+        )
+    return secret
 
 
 def _run(
@@ -251,6 +273,8 @@ def _fields(environment: dict[str, str]) -> dict[str, Any]:
 
 
 def _tell(parts: _Parts, console: Console) -> None:
+    console.print(f"\npage        {parts.page}", highlight=False, soft_wrap=True)
+    console.print(f"sign in     {parts.token}", highlight=False, soft_wrap=True)
     console.print("\nIt stays up until Ctrl-C. In another terminal:")
     for name, value in parts.environment.items():
         console.print(f"  export {name}='{value}'", highlight=False, soft_wrap=True)

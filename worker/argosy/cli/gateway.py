@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +19,9 @@ from argosy.cli.text import ago, plain
 from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
     from argosy.settings import Settings
     from argosy.store.api_tokens import ApiToken
 
@@ -49,24 +54,42 @@ def api(
         return
     settings = configured()
     _installed()
-    from argosy.cli.processes import check_database, metrics_directory, serve_metrics
+    from argosy.cli.processes import check_database, metrics_directory, serve_probes
 
-    check_database(settings)
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
     # an interrupt is what uvicorn expects, and ends nothing.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with metrics_directory(settings, "api"):
+        check_database(settings)
+        _check_platform(settings)
         import uvicorn
 
         from argosy.api.app import create_app
         from argosy.processes import log
 
         log.configure(settings)
-        serve_metrics(settings)
-        uvicorn.run(
-            create_app(settings), host=host, port=port, log_config=None, access_log=False, server_header=False,
+        app = create_app(settings)
+        serve_probes(settings, app.state.heart)
+        _serve(app, uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_STOPPING, timeout_keep_alive=_IDLE, forwarded_allow_ips=settings.trusted_proxies,
-        )  # fmt: skip
+        ))  # fmt: skip
+
+
+def _serve(app: FastAPI, config: uvicorn.Config) -> None:
+    """As `uvicorn.run`, but its streams end when it is told to stop; it would wait for them otherwise."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.hub.stop()
+            super().handle_exit(sig, frame)
+
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise typer.Exit(1)  # why is in the log
 
 
 @app.command()
@@ -80,6 +103,23 @@ def schema() -> None:
 
     made = document(create_app(_unconfigured()))
     sys.stdout.write(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def _check_platform(settings: Settings) -> None:
+    """Check that the platform may be asked, if it is to be.
+
+    Raises:
+        NotConfigured: Its address is not allowed.
+    """
+    from yarl import URL
+
+    from argosy.network.guard import Forbidden, inside
+
+    if settings.auth == "platform":
+        try:
+            inside(settings.trusted_hosts).check_url(URL(settings.rest_url))
+        except (Forbidden, ValueError) as error:
+            raise NotConfigured(f"ARGOSY_REST_URL: {error}") from error
 
 
 def _unconfigured() -> Settings:

@@ -13,6 +13,7 @@ import typer
 from argosy.batches import JobUids
 from argosy.cli import output
 from argosy.cli.boundary import UsageError
+from argosy.cli.jobs import Identifier, MaybeIdentifier
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import ago, plain, used
@@ -29,9 +30,7 @@ _SHOWN = 5
 
 
 def events(
-    identifier: Annotated[
-        UUID | None, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="[UID|GID]")
-    ] = None,
+    identifier: MaybeIdentifier = None,
     cluster: Annotated[str | None, typer.Option(help="Instead: what happened to this cluster.", metavar="NAME")] = None,
     limit: Annotated[int, typer.Option(help="The most to show, of the newest.", min=1)] = 200,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
@@ -76,7 +75,7 @@ def _line(event: EventShape, output_format: Format) -> None:
 
 
 def explain(
-    identifier: Annotated[UUID, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="UID|GID")],
+    identifier: Identifier,
     output_format: Output = Format.TABLE,
 ) -> None:
     """Say where a job is, since when, why, and what may be done about it."""

@@ -13,9 +13,10 @@ import typer
 
 from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
+from argosy.cli.listing import JOB_COLUMNS, counted
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, cut, plain, ranges, span, took, used
+from argosy.cli.text import ago, cut, plain, ranges, span, took, used
 from argosy.errors import ArgosyError, NotFound
 from argosy.states import ENDED_EARLY
 
@@ -46,7 +47,13 @@ _GRACE = 1.0
 
 _PAGE = 1000
 
-Identifier = Annotated[UUID, typer.Argument(help="Id of a job (uid) or of a launch (gid).", metavar="UID|GID")]
+_WHICH: Any = typer.Argument(
+    help="Id of a job (uid) or of a launch (gid), or its first 8 letters; GID/17 is the launch's job with that index.",
+    metavar="UID|GID",
+    parser=arguments.identifier,
+)
+Identifier = Annotated[UUID, _WHICH]
+MaybeIdentifier = Annotated[UUID | None, _WHICH]
 
 
 class Unsuccessful(ArgosyError):
@@ -113,40 +120,6 @@ def launch(
             _tell(_expanded(opened, launched.gid, wait), wait)
 
 
-def list_(
-    project: Annotated[int | None, typer.Option(help="Only this project's.")] = None,
-    gid: Annotated[UUID | None, typer.Option(help="Only this launch's.")] = None,
-    media_id: Annotated[int | None, typer.Option(help="Only jobs that hold this medium.")] = None,
-    limit: Annotated[int, typer.Option(help="The most to show.", min=1)] = 100,
-    offset: Annotated[int, typer.Option(help="How many to leave out first.", min=0)] = 0,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Also those that were deleted (argosy delete).")] = False,
-    launches: Annotated[bool, typer.Option("--launches", help="Show launches instead of their jobs.")] = False,
-    output_format: Output = Format.TABLE,
-) -> None:
-    """List jobs, those of the newest launch first."""
-    if launches and (media_id is not None or offset):
-        raise UsageError("--launches cannot be combined with --media-id or --offset")
-    with client() as opened:
-        if launches:
-            found = opened.launches(project=project, gid=gid, limit=limit, hidden=deleted)
-            output.show(found, output_format, columns=_LAUNCH_COLUMNS, name=lambda launch: str(launch.gid))
-            return
-        jobs = opened.list(
-            project=project,
-            gid=gid,
-            media_id=media_id,
-            limit=limit,
-            offset=offset,
-            nodes=output.structured(output_format),
-            hidden=deleted,
-        )
-    _show_jobs(jobs, output_format)
-    if len(jobs) == limit and not output.structured(output_format):
-        output.note(f"there may be more: --offset {offset + limit}")
-    if gid is not None and not jobs and not output.structured(output_format):
-        output.note(f"launch {gid} has no such job; to see its state: argosy get {gid}")
-
-
 def get(
     identifier: Identifier,
     attempt: Annotated[int | None, typer.Option(help="An older attempt of the job.", min=1)] = None,
@@ -171,7 +144,7 @@ def get(
         output.facts(_facts_of_launch(found))
         _show_failures(found.gid, failures)
     if jobs or output_format is Format.NAME:
-        _show_jobs(jobs, output_format)
+        output.show(jobs, output_format, columns=JOB_COLUMNS, name=lambda job: str(job.uid))
 
 
 def watch(identifier: Identifier) -> None:
@@ -267,10 +240,6 @@ def _judge(jobs: list[JobShape]) -> None:
         )
 
 
-def _show_jobs(jobs: list[JobShape], output_format: Format) -> None:
-    output.show(jobs, output_format, columns=_JOB_COLUMNS, name=lambda job: str(job.uid))
-
-
 def _show_failures(gid: UUID, failures: Sequence[FailureShape]) -> None:
     if not failures:
         return
@@ -302,25 +271,27 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "state": launch.state + (", all its jobs have ended" if launch.jobs and launch.done == launch.jobs else ""),
         "reason": launch.reason,
         "created": ago(launch.created_at, datetime.now(UTC)),
-        "jobs": _counts(launch),
+        "jobs": counted(launch),
         "done": _done(launch),
         "used": ", ".join(f"{name} {seconds}" for name, seconds in used(launch.resources or {}).items()),
         "after": str(launch.after or ""),
         "split of": str(launch.parent_gid or ""),
         "split into": " ".join(map(str, launch.splits or ())),
-        "webhook": _webhook(launch),
+        "told": _told(launch),
         "left out": f"{launch.skipped} media that are done" if launch.skipped else "",
     }
 
 
-def _webhook(launch: LaunchShape) -> str:
-    """Where it goes, and what came of it last."""
-    told = (launch.notifications or [])[-1:]
-    if not told:
+def _told(launch: LaunchShape) -> str:
+    """Who is told how it ended, and what came of it last."""
+    last = {(each.kind, each.recipient): each for each in launch.notifications or ()}
+    if not last:
         return f"{launch.webhook}: sent when all jobs have ended" if launch.webhook else ""
-    (last,) = told
-    tried = f" after {last.tries} tries: {last.reason}" if last.reason else ""
-    return f"{last.recipient}: {last.ended}, {last.state}{tried}"
+    return "; ".join(
+        f"{each.recipient}: {each.ended}, {each.state}"
+        + (f" after {each.tries} {'try' if each.tries == 1 else 'tries'}: {each.reason}" if each.reason else "")
+        for each in last.values()
+    )
 
 
 def _done(launch: LaunchShape) -> str:
@@ -336,6 +307,7 @@ def _facts_of_job(job: JobShape) -> dict[str, str]:
     return {
         "uid": str(job.uid),
         "gid": str(job.gid),
+        "batch": str(job.index),
         "algorithm": job.algorithm,
         "project": str(job.project),
         "user": str(job.user),
@@ -351,28 +323,6 @@ def _facts_of_job(job: JobShape) -> dict[str, str]:
     }
 
 
-def _counts(launch: LaunchShape) -> str:
-    counts = ", ".join(f"{number} {status}" for status, number in sorted(launch.counts.items()))
-    return f"{launch.jobs} ({counts})" if counts else ""
-
-
-_JOB_COLUMNS: list[Column[JobShape]] = [
-    Column("UID", lambda job, _: str(job.uid)),
-    Column("ALGORITHM", lambda job, _: job.algorithm),
-    Column("STATUS", lambda job, _: job.status),
-    Column("MEDIA", lambda job, _: str(len(job.media_ids))),
-    Column("STARTED", lambda job, now: ago(job.start_time, now)),
-    Column("TOOK", lambda job, now: took(job.start_time, job.stop_time, now)),
-    Column("GID", lambda job, _: str(job.gid), wide=True),
-    Column("PROJECT", lambda job, _: str(job.project), wide=True),
-    Column("USER", lambda job, _: str(job.user), wide=True),
-    Column("CLUSTER", lambda job, _: job.cluster or "", wide=True),
-    Column("WORKFLOW", lambda job, _: job.id or "", wide=True),
-    Column("ATTEMPT", lambda job, _: str(job.attempt), wide=True),
-    Column("AS-OF", lambda job, now: age(job.as_of, now), wide=True),
-    Column("MESSAGE", lambda job, _: cut(plain(job.message), 120)),
-]
-
 _FAILURE_COLUMNS: list[Column[FailureShape]] = [
     Column("KEY", lambda failure, _: failure.key),
     Column("JOBS", lambda failure, _: str(failure.count)),
@@ -380,15 +330,4 @@ _FAILURE_COLUMNS: list[Column[FailureShape]] = [
     Column("EXIT", lambda failure, _: "" if failure.exit_code is None else str(failure.exit_code)),
     Column("FIRST", lambda failure, _: str(failure.jobs[0])),
     Column("MESSAGE", lambda failure, _: cut(plain(failure.message), 200)),
-]
-
-_LAUNCH_COLUMNS: list[Column[LaunchShape]] = [
-    Column("GID", lambda launch, _: str(launch.gid)),
-    Column("ALGORITHM", lambda launch, _: launch.algorithm),
-    Column("STATE", lambda launch, _: launch.state),
-    Column("JOBS", lambda launch, _: _counts(launch)),
-    Column("CREATED", lambda launch, now: ago(launch.created_at, now)),
-    Column("PROJECT", lambda launch, _: str(launch.project), wide=True),
-    Column("USER", lambda launch, _: str(launch.user), wide=True),
-    Column("REASON", lambda launch, _: cut(plain(launch.reason), 120)),
 ]

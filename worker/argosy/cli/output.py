@@ -29,12 +29,16 @@ class Format(StrEnum):
     TABLE = "table"
     WIDE = "wide"
     JSON = "json"
+    JSONL = "jsonl"
     YAML = "yaml"
     NAME = "name"
 
 
 Output = Annotated[
-    Format, typer.Option("-o", "--output", help="wide: more columns. name: one identifier a line, for scripts.")
+    Format,
+    typer.Option(
+        "-o", "--output", help="wide: more columns. jsonl: one JSON object a line. name: one identifier a line."
+    ),
 ]
 
 T = TypeVar("T")
@@ -53,7 +57,7 @@ class Column(Generic[T]):
 
 def structured(output: Format) -> bool:
     """Whether the format is for programs."""
-    return output in {Format.JSON, Format.YAML}
+    return output in {Format.JSON, Format.JSONL, Format.YAML}
 
 
 def show(items: Sequence[T], output: Format, *, columns: Sequence[Column[T]], name: Callable[[T], str]) -> None:
@@ -65,12 +69,45 @@ def show(items: Sequence[T], output: Format, *, columns: Sequence[Column[T]], na
         columns: The columns of the tables.
         name: Function that gives an item's identifier.
     """
-    if structured(output):
+    if output is Format.JSONL:
+        for item in items:
+            data(dump(item), output)
+    elif structured(output):
         data([dump(item) for item in items], output)
     elif output is Format.NAME:
         lines([name(item) for item in items])
     else:
         table(items, [column for column in columns if output is Format.WIDE or not column.wide])
+
+
+def show_items(
+    items: Sequence[T],
+    output: Format,
+    *,
+    columns: Sequence[Column[T]],
+    name: Callable[[T], str],
+    cursor: str | None = None,
+    but: Sequence[str] = (),
+) -> None:
+    """Print a page of a list, as `show`; as JSON or YAML it is an object with `items`, and the `cursor` of the page after it.
+
+    Args:
+        items: Shapes.
+        output: The format.
+        columns: The columns of the tables.
+        name: Function that gives an item's identifier.
+        cursor: Asks for what comes after these.
+        but: Fields that are left out of JSON and YAML.
+    """
+    if not structured(output):
+        show(items, output, columns=columns, name=name)
+        return
+    dumped = [{field: value for field, value in dump(item).items() if field not in but} for item in items]
+    if output is Format.JSONL:
+        for each in dumped:
+            data(each, output)
+    else:
+        data({"items": dumped, "cursor": cursor}, output)
 
 
 def dump(shape: Any) -> Any:
@@ -95,7 +132,8 @@ def data(value: Any, output: Format) -> None:
     else:
         import orjson
 
-        sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+        option = 0 if output is Format.JSONL else orjson.OPT_INDENT_2
+        sys.stdout.write(orjson.dumps(value, option=option).decode() + "\n")
 
 
 def lines(found: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The long-running processes, and the commands that prepare for them: `argosy worker`, `tracker`, `db upgrade`, `keys`.
+"""The long-running processes, and the keys that they need: `argosy worker`, `tracker`, `keys`.
 
 A pool of processes writes its metrics as files in a directory of its own (prometheus-client's multiprocess mode). The directory is made
 before prometheus-client is imported, and removed at the end. So Dramatiq is called in this process and not exec'ed: after an exec nobody
@@ -12,23 +12,20 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from argosy.cli.session import configured
-from argosy.errors import InvalidRequest, NotConfigured
+from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from argosy.processes.heart import Heart
     from argosy.settings import Settings
-
-database = typer.Typer(
-    help="Argosy's schema in the database, and what to do after it was restored.", no_args_is_help=True
-)
 
 _SHUTDOWN = 15_000
 """Milliseconds that a worker's running actors have to end. This is longer than one request's time-out, so that a create that is under way
@@ -41,13 +38,10 @@ def worker(
 ) -> None:
     """Run a pool of workers: they cut launches into jobs and submit jobs to their clusters."""
     settings = configured()
-    check_database(settings)
-    _check_port(settings)
-    with metrics_directory(settings, "worker") as directory:
+    with metrics_directory(settings, "worker"):
+        check_database(settings, tokens=True)
+        _check_port(settings)
         os.environ |= {
-            "dramatiq_prom_db": directory,
-            "dramatiq_prom_host": settings.metrics_host,
-            "dramatiq_prom_port": str(settings.metrics_port),
             # Fetch no more messages than there are threads. With Dramatiq's default of twice as many, messages wait for a busy or frozen
             # process while another one is idle.
             "dramatiq_queue_prefetch": str(threads),
@@ -74,6 +68,7 @@ def tracker() -> None:
     """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
     settings = configured()
     with metrics_directory(settings, "tracker"):
+        check_database(settings)
         import asyncio
 
         from argosy.processes import log
@@ -95,33 +90,18 @@ def keys() -> None:
         typer.echo(f"export {name}='{value}'")
 
 
-@database.command()
-def upgrade(
-    revision: Annotated[str, typer.Option(help="Revision to go to; head is the newest.")] = "head",
-) -> None:
-    """Create argosy's schema, or bring it to this version; safe to run at any time, from several places at once."""
-    settings = configured()
-    from alembic.util import CommandError
-
-    from argosy.store.database import upgrade as run
-
-    try:
-        found = run(settings, revision)
-    except CommandError as error:
-        raise InvalidRequest(f"--revision {revision}: {error}") from error
-    newer = "" if revision in {"head", found} else f"; it is newer than {revision} and stays, nothing is taken back"
-    typer.echo(f"schema argosy is at {found}{newer}")
-
-
 async def _track(engine: Engine, settings: Settings) -> None:
     """Run the tracker until SIGTERM or SIGINT. It releases its leases when it is cancelled."""
     import asyncio
 
     from argosy.processes import garbage
+    from argosy.processes.heart import Heart
     from argosy.processes.tracker import Tracker
     from argosy.processes.wakeups import WakeUps, broker
+    from argosy.store.processes import TRACKER
 
     made = Tracker(engine, settings, WakeUps(broker(settings)))
+    heart = Heart(settings, TRACKER, made.dead)
     tracking = asyncio.current_task()
     assert tracking is not None  # noqa: S101 -- asyncio.run made it
 
@@ -131,26 +111,27 @@ async def _track(engine: Engine, settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    serve_metrics(settings, made.dead)
+    serve_probes(settings, heart)
     garbage.collect_rarely()
     with suppress(asyncio.CancelledError):
-        await made.run()
+        async with heart.beating():
+            await made.run()
 
 
-def serve_metrics(settings: Settings, dead: Callable[[], Sequence[str]] | None = None) -> None:
-    """Serve this pool's metrics; within `metrics_directory`.
+def serve_probes(settings: Settings, heart: Heart) -> None:
+    """Serve this process's probes and metrics; within `metrics_directory`.
 
     Args:
         settings: The address and port.
-        dead: See `metrics.serve`.
+        heart: Of this process.
 
     Raises:
         NotConfigured: The port cannot be had.
     """
-    from argosy import metrics
+    from argosy.processes import probes
 
     try:
-        metrics.serve(settings.metrics_host, settings.metrics_port, dead)
+        probes.serve(settings.metrics_host, settings.metrics_port, heart.dead, heart.unready)
     except OSError as error:
         raise _port_taken(settings, error) from error
 
@@ -176,19 +157,33 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
     with made as directory:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         try:
+            from argosy import metrics
+
+            metrics.begin(name)
             yield directory
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
 
 
-def check_database(settings: Settings) -> None:
-    """Check the database before any process starts, so that an error is one line instead of a traceback from each process."""
+def check_database(settings: Settings, tokens: bool = False) -> None:
+    """Check the database, and the keys of this process, before it starts, so that an error is one line instead of a traceback from each
+    process.
+
+    Args:
+        settings: Of this process.
+        tokens: Whether it opens launch tokens.
+
+    Raises:
+        NotConfigured: The database cannot be reached, or this code may not run on its schema, or the keys are not its keys.
+    """
+    from argosy import sealing
+    from argosy.store import schema
     from argosy.store.database import engine
-    from argosy.store.installation import identity
 
     made = engine(settings)
     try:
-        identity(made)
+        schema.check(made)
+        sealing.check(made, settings, tokens)
     finally:
         made.dispose()
 

@@ -47,9 +47,6 @@ _CONTAINERS = frozenset({"Steps", "DAG"})
 """Types of nodes that contain others; only these are shown as parents. In Argo every other node is a child of the one before it: if that
 were shown, a long chain would not fit on the screen."""
 
-_PATIENCE = 15
-"""Seconds after which, if a launch is not expanded, the view asks whether a worker is running."""
-
 
 @dataclass(frozen=True)
 class _Frame:
@@ -191,10 +188,6 @@ def _picture(frame: _Frame, elapsed: float) -> Group:
         head = Text.assemble((plain(frame.launch.algorithm), "bold"), f"  {span(elapsed)}  ")
         head.append(plain(summary(frame.launch)), COLOURS.get(frame.launch.state, "") if not frame.jobs else "")
         parts.append(head)
-        if frame.launch.state == "accepted" and not frame.launch.waiting and elapsed > _PATIENCE:
-            parts.append(
-                Text("nobody has expanded it yet: is a worker running? (argosy worker, argosy tracker)", "yellow")
-            )
     quiet = frame.launch is not None
     for job in frame.jobs:
         done = quiet and job.status in {"Succeeded", "Queued"}

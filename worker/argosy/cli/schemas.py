@@ -1,4 +1,4 @@
-"""`argosy schema`: the contracts with other programs, as JSON Schema."""
+"""`argosy schema`: the contracts with other programs, as JSON Schema, and what Prometheus is told."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-app = typer.Typer(help="Print the contracts with other programs, as JSON Schema.", no_args_is_help=True)
+app = typer.Typer(help="Print the contracts with other programs.", no_args_is_help=True)
 
 
 @app.callback()
 def schema() -> None:
-    """Print the contracts with other programs, as JSON Schema."""
+    """Print the contracts with other programs."""
 
 
 @app.command()
@@ -21,6 +21,40 @@ def launch() -> None:
     import orjson
 
     sys.stdout.write(orjson.dumps(launch_schema(), option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+@app.command()
+def metrics() -> None:
+    """All metrics, as the page worker/docs/metrics.md."""
+    sys.stdout.write(metrics_page())
+
+
+_METRICS = """# Metrics
+
+This page is made by `argosy schema metrics`.
+
+Each worker pool, tracker and gateway serves `/metrics` on its port (`ARGOSY_METRICS_PORT`), beside its [probes](probes.md). A pool is one
+target: what is shown is the sum of its processes. Figures about the database come from the tracker that has the housekeeping lease, figures
+about a cluster's watch from the tracker that follows it; they go when another one does so, or the cluster is removed. Counters are there at
+0 from the start.
+
+What to do about them: [runbooks](runbooks/README.md). Rules and dashboard: [helm/argosy/files](../../helm/argosy/files).
+
+| metric | kind | meaning |
+|---|---|---|
+"""
+
+
+def metrics_page() -> str:
+    """Every metric in a table."""
+    from argosy.exposition import PROCESS
+    from argosy.metrics import FIGURES
+
+    rows = []
+    for figure in [*FIGURES, *PROCESS]:
+        labels = f"{{{','.join(figure.labels)}}}" if figure.labels else ""
+        rows.append(f"| `{figure.name}{labels}` | {figure.kind} | {figure.meaning} |\n")
+    return _METRICS + "".join(rows)
 
 
 def launch_schema() -> dict[str, Any]:

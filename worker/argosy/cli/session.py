@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from getpass import getuser
@@ -26,6 +27,14 @@ def configured() -> Settings:
     return load()
 
 
+def user() -> str:
+    """Who runs this command; by number where the user has no name, as in most containers."""
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 @contextmanager
 def client(remind: bool = True) -> Iterator[Client]:
     """The client of one command. If a cluster is held, every command says so at its end, on standard error.
@@ -41,7 +50,7 @@ def client(remind: bool = True) -> Iterator[Client]:
 
     opened = Client()
     try:
-        with acting(f"{getuser()}@{gethostname()}"):
+        with acting(f"{user()}@{gethostname()}"):
             yield opened
         for name, why in opened.held().items() if remind else ():
             output.note(f"cluster {name} is held, nothing is created or ended there: {why}")

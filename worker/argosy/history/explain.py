@@ -7,8 +7,8 @@ from sqlalchemy import Engine
 from argosy.errors import NotFound
 from argosy.history import reasons
 from argosy.shapes.history import ExplainShape
-from argosy.states import State, rest_status
-from argosy.store import reading, standing
+from argosy.states import ENDED_EARLY, FINAL, State, rest_status
+from argosy.store import processes, reading, standing
 
 
 def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainShape:
@@ -23,6 +23,7 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
         NotFound: There is no such job.
     """
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        alive = processes.kinds(connection)
         found = standing.job(connection, uid)
         if found is None:
             early = reading.early(connection, uid)
@@ -39,7 +40,10 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
                 since=launch.created_at,
                 as_of=launch.created_at,
                 cluster=None,
-                reasons=[*reasons.of_uncut(launch, early.status == "Cancelled")],
+                reasons=[
+                    *reasons.of_nobody(alive, launch.state in ENDED_EARLY),
+                    *reasons.of_uncut(launch, early.status == "Cancelled"),
+                ],
             )
         if project not in (None, found.project):
             raise NotFound(f"job {uid} of project {project} does not exist; see: argosy list")
@@ -56,5 +60,8 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
         since=found.since,
         as_of=found.as_of,
         cluster=found.cluster,
-        reasons=[*reasons.of_job(found, choices, place, steps)],
+        reasons=[
+            *reasons.of_nobody(alive, found.state in FINAL),
+            *reasons.of_job(found, choices, place, steps),
+        ],
     )

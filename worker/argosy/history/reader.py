@@ -9,7 +9,7 @@ from sqlmodel import Session
 from argosy.errors import InvalidRequest, NotFound
 from argosy.history.explain import explain
 from argosy.inputs import checked
-from argosy.shapes.given import Id, Key, Number, Text
+from argosy.shapes.given import Id, Key, Number, Ref, Text
 from argosy.shapes.history import EventPage, ExplainShape, FailureShape, UsageShape
 from argosy.shapes.shown import LaunchShape
 from argosy.store import events, registry, summaries, targets
@@ -46,7 +46,7 @@ class Reader:
             return summaries.launches(connection, project, gid, limit, hidden, after)
 
     @checked
-    def explain(self, uid: UUID, *, project: Id | None = None) -> ExplainShape:
+    def explain(self, uid: Ref, *, project: Id | None = None) -> ExplainShape:
         """Where a job is, since when, why, and what may be done about it.
 
         Args:
@@ -61,7 +61,7 @@ class Reader:
     @checked
     def events(
         self,
-        key: UUID | None = None,
+        key: Ref | None = None,
         *,
         cluster: Key | None = None,
         project: Id | None = None,

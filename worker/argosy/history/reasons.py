@@ -3,12 +3,13 @@
 Every reason for which the code leaves a job where it is has a code here (P12); a test brings a job into each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 
 from argosy.labels import LABEL_POD_WORKFLOW
 from argosy.shapes.history import ReasonShape
 from argosy.states import ENDED_EARLY, State
+from argosy.store.processes import TRACKER, WORKER
 from argosy.store.standing import Choice, Place, Standing, Step, Uncut
 
 OLD = 60.0
@@ -18,6 +19,8 @@ OLD = 60.0
 class Code(StrEnum):
     """Reasons, for programs."""
 
+    NO_WORKER = "no_worker"
+    NO_TRACKER = "no_tracker"
     LAUNCH_ENDED = "launch_ended"
     LAUNCH_AFTER = "launch_after"
     LAUNCH_POSTPONED = "launch_postponed"
@@ -54,6 +57,18 @@ class Code(StrEnum):
     RETRY_WAITS = "retry_waits"
 
 
+def of_nobody(alive: Collection[str], ended: bool) -> Iterator[ReasonShape]:
+    """That nobody is there who would go on with a job.
+
+    Args:
+        alive: Kinds of processes that are alive.
+        ended: Whether the job has ended, so that nobody is needed.
+    """
+    for kind, code in ((WORKER, Code.NO_WORKER), (TRACKER, Code.NO_TRACKER)):
+        if kind not in alive and not ended:
+            yield _reason(code, f"no {kind} is alive", do=f"start one: argosy {kind}")
+
+
 def of_uncut(launch: Uncut, cancelled: bool) -> Iterator[ReasonShape]:
     """Why a job has no row: its launch is not cut into jobs.
 
@@ -74,9 +89,7 @@ def of_uncut(launch: Uncut, cancelled: bool) -> Iterator[ReasonShape]:
         words = f"its launch is tried again in {_span(launch.next_in)}"
         yield _reason(Code.LAUNCH_POSTPONED, words, launch.reason)
     else:
-        yield _reason(
-            Code.LAUNCH_UNTOUCHED, "no worker has begun with its launch", do="see that a worker and a tracker run"
-        )
+        yield _reason(Code.LAUNCH_UNTOUCHED, "no worker has begun with its launch", do="argosy status")
 
 
 def of_job(
@@ -123,7 +136,7 @@ def _of_queued(job: Standing, choices: Sequence[Choice], place: Place | None) ->
         others = f"{_many(place.others, 'job')} of its other users wait, too" if place.others else ""
         yield _reason(Code.TURN, words, others)
     if not place.own and place.projects <= 1 and not place.others:
-        yield _reason(Code.NEXT, "it is next", job.message, "if it stays so: see that a worker and a tracker run")
+        yield _reason(Code.NEXT, "it is next", job.message, "if it stays so: argosy status")
 
 
 def _of_holds(held: Sequence[Choice]) -> Iterator[ReasonShape]:

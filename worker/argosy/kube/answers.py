@@ -5,12 +5,13 @@ name or a failed precondition. So the reason and details of the `Status` body de
 never a library's exception. The rule: *an answer is taken as proof only if it proves what happened* (P1).
 
 - A code without a `Status` comes from an intermediary: a load balancer answers 503 after the apiserver has committed, and a create that was
-  believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`; its text is only shown to people.
+  believed to be refused ran a second time, on another cluster. Whatever its code, it is `Unclear`, and its text is shown to nobody: it may
+come from any server that somebody has named a cluster, and would tell what is to be read there.
 - A create that timed out, was reset or was answered 5xx may have been committed, and is `Unclear` (F1, F2, F13 and F15).
 - A message that proves that the object can never be stored is a refusal, even with code 500: if it were retried for ever, it would keep its
 slot for ever.
 
-The text of an answer is not trusted: it is cleaned and cut to a length here, and the token that was sent is removed from it, because a
+The message of a `Status` is not trusted: it is cleaned and cut to a length here, and the token that was sent is removed from it, because a
 server may repeat it. The token is removed before the text is cut, because half a token would not be recognised.
 """
 
@@ -161,11 +162,9 @@ def of_response(status: int, body: bytes, retry_after: str | None = None, secret
     found, seconds = _status_object(body), _seconds(retry_after)
     if found is not None:
         return of_status(status, found, seconds, secrets)
-    words = clean(body.decode("utf-8", "replace"), secrets, 500)
     hint = _HINTS.get(status, Health.UNREACHABLE)
-    if status == 404:
-        words += ": Argo Workflows' CRDs are not installed, or this is not a Kubernetes API"
-    return Unclear(f"HTTP {status}, not from the Kubernetes API: {words or 'no text'}", hint, seconds)
+    missing = "; Argo Workflows' CRDs are not installed, or this is not a Kubernetes API" if status == 404 else ""
+    return Unclear(f"HTTP {status} with {len(body)} bytes, not from the Kubernetes API{missing}", hint, seconds)
 
 
 def of_status(

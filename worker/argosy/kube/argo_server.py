@@ -211,8 +211,7 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: tup
     code, message = _told(body)
     words = clean(message, secrets, 1000)
     if headers.get(_GATEWAY[0]) != _GATEWAY[1] or _CODES.get(code) != status:
-        words = clean(body.decode("utf-8", "replace"), secrets, 500)
-        return answers.Unclear(f"HTTP {status}, not from Argo Server: {words or 'no text'}")
+        return answers.Unclear(f"HTTP {status} with {len(body)} bytes, not from Argo Server")
     match code:
         case 5:
             return answers.Missing(words)

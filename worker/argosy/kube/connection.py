@@ -3,7 +3,8 @@
 There is one connection for each (cluster, credential version): a client for each call leaks sessions and temporary CA files and costs time
 (F24), and a cluster that hangs must exhaust only its own pool (P7). Configuration, authentication (including an in-cluster token that
 rotates), TLS and the session are the official client's. The calls do not use its model classes: they send and return bytes. The CA stays in
-memory, TLS verification cannot be switched off, and redirects and proxies from the environment are not followed.
+memory, TLS verification cannot be switched off, redirects and proxies from the environment are not followed, and only addresses that the
+guard allows are connected to (network/guard.py).
 """
 
 import re
@@ -19,10 +20,13 @@ import orjson
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config
+from yarl import URL
 
 from argosy.errors import NotConfigured
 from argosy.kube import answers
+from argosy.kube.tokens import Renewed, Source
 from argosy.metrics import KUBE_CALLS
+from argosy.network.guard import Forbidden, Guard, Resolver, inside
 
 Headers = dict[str, str]
 
@@ -50,6 +54,9 @@ class Access:
         token: Bearer token.
         argo_server: Address of its Argo Server, as https://…; empty if it names none.
         argo_server_ca: CA certificates of the Argo Server as PEM text; empty for the system's.
+        guard: Which addresses may be connected to.
+        path: Path before that of the Kubernetes API.
+        source: Where the token comes from; None if it is `token`.
     """
 
     name: str
@@ -60,10 +67,20 @@ class Access:
     token: str = field(default="", repr=False)
     argo_server: str = ""
     argo_server_ca: str = field(default="", repr=False)
+    guard: Guard = field(default=inside(), repr=False)
+    path: str = ""
+    source: Source | None = None
 
 
 class _Rest(RESTClientObject):
     """The official REST client, used for the session that it builds from the configuration."""
+
+    def __init__(self, configuration: Any, guard: Guard) -> None:
+        super().__init__(configuration)
+        self._guard = guard
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, resolver=Resolver(self._guard))
 
     def open(self) -> aiohttp.ClientSession:
         if self.pool_manager is None:
@@ -85,7 +102,8 @@ class Connection:
         self, access: Access, *, limit: int = 64, connect_timeout: float = 3.0, request_timeout: float = 10.0
     ) -> None:
         self.access = access
-        self.secrets = (access.token,)
+        self._renewed = None if access.source is None else Renewed(access.source)
+        self._token = access.token
         self.request_timeout = request_timeout
         self._connect_timeout = connect_timeout
         self._timeout = aiohttp.ClientTimeout(total=request_timeout, sock_connect=connect_timeout)
@@ -93,8 +111,13 @@ class Connection:
         configuration.connection_pool_maxsize = limit
         configuration.client_session_kwargs = {"trust_env": False}
         self._api = ApiClient(configuration)
-        self._rest = _Rest(configuration)
         self._base = str(configuration.host).rstrip("/")
+        self._rest = _Rest(configuration, access.guard)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be in a text that is kept or shown."""
+        return (self.access.token, self._token)
 
     async def __aenter__(self) -> Self:
         return self
@@ -264,6 +287,8 @@ class Connection:
 
     def _meaning(self, response: aiohttp.ClientResponse, body: bytes) -> answers.KubeError:
         """What an answer means whose code is 300 or more."""
+        if response.status == 401 and self._renewed is not None:
+            self._renewed.refused()
         return answers.of_response(response.status, body, response.headers.get("Retry-After"), self.secrets)
 
     @asynccontextmanager
@@ -278,14 +303,21 @@ class Connection:
         accept: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers: Headers = {"Content-Type": content_type, "Accept": accept}
+        if self._renewed is not None:
+            self._token = await self._renewed.get()
+            self._api.configuration.api_key["BearerToken"] = f"Bearer {self._token}"
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, _METHODS[verb], body)
         # The client writes "bearer" for the token of a pod, and Argo Server takes that for no token.
         headers = {name: re.sub("^bearer ", "Bearer ", value) for name, value in headers.items()}
         url = self._base + path + ("?" + urlencode(query) if query else "")
-        async with self._rest.open().request(
-            _METHODS[verb], url, headers=headers, data=body, timeout=timeout, allow_redirects=False
-        ) as response:
-            yield response
+        try:
+            self.access.guard.check_url(URL(self._base))
+            async with self._rest.open().request(
+                _METHODS[verb], url, headers=headers, data=body, timeout=timeout, allow_redirects=False
+            ) as response:
+                yield response
+        except Forbidden as error:
+            raise answers.ClusterDown(answers.Health.UNREACHABLE, f"not asked: {error}") from error
 
     def _deadline(self, timeout: float | None) -> aiohttp.ClientTimeout:
         if timeout is None or timeout >= self.request_timeout:
@@ -323,7 +355,7 @@ def _configuration(access: Access) -> Any:
             ) from error
         return configuration
     host = f"[{access.host}]" if ":" in access.host else access.host
-    configuration.host = f"https://{host}:{access.port}"
+    configuration.host = f"https://{host}:{access.port}{access.path}"
     configuration.ca_cert_data = access.ca or None
     configuration.api_key = {"BearerToken": f"Bearer {access.token}"}
     return configuration

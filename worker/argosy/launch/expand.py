@@ -147,7 +147,7 @@ def _cut(stage: Launching, claim: launches.Claim) -> Step:
     failpoint("launch.expanded")
     if cut.last:
         LAUNCHES.labels("expanded").inc()
-        log.info("launch expanded", gid=str(claim.gid), clusters=cut.clusters)
+        log.info("launch expanded", gid=str(claim.gid))
     return Step(None if cut.last else replace(claim, tries=0, reason=""), cut.clusters)
 
 

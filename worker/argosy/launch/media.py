@@ -1,8 +1,8 @@
 """Finding the media of a query: the API server is asked, page by page.
 
 Only the API server knows a project's media and who may see them, so it is asked with the user's own token. Its answers are not trusted:
-they are limited in bytes, count and time; ids are checked like those that a caller gives; a page that does not continue after the last one
-is an error, so there is no endless loop; and error texts are cleaned, and the token removed from them, before anybody sees them.
+they are limited in bytes, count and time (network/http.py); ids are checked like those that a caller gives; a page that does not continue
+after the last one is an error, so there is no endless loop; and of an error only its message is shown, cleaned, and without the token.
 
 Only argosy sets the paging parameters: a query that sets them is refused, because together they would select the wrong media (with
 `stop=10` in a query, all media were taken).
@@ -10,15 +10,17 @@ Only argosy sets the paging parameters: a query that sets them is refused, becau
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Protocol
+from urllib.parse import parse_qsl, urlencode
 
-import httpx
 import orjson
+from yarl import URL
 
 from argosy.errors import InvalidRequest, MediaSourceError
-from argosy.inputs import clean
+from argosy.network.guard import Forbidden, inside
+from argosy.network.http import Http, TooLarge, Unanswered
 from argosy.settings import Settings
 
 PAGING = ("after", "start", "stop", "sort_by")
@@ -29,9 +31,6 @@ _PAGE_SECONDS = 60.0
 
 _WHOLE_SECONDS = 3600.0
 """The most seconds for all pages; the largest launch takes some minutes."""
-
-_WORDS = 64 << 10
-"""How many bytes are read of an error answer."""
 
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
@@ -59,12 +58,10 @@ class RestMediaSource:
 
     Args:
         settings: Where the API server is, page size and caps.
-        client: How to open a client; tests hand their own transport in.
     """
 
-    def __init__(self, settings: Settings, client: Callable[[], httpx.Client] | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client = client or (lambda: httpx.Client(timeout=httpx.Timeout(30, connect=5), follow_redirects=False))
 
     def resolve(self, project: int, query: str, token: str) -> list[int]:
         """See `MediaSource.resolve`."""
@@ -73,16 +70,16 @@ class RestMediaSource:
                 "the launch's token holds a character that no HTTP header can carry (a line end, a letter with an accent), so the API "
                 "server cannot be asked for media; launch again with the token as the API server gave it"
             )
-        asked = httpx.QueryParams(query.lstrip("?"))
-        if taken := [name for name in PAGING if name in asked]:
+        asked = parse_qsl(query.lstrip("?"), keep_blank_values=True)
+        if taken := [name for name in PAGING if name in dict(asked)]:
             raise InvalidRequest(
                 f"media_query sets {', '.join(taken)}: argosy pages through the media itself, in the order of their ids; leave these "
                 "parameters out, or give the media as media_ids"
             )
         found: list[int] = []
         ends = time.monotonic() + _WHOLE_SECONDS
-        with self._client() as client:
-            while page := self._page(client, project, asked, token, found[-1] if found else None):
+        with Http(inside(self._settings.trusted_hosts)) as http:
+            while page := self._page(http, project, asked, token, found[-1] if found else None):
                 if found and page[0] <= found[-1]:
                     raise MediaSourceError(
                         f"media of project {project}: the page after {found[-1]} begins at {page[0]}"
@@ -96,49 +93,27 @@ class RestMediaSource:
                     )
         return found
 
-    def _page(
-        self, client: httpx.Client, project: int, asked: httpx.QueryParams, token: str, after: int | None
-    ) -> list[int]:
+    def _page(self, http: Http, project: int, asked: list[tuple[str, str]], token: str, after: int | None) -> list[int]:
         url = f"{self._settings.rest_url.rstrip('/')}/Medias/{project}"
-        params = asked.set("stop", self._settings.media_page)
-        if after is not None:
-            params = params.set("after", after)
-        # Of other encodings some kilobytes would be a gigabyte once they are unpacked.
-        headers = {"Accept-Encoding": "gzip"} | ({"Authorization": f"Token {token}"} if token else {})
+        params = [*asked, ("stop", str(self._settings.media_page))]
+        params += [] if after is None else [("after", str(after))]
+        headers = {"Authorization": f"Token {token}"} if token else {}
+        limit = self._settings.media_page_bytes
         try:
-            with client.stream("GET", url, params=params, headers=headers) as response:
-                body = self._read(response, url)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            # Not chained: the library's error text may contain what it could not send, even the token.
-            raise MediaSourceError(f"GET {url}: {type(error).__name__} {clean(str(error), [token])}") from None
-        if response.status_code >= 500 or response.status_code == 429:
-            raise MediaSourceError(f"GET {url}: HTTP {response.status_code}")
-        if response.status_code != 200:
-            words = clean(body.decode("utf-8", "replace"), [token], 300)
-            raise InvalidRequest(f"the API server refuses the media query (HTTP {response.status_code}): {words}")
-        return _ids(body, url)
-
-    def _read(self, response: httpx.Response, url: str) -> bytes:
-        if (encoding := response.headers.get("content-encoding", "identity").lower()) not in ("gzip", "identity"):
-            raise MediaSourceError(
-                f"GET {url}: the answer is encoded as {clean(encoding, limit=40)}, which was not asked for"
-            )
-        chunks, size = [], 0
-        ends = time.monotonic() + _PAGE_SECONDS
-        limit = self._settings.media_page_bytes if response.status_code == 200 else _WORDS
-        for chunk in response.iter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if time.monotonic() > ends:
-                raise MediaSourceError(f"GET {url}: the answer took longer than {_PAGE_SECONDS:.0f} s")
-            if size > limit:
-                if response.status_code != 200:
-                    break
-                raise InvalidRequest(
-                    f"GET {url}: a page of {self._settings.media_page} media exceeds {self._settings.media_page_bytes} bytes; "
-                    "lower ARGOSY_MEDIA_PAGE"
-                )
-        return b"".join(chunks)
+            address = URL(f"{URL(url)}?{urlencode(params)}", encoded=True)
+            answer = http.request("GET", address, headers, limit=limit, seconds=_PAGE_SECONDS, packed=True)
+        except TooLarge:
+            raise InvalidRequest(
+                f"GET {url}: a page of {self._settings.media_page} media exceeds {limit} bytes; lower ARGOSY_MEDIA_PAGE"
+            ) from None
+        except (Forbidden, Unanswered, ValueError) as error:
+            raise MediaSourceError(f"GET {url}: {error}") from None
+        if answer.status >= 500 or answer.status == 429:
+            raise MediaSourceError(f"GET {url}: HTTP {answer.status}")
+        if answer.status != 200:
+            words = answer.message([token]) or "it does not say why"
+            raise InvalidRequest(f"the API server refuses the media query (HTTP {answer.status}): {words}")
+        return _ids(answer.body, url)
 
 
 def _ids(body: bytes, url: str) -> list[int]:

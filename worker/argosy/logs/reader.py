@@ -9,7 +9,7 @@ from argosy.inputs import checked
 from argosy.logs import follow, read
 from argosy.logs.wanted import Wanted
 from argosy.settings import Settings
-from argosy.shapes.given import Row, Text
+from argosy.shapes.given import Ref, Row, Text
 from argosy.shapes.shown import LogShape
 
 
@@ -22,7 +22,7 @@ class LogReader:
     @checked
     def logs(
         self,
-        uid: UUID,
+        uid: Ref,
         *,
         node: Text | None = None,
         attempt: Row | None = None,

@@ -1,1 +1,1 @@
-"""Tells others how a launch ended: webhooks out of an outbox."""
+"""Tells others how a launch ended, out of an outbox: by webhooks and by mail."""

@@ -7,14 +7,15 @@ import base64
 import hmac
 import time
 from binascii import Error as Base64Error
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from yarl import URL
 
-from argosy.errors import ArgosyError, NotConfigured
+from argosy.errors import NotConfigured
 from argosy.inputs import clean
-from argosy.notify.guard import Forbidden, Resolver, check_literal
+from argosy.network.guard import Forbidden, Resolver, outside
+from argosy.notify.delivery import Undelivered
 from argosy.settings import Settings
 from argosy.store.outbox import Notification
 
@@ -24,14 +25,6 @@ _SECONDS = 10.0
 _GONE = 410
 
 
-class Undelivered(ArgosyError):
-    """A receiver did not take a webhook. `final`: and never will."""
-
-    def __init__(self, reason: str, final: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
-
-
 class Webhooks:
     """Delivers webhooks, until it is closed.
 
@@ -39,10 +32,12 @@ class Webhooks:
         settings: The key, and the hosts that are trusted.
     """
 
+    kind = "webhook"
+
     def __init__(self, settings: Settings) -> None:
-        self._trusted = frozenset(settings.webhook_hosts)
+        self._guard = outside(settings.webhook_hosts)
         self._key = settings.webhook_key
-        connector = aiohttp.TCPConnector(resolver=Resolver(self._trusted), force_close=True, use_dns_cache=False)
+        connector = aiohttp.TCPConnector(resolver=Resolver(self._guard), force_close=True, use_dns_cache=False)
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
@@ -52,23 +47,14 @@ class Webhooks:
         """Close the connections."""
         await self._session.close()
 
-    async def deliver(self, notification: Notification) -> None:
-        """Deliver one notification.
-
-        Raises:
-            Undelivered: The receiver did not take it, or may not be called.
-            NotConfigured: There is no key to sign with.
-        """
-        url = urlsplit(notification.recipient)
-        trusted = url.hostname in self._trusted
+    async def deliver(self, notification: Notification) -> str:
+        """See `Delivery.deliver`."""
         body = orjson.dumps(notification.body)
         try:
-            if not trusted:
-                if url.scheme != "https":
-                    raise Forbidden("only https is allowed")
-                check_literal(url.hostname or "")
+            url = URL(notification.recipient)
+            self._guard.check_url(url)
             async with self._session.post(
-                notification.recipient, data=body, headers=self._headers(notification, body), allow_redirects=False
+                url, data=body, headers=self._headers(notification, body), allow_redirects=False
             ) as answer:
                 status = answer.status  # what it says is nobody's business
         except Forbidden as error:
@@ -79,6 +65,7 @@ class Webhooks:
             raise Undelivered(clean(f"{type(error).__name__}: {error}", limit=300)) from error
         if not 200 <= status < 300:
             raise Undelivered(f"it answered {status}", final=status == _GONE)
+        return ""
 
     def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
         if self._key is None:

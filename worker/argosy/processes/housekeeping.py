@@ -17,26 +17,28 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, Engine
 
+from argosy import metrics
 from argosy.access import Clusters
 from argosy.kube.secrets import Secrets
 from argosy.labels import LABEL_GID, LABEL_INSTALLATION
 from argosy.loops import surviving
-from argosy.metrics import (
-    ACTIVE,
-    BREAKER_OPEN,
-    CAPACITY,
-    HELD,
-    JOBS,
-    OUTBOX_AGE,
-    PAUSED,
-    QUEUE_DEPTH,
-    QUEUE_OLDEST,
-    forget,
-)
+from argosy.metrics import show
 from argosy.processes.wakeups import WakeUps
 from argosy.settings import Settings
 from argosy.states import State
-from argosy.store import claims, launches, manifests, outbox, pacing, reading, retention, retries, secrets
+from argosy.store import (
+    claims,
+    holds,
+    launches,
+    manifests,
+    outbox,
+    pacing,
+    reading,
+    retention,
+    retries,
+    secrets,
+    telling,
+)
 from argosy.store.database import transact
 from argosy.store.installation import identity
 
@@ -69,7 +71,6 @@ class Housekeeping:
         self._engine, self._settings, self._clusters, self._wakeups = engine, settings, clusters, wakeups
         self._tasks: dict[tuple[Callable[..., object], int], asyncio.Task[None]] = {}
         self._forgot = self._looked = -math.inf
-        self._measured: set[str] = set()
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """The tasks of one round."""
@@ -120,7 +121,7 @@ class Housekeeping:
 
     async def _tried(self, cluster_id: int, work: partial[Coroutine[Any, Any, None]]) -> None:
         """Catch and log every error of work on one cluster, because nobody awaits its task."""
-        with surviving("secrets", "Secrets not deleted yet", cluster=cluster_id):
+        with surviving("secrets", "Secrets not deleted yet", cluster=self._clusters.name(cluster_id)):
             await work()
 
     async def _find_on(self, cluster_id: int) -> None:
@@ -128,7 +129,7 @@ class Housekeeping:
         found = await Secrets(reached.connection).found(await self._ours())
         gids = {secret.gid for secret in found if secret.gid is not None}
         if count := await transact(self._engine, secrets.found, cluster_id, gids):
-            log.warning("found Secrets that had no row", cluster=cluster_id, count=count)
+            log.warning("found Secrets that had no row", cluster=self._clusters.name(cluster_id), count=count)
 
     async def _delete_on(self, cluster_id: int, debts: list[secrets.Debt]) -> None:
         for debt in debts:
@@ -153,32 +154,39 @@ class Housekeeping:
         self._forgot = time.monotonic()
         await transact(self._engine, retention.forget_turns)
         await transact(self._engine, manifests.forget)
+        await transact(self._engine, outbox.forget, self._settings.retention_days)
         for _ in range(_FORGET_BATCHES):
             if not await transact(self._engine, retention.forget, self._settings.retention_days):
                 return
 
     async def _tell(self) -> None:
         """Put into the outbox what is to be told about launches that ended; senders find it there."""
-        await transact(self._engine, outbox.fill)
+        await transact(self._engine, telling.fill)
 
     async def _measure(self) -> None:
-        OUTBOX_AGE.set(await transact(self._engine, outbox.oldest))
-        states, queues, standings = await transact(self._engine, _figures)
-        for state in State:
-            JOBS.labels(str(state)).set(states.get(str(state), 0))
-        for name, (depth, oldest) in queues.items():
-            QUEUE_DEPTH.labels(name).set(depth)
-            QUEUE_OLDEST.labels(name).set(oldest)
-        for cluster in standings:
-            CAPACITY.labels(cluster.name).set(cluster.capacity)
-            ACTIVE.labels(cluster.name).set(cluster.active)
-            BREAKER_OPEN.labels(cluster.name).set(cluster.open)
-            PAUSED.labels(cluster.name).set(cluster.paused)
-            HELD.labels(cluster.name).set(cluster.held)
-        named = {cluster.name for cluster in standings}
-        for name in self._measured - named:
-            forget(name)
-        self._measured = named
+        states, queues, outboxes, clusters, working = await transact(self._engine, _figures)
+        show(metrics.JOBS, {(state,): states.get(state, 0) for state in map(str, State)})
+        show(metrics.QUEUE_DEPTH, {(name,): depth for name, (depth, _) in queues.items()})
+        show(metrics.QUEUE_OLDEST, {(name,): oldest for name, (_, oldest) in queues.items()})
+        ages = {(kind,): outboxes.get(kind, (0.0, 0.0)) for kind in metrics.KINDS}
+        show(metrics.OUTBOX_AGE, {kind: age for kind, (age, _) in ages.items()})
+        show(metrics.OUTBOX_LATE, {kind: overdue for kind, (_, overdue) in ages.items()})
+        show(metrics.WORK, {(it.name,): it.id in working for it in clusters})
+        show(metrics.CAPACITY, {(it.name,): it.capacity for it in clusters})
+        show(metrics.ACTIVE, {(it.name,): it.active for it in clusters})
+        show(metrics.BREAKER_OPEN, {(it.name,): it.open for it in clusters})
+        show(metrics.PAUSED, {(it.name,): it.paused for it in clusters})
+        ends = {it.name: it.token_expires_at for it in clusters}
+        show(metrics.TOKEN_EXPIRES, {(name,): end.timestamp() for name, end in ends.items() if end is not None})
+        show(metrics.STATUS_AGE, {(it.name,): it.age for it in clusters})
+        show(metrics.CLUSTER_DOWN, {(it.name, it.health): 1 for it in clusters if it.health != "ok"})
+        whys = ("restored", "doubt")
+        show(metrics.HELD, {(it.name, why): why == _why(it.held) for it in clusters for why in whys})
+
+
+def _why(held: str) -> str:
+    """Why a cluster is held, as metrics call it; empty if it is not."""
+    return held and ("doubt" if held == holds.DOUBTED else "restored")
 
 
 def _secrets_due(connection: Connection) -> list[secrets.Debt]:
@@ -186,5 +194,15 @@ def _secrets_due(connection: Connection) -> list[secrets.Debt]:
     return secrets.due(connection)
 
 
-def _figures(connection: Connection) -> tuple[dict[str, int], dict[str, tuple[int, float]], list[pacing.Gauges]]:
-    return reading.jobs_by_state(connection), reading.queues(connection), pacing.standing(connection)
+def _figures(
+    connection: Connection,
+) -> tuple[
+    dict[str, int], dict[str, tuple[int, float]], dict[str, tuple[float, float]], list[pacing.Gauges], list[int]
+]:
+    return (
+        reading.jobs_by_state(connection),
+        reading.queues(connection),
+        outbox.ages(connection),
+        pacing.standing(connection),
+        claims.clusters_with_work(connection),
+    )

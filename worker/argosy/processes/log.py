@@ -1,16 +1,27 @@
 """Logging: one JSON object a line for machines, colours for people.
 
-structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines have the same form. Tracebacks never contain local variables:
-a token may be among them. A warning that repeats is logged at once and then less and less often, because loops retry every second.
+structlog over the standard library, so that Dramatiq's and SQLAlchemy's lines have the same form. What Python itself would print
+(exceptions that nobody catches, warnings) goes the same way. Every line says which process wrote it. A line about a job names its
+`workflow`, from which its `uid` and `attempt` follow; `gid` is its launch, and `cluster` is always a name. Tracebacks never contain local
+variables: a token may be among them. A warning that repeats is logged at once and then less and less often, because loops retry every
+second.
 """
 
 import logging
+import os
+import socket
 import sys
+import threading
 import time
+from importlib.metadata import version
 from threading import Lock
+from types import TracebackType
 
 import structlog
+from structlog.typing import EventDict
 
+from argosy.inputs import clean
+from argosy.labels import attempt_of
 from argosy.settings import Settings
 
 
@@ -23,6 +34,8 @@ def configure(settings: Settings) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
+        _of_job,
+        _of_process,
     ]
     if settings.log_format == "json":
         final: list[structlog.typing.Processor] = [
@@ -43,10 +56,70 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
         )
     )
+    handler.addFilter(_latest)
     handler.addFilter(_Sparse())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    # At DEBUG it logs the headers of answers, and a server may repeat in them what it was sent.
+    logging.getLogger("httpcore").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    sys.excepthook = _uncaught
+    threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, told.exc_traceback)
+
+
+VERSION = version("argosy")
+
+
+def _of_process(_: object, __: str, fields: EventDict) -> EventDict:
+    """Which process writes the line; a pool's processes are forked after this is set up, so it is asked each time."""
+    fields.update(pid=os.getpid(), host=_HOST, version=VERSION)
+    return fields
+
+
+_HOST = socket.gethostname()
+
+
+def _of_job(_: object, __: str, fields: EventDict) -> EventDict:
+    """The job of a line about a workflow."""
+    if isinstance(name := fields.get("workflow"), str) and (attempt := attempt_of(name)) is not None:
+        fields["uid"], fields["attempt"] = attempt
+    if "gid" in fields:
+        fields["gid"] = None if fields["gid"] is None else str(fields["gid"])
+    return fields
+
+
+def _uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Log what nobody has caught. Ctrl-C says nothing."""
+    if not issubclass(kind, KeyboardInterrupt | SystemExit):
+        exc_info = (kind, error or kind(), trace)
+        structlog.stdlib.get_logger(__name__).critical("an exception that nobody has caught", exc_info=exc_info)
+
+
+class _Latest(logging.Filter):
+    """Remembers the last warning or error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text, self.at = "", None  # type: str, float | None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING:
+            fields = record.msg if isinstance(record.msg, dict) else {"event": record.getMessage()}
+            said = (fields.get(name) for name in ("event", "cluster", "gid", "uid", "reason"))
+            self.text, self.at = clean(": ".join(str(each) for each in said if each), limit=_LONG), time.monotonic()
+        return True
+
+
+_LONG = 500
+"""Characters of the last error that are told."""
+
+_latest = _Latest()
+
+
+def latest() -> tuple[str, float | None]:
+    """The last warning or error of this process, and when by the monotonic clock; empty and None if there was none."""
+    return _latest.text, _latest.at
 
 
 _SELDOM = 60.0
@@ -59,7 +132,7 @@ _MANY = 1_000
 class _Sparse(logging.Filter):
     """Logs a warning at once, and the same one again after 1, 2, 4 … 60 s. `repeated` says how often it came in between.
 
-    Two warnings are the same if their event and fields are equal; the reason may differ.
+    Two warnings are the same if their event, fields and class of exception are equal; the reason may differ.
     """
 
     def __init__(self) -> None:
@@ -71,7 +144,8 @@ class _Sparse(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         fields = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
-        key = f"{record.name} {sorted((k, str(v)) for k, v in fields.items() if k not in _VARYING)}"
+        same = sorted((k, str(v)) for k, v in fields.items() if k not in _VARYING)
+        key = f"{record.name} {_kind(fields.get('exc_info') or record.exc_info)} {same}"
         now = time.monotonic()
         with self._lock:
             if len(self._given) > _MANY:
@@ -88,6 +162,13 @@ class _Sparse(logging.Filter):
         if unsaid and isinstance(record.msg, dict):
             record.msg["repeated"] = int(unsaid)
         return True
+
+
+def _kind(exc_info: object) -> object:
+    """The class of a line's exception, in each of the ways in which it may be given."""
+    if isinstance(exc_info, tuple):
+        return exc_info[0]
+    return type(exc_info) if isinstance(exc_info, BaseException) else sys.exc_info()[0] if exc_info else None
 
 
 _VARYING = {"reason", "count", "exc_info", "timestamp"}

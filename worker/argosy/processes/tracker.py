@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from uuid import UUID, uuid4
 
 import psycopg
@@ -24,12 +24,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
+from argosy import metrics
 from argosy.access import Clusters, argo_server
-from argosy.errors import ArgosyError, Fenced, NotFound
+from argosy.errors import ArgosyError, Fenced, NotFound, SealBroken
 from argosy.kube.answers import KubeError
 from argosy.labels import LABEL_INSTALLATION
 from argosy.loops import surviving
-from argosy.metrics import forget
+from argosy.metrics import LEASES
 from argosy.notify.sender import Sender
 from argosy.processes.housekeeping import Housekeeping
 from argosy.processes.wakeups import WakeUps
@@ -75,6 +76,7 @@ class Tracker:
         self._following: dict[int, ClusterTracker] = {}
         self._renewer = ThreadPoolExecutor(1, "leases")
         self._renewed = self._kept = time.monotonic()
+        self._keeping = -inf
         self._tasks: set[asyncio.Future[None]] = set()
         self._woken: dict[int, float] = {}
         self._unable: dict[int, tuple[float, str]] = {}
@@ -110,7 +112,9 @@ class Tracker:
             if following.silent_for() > PULSE
         ]
         found += [
-            f"cluster {cluster_id} cannot be followed: {why}" for cluster_id, (_, why) in list(self._unable.items())
+            f"cluster {cluster_id} cannot be followed: {why}"
+            for cluster_id, (_, why) in list(self._unable.items())
+            if why
         ]
         for what, since in (("leases were not renewed", self._renewed), ("no housekeeping", self._kept)):
             if now - since > PULSE:
@@ -124,7 +128,22 @@ class Tracker:
                 epochs = await asyncio.get_running_loop().run_in_executor(self._renewer, self._renew)
                 await self._match(epochs, installation)
                 self._renewed = time.monotonic()
+            self._show_leases()
             await asyncio.sleep(self._settings.tracker_lease / 5)
+
+    def _show_leases(self) -> None:
+        """Show the leases that this tracker holds, and nothing that only their holder knows without them. Not where housekeeping is done:
+        this goes on while that waits."""
+        oldest = time.monotonic() - self._settings.tracker_lease
+        keeping = self._keeping > oldest
+        LEASES.labels("cluster").set(len(self._held) if self._renewed > oldest else 0)
+        LEASES.labels(_HOUSEKEEPING).set(keeping)
+        if not keeping:
+            for gauge in metrics.OF_DATABASE:
+                metrics.show(gauge, {})
+        if self._renewed <= oldest:
+            for name in self._names.values():
+                metrics.forget(name)
 
     def _renew(self) -> dict[int, tuple[int, int]]:
         """Renew or take the leases of this tracker's share of the clusters. Release those beyond its share, and those that it cannot follow
@@ -160,8 +179,7 @@ class Tracker:
                 held.task.cancel()
                 await asyncio.gather(held.task, return_exceptions=True)
                 del self._held[cluster_id]
-                if cluster_id not in epochs and cluster_id in self._names:
-                    forget(self._names.pop(cluster_id))
+                metrics.forget(self._names.pop(cluster_id, ""))
         for cluster_id, version in epochs.items():
             if cluster_id not in self._held:
                 task = asyncio.create_task(self._track(cluster_id, version[0], installation))
@@ -170,7 +188,7 @@ class Tracker:
     async def _track(self, cluster_id: int, epoch: int, installation: str) -> None:
         """Catch every error of one cluster: it is logged and counted, does not affect other clusters, and the cluster is followed again."""
         try:
-            with surviving("track", "following the cluster again", cluster=cluster_id):
+            with surviving("track", "following the cluster again", cluster=self._clusters.name(cluster_id)):
                 await self._follow(cluster_id, epoch, installation)
         finally:
             self._following.pop(cluster_id, None)
@@ -197,18 +215,29 @@ class Tracker:
                 )
                 self._following[cluster_id] = following
                 self._names[cluster_id] = tracked.name
+                metrics.follow(tracked.name)
                 self._unable.pop(cluster_id, None)
                 await following.run()
         except* Fenced as group:
-            log.warning("cluster taken over by another tracker", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.warning(
+                "cluster taken over by another tracker",
+                cluster=self._clusters.name(cluster_id),
+                reason=str(group.exceptions[0]),
+            )
         except* NotFound as group:
-            log.info("cluster not tracked", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.info("cluster not tracked", cluster=self._clusters.name(cluster_id), reason=str(group.exceptions[0]))
         except* KubeError as group:
-            log.warning("following the cluster again", cluster=cluster_id, reason=str(group.exceptions[0]))
+            log.warning(
+                "following the cluster again", cluster=self._clusters.name(cluster_id), reason=str(group.exceptions[0])
+            )
         except* ArgosyError as group:
             why = str(group.exceptions[0])
-            log.error("cluster not tracked, left to another tracker", cluster=cluster_id, reason=why)
-            self._unable[cluster_id] = time.monotonic() + _AGAIN, why
+            log.error(
+                "cluster not tracked, left to another tracker", cluster=self._clusters.name(cluster_id), reason=why
+            )
+            # Its keys are those of the installation (sealing.py), so a token that they do not open is the cluster's trouble alone.
+            own = not isinstance(group.exceptions[0], SealBroken)
+            self._unable[cluster_id] = time.monotonic() + _AGAIN, why if own else ""
             with suppress(Fenced, OperationalError):
                 await asyncio.to_thread(self._note_unable, cluster_id, epoch, why)
 
@@ -228,8 +257,12 @@ class Tracker:
     async def _do(self, chore: Callable[[], Awaitable[None]]) -> None:
         """Catch every error of one task of housekeeping: the gauges must be set even if Redis is not reachable."""
         with surviving(_HOUSEKEEPING, "housekeeping tries again later"):
-            if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is not None:
-                await chore()
+            asked = time.monotonic()
+            if await asyncio.to_thread(self._acquire, _HOUSEKEEPING) is None:
+                self._keeping = -inf
+                return
+            self._keeping = asked
+            await chore()
 
     async def _listen(self) -> None:
         """Turn notices of committed launches and retries into wake-ups. If a notice is missed, housekeeping finds the work."""
@@ -264,7 +297,7 @@ class Tracker:
 
         async def send() -> None:
             await asyncio.sleep(at - now)
-            with surviving("wake", "wake-ups not sent", cluster=cluster_id):
+            with surviving("wake", "wake-ups not sent", cluster=self._clusters.name(cluster_id)):
                 await asyncio.to_thread(self._wakeups.submit, cluster_id)
 
         task = asyncio.ensure_future(send())

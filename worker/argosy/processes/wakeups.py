@@ -17,9 +17,10 @@ from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
 from dramatiq.common import current_millis
 from dramatiq.encoder import JSONEncoder
 from dramatiq.errors import DecodeError
+from redis.exceptions import RedisError
 
 from argosy.errors import NotConfigured
-from argosy.metrics import DEAD_LETTERS
+from argosy.metrics import DEAD_LETTERS, REDIS_ERRORS, REDIS_SECONDS
 from argosy.settings import Settings
 
 LAUNCH, EXPAND, SUBMIT = "launch", "expand", "submit"
@@ -85,6 +86,16 @@ class Broker(RedisBroker):
     def consumer_class(self) -> Any:
         """The consumer."""
         return _Consumer
+
+    def _dispatch(self, command: str) -> Any:
+        """A function that sends a command; it is timed."""
+        send = super()._dispatch(command)  # type: ignore[no-untyped-call]
+
+        def timed(*args: Any) -> Any:
+            with REDIS_SECONDS.time(), REDIS_ERRORS.count_exceptions(RedisError):
+                return send(*args)
+
+        return timed
 
 
 class _Consumer(_RedisConsumer):

@@ -4,9 +4,12 @@ Actors are idempotent and keep no state that matters: a message may come twice, 
 the unfinished work, so actors are retried only a few times: housekeeping sends the wake-up again (F25).
 """
 
+import asyncio
 import os
 import signal
 import socket
+from collections.abc import Callable
+from concurrent.futures import Future
 from threading import Lock
 from types import FrameType
 from typing import TypeVar
@@ -23,7 +26,6 @@ from dramatiq.middleware import (
     ShutdownNotifications,
     TimeLimit,
 )
-from dramatiq.middleware.prometheus import Prometheus
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 
@@ -37,10 +39,13 @@ from argosy.launch.expander import Expander
 from argosy.launch.media import RestMediaSource
 from argosy.metrics import DEAD_LETTERS
 from argosy.processes import garbage, log
+from argosy.processes.heart import Heart
+from argosy.processes.pool import answer_probes, directory
 from argosy.processes.wakeups import EXPAND, LAUNCH, SUBMIT, Broker, WakeUps, broker
 from argosy.shapes.given import LaunchRequest
 from argosy.store import database
 from argosy.store.installation import identity
+from argosy.store.processes import WORKER
 from argosy.submit.run import Submitter
 
 _HOUR = 3_600_000
@@ -87,7 +92,8 @@ class _Stages:
 
 
 class Boot(Middleware):
-    """Makes the stages after a worker process has started, because neither connection pools nor event loops survive a fork.
+    """Makes the stages after a worker process has started, because neither connection pools nor event loops survive a fork. The process's
+    heart beats from then on.
 
     Args:
         configured: The settings of this process.
@@ -98,6 +104,13 @@ class Boot(Middleware):
         self.stages: _Stages | None = None
         self._broker: Broker | None = None
         self._making = Lock()
+        self._heart: Heart | None = None
+        self._beat: Future[None] | None = None
+
+    @property
+    def forks(self) -> list[Callable[[], int]]:
+        """Functions that Dramatiq runs, each in a process of its own, once for the pool."""
+        return [answer_probes]
 
     def after_process_boot(self, broker: dramatiq.Broker) -> None:
         """Called by Dramatiq in each worker process when its signal handlers are set. Makes the process ignore a second signal to end.
@@ -122,6 +135,11 @@ class Boot(Middleware):
         them for a later message. Else a worker that was started while the database was away would never work, and never end."""
         assert isinstance(broker, Broker)  # noqa: S101 -- `setup` made it
         self._broker = broker
+        event_loop = get_event_loop_thread()
+        assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO comes before this one
+        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.client.ping}, directory())
+        self._heart.start()
+        self._beat = asyncio.run_coroutine_threadsafe(self._heart.beat(), event_loop.loop)
         try:
             self.get()
         except ArgosyError as error:
@@ -140,6 +158,12 @@ class Boot(Middleware):
             assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO comes before this one
             event_loop.run_coroutine(self.stages.submitter.drained())
             self.stages.engine.dispose()
+        if self._heart is not None and self._beat is not None:
+            self._beat.cancel()
+            self._heart.stop()
+
+    def _parts(self) -> list[str]:
+        return [] if self.stages is not None else ["it begins when the database answers"]
 
     def get(self) -> _Stages:
         """The stages of this process.
@@ -162,7 +186,6 @@ def setup() -> None:
     made = broker(
         configured,
         [
-            Prometheus(),
             TimeLimit(time_limit=_HOUR),
             # Actors are not interrupted: they only hand work over, and a submitter that is told to stop ends by itself.
             ShutdownNotifications(notify_shutdown=False),

@@ -36,6 +36,15 @@ def _address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _path(value: str) -> str:
+    value = value.rstrip("/")
+    if not _PATH.fullmatch(value):
+        raise ValueError(
+            "write it as /k8s/clusters/c-1: parts of letters, digits, '-', '.', '_' and '~', each after a '/'"
+        )
+    return value
+
+
 def _certificates(value: str) -> str:
     if "PRIVATE KEY-----" in value:
         raise ValueError("holds a private key, which was not kept; give the certificate of the CA alone")
@@ -59,13 +68,30 @@ _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9.])?")
 _URL = re.compile(
     r"https://(?:\[(?P<address>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?(?:/[A-Za-z0-9._~/-]*)?"
 )
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)*")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
 
 
+class TokenSource(In):
+    """Where each process gets a cluster's token anew: from a file, or of a credential plugin, with its arguments."""
+
+    file: Annotated[Text, Field(max_length=4000)] = ""
+    command: Annotated[list[Annotated[Text, Field(max_length=4000)]], Field(max_length=100)] = Field(
+        default_factory=list
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.file) == bool(self.command):
+            raise ValueError("give either a file or a command")
+        return self
+
+
 class ClusterSpec(In):
-    """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again.
+    """The fields of a JobCluster. `host` null means the cluster that argosy runs in; `token` is never shown again. `path` is before that of
+    its Kubernetes API, where a proxy serves several clusters. Instead of `token`, `token_source` says where processes get it anew.
 
     `argo_server` is the address of an Argo Server that argosy may ask with the same token, `argo_server_ca` its CA, empty for the system's.
     `max_active` limits its unfinished workflows, `project_max_active` those of each project; the deadlines are upper limits of the
@@ -76,8 +102,10 @@ class ClusterSpec(In):
     name: Name
     host: Annotated[Text, AfterValidator(_host)] | None = None
     port: Annotated[int, Field(ge=1, le=65535)] = 443
+    path: Annotated[Text, Field(max_length=1000), AfterValidator(_path)] = ""
     cert: Annotated[Text, AfterValidator(_certificates)] = ""
     token: Token = Field(default="", repr=False)
+    token_source: TokenSource | None = None
     organization: Id | None = None
     namespace: Annotated[Text, AfterValidator(_dns_label)] = "argosy"
     service_account: Annotated[Text, AfterValidator(_dns_name)] | None = None
@@ -97,7 +125,9 @@ class ClusterSpec(In):
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
-        if self.host is not None and not self.token:
+        if self.token and self.token_source:
+            raise ValueError("give token or token_source, not both")
+        if self.host is not None and not (self.token or self.token_source):
             raise ValueError("token: required field is missing")
         if self.host is not None and not self.cert:
             raise ValueError("cert: required field is missing (the CA of the cluster's API server, PEM)")
@@ -112,8 +142,10 @@ class ClusterFields(TypedDict, total=False):
     name: Name
     host: Text | None
     port: int
+    path: Text
     cert: Text
     token: Token
+    token_source: TokenSource | None
     organization: Id | None
     namespace: Text
     service_account: Text | None

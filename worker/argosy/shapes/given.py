@@ -8,6 +8,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from math import isfinite
 from typing import Annotated, Literal, Self, TypedDict
+from unicodedata import category
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,8 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from argosy.batches import distinct
+from argosy.batches import JobUids, distinct
 from argosy.labels import OWN_ACCOUNT, SECRET_PREFIX
+from argosy.shapes.mails import EmailSpec
 
 _BIGINT = 1 << 63
 _DEEPEST = 32
@@ -52,6 +54,16 @@ def _storable(value: object, depth: int = 0) -> object:
     return value
 
 
+def _reference(value: object) -> object:
+    """A job that is named by its launch and its index there: GID/17."""
+    gid, slash, index = value.partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash:
+        return value
+    if not (index.isascii() and index.isdigit() and len(index) < 10):
+        raise ValueError("after the slash comes the index of a job in its launch, as in GID/17")
+    return JobUids(UUID(gid), int(index) + 1)[int(index)]
+
+
 def _token(value: str) -> str:
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ValueError("holds a line end, a blank or another character that an HTTP header cannot hold")
@@ -71,12 +83,20 @@ def _webhook(value: str) -> str:
     return value
 
 
+def _line(value: str) -> str:
+    if any(category(each) in ("Cc", "Zl", "Zp") for each in value):
+        raise ValueError("a name holds no line end, tabulator or other control character")
+    return value
+
+
 Id = Annotated[int, Field(ge=0, lt=_BIGINT)]
 MediaId = Id
 Row = Annotated[int, Field(ge=0, lt=1 << 31)]
 """Id of a row that argosy has numbered."""
 Number = Annotated[int, Field(ge=0, lt=1 << 31)]
 """How many."""
+Ref = Annotated[UUID, BeforeValidator(_reference)]
+"""Id of a job or launch; of a job also GID/17, the launch's id and the index."""
 Text = Annotated[str, BeforeValidator(_storable)]
 Json = Annotated[dict[str, JsonValue], BeforeValidator(_storable)]
 Token = Annotated[Text, AfterValidator(_token)]
@@ -84,7 +104,7 @@ Key = Text | Row
 """Name or id."""
 Webhook = Annotated[Text, Field(max_length=2000), AfterValidator(_webhook)]
 
-Name = Annotated[Text, Field(min_length=1, max_length=200)]
+Name = Annotated[Text, Field(min_length=1, max_length=200), AfterValidator(_line)]
 Labels = dict[Name, Annotated[Text, Field(max_length=200)]]
 Deadline = Annotated[float, Field(gt=0, le=366 * 86400)] | None
 Limit = Annotated[int, Field(ge=0, le=100_000)]
@@ -131,7 +151,8 @@ class LaunchRequest(In):
     It waits until all jobs of launch `after` of the same project have ended, which must be there before. With `after_if` `ok`, it is
     rejected unless all these Succeeded. With `cancel_with`, a cancel of the other launch cancels it too, as long as it waits.
 
-    `webhook` is told when all its jobs have ended, and again after a retry if that ends otherwise.
+    `webhook` is told when all its jobs have ended, and again after a retry if that ends otherwise; so is who gets `success_email_spec`, or
+    `failure_email_spec` for every other end.
     """
 
     version: Literal[1] = 1
@@ -142,8 +163,8 @@ class LaunchRequest(In):
     media_ids: Annotated[list[MediaId], Field(fail_fast=True)] | None = None
     media_query: Annotated[Text, Field(max_length=16_384)] | None = None
     extra_params: Annotated[list[Parameter], Field(fail_fast=True)] = []
-    success_email_spec: Json | None = None
-    failure_email_spec: Json | None = None
+    success_email_spec: EmailSpec | None = None
+    failure_email_spec: EmailSpec | None = None
     token_sealed: str | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     skip_done: bool = False

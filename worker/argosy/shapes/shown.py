@@ -11,8 +11,10 @@ from uuid import UUID
 from pydantic import (
     BaseModel,
     Field,
+    SerializeAsAny,
 )
 
+from argosy.shapes.clusters import TokenSource
 from argosy.shapes.given import AlgorithmSpec, Policy
 from argosy.shapes.history import NotificationShape
 from argosy.shapes.projects import ProjectSpec
@@ -36,27 +38,49 @@ class NodeShape(BaseModel):
     resources: dict[str, int] = Field(default_factory=dict)
 
 
-class JobShape(BaseModel):
-    """One job, in the REST reference's shape, with fields that argosy adds.
+class FoundJob(BaseModel):
+    """One job, in the REST reference's shape, with fields that argosy adds, without its nodes.
 
-    `status` is the workflow's phase, or the capitalised state if there is none. `as_of` says until when that is known to be true.
+    `index` is its number in its launch, from 0; `created_at` is when that was launched. `status` is the workflow's phase, or the
+    capitalised state if there is none. `as_of` says until when that is known to be true.
     """
 
     uid: UUID
     gid: UUID
+    index: int
     id: str | None
     project: int
     user: int
     algorithm: str
     status: str
     message: str
+    created_at: datetime
     start_time: datetime | None
     stop_time: datetime | None
     media_ids: list[int]
     attempt: int
     cluster: str | None
     as_of: datetime
+
+
+class JobShape(FoundJob):
+    """One job with its nodes."""
+
     nodes: list[NodeShape]
+
+
+class JobPage(BaseModel):
+    """Jobs in their order; `cursor` asks for those that come after them, and is null where there are no more."""
+
+    items: list[SerializeAsAny[FoundJob]]
+    cursor: str | None
+
+
+class JobCounts(BaseModel):
+    """Jobs by status. `more`: there are more of those that are counted as 100,000."""
+
+    counts: dict[str, int]
+    more: bool
 
 
 class ContainerLogShape(BaseModel):
@@ -118,6 +142,27 @@ class LaunchShape(BaseModel):
     splits: list[UUID] | None
 
 
+class LaunchList(BaseModel):
+    """Launches in their order; `cursor` asks for those that come after them, and is null where there are no more."""
+
+    items: list[LaunchShape]
+    cursor: str | None
+
+
+class Hit(BaseModel):
+    """A launch or a job that a search has found; `why` says by what."""
+
+    kind: Literal["launch", "job"]
+    gid: UUID
+    uid: UUID | None
+    index: int | None
+    project: int
+    user: int
+    algorithm: str
+    status: str
+    why: str
+
+
 class CancelShape(BaseModel):
     """Result of a cancel, as numbers of jobs: those that ended at once, those that are `Cancelling` until their workflow has ended, those
     that had ended before. `launches` counts launches that ended before they were cut into jobs."""
@@ -153,7 +198,8 @@ class ClusterShape(BaseModel):
 
     `active` is how many unfinished workflows it has, including creates under way; 0 when a paused cluster is empty. `window` is how many
     its pace allows at present; null before it was first adapted. Until `open_until` nothing is submitted to it, because of `open_reason`.
-    Since `held_at` nothing is created or ended there, because of `held_reason`.
+    Since `held_at` nothing is created or ended there, because of `held_reason`. `token_expires_at` is null where its token does not say
+    when it ends, or is renewed.
     """
 
     id: int
@@ -161,7 +207,10 @@ class ClusterShape(BaseModel):
     organization: int | None
     host: str | None
     port: int
+    path: str
     cert: str
+    token_source: TokenSource | None
+    token_expires_at: datetime | None
     namespace: str
     service_account: str | None
     default: bool

@@ -83,7 +83,7 @@ def cancel(connection: Connection, target: Target, first: int = 0, hide: bool = 
     if target.ordinal is not None:
         return _cancel_early(connection, target, hide), None
     ended_launches = 0
-    if target.uid is None and first == 0:
+    if target.whole and first == 0:
         ended_launches = end_launch(connection, target.gid, "cancelled", "cancelled before it was cut into jobs")
         ended_launches += _end_followers(connection, target.gid)
         if hide:

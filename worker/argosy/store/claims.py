@@ -31,7 +31,7 @@ class Waiting:
     """A job that may be claimed, as rendering needs it.
 
     `stale` says that an earlier claim ran out: its create may have happened; `tries` is the number of such claims in a row. `waited` is in
-    seconds.
+    seconds. So is `launched`, the time since its launch was committed, of the first job of a launch that waited for no other one.
     """
 
     uid: UUID
@@ -45,6 +45,7 @@ class Waiting:
     tries: int
     waited: float
     stale: bool
+    launched: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,13 @@ _ACTIVE = text(
 # The fields of `Waiting`, in their order.
 _COLUMNS = (
     "a.uid, a.number, a.gid, a.project, a.claim_epoch + 1 AS epoch, j.media_ids, j.cancel_requested, a.digest, a.tries, "
-    "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale"
+    "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale, "
+    "CASE WHEN j.ordinal = 0 AND a.number = 1 THEN (SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 "
+    "FROM argosy.launch WHERE gid = a.gid AND after_gid IS NULL) END AS launched"
 )
 
 # OFFSET 0 forces one index lookup per row: the planner cannot know how few there are, and would read the whole table.
-_JOB = "CROSS JOIN LATERAL (SELECT media_ids, cancel_requested FROM argosy.job WHERE uid = a.uid OFFSET 0) j"
+_JOB = "CROSS JOIN LATERAL (SELECT media_ids, cancel_requested, ordinal FROM argosy.job WHERE uid = a.uid OFFSET 0) j"
 
 _NOT_PAUSED = (
     "{0}.project <> ALL (ARRAY(SELECT id FROM argosy.project WHERE paused_at IS NOT NULL)) "

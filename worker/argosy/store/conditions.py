@@ -10,6 +10,9 @@ GID_NODE = "substring(uuid_send(gid) from 12 for 5)"
 UIDS_NODE = "substring(sha256(uuid_send(gid)) from 4 for 5)"
 """SQL: the last five bytes of the uids of its jobs, which are the same for all of them (batches.py)."""
 
+AGE = "argosy.age(gid)"
+"""SQL: a number that is the smaller the newer a launch is, by the time in its gid."""
+
 
 def in_states(states: Iterable[State], alias: str = "") -> str:
     """SQL: whether an attempt (of this alias) is in one of these states."""
@@ -35,6 +38,9 @@ def may_begin(launch: str) -> str:
     """SQL: whether a launch (of this alias) waits for no other one, or its predecessor has ended or is not there any more."""
     return f"(NOT {launch}.waiting OR coalesce((SELECT {ended('p')} FROM argosy.launch p WHERE p.gid = {launch}.after_gid), true))"
 
+
+TOLD_OF = "(webhook IS NOT NULL OR success_email IS NOT NULL OR failure_email IS NOT NULL)"
+"""SQL: whether somebody wants to know how a launch ends."""
 
 READY = "state = 'queued' AND not_before IS NULL"
 """An attempt that may be claimed now. A delayed one becomes ready when a claim finds that its time has come."""

@@ -66,10 +66,10 @@ _EARLY = text(
 # The first attempts of a batch.
 _FIRST_ATTEMPTS = text(
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
-    "retries_left, state, message, finished_at) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
+    "retries_left, state, message, finished_at, listed) SELECT j.uid, 1, j.gid, j.project, j.user_id, :algorithm, :priority, p.id, "
     f"{placements.SOLE}, :retries, CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END, "
     "CASE WHEN cancel_requested THEN 'cancelled before it was queued' ELSE '' END, "
-    "CASE WHEN cancel_requested THEN clock_timestamp() END FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
+    "CASE WHEN cancel_requested THEN clock_timestamp() END, NOT j.hidden FROM argosy.job j JOIN argosy.placement p ON p.id = :placement "
     "WHERE gid = :gid AND ordinal >= :first AND ordinal < :end ORDER BY ordinal"
 )
 

@@ -1,4 +1,4 @@
-"""Engines and migrations.
+"""Engines.
 
 Every session has time-outs: a process that is stopped inside a transaction (SIGSTOP, a paused VM) must not block others for longer than
 `idle_in_transaction_session_timeout`, and nobody waits for a row lock for ever (P3). Every connection has keepalives: a host that loses
@@ -10,20 +10,29 @@ are all in use raises it too.
 
 import asyncio
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, QueuePool, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    PoolProxiedConnection,
+    QueuePool,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
 from argosy.errors import NotConfigured
+from argosy.metrics import DATABASE_ERRORS, DATABASE_SECONDS
 from argosy.settings import Settings
 from argosy.store.actor import actor
 
@@ -110,8 +119,23 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
     )
     event.listen(made, "handle_error", _sorted, retval=True)
     event.listen(made, "first_connect", lambda raw, _: _see_that_sessions_are_own(raw, settings))
-    event.listen(made, "connect", lambda raw, _: _set_session(raw))
+    event.listen(made, "connect", lambda raw, _: _set_session(raw, _SESSION))
     event.listen(made, "begin", _tell_actor)
+    event.listen(made, "before_cursor_execute", _begin)
+    event.listen(made, "after_cursor_execute", _measure)
+    return made
+
+
+def migrator(settings: Settings, session: Mapping[str, str]) -> Engine:
+    """An engine for migrations, with other time-outs. Raises as `engine`.
+
+    Args:
+        settings: Where the database is.
+        session: Parameters of each session.
+    """
+    made = create_engine(_url(settings), poolclass=NullPool, connect_args=_CONNECTION)
+    event.listen(made, "first_connect", lambda raw, _: _see_that_sessions_are_own(raw, settings))
+    event.listen(made, "connect", lambda raw, _: _set_session(raw, session))
     return made
 
 
@@ -140,10 +164,10 @@ def _url(settings: Settings) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def _set_session(raw: Any) -> None:
+def _set_session(raw: Any, parameters: Mapping[str, str]) -> None:
     """Set the session's parameters. Not as startup options, because PgBouncer refuses or drops these."""
     raw.autocommit = True
-    settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items())
+    settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in parameters.items())
     raw.execute(f"SELECT {settings}")
     raw.autocommit = False
 
@@ -183,13 +207,15 @@ def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
 
 
 def _sorted(context: ExceptionContext) -> DBAPIError | None:
-    """Change an error's class, so that `OperationalError` always means the same.
+    """Change an error's class, so that `OperationalError` always means the same; those are counted.
 
     The driver takes its classes from the server's error codes, and two of them do not fit: a session that was ended by
     idle_in_transaction_session_timeout is an internal error there, and a value over a limit (class 54) is an operational one.
     """
     error, state = context.sqlalchemy_exception, getattr(context.original_exception, "sqlstate", None) or ""
     wanted = OperationalError if state in _SLEPT else DataError if state.startswith("54") else None
+    if wanted is OperationalError or (wanted is None and isinstance(error, OperationalError)):
+        DATABASE_ERRORS.inc()
     if wanted is None or not isinstance(error, StatementError):
         return None
     original = context.original_exception
@@ -197,54 +223,9 @@ def _sorted(context: ExceptionContext) -> DBAPIError | None:
     return wanted(error.statement, error.params, original, connection_invalidated=context.is_disconnect)
 
 
-# One migration at a time.
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('argosy migrations'))")
-
-# The revision of the schema.
-_REVISION = text("SELECT version_num FROM argosy.alembic_version")
+def _begin(connection: Connection, *_: object) -> None:
+    connection.info["sent"] = time.perf_counter()
 
 
-def upgrade(settings: Settings, revision: str = "head") -> str:
-    """Bring the schema to a revision. Safe to run from several processes at once: they take turns.
-
-    Returns:
-        The revision of the schema afterwards; if the schema is newer than the requested revision, it stays as it is.
-
-    Raises:
-        NotConfigured: The database cannot be reached.
-    """
-    migrator = create_engine(_url(settings), connect_args=_CONNECTION)
-    try:
-        for _ in range(_UPGRADES):
-            try:
-                return _upgrade(migrator, revision)
-            except OperationalError as error:
-                if getattr(error.orig, "sqlstate", None) not in _BUSY:
-                    raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
-                time.sleep(0.1)
-        raise NotConfigured(
-            "database: its tables are too busy to be changed; stop what writes long transactions, and try again"
-        )
-    finally:
-        migrator.dispose()
-
-
-_BUSY = ("40P01", "55P03")
-"""A deadlock; a lock that was not given in time."""
-
-_UPGRADES = 600
-"""Tries of an upgrade while others use the tables."""
-
-# Nobody waits long behind an upgrade that waits.
-_BRIEF = text("SET LOCAL lock_timeout = '5s'")
-
-
-def _upgrade(migrator: Engine, revision: str) -> str:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with migrator.begin() as connection:
-        connection.execute(_ALONE)
-        connection.execute(_BRIEF)
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-        return str(connection.execute(_REVISION).scalar_one())
+def _measure(connection: Connection, *_: object) -> None:
+    DATABASE_SECONDS.observe(time.perf_counter() - connection.info["sent"])

@@ -18,7 +18,7 @@ _LATE = (
 
 # In random order, so that one that cannot be read does not block the others.
 _LATE_ONES = text(
-    f"SELECT uid, number, name, k8s_uid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"
+    f"SELECT uid, number, name, k8s_uid, gid FROM argosy.attempt a WHERE {_LATE} ORDER BY random() LIMIT :most"
 )
 
 

@@ -122,15 +122,14 @@ def twin(connection: Connection, cluster_id: int | None, identity: str) -> str |
 # Another registration with the same address and namespace.
 _NEIGHBOUR = text(
     "SELECT name FROM argosy.cluster WHERE host IS NOT DISTINCT FROM CAST(:host AS text) AND port = :port "
-    "AND namespace = :namespace AND id IS DISTINCT FROM CAST(:cluster AS int) AND removed_at IS NULL ORDER BY id LIMIT 1"
+    "AND path = :path AND namespace = :namespace AND id IS DISTINCT FROM CAST(:cluster AS int) AND removed_at IS NULL ORDER BY id LIMIT 1"
 )
 
 
-def neighbour(connection: Connection, cluster_id: int | None, address: tuple[str | None, int, str]) -> str | None:
-    """The name of another registered cluster with the same host, port and namespace."""
-    name = connection.execute(
-        _NEIGHBOUR, {"host": address[0], "port": address[1], "namespace": address[2], "cluster": cluster_id}
-    ).scalar_one_or_none()
+def neighbour(connection: Connection, cluster_id: int | None, address: tuple[str | None, int, str, str]) -> str | None:
+    """The name of another registered cluster with the same host, port, path and namespace."""
+    given = dict(zip(("host", "port", "path", "namespace"), address, strict=True))
+    name = connection.execute(_NEIGHBOUR, given | {"cluster": cluster_id}).scalar_one_or_none()
     return None if name is None else str(name)
 
 

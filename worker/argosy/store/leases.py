@@ -10,6 +10,7 @@ fences. If a frozen process has locked the row, the lease is skipped and tried a
 from sqlalchemy import Connection, text
 
 from argosy.errors import Fenced
+from argosy.metrics import TAKEOVERS
 
 
 def of_cluster(cluster_id: int) -> str:
@@ -42,7 +43,9 @@ _MAKE = text(
 )
 
 # Free to take, and nobody else is taking it.
-_EXPIRED = text("SELECT 1 FROM argosy.lease WHERE name = :name AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED")
+_EXPIRED = text(
+    "SELECT holder FROM argosy.lease WHERE name = :name AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED"
+)
 
 # A new holder is a new epoch.
 _TAKE = text(
@@ -72,6 +75,8 @@ def acquire(connection: Connection, name: str, holder: str, seconds: float) -> i
     if free is None:
         return None
     epoch = connection.execute(_TAKE, parameters).scalar_one()
+    if free.holder:  # it was not released: its holder died, or hangs
+        TAKEOVERS.labels(name.partition("/")[0]).inc()
     return int(epoch)
 
 

@@ -1,5 +1,5 @@
-"""Notifications that are sent with a commit (LISTEN, NOTIFY): a launch that may be begun, a longer queue. Housekeeping finds launches and
-queues whose notification was missed."""
+"""Notifications that are sent with a commit (LISTEN, NOTIFY): a launch that may be begun, a longer queue, what has changed. Housekeeping
+finds launches and queues whose notification was missed."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -14,6 +14,11 @@ LAUNCHES = "argosy_launch"
 
 QUEUES = "argosy_queue"
 """Channel whose payload is the id of a cluster whose queue grew."""
+
+
+CHANGES = "argosy_change"
+"""Channel that says what has changed: `launch GID PROJECT` for a launch and its jobs, `job UID` for a job's steps, `cluster ID`,
+`project ID`; or `*` where one transaction changed more than a hundred. Triggers send it, once a transaction (migration 0017)."""
 
 
 class _Cursor(Protocol):

@@ -5,6 +5,7 @@ is claimed first as a probe (the breaker is half-open), and a clear answer to it
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, text
 
@@ -138,20 +139,27 @@ def adapt(connection: Connection, cluster_id: int) -> int | None:
 
 @dataclass(frozen=True)
 class Gauges:
-    """Figures of a cluster: how many unfinished workflows it may have and has; whether its breaker is open, it is paused, it is held."""
+    """Figures of a cluster: how many unfinished workflows it may have and has; whether its breaker is open, and it is paused; why it is
+    held, or empty; its health; for how many seconds the status of its jobs may be out of date; when its
+    token ends."""
 
+    id: int
     name: str
     capacity: int
     active: int
     open: bool
     paused: bool
-    held: bool
+    held: str
+    health: str
+    age: float
+    token_expires_at: datetime | None = None
 
 
 # All clusters, for metrics.
 _STANDING = text(
-    f"SELECT c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} AS open, "
-    "c.paused_at IS NOT NULL AS paused, c.held_at IS NOT NULL AS held "
+    f"SELECT c.id, c.name, {CAPACITY} AS capacity, count(a.uid) AS active, NOT {CLOSED} AS open, "
+    "c.paused_at IS NOT NULL AS paused, CASE WHEN c.held_at IS NULL THEN '' ELSE c.held_reason END AS held, c.health, "
+    "greatest(extract(epoch FROM clock_timestamp() - coalesce(c.as_of, c.created_at)), 0)::float8 AS age, c.token_expires_at "
     "FROM argosy.cluster c LEFT JOIN argosy.attempt a ON a.cluster_id = c.id "
     f"AND {in_states(ACTIVE, 'a')} WHERE c.removed_at IS NULL GROUP BY c.id"
 )

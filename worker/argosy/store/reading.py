@@ -6,15 +6,16 @@ Every read of a tenant is filtered by its project in SQL (T10).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from argosy.batches import made, ordinal
 from argosy.errors import NotFound
 from argosy.shapes.shown import JobShape, NodeShape
 from argosy.states import ACTIVE, ENDED_EARLY, FINAL, ON_CLUSTER, State, rest_status
-from argosy.store import rows
+from argosy.store import processes, rows
 from argosy.store.conditions import DELAYED, READY, in_states
 from argosy.store.placements import FITS
 
@@ -40,8 +41,8 @@ SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (
 # it are read. All jobs of a launch were inserted when it was expanded.
 
 _JOBS = """
-SELECT j.uid, j.gid, a.name, j.project, j.user_id, l.algorithm_name, a.algorithm_id, a.state, j.cancel_requested, {message} AS message,
-    a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster,
+SELECT j.uid, j.gid, j.ordinal, l.created_at, a.name, j.project, j.user_id, l.algorithm_name, a.algorithm_id, a.state, j.cancel_requested,
+    {message} AS message, a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster,
     CASE WHEN {here} THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of
 FROM ({page}) j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = {number}
 LEFT JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = j.project
@@ -63,7 +64,8 @@ _MESSAGE = """CASE
         WHERE doubted_at > clock_timestamp() - interval '90 seconds')
         THEN 'another database server answers: a create that was sent for it before that may still arrive on a cluster'
     WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
-    ELSE a.message END"""
+    WHEN a.message = '' THEN {nobody}
+    ELSE a.message END""".replace("{nobody}", processes.NOBODY)
 # Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
 
 _OF_LAUNCHES = {
@@ -106,27 +108,30 @@ def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nod
     page = _PAGE.format(launches=chosen(_OF_LAUNCHES), jobs=chosen(_OF_JOBS))
     number = "j.attempt" if where.attempt is None else ":attempt"
     rows = connection.execute(statement(page, number), vars(where) | {"limit": limit, "offset": offset}).all()
-    by_attempt = _nodes(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
-    return [
-        JobShape(
-            uid=row.uid,
-            gid=row.gid,
-            id=row.name,
-            project=row.project,
-            user=row.user_id,
-            algorithm=row.algorithm_name,
-            status=rest_status(State(row.state), row.cancel_requested),
-            message=row.message,
-            start_time=row.started_at,
-            stop_time=row.finished_at,
-            media_ids=row.media_ids,
-            attempt=row.number,
-            cluster=row.cluster,
-            as_of=row.as_of,
-            nodes=by_attempt.get(row.uid, []),
-        )
-        for row in rows
-    ]
+    by_attempt = nodes_of(connection, [(row.uid, row.number) for row in rows]) if nodes else {}
+    return [JobShape(**fields(row), nodes=by_attempt.get(row.uid, [])) for row in rows]
+
+
+def fields(row: Row[Any]) -> dict[str, Any]:
+    """The fields of `FoundJob`, from a row of `statement`."""
+    return {
+        "uid": row.uid,
+        "gid": row.gid,
+        "index": row.ordinal,
+        "id": row.name,
+        "project": row.project,
+        "user": row.user_id,
+        "algorithm": row.algorithm_name,
+        "status": rest_status(State(row.state), row.cancel_requested),
+        "message": row.message,
+        "created_at": row.created_at,
+        "start_time": row.started_at,
+        "stop_time": row.finished_at,
+        "media_ids": row.media_ids,
+        "attempt": row.number,
+        "cluster": row.cluster,
+        "as_of": row.as_of,
+    }
 
 
 def job(connection: Connection, where: Filter) -> JobShape:
@@ -153,7 +158,8 @@ NODES = text(
 )
 
 
-def _nodes(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
+def nodes_of(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[UUID, list[NodeShape]]:
+    """The nodes of some attempts, by their jobs."""
     found: dict[UUID, list[NodeShape]] = {}
     for row in connection.execute(NODES, {"keys": rows.keys(keys)}):
         found.setdefault(row.uid, []).append(
@@ -191,8 +197,9 @@ class Early:
 
 # Launches that the job may belong to.
 _EARLY_LAUNCHES = text(
-    "SELECT gid, project, user_id, algorithm_name, state, reason, created_at FROM argosy.launch "
-    "WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
+    "SELECT gid, project, user_id, algorithm_name, state, "
+    f"CASE WHEN reason = '' AND state IN ('accepted', 'resolved') THEN {processes.NOBODY} ELSE reason END AS reason, "
+    "created_at FROM argosy.launch WHERE state <> 'expanded' AND created_at > CAST(:made AS timestamptz) - interval '2 hours'"
 )
 
 # A job that was cancelled before it was cut.
@@ -228,12 +235,14 @@ def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
     return JobShape(
         uid=uid,
         gid=found.gid,
+        index=found.ordinal,
         id=None,
         project=found.project,
         user=found.user_id,
         algorithm=found.algorithm_name,
         status=found.status,
         message=found.reason,
+        created_at=found.created_at,
         start_time=None,
         stop_time=None,
         media_ids=[],

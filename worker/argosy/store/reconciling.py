@@ -268,7 +268,7 @@ _ADOPTING = (
     "cancel_requested = job.cancel_requested AND excluded.attempt <= job.attempt",
     "UPDATE argosy.launch SET jobs = (SELECT count(*) FROM argosy.job WHERE gid = :gid) WHERE gid = :gid AND request_digest = ''",
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, placement_id, cluster_id, state, name, k8s_uid, "
-    "submitted_at, unread) VALUES (:uid, :number, :gid, :project, :user, :algorithm_id, :placement, :cluster_id, 'pending', :name, "
-    ":k8s_uid, clock_timestamp(), true) ON CONFLICT DO NOTHING",
+    "submitted_at, unread, listed) SELECT uid, :number, gid, project, user_id, :algorithm_id, :placement, :cluster_id, 'pending', :name, "
+    ":k8s_uid, clock_timestamp(), true, attempt = :number AND NOT hidden FROM argosy.job WHERE uid = :uid ON CONFLICT DO NOTHING",
     _SECURED,
 )

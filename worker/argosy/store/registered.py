@@ -47,18 +47,42 @@ class Base(SQLModel):
 class Installation(Base, table=True):
     """The one row that names this installation. Its id is a label on all its objects, so that two installations can share a cluster.
     `timeline` is that of the database server that was seen last. `doubted_at` is when all clusters were last held because commits may have
-    been lost."""
+    been lost. `serves` is the newest migration that code must know to run on this schema (store/schema.py). `keys_mark` and `token_key` say
+    by which keys it seals (store/sealed.py)."""
 
     __tablename__ = "installation"
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
     timeline: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     doubted_at: datetime | None = columns.time()
+    serves: str = columns.string()
+    keys_mark: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    token_key: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class Process(Base, table=True):
+    """A running process of argosy. It renews `seen_at` every few seconds (store/processes.py)."""
+
+    __tablename__ = "process"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    host: str = Field(sa_column=Column(Text, nullable=False))
+    pid: int
+    version: str = Field(sa_column=Column(Text, nullable=False))
+    revision: str = Field(sa_column=Column(Text, nullable=False))
+    started_at: datetime = columns.made_at()
+    seen_at: datetime = columns.made_at()
+    trouble: str = columns.string()
+    error: str = columns.string()
+    error_at: datetime | None = columns.time()
 
 
 class Cluster(Base, table=True):
-    """A registered JobCluster. The row of a removed one stays, without credentials, because finished attempts name it. `identity` and
-    `epoch` are those of the mark on the cluster (kube/marks.py). While a cluster is held, nothing is created or ended there."""
+    """A registered JobCluster. The row of a removed one stays, without credentials, because finished attempts name it. `path` comes before
+    that of its Kubernetes API, where a proxy serves several. `token_source` is a `TokenSource`, or empty where the token itself is kept;
+    `token_expires_at` is when that one ends, if it says so. `identity` and `epoch` are those of the mark on the cluster (kube/marks.py).
+    While a cluster is held, nothing is created or ended there."""
 
     __tablename__ = "cluster"
     __table_args__ = (
@@ -79,8 +103,11 @@ class Cluster(Base, table=True):
     organization: int | None = Field(default=None, sa_column=Column(BigInteger))
     host: str | None = Field(default=None, sa_column=Column(Text))
     port: int = columns.integer(443)
+    path: str = columns.string()
     cert: str = columns.string()
     token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
+    token_source: dict[str, Any] = columns.mapping()
+    token_expires_at: datetime | None = columns.time()
     credential_version: int = columns.integer(1)
     namespace: str = columns.string("argosy")
     service_account: str | None = Field(default=None, sa_column=Column(Text))

@@ -176,7 +176,8 @@ def removable(session: Session, key: str | int, abandoned: bool = False) -> Clus
 
 # Its row stays for the history, without its credentials.
 _REMOVE = text(
-    "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, cert = '', argo_server = '', argo_server_ca = '', "
+    "UPDATE argosy.cluster SET removed_at = clock_timestamp(), token_sealed = NULL, token_source = '{}', token_expires_at = NULL, "
+    "cert = '', argo_server = '', argo_server_ca = '', "
     "is_default = false, "
     "credential_version = credential_version + 1 WHERE id = :id"
 )

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, CursorResult
 from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
 from argosy.shapes.given import LaunchRequest, Sender
+from argosy.shapes.mails import EmailSpec
 from argosy.store import notices, rows
 from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, ended
 
@@ -181,8 +182,8 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             request.media_query,
             rows.array(request.media_ids),
             rows.json([parameter.model_dump() for parameter in request.extra_params]),
-            rows.json(request.success_email_spec),
-            rows.json(request.failure_email_spec),
+            _mail(request.success_email_spec),
+            _mail(request.failure_email_spec),
             b64decode(request.token_sealed) if request.token_sealed else None,
             request.priority,
             files_per_job,
@@ -194,7 +195,7 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
             bool(waits_for),
             waits_for,
             request.webhook,
-            request.webhook is not None,
+            any((request.webhook, request.success_email_spec, request.failure_email_spec)),
             made(request.gid).timestamp(),
             retention_days,
         ),
@@ -204,6 +205,10 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         notices.launch_accepted(cursor, request.gid)
         return Written(True, _jobs(request, row[0]), "accepted", _queued(cursor, request.project, request.gid, _FAR))
     return _repeated(cursor, request, fingerprint, retention_days)
+
+
+def _mail(spec: EmailSpec | None) -> str | None:
+    return None if spec is None else rows.json(spec.model_dump(exclude_none=True))
 
 
 def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retention_days: int) -> Written:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from argosy.errors import Conflict, InvalidRequest
 from argosy.states import UNFINISHED, State
 from argosy.store import holds, notices, placements, requests, rows, targets
-from argosy.store.conditions import in_states, retry_due
+from argosy.store.conditions import TOLD_OF, in_states, retry_due
 from argosy.store.summaries import ALIKE
 from argosy.store.targets import Target
 
@@ -54,8 +54,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 # Show the job again, and tell its next end to who wants to know it.
 _SHOW = text(
-    "UPDATE argosy.launch SET hidden = false, untold = webhook IS NOT NULL "
-    "WHERE gid = :gid AND (hidden OR webhook IS NOT NULL AND NOT untold)"
+    f"UPDATE argosy.launch SET hidden = false, untold = {TOLD_OF} WHERE gid = :gid AND (hidden OR {TOLD_OF} AND NOT untold)"
 )
 
 

@@ -21,11 +21,11 @@ _ENDED = (
     "AND NOT EXISTS (SELECT FROM argosy.launch_secret s WHERE s.gid = o.gid) "
     f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {_UNFINISHED}) "
     f"AND NOT EXISTS (SELECT FROM argosy.attempt a WHERE a.gid = o.gid AND {retry_due('a')}) "
-    f"AND NOT {holds.in_hold('o')}"
+    f"AND NOT {holds.in_hold('o')} AND NOT o.untold"
 )
 """SQL: launches `o` whose token nobody needs any more. An attempt that is due for an automatic retry still needs it: the retry may be
 written later, if no cluster can take the job now. While a cluster is held, its rows may be older than what runs there, so tokens are
-kept."""
+kept. One whose end is not told yet may need it for what its mails attach."""
 
 _NEEDLESS = (
     f"NOT EXISTS (SELECT FROM argosy.cluster c WHERE c.id = o.cluster_id AND {holds.HELD}) AND "

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from argosy.errors import InvalidRequest
 from argosy.states import State
 from argosy.store import notices, requests, retries, rows
-from argosy.store.conditions import ended, in_states, retry_due
+from argosy.store.conditions import TOLD_OF, ended, in_states, retry_due
 from argosy.store.retries import SINGLE, Which
 from argosy.store.targets import Target
 
@@ -65,7 +65,7 @@ _COPIED = (
 )
 _COPY = text(
     "INSERT INTO argosy.launch (gid, parent_gid, request_digest, reason, media_ids, untold, token_sealed, state, files_per_job, jobs, "
-    f"{_COPIED}) SELECT :child, gid, 'split', 'split of launch ' || gid, CAST(:media AS bigint[]), webhook IS NOT NULL, "
+    f"{_COPIED}) SELECT :child, gid, 'split', 'split of launch ' || gid, CAST(:media AS bigint[]), {TOLD_OF}, "
     f"coalesce(:sealed, token_sealed), 'resolved', 1, :jobs, {_COPIED} FROM argosy.launch WHERE gid = :gid"
 )
 

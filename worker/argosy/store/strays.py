@@ -193,14 +193,19 @@ def forget_abandoned(connection: Connection, days: int) -> None:
 
 _NUMBERED = "UPDATE argosy.job SET attempt = :number WHERE uid = :uid"
 
+_SHOWN = "listed = (SELECT NOT hidden FROM argosy.job WHERE uid = :uid)"
+"""SQL: an attempt that becomes its job's newest is listed, unless the job is hidden."""
+
 _LOST = (
-    "UPDATE argosy.attempt a SET number = :number, cluster_id = :cluster_id, state = CASE WHEN a.state = 'queued' THEN 'lost' ELSE a.state "
+    f"UPDATE argosy.attempt a SET number = :number, {_SHOWN}, cluster_id = :cluster_id, "
+    "state = CASE WHEN a.state = 'queued' THEN 'lost' ELSE a.state "
     "END, name = :name, k8s_uid = :k8s_uid, message = :why, submitted_at = clock_timestamp(), finished_at = clock_timestamp(), "
     "as_of = clock_timestamp(), retries_left = greatest(a.retries_left - :number + 1, 0) WHERE a.uid = :uid",
 )
 
 _CLAIMED = (
-    "UPDATE argosy.attempt a SET number = :number, cluster_id = :cluster_id, state = 'pending', name = :name, k8s_uid = :k8s_uid, "
+    f"UPDATE argosy.attempt a SET number = :number, {_SHOWN}, cluster_id = :cluster_id, state = 'pending', "
+    "name = :name, k8s_uid = :k8s_uid, "
     "message = '', submitted_at = clock_timestamp(), finished_at = NULL, unread = true, "
     "retries_left = greatest(a.retries_left - :number + 1, 0), run_deadline = least(l.run_deadline, c.run_deadline), "
     "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "

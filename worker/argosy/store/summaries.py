@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from argosy.errors import InvalidRequest
 from argosy.shapes.history import FailureShape, NotificationShape
 from argosy.shapes.shown import LaunchShape
 from argosy.states import FINAL, State, rest_status
+from argosy.store import processes
 from argosy.store.conditions import in_states
 
 _LATELY = 600
@@ -25,10 +26,13 @@ ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message)))
 
 # Launches, the newest first.
 _LAUNCHES = (
-    "SELECT gid, project, user_id, algorithm_name, state, reason, jobs, skipped, parent_gid, after_gid, waiting, webhook, created_at "
-    "FROM argosy.launch "
+    "SELECT gid, project, user_id, algorithm_name, state, "
+    f"CASE WHEN reason = '' AND state IN ('accepted', 'resolved') THEN {processes.NOBODY} ELSE reason END AS reason, "
+    "jobs, skipped, parent_gid, after_gid, waiting, webhook, created_at FROM argosy.launch "
     "WHERE {} ORDER BY created_at DESC, gid DESC LIMIT :limit"
 )
+
+_SOME = text(_LAUNCHES.format("gid = ANY (CAST(:gids AS uuid[]))"))
 
 
 def cursor_of(launch: LaunchShape) -> str:
@@ -69,6 +73,18 @@ def launches(
         conditions.append("(created_at, gid) < (CAST(:at AS timestamptz), :last)")
         parameters["at"], parameters["last"] = _cursor(after)
     rows = connection.execute(text(_LAUNCHES.format(" AND ".join(conditions))), parameters).all()
+    return _shapes(connection, rows, gid)
+
+
+def some(connection: Connection, gids: Sequence[UUID]) -> list[LaunchShape]:
+    """These launches, in this order, without those that were forgotten meanwhile."""
+    rows = connection.execute(_SOME, {"gids": list(gids), "limit": len(gids)}).all()
+    found = {launch.gid: launch for launch in _shapes(connection, rows, None)}
+    return [found[gid] for gid in gids if gid in found]
+
+
+def _shapes(connection: Connection, rows: Sequence[Row[Any]], gid: UUID | None) -> list[LaunchShape]:
+    """Launches from their rows; of one that is asked for by its gid, all that is known."""
     progress = _progress(connection, [row.gid for row in rows])
     return [
         LaunchShape(

@@ -31,7 +31,7 @@ from sqlmodel import Field
 
 from argosy.states import ACTIVE, State
 from argosy.store import columns
-from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, in_states, retry_due
+from argosy.store.conditions import AGE, DELAYED, GID_NODE, READY, UIDS_NODE, in_states, retry_due
 from argosy.store.registered import Base
 
 metadata = Base.metadata
@@ -158,6 +158,7 @@ class Attempt(Base, table=True):
     which of them has passed. `unread` says that its workflow is to be read once, because the row may have missed what happened to it.
     `state_at` is when its state began, as a trigger writes it; null while it is queued for the first time.
     `exit_code` is that of what failed; `resources` is what its pods used, as Argo counts it (seconds of a CPU, of 100 MiB of memory).
+    `listed`: it is its job's newest attempt, and the job is not hidden; a trigger on `job` keeps it so.
     """
 
     __tablename__ = "attempt"
@@ -188,6 +189,8 @@ class Attempt(Base, table=True):
         Index("ix_attempt_gid", "gid", "finished_at"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(retry_due())),
+        # Finds and counts jobs by state, the newest launch first.
+        Index("ix_attempt_listed", "project", "state", text(AGE), "gid", "uid", postgresql_where=text("listed")),
     )
 
     uid: UUID = Field(sa_column=Column(ForeignKey("argosy.job.uid", ondelete="CASCADE"), primary_key=True))
@@ -226,6 +229,7 @@ class Attempt(Base, table=True):
     started_at: datetime | None = columns.time()
     finished_at: datetime | None = columns.time()
     as_of: datetime = columns.made_at()
+    listed: bool = columns.flag(True)
 
 
 class Node(Base, table=True):
@@ -301,28 +305,62 @@ class Event(Base, table=True):
 
 
 class Outbox(Base, table=True):
-    """Somebody who is to be told how a launch ended. `key` names the end; while it is `open` it is sent, or tried again. `project` is here
-    because no project may take all the time there is."""
+    """Somebody who is to be told how a launch ended, or, without a `gid`, who gets a caller's mail. `key` names the end; while it is `open`
+    it is sent, or tried again. `project` is here because no project may take all the time there is."""
 
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("gid", "key", "kind", "recipient"),
         Index("ix_outbox_open", "next_try_at", postgresql_where=text("open")),
+        Index("ix_outbox_mail", "created_at", postgresql_where=text("gid IS NULL")),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(), primary_key=True))
-    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE"), nullable=False))
+    gid: UUID | None = Field(default=None, sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE")))
     project: int = Field(sa_column=Column(BigInteger, nullable=False))
     kind: str = Field(sa_column=Column(Text, nullable=False))
     recipient: str = Field(sa_column=Column(Text, nullable=False))
     key: str = Field(sa_column=Column(Text, nullable=False))
     body: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    token_sealed: bytes | None = Field(default=None, sa_column=Column(LargeBinary))
     open: bool = columns.flag(True)
     tries: int = columns.integer(0)
     reason: str = columns.string()
     next_try_at: datetime = columns.made_at()
     created_at: datetime = columns.made_at()
     sent_at: datetime | None = columns.time()
+
+
+class Bulk(Base, table=True):
+    """Work on all jobs that a filter chose when it was prepared. `counts` are these by status; it has `begun` when it was confirmed."""
+
+    __tablename__ = "bulk"
+    __table_args__ = (Index("ix_bulk_created_at", "created_at"),)
+
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True, server_default=text("gen_random_uuid()")))
+    verb: str = Field(sa_column=Column(Text, nullable=False))
+    chosen: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    user: int = Field(sa_column=Column("user_id", BigInteger, nullable=False))
+    projects: list[int] = Field(sa_column=Column(ARRAY(BigInteger), nullable=False))
+    priority: int | None = Field(default=None)
+    counts: dict[str, int] = Field(sa_column=Column(JSONB, nullable=False))
+    begun: bool = columns.flag(False)
+    created_at: datetime = columns.made_at()
+
+
+class BulkItem(Base, table=True):
+    """A job of a `Bulk`, as it was then: its newest attempt and that one's state. `key` is its uid; or the gid of a launch without jobs.
+    `why` is null until it was its turn, empty if it was done, and else says why not."""
+
+    __tablename__ = "bulk_item"
+    __table_args__ = (Index("ix_bulk_item_open", "bulk_id", "gid", "key", postgresql_where=text("why IS NULL")),)
+
+    bulk_id: UUID = Field(sa_column=Column(ForeignKey("argosy.bulk.id", ondelete="CASCADE"), primary_key=True))
+    gid: UUID = Field(primary_key=True)
+    key: UUID = Field(primary_key=True)
+    number: int
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    why: str | None = Field(default=None, sa_column=Column(Text))
 
 
 class ContainerLog(Base, table=True):

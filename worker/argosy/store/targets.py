@@ -28,11 +28,17 @@ ends."""
 
 @dataclass(frozen=True)
 class Target:
-    """A job (`uid`), or all jobs of a launch. `ordinal` names a job that has no row yet."""
+    """A job (`uid`), some jobs of a launch (`uids`), or all of them. `ordinal` names a job that has no row yet."""
 
     gid: UUID
     uid: UUID | None = None
     ordinal: int | None = None
+    uids: list[UUID] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a launch with all its jobs."""
+        return self.uid is None and self.uids is None
 
 
 # Longer than any other transaction of argosy lasts.
@@ -138,7 +144,7 @@ _FOLLOWING = text("SELECT max(ordinal) FROM argosy.job WHERE gid = :gid")
 
 def following(connection: Connection, target: Target, first: int) -> int | None:
     """The ordinal with which the next batch begins; None if there is no next batch."""
-    if target.uid is not None:
+    if not target.whole:
         return None
     statement = _FOLLOWING
     last: int | None = connection.execute(statement, vars(target)).scalar_one()
@@ -147,6 +153,8 @@ def following(connection: Connection, target: Target, first: int) -> int | None:
 
 def in_batch(target: Target) -> str:
     """SQL: whether job `j` is in the batch that `parameters` says."""
+    if target.uids is not None:
+        return "j.gid = :gid AND j.uid = ANY (CAST(:uids AS uuid[]))"
     return "j.uid = :uid" if target.uid is not None else "j.gid = :gid AND j.ordinal BETWEEN :first AND :last"
 
 

@@ -100,16 +100,18 @@ class UnclearCreate:
     number: int
     epoch: int
     name: str
+    gid: UUID
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """A workflow that is to be read: its attempt's key, its name, and its k8s uid where that is recorded."""
+    """A workflow that is to be read: its attempt's key, its name, its k8s uid and its launch where they are known."""
 
     uid: UUID
     number: int
     name: str
     k8s_uid: str | None
+    gid: UUID | None = None
 
 
 _MATCH = "a.uid = k.uid AND a.number = k.number"
@@ -273,7 +275,7 @@ def recorded(connection: Connection, uid: UUID, number: int) -> bool:
 
 # In random order, so that one that cannot be read does not block the others.
 _UNREAD = text(
-    "SELECT uid, number, name, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
+    "SELECT uid, number, name, k8s_uid, gid FROM argosy.attempt WHERE cluster_id = :cluster AND unread ORDER BY random() LIMIT :most"
 )
 
 
@@ -295,7 +297,7 @@ def read(connection: Connection, workflows: Sequence[Workflow]) -> None:
 
 # Claims that ran out and that no worker may take over because of a pause.
 _UNCLEAR = text(
-    "SELECT a.uid, a.number, a.claim_epoch AS epoch, a.name FROM argosy.attempt a JOIN argosy.job j USING (uid) "
+    "SELECT a.uid, a.number, a.claim_epoch AS epoch, a.name, a.gid FROM argosy.attempt a JOIN argosy.job j USING (uid) "
     "JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = a.project "
     "LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id WHERE a.cluster_id = :cluster AND a.state = 'submitting' "
     "AND a.k8s_uid IS NULL AND a.lease_until < clock_timestamp() AND a.quiet_at < clock_timestamp() AND c.finalizer "

@@ -31,6 +31,7 @@ from argosy.labels import (
     SECRET_KEY,
 )
 from argosy.manifest import Rendered, Renderer
+from argosy.metrics import ADOPTIONS, SUBMIT_SECONDS
 from argosy.recovery.custody import Custody
 from argosy.settings import Settings
 from argosy.store import claims, queue, secrets
@@ -50,13 +51,20 @@ log = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Claimed:
-    """A job that this worker has claimed until `deadline` (monotonic seconds). `batch` is the number of its claim in the pass."""
+    """A job that this worker has claimed from `claimed_at` until `deadline` (monotonic seconds). `batch` is the number of its claim in the
+    pass."""
 
     waiting: claims.Waiting
     renderer: Renderer
     rendered: Rendered
+    claimed_at: float
     deadline: float
     batch: int
+
+    def told(self, cluster: str) -> dict[str, Any]:
+        """What every line of the log about it carries."""
+        waiting = self.waiting
+        return {"workflow": self.rendered.name, "gid": waiting.gid, "project": waiting.project, "cluster": cluster}
 
     def key(self) -> tuple[UUID, int, int]:
         """The fields that every outcome of it has."""
@@ -119,7 +127,8 @@ class Creator:
             left = job.deadline - time.monotonic()
             if left < MARGIN or self._run.breaker.hold is not None or self._stopping():
                 return _back(job, self._run.breaker.why, self._run.breaker.hold or 0.0)
-            metadata = await self._workflows.create(body, timeout=left)
+            with SUBMIT_SECONDS.labels(self._run.name).time():
+                metadata = await self._workflows.create(body, timeout=left)
             failpoint("submit.created")
             return queue.Created(*job.key(), rendered.name, rendered.digest, metadata["uid"])
         except answers.NameTaken as error:
@@ -159,7 +168,7 @@ class Creator:
             try:
                 return self._found(await self._workflows.get(job.rendered.name), job)
             except answers.Missing:
-                log.info("refused, and no earlier create of it arrived", workflow=job.rendered.name)
+                log.info("refused, and no earlier create of it arrived", **job.told(self._run.name))
             except answers.KubeError as unread:
                 return queue.Unresolved(*job.key(), f"{error}; and it cannot be read: {unread}", DOWN)
         # If the launch's token could not be opened, the cluster was not asked.
@@ -187,6 +196,7 @@ class Creator:
         }
         if wanted.items() <= labels.items():
             uid = found["metadata"]["uid"]
+            ADOPTIONS.labels(self._run.name, "worker").inc()
             return queue.Created(*job.key(), job.rendered.name, job.rendered.digest, uid, answered=2)
         return queue.Ended(
             *job.key(),

@@ -28,6 +28,7 @@ from sqlalchemy import Connection as Database
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+from argosy import metrics
 from argosy.access import Clusters, Reached
 from argosy.errors import ArgosyError, NotConfigured, NotFound
 from argosy.failpoints import failpoint
@@ -35,7 +36,6 @@ from argosy.kube import answers
 from argosy.kube.connection import Connection
 from argosy.loops import reason_of, surviving
 from argosy.manifest import Rendered, Renderer
-from argosy.metrics import QUEUED_SECONDS, SUBMIT_SECONDS, SUBMITTED
 from argosy.recovery.custody import Custody, Held
 from argosy.settings import Settings
 from argosy.store import claims, queue
@@ -101,11 +101,12 @@ class Submitter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _survive(self, cluster_id: int) -> None:
-        with surviving("submit", "nothing submitted", cluster=cluster_id):
+        name = self._clusters.name(cluster_id)
+        with surviving("submit", "nothing submitted", cluster=name):
             try:
                 await self.run(cluster_id)
             except* NotFound as group:
-                log.info("nothing submitted", reason=reason_of(group))
+                log.info("nothing submitted", cluster=name, reason=reason_of(group))
 
     async def run(self, cluster_id: int) -> None:
         """Submit queued jobs to a cluster until its queue is empty or its slots are used up.
@@ -150,6 +151,7 @@ class Submitter:
         except answers.KubeError as error:
             await breaker.failed(f"its mark cannot be read: {error}")
             return
+        metrics.submit(reached.cluster.name, _LABELS.values())
         run = Pass(reached, custody, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
         creators = self._settings.creates_in_flight
         async with asyncio.TaskGroup() as tasks:
@@ -190,9 +192,10 @@ class Submitter:
             run.breaker.probe = taken.probe
             run.batches += 1
             deadline = before + self._settings.claim_lease - MARGIN
+            metrics.CLAIMS.labels(run.name).inc()
             for waiting in taken.jobs:
-                QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
-                await run.claimed.put(Claimed(waiting, *made[waiting.uid], deadline, run.batches))
+                metrics.QUEUED_SECONDS.labels(run.name).observe(waiting.waited)
+                await run.claimed.put(Claimed(waiting, *made[waiting.uid], before, deadline, run.batches))
             if run.breaker.probe or not (taken.jobs or taken.rejected):
                 return
 
@@ -232,9 +235,14 @@ class Submitter:
     async def _creator(self, run: Pass) -> None:
         creator = Creator(run, self._engine, self._settings, self._installation, lambda: self._stopping)
         async for job in _until_none(run.claimed):
-            with SUBMIT_SECONDS.labels(run.name).time():
-                outcome = await creator.create(job)
-            SUBMITTED.labels(run.name, _LABELS[type(outcome)]).inc()
+            outcome = await creator.create(job)
+            metrics.SUBMITTED.labels(run.name, _LABELS[type(outcome)]).inc()
+            if isinstance(outcome, queue.Created) and job.waiting.launched is not None:
+                taken = time.monotonic() - job.claimed_at
+                metrics.LAUNCH_TO_CREATE.labels(run.name).observe(job.waiting.launched + taken)
+            log.info(
+                "submitted", outcome=_LABELS[type(outcome)], reason=getattr(outcome, "reason", ""), **job.told(run.name)
+            )
             await run.outcomes.put(outcome)
             await self._judge(run, job, outcome)
 

@@ -120,7 +120,12 @@ class Absences:
             return True
         except answers.KubeError as error:
             self._tries[gone.k8s_uid] = tries = self._tries.get(gone.k8s_uid, 0) + 1
-            log.info("archive not asked yet", cluster=self._at.name, uid=str(gone.uid), reason=str(error))
+            log.info(
+                "archive not asked yet",
+                cluster=self._at.name,
+                workflow=workflow_name(gone.uid, gone.number),
+                reason=str(error),
+            )
             return tries >= _TRIES
         if not _is(found, gone):
             return True

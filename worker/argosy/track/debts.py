@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 import structlog
 
@@ -39,6 +40,7 @@ class _Debt:
     version: str
     why: str
     since: float
+    gid: UUID | None
 
 
 class Debts:
@@ -65,6 +67,7 @@ class Debts:
         finalizers: tuple[str, ...] | None = None,
         version: str = "",
         why: str = "",
+        gid: UUID | None = None,
     ) -> None:
         """Add a debt, or add to the debt that the object has already.
 
@@ -75,11 +78,19 @@ class Debts:
             finalizers: Its finalizers, ours among them, if ours is to be removed.
             version: The resourceVersion at which it had these finalizers.
             why: The state of its attempt that is the reason to end it.
+            gid: Its launch, where that is known, for the log.
         """
         old = self._owed.get(k8s_uid)
         since = old.since if old else time.monotonic()
         self._owed[k8s_uid] = _Debt(
-            name, k8s_uid, terminate or bool(old and old.terminate), finalizers, version, why, since
+            name,
+            k8s_uid,
+            terminate or bool(old and old.terminate),
+            finalizers,
+            version,
+            why,
+            since,
+            gid or (old.gid if old else None),
         )
         self._news.set()
 
@@ -123,7 +134,9 @@ class Debts:
                     log.warning("debts wait", cluster=self._cluster, count=len(self._owed), reason=str(error))
                     going_on = False
                 except answers.KubeError as error:
-                    log.warning("debt not paid yet", cluster=self._cluster, workflow=debt.name, reason=str(error))
+                    log.warning(
+                        "debt not paid yet", cluster=self._cluster, workflow=debt.name, gid=debt.gid, reason=str(error)
+                    )
 
         await asyncio.gather(*(payer() for _ in range(_AT_ONCE)))
 

@@ -161,7 +161,7 @@ class Offloaded:
         if self._waiting.get(seen.k8s_uid) is not waiting:
             return
         tell = log.info if self._blind else log.warning
-        tell("nodes not read", cluster=self._cluster, workflow=seen.name, reason=why)
+        tell("nodes not read", cluster=self._cluster, workflow=seen.name, gid=seen.gid, reason=why)
         self._blind = True
         self._end(waiting, replace(seen, note=f"nodes: not readable (Argo Server: {why})"))
 

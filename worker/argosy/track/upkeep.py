@@ -113,6 +113,7 @@ class Upkeep:
                     cluster=self._at.name,
                     reason=str(error),
                 )
+        if self._kept:
             MARK_AGE.labels(self._at.name).set(time.monotonic() - self._kept)
         if was and (not self._at.held or await self._settled()):
             raise Resumed(f"cluster {self._at.name!r} is no longer held")
@@ -159,7 +160,13 @@ class Upkeep:
                 except answers.Missing:
                     missing.append(workflow)
                 except answers.KubeError as error:
-                    log.info("workflow not read yet", cluster=self._at.name, workflow=workflow.name, reason=str(error))
+                    log.info(
+                        "workflow not read yet",
+                        cluster=self._at.name,
+                        workflow=workflow.name,
+                        gid=workflow.gid,
+                        reason=str(error),
+                    )
                     if isinstance(error, answers.ClusterDown | answers.Wait):
                         return
 
@@ -179,7 +186,7 @@ class Upkeep:
                 if self._at.held:
                     continue
                 for claim in await self._at.ask(tracking.unclear, self._at.cluster_id):
-                    if await self._surely_absent(claim.name):
+                    if await self._surely_absent(claim):
                         await self._return(claim)
             except (answers.ClusterDown, answers.Wait) as error:
                 log.info("unclear creates not resolved yet", cluster=self._at.name, reason=str(error))
@@ -206,22 +213,28 @@ class Upkeep:
         settled = [it.k8s_uid for it in there + missing if it.k8s_uid]
         await self._at.write(strays.forget, self._at.cluster_id, settled)
 
-    async def _surely_absent(self, name: str) -> bool:
-        """Whether there is no workflow of this name. An error that concerns only this workflow does not stop the others."""
+    async def _surely_absent(self, claim: tracking.UnclearCreate) -> bool:
+        """Whether there is no workflow of this claim. An error that concerns only this workflow does not stop the others."""
         try:
-            await self._workflows.get(name)
+            await self._workflows.get(claim.name)
         except answers.Missing:
             return True
         except (answers.ClusterDown, answers.Wait):
             raise
         except answers.KubeError as error:
-            log.info("unclear create not resolved yet", cluster=self._at.name, workflow=name, reason=str(error))
+            log.info(
+                "unclear create not resolved yet",
+                cluster=self._at.name,
+                workflow=claim.name,
+                gid=claim.gid,
+                reason=str(error),
+            )
         return False
 
     async def _return(self, claim: tracking.UnclearCreate) -> None:
         back = queue.Returned(claim.uid, claim.number, claim.epoch, "its create never arrived", 0.0)
         await self._at.write(queue.record, [back])
-        log.info("unclear create never arrived", cluster=self._at.name, workflow=claim.name)
+        log.info("unclear create never arrived", cluster=self._at.name, workflow=claim.name, gid=claim.gid)
 
     async def note_contact(self) -> None:
         """Record until when the rows are true: until the last contact, or until the oldest sighting that is not written yet.

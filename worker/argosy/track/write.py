@@ -21,7 +21,7 @@ from argosy.kube import status
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.pods import Pods
 from argosy.kube.status import Sighting
-from argosy.metrics import STRANGERS, UNREADABLE, WATCH_LAG
+from argosy.metrics import ADOPTIONS, STRANGERS, UNREADABLE, WATCH_LAG
 from argosy.states import FINAL, State
 from argosy.store import strays, tracking
 from argosy.track.debts import Debts
@@ -175,6 +175,7 @@ class Writer:
                 finalizers=finalizers,
                 version=seen.version,
                 why=verdict.ended or "",
+                gid=seen.gid,
             )
 
     def _commit(self, sightings: list[tuple[Sighting, float]]) -> list[tuple[Sighting, Verdict]]:
@@ -193,7 +194,12 @@ class Writer:
         except Exception:
             # An error in one of them must not keep the others from being written.
             if len(sightings) == 1:
-                log.exception("workflow not writable", cluster=self._at.name, workflow=sightings[0][0].name)
+                log.exception(
+                    "workflow not writable",
+                    cluster=self._at.name,
+                    workflow=sightings[0][0].name,
+                    gid=sightings[0][0].gid,
+                )
                 return self._commit_without_nodes(*sightings[0])
         half = len(sightings) // 2
         return self._commit(sightings[:half]) + self._commit(sightings[half:])
@@ -249,6 +255,7 @@ class Writer:
             tracking.change(database, changes)
             failpoint("track.writing")
         failpoint("track.written")
+        ADOPTIONS.labels(self._at.name, "tracker").inc(len(adopted))
         self._written.note(written)
         for seen, verdict in verdicts:
             if verdict.change is not None and verdict.change.state in FINAL:
@@ -292,7 +299,7 @@ class Writer:
             return
         for key in await self._at.ask(tracking.quiet, list(by_key)):
             seen = by_key[key]
-            self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version)
+            self._debts.owe(seen.name, seen.k8s_uid, finalizers=seen.finalizers, version=seen.version, gid=seen.gid)
             self._later.pop(seen.k8s_uid, None)
 
 
@@ -303,8 +310,7 @@ def _alarm(cluster: str, seen: Sighting, verdict: Verdict) -> None:
         cluster=cluster,
         workflow=seen.name,
         k8s_uid=seen.k8s_uid,
-        uid=str(seen.uid),
-        attempt=seen.attempt,
+        gid=seen.gid,
     )
 
 

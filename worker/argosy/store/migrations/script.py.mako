@@ -8,6 +8,7 @@ revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
 branch_labels = None
 depends_on = None
+serves = ${repr(down_revision)}  # the newest migration that code must know to run after this one: worker/docs/migrations.md
 
 
 def upgrade() -> None:

@@ -198,7 +198,7 @@ def _time(name: str) -> sa.Column[object]:
 
 
 def upgrade() -> None:
-    # Without waiting, or with processes that work meanwhile there would be deadlocks; `database.upgrade` tries again.
+    # Without waiting, or with processes that work meanwhile there would be deadlocks; `migrate.upgrade` tries again.
     op.execute(
         "LOCK TABLE argosy.cluster, argosy.launch, argosy.job, argosy.attempt, argosy.node IN ACCESS EXCLUSIVE MODE NOWAIT"
     )

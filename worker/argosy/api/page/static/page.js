@@ -1,0 +1,158 @@
+// Keeps the page as the server has it: told by a stream, fetched at most once a second, taken over without flicker.
+(() => {
+  "use strict";
+  const BEAT = 35_000; // without a sign of life for so long, the stream is lost; one comes every 15 s
+  const POLL = 15_000; // between two looks without a stream
+  const AGAIN = 1_000; // between two refreshes
+  const FOLLOW = 3_000; // between two looks at a log
+
+  const main = () => document.getElementById("main");
+  const live = document.getElementById("live");
+  const word = document.getElementById("live-state");
+  const button = document.getElementById("pause");
+  let source = null, heard = 0, failed = false, paused = false, wanted = false, asking = false, timer = 0, last = Date.now();
+  let ahead = 0; // of this browser's clock before the server's
+
+  // What somebody opened stays open, what they type stays as it is.
+  Idiomorph.defaults.ignoreActiveValue = true;
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.localName === "details");
+
+  const streams = () => main().dataset.stream;
+  const follows = () => document.querySelector("#follow[data-follow]");
+  const connected = () => source !== null && source.readyState === EventSource.OPEN && Date.now() - heard < BEAT;
+
+  function state() {
+    if (paused) return "Paused";
+    if (failed) return "No answer from the server";
+    if (follows()) return "Following";
+    return connected() ? "Live" : "Stream lost, asking every 15 s";
+  }
+
+  function show() {
+    const told = state();
+    if (word.textContent !== told) word.textContent = told;
+    live.dataset.state = paused ? "paused" : told === "Live" || told === "Following" ? "live" : "lost";
+  }
+
+  function open() {
+    if (source || paused || document.hidden || !streams()) return;
+    source = new EventSource(streams());
+    const sign = () => { heard = Date.now(); show(); };
+    source.addEventListener("open", () => { sign(); wish(); });
+    source.addEventListener("beat", sign);
+    source.addEventListener("change", () => { sign(); wish(); });
+    source.addEventListener("lost", () => { heard = 0; show(); });
+    source.addEventListener("error", () => { if (source && source.readyState === EventSource.CLOSED) close(); show(); });
+  }
+
+  function close() {
+    if (source) source.close();
+    source = null;
+  }
+
+  // Wishes that come while one is waited for are one.
+  function wish() {
+    wanted = true;
+    if (timer || asking || paused || document.hidden) return;
+    timer = setTimeout(refresh, Math.max(0, last + AGAIN - Date.now()));
+  }
+
+  function refresh() {
+    timer = 0;
+    if (paused || document.hidden || !main().hasAttribute("hx-get")) return;
+    wanted = false;
+    asking = true;
+    htmx.trigger(main(), "refresh");
+  }
+
+  function answered(event) {
+    if (event.detail.elt.id !== "main") return;
+    asking = false;
+    last = Date.now();
+    failed = !event.detail.successful;
+    show();
+    if (wanted) wish();
+  }
+
+  // A log that was read stays when its pod is gone and nothing was kept.
+  function keepLog(event) {
+    const old = document.querySelector("#follow:not([data-empty])");
+    if (!old || !event.detail.serverResponse.includes("data-empty")) return;
+    const next = new DOMParser().parseFromString(event.detail.serverResponse, "text/html");
+    const part = next.querySelector("#follow[data-empty]");
+    if (!part) return;
+    const note = part.querySelector("#log-note");
+    part.replaceChildren(...[...old.querySelectorAll(".log")].map((each) => each.cloneNode(true)));
+    if (note) part.append(note);
+    part.removeAttribute("data-empty");
+    event.detail.serverResponse = next.body.innerHTML;
+  }
+
+  // Logs stay at their end if that is where somebody looks.
+  let ends = [];
+  const noteEnds = () => {
+    ends = [...document.querySelectorAll("#follow .log pre")].filter((pre) => pre.scrollHeight - pre.scrollTop - pre.clientHeight < 8).map((pre) => pre.parentNode.id);
+  };
+  const keepEnds = () => ends.forEach((id) => {
+    const pre = document.querySelector(`#${CSS.escape(id)} pre`);
+    if (pre) pre.scrollTop = pre.scrollHeight;
+  });
+
+  const zoned = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const zone = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
+  const UNITS = [[86_400, "d"], [3_600, "h"], [60, "m"], [1, "s"]];
+
+  function age(seconds) {
+    const [size, unit] = UNITS.find(([each]) => seconds >= each) || [1, "s"];
+    return `${Math.floor(Math.max(0, seconds) / size)}${unit}`;
+  }
+
+  function times() {
+    for (const each of document.querySelectorAll("time")) {
+      const at = new Date(each.dateTime);
+      const kind = each.dataset.age;
+      const past = age((Date.now() - ahead - at) / 1000);
+      const told = kind ? (kind === "for" ? `for ${past}` : `${past} ago`)
+        : `${zoned.format(at)} ${zone.formatToParts(at).find((part) => part.type === "timeZoneName").value}`;
+      if (each.textContent !== told) each.textContent = told;
+    }
+  }
+
+  function clock() {
+    ahead = Date.now() - Number(main().dataset.now);
+  }
+
+  button.addEventListener("click", () => {
+    paused = !paused;
+    button.setAttribute("aria-pressed", String(paused));
+    button.textContent = paused ? "Go on" : "Pause";
+    if (paused) close(); else { open(); wish(); }
+    show();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close(); else if (!paused) { open(); wish(); }
+    show();
+  });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => { if (event.persisted) { open(); wish(); } });
+  document.body.addEventListener("htmx:beforeSwap", keepLog);
+  document.body.addEventListener("htmx:beforeSwap", noteEnds);
+  document.body.addEventListener("htmx:afterSwap", () => { clock(); times(); keepEnds(); });
+  document.body.addEventListener("htmx:afterRequest", answered);
+
+  setInterval(() => {
+    times();
+    if (!streams()) return;
+    if (!source) open();
+    if (!document.hidden && !paused && !asking && Date.now() - last > (follows() ? FOLLOW : connected() ? Infinity : POLL)) wish();
+    show();
+  }, 1000);
+
+  clock();
+  times();
+  if (streams()) {
+    live.hidden = false;
+    open();
+    show();
+  }
+})();

@@ -1,0 +1,211 @@
+"""`argosy list`: find jobs and launches."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
+
+import typer
+
+from argosy.cli import arguments, output
+from argosy.cli.boundary import UsageError
+from argosy.cli.output import Column, Format, Output
+from argosy.cli.session import client
+from argosy.cli.text import age, ago, cut, plain, took
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+    from argosy.shapes.filters import JobFilter
+    from argosy.shapes.shown import FoundJob, Hit, LaunchShape
+
+_PAGE = 1000
+
+
+def list_(
+    project: Annotated[list[int] | None, typer.Option(help="Only of this project; repeatable.", metavar="ID")] = None,
+    all_projects: Annotated[
+        bool, typer.Option("--all-projects", help="Of all projects, as without --project.")
+    ] = False,
+    gid: Annotated[UUID | None, typer.Option(help="Only of this launch.", metavar="GID")] = None,
+    index: Annotated[int | None, typer.Option(help="Only with this index in their launch.", metavar="N")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only with this status, e.g. Running; repeatable.", metavar="STATUS")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only Failed, Error, Rejected, Deleted and Lost ones.")
+    ] = False,
+    error: Annotated[
+        str | None, typer.Option(help="Only those that failed like this: a KEY of `argosy get GID`.", metavar="KEY")
+    ] = None,
+    algorithm: Annotated[str | None, typer.Option(help="Only of this algorithm.", metavar="NAME")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Only on this cluster.", metavar="NAME")] = None,
+    user: Annotated[int | None, typer.Option(help="Only of this user.", metavar="ID")] = None,
+    media: Annotated[int | None, typer.Option(help="Only those that hold this medium.", metavar="ID")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Only with this parameter; repeatable.", metavar="NAME=VALUE")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Launched since then: 90m, 12h, 7d ago, or 2026-11-29T14:30.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Launched before then.", metavar="TIME")] = None,
+    sort: Annotated[str, typer.Option(help="newest or oldest first.", metavar="ORDER")] = "newest",
+    limit: Annotated[int, typer.Option(help="The most to show.", min=1, max=100_000)] = 100,
+    after: Annotated[str | None, typer.Option(help="Those after a page, by its cursor.", metavar="CURSOR")] = None,
+    nodes: Annotated[bool, typer.Option("--nodes", help="With their nodes; for -o json, jsonl and yaml.")] = False,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Also those that were deleted; goes with --project, --gid and --media.")
+    ] = False,
+    launches: Annotated[bool, typer.Option("--launches", help="Show launches; goes with --project and --gid.")] = False,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Find jobs, those of the newest launch first."""
+    now = datetime.now(UTC)
+    given: dict[str, object] = {
+        "project": project or (),
+        "gid": gid,
+        "index": index,
+        "status": status or (),
+        "failed": failed,
+        "error": error,
+        "algorithm": algorithm,
+        "cluster": cluster,
+        "user": user,
+        "media": media,
+        "param": param or (),
+        "since": since and arguments.moment(since, "--since", now),
+        "until": until and arguments.moment(until, "--until", now),
+        "sort": sort,
+        "cursor": after,
+    }
+    if project and all_projects:
+        raise UsageError("give only one of --project and --all-projects")
+    if launches or deleted:
+        _refuse_others(given, launches)
+    with client() as opened:
+        where = _filter(given)
+        if launches:
+            found = opened.launches(project=_one(project), gid=gid, limit=limit, hidden=deleted)
+            output.show_items(found, output_format, columns=LAUNCH_COLUMNS, name=lambda launch: str(launch.gid))
+            return
+        if deleted:
+            jobs: list[FoundJob] = [
+                *opened.list(project=_one(project), gid=gid, media_id=media, limit=limit, hidden=True, nodes=nodes)
+            ]
+            cursor = None
+        else:
+            jobs, cursor = _found(opened, where, limit, nodes)
+    output.show_items(
+        jobs,
+        output_format,
+        columns=JOB_COLUMNS,
+        name=lambda job: str(job.uid),
+        cursor=cursor,
+        but=() if nodes else ("nodes",),
+    )
+    if output.structured(output_format):
+        return
+    if cursor is not None:
+        output.note(f"there are more: --limit, or --after {cursor}")
+    if gid is not None and not jobs:
+        output.note(f"launch {gid} has no such job; to see its state: argosy get {gid}")
+
+
+def search(
+    text: Annotated[
+        str,
+        typer.Argument(help="An id or its first 8 letters, GID/17, a workflow or pod, a medium, a user, NAME=VALUE."),
+    ],
+    project: Annotated[list[int] | None, typer.Option(help="Only of this project; repeatable.", metavar="ID")] = None,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Find launches and jobs by a word."""
+    with client() as opened:
+        found = opened.search(text, projects=frozenset(project) if project else None)
+    output.show_items(found, output_format, columns=_HIT_COLUMNS, name=lambda hit: str(hit.uid or hit.gid))
+    if not found and not output.structured(output_format):
+        output.note(f"nothing is found for {text[:80]!r}")
+
+
+def _refuse_others(given: dict[str, object], launches: bool) -> None:
+    """Check that no filter is given that would not be looked at."""
+    allowed = {"project", "gid"} if launches else {"project", "gid", "media"}
+    options = [
+        f"--{'after' if name == 'cursor' else name}"
+        for name, value in given.items()
+        if name not in allowed and value not in (None, False, (), "newest")
+    ]
+    if options:
+        raise UsageError(f"{'--launches' if launches else '--deleted'} cannot be combined with {' or '.join(options)}")
+
+
+def _one(project: list[int] | None) -> int | None:
+    if project and len(project) > 1:
+        raise UsageError("--launches and --deleted go with one --project at most")
+    return project[0] if project else None
+
+
+def _filter(given: dict[str, object]) -> JobFilter:
+    from argosy.inputs import validated
+    from argosy.shapes.filters import JobFilter
+
+    return validated(JobFilter, given)
+
+
+def _found(opened: Client, where: JobFilter, limit: int, nodes: bool) -> tuple[list[FoundJob], str | None]:
+    """So many jobs, read in pages, and the cursor of those after them."""
+    found: list[FoundJob] = []
+    cursor = where.cursor
+    while True:
+        page = opened.find(where.but(limit=min(limit - len(found), _PAGE), cursor=cursor), nodes=nodes)
+        found += page.items
+        cursor = page.cursor
+        if cursor is None or len(found) == limit:
+            return found, cursor
+
+
+def counted(launch: LaunchShape) -> str:
+    """A launch's jobs by status."""
+    counts = ", ".join(f"{number} {status}" for status, number in sorted(launch.counts.items()))
+    return f"{launch.jobs} ({counts})" if counts else ""
+
+
+JOB_COLUMNS: list[Column[FoundJob]] = [
+    Column("UID", lambda job, _: str(job.uid)),
+    Column("GID", lambda job, _: str(job.gid)),
+    Column("BATCH", lambda job, _: str(job.index)),
+    Column("ALGORITHM", lambda job, _: job.algorithm),
+    Column("STATUS", lambda job, _: job.status),
+    Column("MEDIA", lambda job, _: str(len(job.media_ids))),
+    Column("AGE", lambda job, now: age(job.created_at, now)),
+    Column("TOOK", lambda job, now: took(job.start_time, job.stop_time, now)),
+    Column("STARTED", lambda job, now: ago(job.start_time, now), wide=True),
+    Column("PROJECT", lambda job, _: str(job.project), wide=True),
+    Column("USER", lambda job, _: str(job.user), wide=True),
+    Column("CLUSTER", lambda job, _: job.cluster or "", wide=True),
+    Column("WORKFLOW", lambda job, _: job.id or "", wide=True),
+    Column("ATTEMPT", lambda job, _: str(job.attempt), wide=True),
+    Column("AS-OF", lambda job, now: age(job.as_of, now), wide=True),
+    Column("MESSAGE", lambda job, _: cut(plain(job.message), 120)),
+]
+
+LAUNCH_COLUMNS: list[Column[LaunchShape]] = [
+    Column("GID", lambda launch, _: str(launch.gid)),
+    Column("ALGORITHM", lambda launch, _: launch.algorithm),
+    Column("STATE", lambda launch, _: launch.state),
+    Column("JOBS", lambda launch, _: counted(launch)),
+    Column("CREATED", lambda launch, now: ago(launch.created_at, now)),
+    Column("PROJECT", lambda launch, _: str(launch.project), wide=True),
+    Column("USER", lambda launch, _: str(launch.user), wide=True),
+    Column("REASON", lambda launch, _: cut(plain(launch.reason), 120)),
+]
+
+_HIT_COLUMNS: list[Column[Hit]] = [
+    Column("KIND", lambda hit, _: hit.kind),
+    Column("ID", lambda hit, _: str(hit.uid or hit.gid)),
+    Column("ALGORITHM", lambda hit, _: hit.algorithm),
+    Column("STATUS", lambda hit, _: hit.status),
+    Column("PROJECT", lambda hit, _: str(hit.project)),
+    Column("USER", lambda hit, _: str(hit.user)),
+    Column("WHY", lambda hit, _: hit.why),
+]
