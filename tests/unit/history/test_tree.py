@@ -1,6 +1,7 @@
 """The steps of a workflow as rows."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,3 +89,15 @@ def test_every_node_is_shown_once_or_counted(given_nodes: list[tuple[int, list[i
     assert len(ids) == len(set(ids))
     assert len(ids) + found.left_out + sum(row.folded for row in found.rows) == len(nodes)
     assert {each.id for each in nodes if each.status == "Failed"} <= set(ids)
+
+
+def test_what_failed_is_shown_however_much_is_above_or_before_it() -> None:
+    chain = [node(id, following) for id, following in pairwise(WIDE[:401])]
+    found = tree([*chain, node(WIDE[400], status="Failed")], _BEGIN)
+    assert (len(found.rows), found.left_out, found.rows[-1].node.id) == (MOST, 101, WIDE[400])
+    busy = [
+        node("root", *WIDE, status="Running", end=None),
+        *(node(id, status="Running", end=None) for id in WIDE[:-1]),
+    ]
+    found = tree([*busy, node(WIDE[-1], status="Error")], _BEGIN)
+    assert [found.rows[0].node.id, found.rows[-1].node.id] == ["root", WIDE[-1]]

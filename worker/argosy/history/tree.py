@@ -1,8 +1,9 @@
 """The steps of a workflow as rows of a tree, with a bar of time beside each. Pure.
 
 Workflows of thousands of steps must be readable: what failed or has not ended is open with all that is above it, and what went well is
-folded into a number on the row above, unless somebody unfolds it. Argo's nodes need not be a tree: a node with several parents is shown
-below the first, and nodes that only a cycle leads to are shown all the same.
+folded into a number on the row above, unless somebody unfolds it. Where not all rows fit on a page, those that failed are kept first: the
+last of 400 steps that follow each other has 399 above it. Argo's nodes need not be a tree: a node with several parents is shown below the
+first, and nodes that only a cycle leads to are shown all the same.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ MOST = 300
 """Rows."""
 
 _WELL = {"Succeeded", "Skipped", "Omitted"}
+_ILL = {"Failed", "Error"}
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,24 @@ def tree(nodes: Sequence[NodeShape], now: datetime, unfolded: Collection[str] = 
     ends = [node.stop_time or now for node in nodes if node.start_time is not None]
     first, last = min(begun, default=now), max(ends, default=now)
     whole = len(nodes) <= FEW
-    found: list[Row] = []
-    left_out = 0
+    found: list[tuple[int, NodeShape, int]] = []
     todo = [(root, 0) for root in reversed(below[""])]
     while todo:
         id, depth = todo.pop()
         shown = [each for each in below[id] if whole or id in unfolded or each in opened]
         folded = sum(sizes[each] for each in below[id]) - sum(sizes[each] for each in shown)
-        if len(found) < MOST:
-            found.append(Row(depth, by_id[id], folded, *_bar(by_id[id], first, last, now)))
-        else:
-            left_out += 1
+        found.append((depth, by_id[id], folded))
         todo += [(each, depth + 1) for each in reversed(shown)]
-    return Tree(found, left_out)
+    kept = sorted(sorted(range(len(found)), key=lambda place: _urgency(found[place][1]))[:MOST])
+    rows = [
+        Row(depth, node, folded, *_bar(node, first, last, now)) for depth, node, folded in map(found.__getitem__, kept)
+    ]
+    return Tree(rows, len(found) - len(rows))
+
+
+def _urgency(node: NodeShape) -> int:
+    """Where not all fit: what failed is shown rather than what has not ended, and that rather than what only leads to these."""
+    return 0 if node.status in _ILL else 2 if node.status in _WELL else 1
 
 
 def _below(nodes: Sequence[NodeShape]) -> Mapping[str, Sequence[str]]:
