@@ -35,6 +35,7 @@ from tests.faults.proxy import HOST, Proxy
 from tests.faults.tally import PHASES, Allowances, Tally, tally
 from tests.faults.witness import Witness
 from tests.integration.api_server import serving
+from tests.support.hosts import HERE
 from tests.support.stack import until
 
 OUTSTANDING = 150
@@ -197,6 +198,7 @@ async def _site(stack: AsyncExitStack, seed: int, left_out: Collection[str], nod
         "ARGOSY_MEDIA_PAGE": "3",
         "ARGOSY_RETENTION_DAYS": "1",
         "ARGOSY_METRICS_HOST": "127.0.0.1",
+        "ARGOSY_TRUSTED_HOSTS": ",".join(HERE),
     }
     fields = {name.removeprefix("ARGOSY_").lower(): value for name, value in environment.items()}
     client = Client(Settings.model_validate(fields))

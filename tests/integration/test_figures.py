@@ -28,7 +28,7 @@ def shown(name: str, **labels: str) -> float:
 def growing(name: str, **labels: str) -> Callable[[], float]:
     """By how much a counter grows from now on."""
     before = REGISTRY.get_sample_value(name, labels) or 0.0
-    return lambda: shown(name, **labels) - before
+    return lambda: (REGISTRY.get_sample_value(name, labels) or 0.0) - before
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,16 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "held": ({}, ()),
     "database_restored": ({}, ()),
     "reconcile": ({}, ()),
+    "find": ({"where": {"project": [1]}}, ("projects", "nodes")),
+    "counts": ({"where": {"project": [1]}}, ("projects",)),
+    "find_launches": ({"where": {"project": [1]}}, ("projects",)),
+    "search": ({"text": "hello"}, ("projects", "limit")),
+    "resolve": ({"text": UID}, ("projects",)),
+    "prepare": ({"verb": "cancel", "where": {"project": [1]}, "user": 7}, ("projects", "priority")),
+    "act": ({"bulk": UID}, ("sealed",)),
+    "bulk": ({"bulk": UID}, ()),
+    "rotate_secrets": ({}, ("lost",)),
+    "status": ({}, ()),
 }
 
 REACHES = {"release_cluster", "remove_cluster", "check_cluster"}

@@ -107,5 +107,6 @@ def manned(engine: Engine) -> None:
     sql(
         engine,
         "INSERT INTO argosy.process (id, kind, host, pid, version, revision, seen_at) "
-        "SELECT kind, kind, 'here', 1, '0', '9999', now() + interval '1 day' FROM unnest(ARRAY['worker', 'tracker']) kind",
+        "SELECT kind, kind, 'here', 1, '0', '9999', now() + interval '1 day' FROM unnest(ARRAY['worker', 'tracker']) kind "
+        "ON CONFLICT DO NOTHING",
     )

@@ -18,6 +18,7 @@ from argosy.shapes.shown import JobShape
 from argosy.store import database
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
+from tests.support.queues import manned
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Direct(WakeUps):
 async def running(settings: Settings) -> AsyncIterator[Direct]:
     """Worker and tracker, until the end of the block."""
     wakeups = Direct(settings)
+    await asyncio.to_thread(manned, wakeups.engine)
     tracker = asyncio.create_task(Tracker(wakeups.engine, settings, wakeups).run())
     try:
         yield wakeups

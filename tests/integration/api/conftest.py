@@ -11,6 +11,7 @@ from argosy.api.app import create_app
 from argosy.client import Client
 from argosy.settings import Settings
 from tests.support.certificates import PEM
+from tests.support.hosts import HERE
 from tests.support.launching import HELLO
 from tests.support.platform import FULL, PLAIN, PlatformServer, platform, serving
 
@@ -41,7 +42,12 @@ def gateway_settings(settings: Settings) -> Settings:
 def world(gateway_settings: Settings, client: Client) -> Iterator[World]:
     with platform() as server:
         configured = gateway_settings.model_copy(
-            update={"rest_url": server.rest, "host": server.url, "api_rate": 10_000.0}
+            update={
+                "rest_url": server.rest,
+                "host": server.url,
+                "api_rate": 10_000.0,
+                "trusted_hosts": [*HERE, "127.0.0.2", "127.0.0.3", "127.0.0.9"],
+            }
         )
         app = create_app(configured)
         with serving(app) as url:

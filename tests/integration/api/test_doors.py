@@ -34,7 +34,7 @@ BODIES: dict[str, object] = {
     "UpdateAlgorithm": {"description": "a"},
     "SaveAlgorithmManifest": {"name": "a", "upload_url": "http://a/b"},
     "CreateJobCluster": {"name": "a", "host": "a", "port": 1, "cert": "", "token": "a"},
-    "SendEmail": {"recipients": ["a"], "subject": "a", "text": "a"},
+    "SendEmail": {"recipients": ["a@example.org"], "subject": "a", "text": "a"},
 }
 
 READS = {
@@ -199,7 +199,10 @@ def test_what_the_platform_says_of_a_project_is_a_role(project: dict[str, object
 @pytest.fixture
 def by_tokens(registered: World, client: Client) -> Iterator[httpx.Client]:
     settings: Settings = registered.settings.model_copy(update={"auth": "tokens"})
-    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30, trust_env=False, verify=PLAIN) as http:
+    with (
+        serving(create_app(settings)) as url,
+        httpx.Client(base_url=url, timeout=30, trust_env=False, verify=PLAIN) as http,
+    ):
         yield http
 
 
@@ -287,7 +290,7 @@ def test_the_platform_is_shown_what_was_checked_and_nothing_else(registered: Wor
 
 def test_a_token_of_our_own_is_shown_to_nobody(by_tokens: httpx.Client, client: Client, registered: World) -> None:
     registered.platform.asked.clear()
-    body = {"recipients": ["a"], "subject": "a", "text": "a"}
+    body = {"recipients": ["a@example.org"], "subject": "a", "text": "a"}
     answer = by_tokens.post("/rest/Email/1", json=body, headers=token(client))
     assert (answer.status_code, registered.platform.asked) == (503, [])
 

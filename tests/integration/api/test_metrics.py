@@ -144,7 +144,10 @@ async def test_the_refused_are_counted_by_reason(registered: World, counts: Call
     registered.client.set_project(1, max_queued=1)
     assert registered.http.post("/rest/Jobs/1", json=launch).status_code == 429
     slow = create_app(registered.settings.model_copy(update={"api_rate": 0.5}))
-    with serving(slow) as url, httpx.Client(base_url=url, headers=registered.http.headers, trust_env=False, verify=PLAIN) as http:
+    with (
+        serving(slow) as url,
+        httpx.Client(base_url=url, headers=registered.http.headers, trust_env=False, verify=PLAIN) as http,
+    ):
         assert [http.get("/rest/Jobs/1").status_code for _ in range(2)] == [200, 429]
     registered.platform.status = 500
     with registered.as_("not asked for yet") as http:

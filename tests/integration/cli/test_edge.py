@@ -54,7 +54,7 @@ def test_the_command_tells_its_version() -> None:
         ("list --launches --media 4", "--launches cannot be combined with --media"),
         ("list --status done", "status.0: must be"),
         ("list --since yesterday", "--since 'yesterday': write how long ago"),
-        ("cluster add x", "either --host HOST or --in-cluster"),
+        ("cluster add x", "--host HOST, --from-kubeconfig FILE or --in-cluster"),
         ("cluster add x --host h --ca-file missing", "--ca-file: missing: No such file"),
         ("cluster add x --host h", "set ARGOSY_CLUSTER_TOKEN"),
         ("cluster update x", "nothing to change"),

@@ -13,7 +13,7 @@ from argosy.shapes.shown import LaunchShape
 from argosy.states import State
 from tests.support.cli import Run, error, started
 from tests.support.jobs import run
-from tests.support.queues import sql
+from tests.support.queues import manned, sql
 
 
 def test_events_are_listed_for_people_and_for_programs(argosy: Run, client: Client, launch: LaunchShape) -> None:
@@ -51,6 +51,7 @@ def test_events_are_followed_until_somebody_stops_it(
 
 
 def test_explain_says_why_and_what_to_do(argosy: Run, client: Client, launch: LaunchShape) -> None:
+    manned(client.engine)
     uid = str(client.list(gid=launch.gid)[0].uid)
     client.pause(cluster="north", reason="new disks")
     shown = argosy("explain", uid).stdout

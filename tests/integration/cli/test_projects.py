@@ -6,6 +6,7 @@ import yaml
 from argosy.client import Client
 from argosy.shapes.shown import ClusterShape, LaunchShape
 from tests.support.cli import Run
+from tests.support.queues import manned
 
 
 def test_a_project_is_weighed_capped_and_limited(argosy: Run, cluster: ClusterShape) -> None:
@@ -49,6 +50,7 @@ def test_a_job_that_waits_for_something_paused_says_so_until_it_is_resumed(
     argosy: Run, launch: LaunchShape, client: Client, words: tuple[str, str], said: str
 ) -> None:
     kind, name = words
+    manned(client.engine)
     assert argosy(kind, "pause", name, "--reason", "new nodes").exit_code == 0
     assert {job.message for job in client.list(gid=launch.gid)} == {said}
     assert argosy(kind, "resume", name).exit_code == 0
