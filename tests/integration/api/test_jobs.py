@@ -28,10 +28,14 @@ WITH_TOKEN = LONG + '          - {name: TOKEN, value: "{{workflow.parameters.res
 
 
 NEEDS: dict[str, Any] = {
-    "name": "needs", "project": 1, "user": 7, "files_per_job": 1,
+    "name": "needs", "project": 1, "user": 7, "files_per_job": 1, "parameters": [{"name": "a", "value": "1"}],
     "manifest": LONG + '          - {name: A, value: "{{workflow.parameters.a}}"}\n',
 }  # fmt: skip
-"""An algorithm whose launches are rejected: nobody gives the parameter."""
+"""An algorithm whose launches are rejected once nobody gives the parameter any more (`forget`)."""
+
+
+def forget(world: World) -> None:
+    world.client.update_algorithm("needs", parameters=[])
 
 
 @pytest.mark.parametrize("is_cut", [False, True])
@@ -238,6 +242,7 @@ def test_a_job_that_is_not_there(registered: World) -> None:
 def test_a_rejected_launch_says_why(registered: World, engine: Engine) -> None:
     registered.client.register_algorithm(**NEEDS)
     answer = registered.http.post("/rest/Jobs/1", json={"algorithm_name": "needs", "media_ids": [1, 2]}).json()
+    forget(registered)
     cut(registered, engine, answer["object"][0]["gid"])
     found = registered.http.get(f"/rest/Job/{answer['id'][1]}").json()
     assert (found["status"], found["state"]) == ("Failed", "Rejected")
@@ -369,6 +374,7 @@ def test_a_delete_of_what_stays_listed_ends(registered: World, engine: Engine) -
     """The job of a rejected launch cannot be hidden alone."""
     registered.client.register_algorithm(**NEEDS)
     gid, _ = launch(registered, algorithm_name="needs", media_ids=[1, 2])
+    forget(registered)
     cut(registered, engine, gid)
     assert registered.http.delete("/rest/Jobs/1", params={"media_id": "1"}, timeout=10).status_code == 200
     assert registered.http.delete("/rest/Jobs/1", params={"gid": gid}).status_code == 200

@@ -31,11 +31,11 @@ from argosy.errors import (
 )
 from argosy.failpoints import failpoint
 from argosy.inputs import clean
+from argosy.launch import judging
 from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
-from argosy.shapes.given import Parameter
-from argosy.store import cutting, done, followers, launches, registry, requests
+from argosy.store import cursors, cutting, done, followers, launches, registry, requests
 from argosy.store.registered import Algorithm, Cluster
 
 _TRIES = 20
@@ -132,7 +132,7 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
         if frozen.jobs and (request.skip_done or request.media_ids is None or request.files_per_job is None):
-            requests.check_room(requests.OwnCursor(connection), request.project, request.gid, frozen.jobs)
+            requests.check_room(cursors.OwnCursor(connection), request.project, request.gid, frozen.jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
     return Step(resolved)
@@ -156,7 +156,7 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
         algorithm = registry.algorithm_of(session, request.project, request.algorithm_name)
         clusters = registry.clusters_of(session, algorithm)
         session.commit()
-    parameters = _parameters(algorithm, request)
+    parameters = judging.parameters(algorithm.parameters, request.extra_params)
     _check_manifest(algorithm, clusters, parameters)
     media_ids = _media(stage, request)
     if not media_ids:
@@ -164,7 +164,7 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
             "no media: " + ("the query matches none" if request.media_ids is None else "media_ids is empty")
         )
     files_per_job = request.files_per_job or algorithm.files_per_job
-    _check_size(media_ids, files_per_job)
+    judging.check_size(media_ids, files_per_job)
     if algorithm.id is None:
         raise NotFound(f"algorithm {algorithm.name!r} has no id")
     inputs = done.inputs_digest(algorithm.manifest, parameters)
@@ -185,12 +185,6 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
         pending_deadline=algorithm.pending_deadline,
         run_deadline=algorithm.run_deadline,
     )
-
-
-def _parameters(algorithm: Algorithm, request: launches.Request) -> list[tuple[str, str]]:
-    own = [Parameter.model_validate(parameter) for parameter in algorithm.parameters]
-    extra = [Parameter.model_validate(parameter) for parameter in request.extra_params]
-    return manifest.merge_parameters(own, extra)
 
 
 def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameters: Sequence[tuple[str, str]]) -> None:
@@ -216,15 +210,6 @@ def _not_done(stage: Launching, request: launches.Request, inputs: str, media_id
     with stage.engine.begin() as connection:
         found = done.done(connection, request.project, request.algorithm_name, inputs, media_ids, request.gid)
     return [medium for medium in media_ids if medium not in found]
-
-
-def _check_size(media_ids: list[int], files_per_job: int) -> None:
-    fits = manifest.files_per_job_that_fits(media_ids)
-    if files_per_job > fits and count(len(media_ids), files_per_job) != count(len(media_ids), fits):
-        raise InvalidRequest(
-            f"files_per_job {files_per_job} makes media_ids longer than {manifest.MEDIA_IDS_LIMIT} bytes, which no environment "
-            f"variable can hold; files_per_job up to {fits} fits this launch"
-        )
 
 
 def postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:

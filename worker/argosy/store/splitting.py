@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from argosy.errors import InvalidRequest
 from argosy.states import State
-from argosy.store import notices, requests, retries, rows
+from argosy.store import cursors, notices, requests, retries, rows
 from argosy.store.conditions import TOLD_OF, ended, in_states, retry_due
 from argosy.store.retries import SINGLE, Which
 from argosy.store.targets import Target
@@ -99,7 +99,7 @@ def split(connection: Connection, target: Target, which: Which, sealed: bytes | 
     if parent.token_wiped and sealed is None:
         raise InvalidRequest(retries.WIPED)
     retries.held_clusters(connection, parent.placement_id)
-    cursor = requests.OwnCursor(connection)
+    cursor = cursors.OwnCursor(connection)
     requests.check_gid(cursor, child)
     requests.check_room(cursor, parent.project, child, len(media))
     copy = {"gid": target.gid, "child": child, "media": rows.array(media), "jobs": len(media), "sealed": sealed}
