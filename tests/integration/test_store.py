@@ -65,3 +65,12 @@ def test_a_value_over_a_limit_is_no_database_that_is_away(engine: Engine) -> Non
     long = "".join(sha256(str(number).encode()).hexdigest() for number in range(500))
     with engine.begin() as connection, pytest.raises(DataError):
         connection.execute(text("INSERT INTO argosy.lease (name, epoch) VALUES (:name, 1)"), {"name": long})
+
+
+def test_a_server_that_only_reads_is_away_and_its_connections_are_given_up(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("SET default_transaction_read_only = on"))
+    with pytest.raises(OperationalError), engine.begin() as connection:
+        connection.execute(text("DELETE FROM argosy.lease"))
+    with engine.begin() as connection:  # another session, which would be the successor's
+        connection.execute(text("DELETE FROM argosy.lease"))

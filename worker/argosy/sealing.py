@@ -43,13 +43,14 @@ class Rotated:
     broken: list[tuple[Kind, str]]
 
 
-def check(engine: Engine, settings: Settings, tokens: bool = False) -> None:
+def check(engine: Engine, settings: Settings, tokens: bool = False, first: bool = True) -> None:
     """Check that this process has the keys of this installation; the first process that has keys says which they are.
 
     Args:
         engine: Where the mark is.
         settings: The keys.
         tokens: Whether it needs those that open launch tokens.
+        first: Whether it says which they are, if no process has said so yet.
 
     Raises:
         NotConfigured: They are missing, or none, or those of another installation.
@@ -61,11 +62,10 @@ def check(engine: Engine, settings: Settings, tokens: bool = False) -> None:
             "ARGOSY_TOKEN_PUBLIC_KEY does not belong to ARGOSY_TOKEN_PRIVATE_KEY; set both keys of one pair, made with: argosy keys"
         )
     with engine.begin() as connection:
-        found = sealed.mark(connection, _marks(ring, token_ring))
-    assert found.keys_mark is not None  # noqa: S101 -- it was just set
-    if _stands(ring, found.keys_mark) is None:
+        found = sealed.mark(connection, _marks(ring, token_ring)) if first else sealed.marks(connection)
+    if found.keys_mark is not None and _stands(ring, found.keys_mark) is None:
         raise NotConfigured(f"ARGOSY_KEYS: {_UNKNOWN}")
-    if token_ring and found.token_key not in token_ring.public_keys:
+    if token_ring and found.token_key is not None and found.token_key not in token_ring.public_keys:
         raise NotConfigured(f"ARGOSY_TOKEN_PRIVATE_KEY: {_UNKNOWN}")
 
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import orjson
 import pytest
+from redis import Redis
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 from typer.testing import Result
 
-from argosy import crypto
+from argosy import crypto, sealing
 from argosy.cli import operating
+from argosy.demo import embedded
 from argosy.processes import doctor
 from argosy.processes.heart import Heart
 from argosy.settings import Settings
@@ -83,6 +85,48 @@ def test_doctor_fails_and_says_what_to_do(
     (finding,) = found(result)[check]
     assert words in f"{finding['text']}; {finding['do']}"
     assert argosy("doctor", "-o", "name", env=environment).stdout.split("\n")[0] == check
+
+
+def test_doctor_changes_nothing_so_other_keys_that_it_is_tried_with_lock_nobody_out(
+    argosy: Run, settings: Settings, engine: Engine, valkey: str
+) -> None:
+    result = argosy("doctor", "-o", "json", env={"ARGOSY_REDIS_URL": valkey} | crypto.new_keys())
+    assert states(result, "sealed") == {"ok"}
+    sealing.check(engine, settings)
+    result = argosy("doctor", "-o", "json", env={"ARGOSY_REDIS_URL": valkey} | crypto.new_keys())
+    assert states(result, "sealed") == {"failed"}
+
+
+def test_doctor_names_a_database_that_only_reads(argosy: Run, engine: Engine, valkey: str) -> None:
+    name = engine.url.database
+    with engine.begin() as connection:
+        connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
+    result = argosy("doctor", "-o", "json", env={"ARGOSY_REDIS_URL": valkey})
+    assert result.exit_code == 1
+    assert "lead to the primary" in found(result)["database"][0]["do"]
+
+
+def test_doctor_names_a_right_that_the_database_user_lacks(argosy: Run, engine: Engine, valkey: str) -> None:
+    role = f"low_{engine.url.database}"
+    with engine.begin() as connection:
+        connection.execute(text(f'CREATE ROLE "{role}" LOGIN'))
+        connection.execute(text(f'GRANT USAGE ON SCHEMA argosy TO "{role}"'))
+    url = engine.url.set(username=role).render_as_string(hide_password=False)
+    environment = {"ARGOSY_REDIS_URL": valkey, "ARGOSY_DATABASE_URL": url}
+    assert "permission denied" in found(argosy("doctor", "-o", "json", env=environment))["schema"][0]["text"]
+    with engine.begin() as connection:
+        connection.execute(text(f'GRANT SELECT ON argosy.alembic_version, argosy.installation TO "{role}"'))
+    assert "permission denied" in found(argosy("doctor", "-o", "json", env=environment))["clusters"][0]["text"]
+    with engine.begin() as connection:
+        connection.execute(text(f'DROP OWNED BY "{role}"'))
+        connection.execute(text(f'DROP ROLE "{role}"'))
+
+
+def test_doctor_names_a_redis_that_answers_and_takes_nothing(argosy: Run, engine: Engine) -> None:
+    with embedded.valkey() as full:
+        Redis.from_url(full).config_set("maxmemory", 1)
+        result = argosy("doctor", "-o", "json", env={"ARGOSY_REDIS_URL": full})
+    assert states(result, "Redis") == {"failed"}
 
 
 def test_doctor_tells_an_old_schema_from_a_database_that_is_away(argosy: Run, engine: Engine, valkey: str) -> None:

@@ -1,5 +1,7 @@
 """When a token ends, as it says itself; and what may be asked for one."""
 
+import os
+import threading
 from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,8 +10,9 @@ import orjson
 import pytest
 
 from argosy.errors import InvalidRequest, NotConfigured
-from argosy.kube import granting
-from argosy.kube.tokens import Source, expires
+from argosy.kube import granting, tokens
+from argosy.kube.answers import ClusterDown
+from argosy.kube.tokens import Renewed, Source, expires
 
 
 def jwt(claims: object) -> str:
@@ -62,3 +65,26 @@ def test_a_name_that_could_add_objects_is_refused(name: str) -> None:
     ):
         with pytest.raises(InvalidRequest):
             granting.manifest(grant)
+
+
+async def test_a_file_that_hangs_holds_up_nobody_for_long_and_is_read_once_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "_LONGEST", 0.1)
+    monkeypatch.setattr(tokens, "_AGAIN", 0.0)
+    os.mkfifo(file := tmp_path / "token")
+    renewed = Renewed(Source(file=str(file), directory=str(tmp_path)))
+    for _ in range(3):
+        with pytest.raises(ClusterDown, match="not done after"):
+            await renewed.get()
+    assert [thread.name for thread in threading.enumerate()].count("token") == 1
+    monkeypatch.setattr(tokens, "_LONGEST", 30.0)
+    file.write_text("fresh")
+    assert await renewed.get() == "fresh"
+    file.unlink()
+    monkeypatch.setattr(tokens, "_READ", 0.0)
+    renewed.refused()
+    with pytest.raises(ClusterDown, match="is not there"):
+        await renewed.get()
+    file.write_text("newer")
+    assert await renewed.get() == "newer"

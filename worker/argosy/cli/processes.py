@@ -145,7 +145,7 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
         name: Of the pool.
 
     Raises:
-        NotConfigured: It cannot be made there.
+        NotConfigured: It cannot be made there, or has no room.
     """
     parent = settings.metrics_directory
     try:
@@ -155,6 +155,7 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
     except OSError as error:
         raise NotConfigured(f"ARGOSY_METRICS_DIRECTORY: {error.filename}: {error.strerror}") from error
     with made as directory:
+        _see_room(directory)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         try:
             from argosy import metrics
@@ -163,6 +164,20 @@ def metrics_directory(settings: Settings, name: str) -> Iterator[str]:
             yield directory
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+
+
+def _see_room(directory: str) -> None:
+    """See that there is room. The files of metrics are memory, and a process that touches memory without room is killed without a word."""
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.posix_fallocate(file.fileno(), 0, _ROOM)
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise NotConfigured(f"ARGOSY_METRICS_DIRECTORY: {directory}: {why}; it needs {_ROOM >> 20} MiB") from error
+
+
+_ROOM = 16 << 20
+"""Bytes; a pool of a few processes needs less."""
 
 
 def check_database(settings: Settings, tokens: bool = False) -> None:

@@ -11,11 +11,13 @@ import signal
 import time
 from base64 import urlsafe_b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import orjson
@@ -90,6 +92,7 @@ class Renewed:
         self._until = 0.0
         self._failed: ClusterDown | None = None
         self._asking = asyncio.Lock()
+        self._reading: asyncio.Future[bytes] | None = None
 
     async def get(self) -> str:
         """The present token. Of those who wait for a new one, one asks.
@@ -118,11 +121,20 @@ class Renewed:
         self._until = min(self._until, time.monotonic() + _AGAIN)
 
     async def _read(self) -> tuple[str, float]:
+        """Read the file. A read that hangs, as on a mount whose server is away, goes on alone: no second one is begun beside it."""
+
         def read() -> bytes:
             with Path(self._source.file).open("rb") as opened:
                 return opened.read(_LIMIT)
 
-        return _usable((await asyncio.to_thread(read)).decode()), _READ
+        self._reading = self._reading or _apart(read)
+        try:
+            async with asyncio.timeout(_LONGEST):
+                found = await asyncio.shield(self._reading)
+        finally:
+            if self._reading.done():
+                self._reading = None
+        return _usable(found.decode()), _READ
 
     async def _run(self) -> tuple[str, float]:
         """Run the plugin: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins."""
@@ -151,6 +163,20 @@ class Renewed:
         if code:
             raise ValueError(f"ended with {code}: {clean(err.decode('utf-8', 'replace').strip(), limit=500)}")
         return _credential(out)
+
+
+def _apart(work: Callable[[], bytes]) -> asyncio.Future[bytes]:
+    """Run it in a thread that nobody waits for at the end of the process."""
+    done: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except (OSError, ValueError) as error:
+            done.set_exception(error)
+
+    Thread(target=run, name="token", daemon=True).start()
+    return asyncio.wrap_future(done)
 
 
 async def _all(stream: asyncio.StreamReader) -> bytes:

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from redis.exceptions import RedisError
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy import sealing
 from argosy.crypto import KeyRing, open_token, seal_token
@@ -90,24 +90,39 @@ def examine(settings: Settings) -> Sequence[Finding]:
         if check.reads and not readable:
             found.append(Finding(check.name, State.SKIPPED, "the database cannot be read"))
         else:
-            found += check.look(patient)
+            found += _looked(check, patient)
     if engine is not None:
         engine.dispose()
     return found
 
 
-# Of the server that answers, by its own clock.
-_SERVER = text("SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000")
+def _looked(check: Check, patient: Patient) -> Iterator[Finding]:
+    """What a check finds; that the database refuses it is a finding, too."""
+    try:
+        yield from check.look(patient)
+    except DBAPIError as error:
+        yield Finding(check.name, State.FAILED, str(error.orig), "see what the user in ARGOSY_DATABASE_URL may do")
+
+
+# Of the server that answers.
+_SERVER = text(
+    "SELECT current_setting('server_version'), current_setting('server_version_num')::int / 10000, "
+    "current_setting('transaction_read_only')::bool"
+)
 
 
 def _database(engine: Engine) -> Iterator[Finding]:
     try:
         with engine.connect() as connection:
-            version, major = connection.execute(_SERVER).one()
+            version, major, reads = connection.execute(_SERVER).one()
     except OperationalError as error:
         yield Finding(
             "database", State.FAILED, reason_of(error), "check ARGOSY_DATABASE_URL and that PostgreSQL answers there"
         )
+        return
+    if reads:
+        do = "let ARGOSY_DATABASE_URL lead to the primary, or free its disk"
+        yield Finding("database", State.FAILED, "this server only reads: it is a standby, or was set so", do)
         return
     if major < _LEAST:
         yield Finding("database", State.FAILED, f"PostgreSQL {version}", f"argosy needs {_LEAST} or newer")
@@ -141,12 +156,17 @@ def _clock(patient: Patient) -> Iterator[Finding]:
 
 def _redis(patient: Patient) -> Iterator[Finding]:
     try:
-        version = broker(patient.settings).client.info("server").get("redis_version", "")
+        asked = broker(patient.settings)
+        version = asked.client.info("server").get("redis_version", "")
+        asked.ask()
     except NotConfigured as error:
         yield Finding("Redis", State.FAILED, str(error))
     except RedisError as error:
         yield Finding(
-            "Redis", State.FAILED, str(error), "check ARGOSY_REDIS_URL and that Redis or Valkey answers there"
+            "Redis",
+            State.FAILED,
+            str(error),
+            "check ARGOSY_REDIS_URL, and that Redis or Valkey answers there and can be written to",
         )
     else:
         yield Finding("Redis", State.OK, f"answers, version {version}")
@@ -187,7 +207,7 @@ def _sealed(patient: Patient) -> Iterator[Finding]:
     engine, settings = patient.engine, patient.settings
     assert engine is not None  # noqa: S101 -- this check is skipped without it
     try:
-        sealing.check(engine, settings, tokens=settings.token_private_key is not None)
+        sealing.check(engine, settings, tokens=settings.token_private_key is not None, first=False)
         found = sealing.survey(engine, settings)
     except NotConfigured as error:
         yield Finding("sealed", State.FAILED, str(error))

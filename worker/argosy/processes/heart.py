@@ -18,6 +18,7 @@ from types import MappingProxyType
 from uuid import uuid4
 
 import orjson
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from argosy.loops import surviving
@@ -25,6 +26,8 @@ from argosy.processes import log, pool
 from argosy.settings import Settings
 from argosy.store import database, processes
 from argosy.store.schema import NEWEST
+
+logger = structlog.stdlib.get_logger(__name__)
 
 _TICK = 1.0
 """Seconds between two notes of the loop."""
@@ -118,9 +121,12 @@ class Heart:
         """Note that the loop turns, now."""
         self._ticked = time.monotonic()
         if self._file is not None:
-            new = self._file.with_suffix(".new")
-            new.write_bytes(orjson.dumps({"ticked": self._ticked, "unready": self.unready()}))
-            new.replace(self._file)
+            try:
+                new = self._file.with_suffix(".new")
+                new.write_bytes(orjson.dumps({"ticked": self._ticked, "unready": self.unready()}))
+                new.replace(self._file)
+            except OSError as error:  # the loop turns; the next note may find room
+                logger.warning("sign of life not written", file=str(self._file), reason=error.strerror)
 
     def _ask(self, what: str, question: Callable[[], object]) -> None:
         while not self._stopping.is_set():

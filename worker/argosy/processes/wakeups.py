@@ -87,6 +87,11 @@ class Broker(RedisBroker):
         """The consumer."""
         return _Consumer
 
+    def ask(self) -> None:
+        """Ask whether Redis takes wake-ups, by a key that goes at once: a full Redis and a replica answer a PING, too. Raises the client's
+        errors."""
+        self.client.set(f"{self.namespace}:asked", b"", px=1)
+
     def _dispatch(self, command: str) -> Any:
         """A function that sends a command; it is timed."""
         send = super()._dispatch(command)  # type: ignore[no-untyped-call]

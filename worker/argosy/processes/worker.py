@@ -137,7 +137,7 @@ class Boot(Middleware):
         self._broker = broker
         event_loop = get_event_loop_thread()
         assert event_loop is not None  # noqa: S101 -- the middleware AsyncIO comes before this one
-        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.client.ping}, directory())
+        self._heart = Heart(self.settings, WORKER, self._parts, {"Redis": broker.ask}, directory())
         self._heart.start()
         self._beat = asyncio.run_coroutine_threadsafe(self._heart.beat(), event_loop.loop)
         try:

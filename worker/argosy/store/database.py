@@ -68,6 +68,9 @@ _POOL_TIMEOUT = 10.0
 _SLEPT = ("25P03", "25P04")
 """idle_in_transaction_session_timeout and transaction_timeout."""
 
+_READS = "25006"
+"""A server that only reads: a standby after a fail-over, or one whose provider found its disk full."""
+
 _POOLED = (
     "ARGOSY_DATABASE_URL: a pooler between argosy and PostgreSQL gives each transaction another session, as PgBouncer does with "
     "pool_mode = transaction; argosy needs sessions of its own, for its time-outs and notices: set pool_mode = session, or write "
@@ -238,13 +241,15 @@ def _sorted(context: ExceptionContext) -> DBAPIError | NotAllowed | None:
     """Change an error's class, so that `OperationalError` always means the same; those are counted. A right that is missing is no error of
     the driver's but one of ours.
 
-    The driver takes its classes from the server's error codes, and two of them do not fit: a session that was ended by
-    idle_in_transaction_session_timeout is an internal error there, and a value over a limit (class 54) is an operational one.
+    The driver takes its classes from the server's error codes, and some do not fit: a session that was ended by
+    idle_in_transaction_session_timeout and a server that only reads are internal errors there, and a value over a limit (class 54) is an
+    operational one. The connection to a server that only reads is given up, because the next one may lead to its successor.
     """
     if refused := denied(context.original_exception):
         return refused
     error, state = context.sqlalchemy_exception, getattr(context.original_exception, "sqlstate", None) or ""
-    wanted = OperationalError if state in _SLEPT else DataError if state.startswith("54") else None
+    wanted = OperationalError if state in (*_SLEPT, _READS) else DataError if state.startswith("54") else None
+    context.is_disconnect = context.is_disconnect or state == _READS
     if wanted is OperationalError or (wanted is None and isinstance(error, OperationalError)):
         DATABASE_ERRORS.inc()
     if wanted is None or not isinstance(error, StatementError):

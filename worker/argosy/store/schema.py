@@ -8,6 +8,7 @@ run. A migration that takes away what older code uses raises it (worker/docs/mig
 
 from pathlib import Path
 
+from psycopg.errors import InvalidSchemaName, UndefinedTable
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -37,6 +38,8 @@ def check(engine: Engine) -> None:
             serves = connection.execute(_SERVES).scalar_one() if found >= NEWEST else ""
     except OperationalError as error:
         raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+    except ProgrammingError as error:
+        raise NotConfigured(f"database: {error.orig}; grant it to the user in ARGOSY_DATABASE_URL") from error
     if found < NEWEST:
         has = f"schema is at {found}" if found else "the database has no argosy schema yet"
         raise NotConfigured(f"{has}, this argosy needs {NEWEST}: run argosy db upgrade")
@@ -51,6 +54,8 @@ def revision(connection: Connection) -> str:
     """The revision of the schema; empty if there is none yet."""
     try:
         return connection.execute(_REVISION).scalar_one() or ""
-    except ProgrammingError:
+    except ProgrammingError as error:
+        if not isinstance(error.orig, UndefinedTable | InvalidSchemaName):
+            raise
         connection.rollback()
         return ""
