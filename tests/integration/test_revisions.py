@@ -205,7 +205,7 @@ def test_an_old_worker_that_would_run_the_old_manifest_is_named(
         connection.execute(
             text(
                 "INSERT INTO argosy.process (id, kind, host, pid, version, revision) "
-                "VALUES ('w', 'worker', 'old-host', 1, '0', '0024')"
+                "VALUES ('w', 'worker', 'old-host', 1, '0', '0025')"
             )
         )
     with pytest.raises(Conflict, match="a worker on old-host is older"):

@@ -71,7 +71,7 @@ _MESSAGE = """CASE
 # Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
 
 _MANIFEST = "coalesce(r.manifest_digest, l.manifest_digest, encode(sha256(convert_to(l.manifest, 'UTF8')), 'hex'), '')"
-# Launches that were frozen before migration 0025 have no digest.
+# Launches that were frozen before migration 0026 have no digest.
 
 _OF_LAUNCHES = {
     "project": "l.project = :project",

@@ -112,7 +112,7 @@ def failed(connection: Connection, gid: UUID, project: int | None) -> FailedShap
 
 # A worker that knows no revisions would run what the launch was frozen with.
 _OLD_WORKERS = text(
-    "SELECT DISTINCT host FROM argosy.process WHERE kind = 'worker' AND revision < '0025' "
+    "SELECT DISTINCT host FROM argosy.process WHERE kind = 'worker' AND revision < '0026' "
     "AND seen_at > clock_timestamp() - make_interval(secs => :seconds) ORDER BY host"
 )
 
