@@ -53,7 +53,7 @@ def test_the_command_tells_its_version() -> None:
         ("get twelve", "'twelve' is not the id of a job or a launch"),
         ("list --limit 0", "--limit"),
         ("list --launches --media 4", "--launches cannot be combined with --media"),
-        ("list --status done", "status.0: must be"),
+        ("list --status done", "--status: must be"),
         ("list --since yesterday", "--since 'yesterday': write how long ago"),
         ("cluster add x", "--host HOST, --from-kubeconfig FILE or --in-cluster"),
         ("cluster add x --host h --ca-file missing", "--ca-file: missing: No such file"),
