@@ -75,14 +75,12 @@ def line_of(error: Exception) -> str | None:
 def _of_database(error: Exception) -> str | None:
     if "sqlalchemy.exc" not in sys.modules:
         return None
-    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, UndefinedColumn, UndefinedTable
+    from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
     from sqlalchemy.exc import DBAPIError, OperationalError
 
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
         return "the database's schema is missing or too old; run: argosy db upgrade"
-    if isinstance(cause, InsufficientPrivilege):
-        return plain(f"database: {cause}; grant it to the user in ARGOSY_DATABASE_URL")
     if isinstance(error, OperationalError):
         return plain(f"database: {cause}; check ARGOSY_DATABASE_URL and that PostgreSQL answers there")
     return None
