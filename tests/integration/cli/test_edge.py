@@ -7,6 +7,7 @@ import subprocess
 import sys
 from uuid import UUID
 
+import orjson
 import pytest
 from sqlalchemy import text as sql
 
@@ -57,7 +58,7 @@ def test_the_command_tells_its_version() -> None:
         ("get twelve", "'twelve' is not the id of a job or a launch"),
         ("list --limit 0", "--limit"),
         ("list --launches --media 4", "--launches cannot be combined with --media"),
-        ("list --status done", "status.0: must be"),
+        ("list --status done", "--status: must be"),
         ("list --since yesterday", "--since 'yesterday': write how long ago"),
         ("cluster add x", "--host HOST, --from-kubeconfig FILE or --in-cluster"),
         ("cluster add x --host h --ca-file missing", "--ca-file: missing: No such file"),
@@ -111,14 +112,18 @@ def test_an_unusable_database_address_is_not_repeated(argosy: Run, address: str)
 
 
 @pytest.mark.parametrize("command", ["worker", "tracker"])
-def test_an_unusable_redis_address_is_one_line_and_not_repeated(environment: dict[str, str], command: str) -> None:
+def test_why_a_process_cannot_begin_is_one_line_of_its_log_without_what_is_secret(
+    environment: dict[str, str], command: str
+) -> None:
     address = {"ARGOSY_REDIS_URL": f"redis://:{SECRET}@h/no", "ARGOSY_METRICS_PORT": str(free_ports(1)[0])}
     said = subprocess.run(
         [executable(), command], env=os.environ | environment | address, capture_output=True, timeout=90
     )
     (line,) = said.stderr.decode().splitlines()
     assert (said.returncode, said.stdout) == (1, b"")
-    assert line.startswith("argosy: error: ARGOSY_REDIS_URL: write redis://")
+    told = orjson.loads(line)
+    assert told["reason"].startswith("ARGOSY_REDIS_URL: write redis://")
+    assert {"timestamp", "level", "logger", "event", "pid", "host", "version"} <= told.keys()
     assert SECRET not in line
 
 

@@ -295,3 +295,17 @@ def due(connection: Connection, older_than: float, limit: int = 500) -> list[UUI
     """
     rows = connection.execute(_DUE, {"age": older_than, "limit": limit})
     return [row.gid for row in rows]
+
+
+# The launches that wait longest for somebody to work on them.
+_OVERDUE = text(
+    "SELECT state, extract(epoch FROM clock_timestamp() - min(next_try_at))::float8 AS seconds FROM argosy.launch w "
+    f"WHERE state IN ('accepted', 'resolved') AND next_try_at < clock_timestamp() AND {may_begin('w')} GROUP BY state"
+)
+
+
+def overdue(connection: Connection) -> dict[str, float]:
+    """For how many seconds the launch that is due longest waits for a worker; of those to be resolved, and of those to be cut."""
+    return dict.fromkeys(("accepted", "resolved"), 0.0) | {
+        row.state: row.seconds for row in connection.execute(_OVERDUE)
+    }
