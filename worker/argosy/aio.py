@@ -101,6 +101,7 @@ class AsyncClient:
     explain = _in_thread(Client.explain)
     events = _in_thread(Client.events)
     failures = _in_thread(Client.failures)
+    failed = _in_thread(Client.failed)
     usage = _in_thread(Client.usage)
     logs = _in_thread(Client.logs)
     jobs_with_logs = _in_thread(Client.jobs_with_logs)
