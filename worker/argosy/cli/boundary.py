@@ -39,7 +39,7 @@ class Boundary(TyperGroup):
         except typer.Abort:
             code = 130
         except Exception as error:
-            line = _line(error)
+            line = line_of(error)
             if line is None:
                 raise
             code = exit_code(error)
@@ -57,8 +57,12 @@ def exit_code(error: Exception) -> int:
     return int(getattr(error, "exit_code", USAGE if usage else FAILURE))
 
 
-def _line(error: Exception) -> str | None:
-    """The line to print for an error; None for an unexpected exception."""
+def line_of(error: Exception) -> str | None:
+    """The line to print for an error; None for an unexpected exception.
+
+    Args:
+        error: Any error.
+    """
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""

@@ -95,6 +95,18 @@ def candidates(session: Session, ids: Sequence[int], labels: dict[str, str]) -> 
     return session.exec(query.where(which)).all()
 
 
+# Those that a placement lists, or that carry its labels.
+_PLACED = text(
+    f"SELECT c.id FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = :placement AND c.removed_at IS NULL"
+)
+
+
+def placed(session: Session, placement: int) -> Sequence[Cluster]:
+    """The registered clusters that may take jobs of a placement."""
+    ids = session.connection().execute(_PLACED, {"placement": placement}).scalars().all()
+    return session.exec(select(Cluster).where(col(Cluster.id).in_(ids)).order_by(Cluster.name)).all()
+
+
 def policies(clusters: Sequence[Cluster]) -> dict[str, Policy]:
     """Their policies, by their names."""
     return {each.name: Policy.model_validate(each.policy) for each in clusters}
