@@ -87,7 +87,7 @@ def test_those_of_another_project_or_organization_may_not(
     registered.client.update_cluster("c", organization=4)
     registered.client.update_algorithm("hello", project=2)
     launched = registered.client.launch("hello", project=2, user=1, media_ids=[1])
-    gid, uid = str(launched.gid), str(launched.uids[0])  # type: ignore[index]
+    gid, uid = str(launched.gid), str(launched.uids[0])
     for method, route in ROUTES:
         if route.operation_id in SCOPED | {"Whoami"}:
             continue
@@ -323,7 +323,7 @@ def test_credentials_of_strange_letters_are_nobodys(registered: World, headers: 
 def test_nobody_learns_of_anothers_cluster_or_job(registered: World, places: dict[str, str]) -> None:
     registered.client.update_cluster("c", organization=4)
     registered.client.update_algorithm("hello", project=2)
-    other = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
+    other = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]
     for path, mine, none in (
         ("/v1/JobCluster/{}/Pause", "1", "99"),
         ("/v1/JobCluster/{}/Resume", "1", "99"),
@@ -355,3 +355,14 @@ def test_a_refusal_is_believed_for_a_moment_and_an_answer_for_a_minute(settings:
         return door.ask({"Authorization": "Token a"}, "User/GetCurrent")
 
     assert [at(seconds) for seconds in (0.0, 4.0, 6.0, 65.0, 67.0)] == [None, None, {"id": 7}, {"id": 7}, {"id": 8}]
+
+
+def test_every_route_is_one_of_those_that_are_tried_here_or_open_to_all(registered: World) -> None:
+    """The page's are tried in tests/integration/page/test_scoping.py."""
+    inside = {id(router) for router in ROUTERS}
+    others = {
+        getattr(route, "path", str(route))
+        for route in registered.app.routes
+        if id(getattr(route, "original_router", None)) not in inside
+    }
+    assert others == {"/schema", "/livez", "/readyz", "/ui"}
