@@ -337,3 +337,14 @@ def test_a_refusal_is_believed_for_a_moment_and_an_answer_for_a_minute(settings:
         return door.ask({"Authorization": "Token a"}, "User/GetCurrent")
 
     assert [at(seconds) for seconds in (0.0, 4.0, 6.0, 65.0, 67.0)] == [None, None, {"id": 7}, {"id": 7}, {"id": 8}]
+
+
+def test_every_route_is_one_of_those_that_are_tried_here_or_open_to_all(registered: World) -> None:
+    """The page's are tried in tests/integration/page/test_scoping.py."""
+    inside = {id(router) for router in ROUTERS}
+    others = {
+        getattr(route, "path", str(route))
+        for route in registered.app.routes
+        if id(getattr(route, "original_router", None)) not in inside
+    }
+    assert others == {"/schema", "/livez", "/readyz", "/ui"}
