@@ -270,7 +270,7 @@ def test_a_cluster_that_nobody_has_seen_lately_is_not_called_ok(
 ) -> None:
     def shown(seen: str) -> str:
         with client.engine.begin() as connection:
-            connection.execute(sql(f"UPDATE argosy.cluster SET as_of = {seen}"))
+            connection.execute(sql(f"UPDATE argosy.cluster SET health = 'ok', as_of = {seen}"))
         return argosy("cluster", "list").stdout
 
     assert ("not known" in shown("NULL"), "no tracker has seen it yet" in shown("NULL")) == (True, True)
