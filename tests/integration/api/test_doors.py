@@ -92,7 +92,7 @@ def test_those_of_another_project_or_organization_may_not(
     registered.client.update_cluster("c", organization=4)
     registered.client.update_algorithm("hello", project=2)
     gid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).gid
-    uid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
+    uid = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]
     answer = ask(registered.http, method, route, elsewhere | {"gid": str(gid), "uid": str(uid)})
     if route.operation_id in SCOPED:
         assert answer.status_code == 200
@@ -305,7 +305,7 @@ def test_credentials_of_strange_letters_are_nobodys(registered: World, headers: 
 def test_nobody_learns_of_anothers_cluster_or_job(registered: World, places: dict[str, str]) -> None:
     registered.client.update_cluster("c", organization=4)
     registered.client.update_algorithm("hello", project=2)
-    other = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]  # type: ignore[index]
+    other = registered.client.launch("hello", project=2, user=1, media_ids=[1]).uids[0]
     for path, mine, none in (
         ("/v1/JobCluster/{}/Pause", "1", "99"),
         ("/v1/JobCluster/{}/Resume", "1", "99"),
