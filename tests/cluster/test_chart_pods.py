@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support import acl
 from tests.support.chart import (
     DEFAULT,
     EVERYTHING,
@@ -174,6 +175,11 @@ def test_evaluation_brings_its_own_database_and_takes_no_others(render: Render) 
     assert set(templates(objects, "StatefulSet")) == {"postgresql", "valkey"}
     assert not all_of(objects, "Job"), "before an install there is no database yet"
     made = one(objects, "Secret", "-evaluation")["stringData"]
+    conf = made["valkey.conf"].splitlines()
+    assert conf[0] == "user default off"
+    (rules,) = (line for line in acl.LINES if line.startswith("user argosy "))
+    assert conf[1] == rules.replace("PASSWORD", made["password"])
+    assert made["redis-url"].startswith(f"redis://argosy:{made['password']}@")
     for spec in pod_specs(objects, "Deployment").values():
         assert secret_keys(spec) - {TRACKERS_KEY} <= set(made)
         assert [each["name"] for each in spec["initContainers"]] == ["schema"]

@@ -42,6 +42,7 @@ from clusters.local.cluster import NAMESPACE, LocalCluster
 from clusters.local.guard import Guard
 from tests.conftest import ROOT
 from tests.faults.witness import Witness
+from tests.support import acl
 from tests.support.readme import exported
 from tests.support.stack import finished, until
 
@@ -392,7 +393,7 @@ def opened(
         settings: Of the client.
         client: On a database that has nothing registered.
         local: The cluster.
-        redis_url: Emptied.
+        redis_url: As somebody who may do everything; emptied. The processes may do only what worker/docs/roles.md says.
         directory: For logs.
         environment: Of the processes; it wins over what the settings say.
     """
@@ -411,7 +412,7 @@ def opened(
     )
     for name, manifest in MANIFESTS.items():
         client.register_algorithm(name=name, project=1, user=7, manifest=manifest, files_per_job=1)
-    fleet = Fleet(exported(settings, ARGOSY_REDIS_URL=redis_url) | environment, directory)
+    fleet = Fleet(exported(settings, ARGOSY_REDIS_URL=acl.apply(redis_url)) | environment, directory)
     with Witness(local) as witness:
         world = World(client, settings, local, redis_url, fleet, witness)
         try:

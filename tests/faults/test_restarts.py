@@ -124,7 +124,9 @@ async def test_every_job_ends_well_when_redis_is_flushed_before_and_in_mid_load(
 async def test_every_job_ends_well_when_redis_is_restarted_under_load(
     settings: Settings, client: Client, local_cluster: LocalCluster, own_valkey: servers.Valkey, tmp_path: Path
 ) -> None:
-    with opened(settings, client, local_cluster, own_valkey.url, tmp_path, **SHORT) as world:
+    with opened(
+        settings, client, local_cluster, own_valkey.url, tmp_path, ARGOSY_REDIS_URL=own_valkey.url, **SHORT
+    ) as world:
         gid = load(world)
         for ended in (1, 15):
             await in_mid_load(world, gid, ended)

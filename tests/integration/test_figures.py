@@ -182,3 +182,19 @@ async def test_a_notification_that_its_receiver_refuses_gets_older_but_is_not_ov
     sql(engine, "UPDATE argosy.outbox SET next_try_at = now() - interval '50 s'")
     await housekeeping._measure()
     assert 50 <= shown("argosy_outbox_overdue_seconds", kind="webhook") < 100
+
+
+async def test_a_launch_that_nobody_works_on_is_overdue_and_one_that_waits_for_another_is_not(
+    housekeeping: Housekeeping, engine: Engine, client: Client
+) -> None:
+    first = client.launch("hello", project=1, user=7, media_ids=[1]).gid
+    client.launch("hello", project=1, user=7, media_ids=[1], after=first)
+    await housekeeping._measure()
+    assert shown("argosy_launch_overdue_seconds", state="accepted") < 50
+    sql(engine, "UPDATE argosy.launch SET next_try_at = now() - interval '50 s' WHERE gid = :gid", gid=first)
+    sql(engine, "UPDATE argosy.launch SET next_try_at = now() - interval '500 s' WHERE gid <> :gid", gid=first)
+    await housekeeping._measure()
+    assert 50 <= shown("argosy_launch_overdue_seconds", state="accepted") < 100
+    sql(engine, "UPDATE argosy.launch SET next_try_at = now() + interval '15 s'")
+    await housekeeping._measure()
+    assert shown("argosy_launch_overdue_seconds", state="accepted") == 0

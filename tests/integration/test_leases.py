@@ -1,10 +1,17 @@
 """Leases on a real PostgreSQL: one holder at a time, and nobody waits for one who is frozen."""
 
+import asyncio
+from threading import Event
+from typing import Any
+
 import pytest
 from sqlalchemy import Engine, text
 
 from argosy.errors import Fenced
+from argosy.processes.tracker import Tracker
+from argosy.settings import Settings
 from argosy.store import leases
+from tests.support.stack import Direct
 
 
 def acquire(engine: Engine, holder: str, seconds: float = 20.0) -> int | None:
@@ -52,3 +59,28 @@ def test_a_holder_renews_during_its_own_transactions(engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(text("SET LOCAL lock_timeout = '100ms'"))
             assert leases.acquire(connection, "cluster/1", "a", 20.0) == 1
+
+
+async def test_a_tracker_that_ends_while_it_renews_gives_its_leases_back_and_takes_none_again(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wakeups = Direct(settings)
+    tracker = Tracker(wakeups.engine, settings, wakeups)
+    renewing, go_on, renew = Event(), Event(), tracker._renew
+
+    def slow() -> Any:
+        renewing.set()
+        go_on.wait(20)
+        return renew()
+
+    monkeypatch.setattr(tracker, "_renew", slow)
+    running = asyncio.create_task(tracker.run())
+    await asyncio.to_thread(renewing.wait, 20)
+    running.cancel()
+    asyncio.get_running_loop().call_later(0.2, go_on.set)
+    await asyncio.gather(running, return_exceptions=True)
+    await wakeups.clusters.close()
+    await asyncio.to_thread(tracker._renewer.shutdown)
+    with engine.connect() as connection:
+        held = connection.execute(text("SELECT name FROM argosy.lease WHERE holder <> ''")).scalars().all()
+    assert held == []

@@ -70,6 +70,22 @@ def test_a_command_that_a_page_names_exists_with_its_options(place: str, words: 
     assert options <= known, f"{place}: argosy {' '.join(words)}"
 
 
+@pytest.mark.parametrize(
+    ("place", "words"), pages.called("kubectl"), ids=lambda given: " ".join(given) if isinstance(given, list) else given
+)
+def test_a_kubectl_that_a_page_names_says_in_which_namespace(place: str, words: list[str]) -> None:
+    everywhere = {"apply", "create namespace"}
+    assert "--namespace" in words or {words[0], " ".join(words[:2])} & everywhere, f"{place}: kubectl {' '.join(words)}"
+
+
+def test_each_column_that_a_runbook_names_is_shown() -> None:
+    runbooks = "".join(page.read_text() for page in (DOCS / "runbooks").glob("*.md"))
+    shown = "".join(
+        (ROOT / "worker" / "argosy" / "cli" / f"{name}.py").read_text() for name in ("clusters", "operating")
+    )
+    assert {name for name in re.findall(r"`([A-Z][A-Z -]+)`", runbooks) if f'Column("{name}"' not in shown} == set()
+
+
 def test_each_block_of_commands_says_where_it_runs_or_why_not() -> None:
     assert [f"{block.page}:{block.line}" for block in pages.SHELL if not block.mark] == []
 

@@ -171,9 +171,10 @@ def users() -> Sequence[Timeseries]:
             (rate("argosy_notifications_total", "kind, outcome"), "{{kind}} {{outcome}}"),
         ),
         graph(
-            "Notifications overdue",
-            "Due, and no tracker has tried.",
+            "Overdue",
+            "Due, and nobody has begun: launches to turn into jobs, notifications to send.",
             "s",
+            (greatest("argosy_launch_overdue_seconds", "state", ""), "launches, {{state}}"),
             (greatest("argosy_outbox_overdue_seconds", "kind", ""), "{{kind}}"),
         ),
     ]

@@ -12,6 +12,9 @@ from argosy.exposition import PROCESS
 from argosy.metrics import FIGURES
 from tests.conftest import ROOT
 from tests.monitoring.conftest import ALERTS
+from tests.support.chart import CHART, VALUES, Helm, helm, one
+
+__all__ = ["helm"]
 
 GROUPS: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"]
 RULES: dict[str, dict[str, Any]] = {
@@ -64,6 +67,7 @@ CASES = [
         blip=4,
         after=15,
     ),
+    gauge("ArgosyLaunchesStuck", "argosy_launch_overdue_seconds", {"state": "accepted"}, 600, 0),
     Case("ArgosyLaunchesLate", {LATE: "+1", ALL: "+2"}, {LATE: "+2", ALL: "+2"}, after=35, blip=5),
     Case(
         "ArgosyStatusLate",
@@ -179,9 +183,10 @@ def restarted(case: Case) -> Any:
     )
 
 
-def run(promtool: Path, tests: list[Any], directory: Path) -> None:
+def run(promtool: Path, tests: list[Any], directory: Path, *rules: Path) -> None:
     file = directory / "tests.yaml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "30s", "tests": tests}))
+    files = [str(each) for each in rules or (ALERTS,)]
+    file.write_text(yaml.safe_dump({"rule_files": files, "evaluation_interval": "30s", "tests": tests}))
     done = subprocess.run(
         [str(promtool), "test", "rules", str(file)], capture_output=True, text=True, timeout=120, check=False
     )
@@ -203,6 +208,30 @@ def test_the_first_event_is_seen_and_a_restart_is_none(promtool: Path, tmp_path:
 def test_nobody_is_woken_for_two_launches_that_were_late(promtool: Path, tmp_path: Path) -> None:
     series = {LATE: "0x60 0x60", ALL: "0x60 1 2x58"}
     run(promtool, [scenario("few", series, "ArgosyLaunchesLate", [(m, None) for m in range(60, 119)])], tmp_path)
+
+
+def test_of_two_releases_in_one_prometheus_each_has_its_own_alerts(promtool: Path, helm: Helm, tmp_path: Path) -> None:
+    rules = []
+    for release in ("north", "south"):
+        made = helm("template", release, str(CHART), "--namespace=n", f"--values={VALUES['monitoring']}")
+        found = one([each for each in yaml.safe_load_all(made) if each], "PrometheusRule")
+        rules.append(tmp_path / f"{release}.yaml")
+        rules[-1].write_text(yaml.safe_dump(found["spec"]))
+    north, south = ({"namespace": "n", "release": name} for name in ("north", "south"))
+    of = ",".join(f'{name}="{value}"' for name, value in north.items())
+    series = {
+        f'argosy_leases_held{{lease="housekeeping",{of}}}': "1x60",
+        f'argosy_cluster_status_age_seconds{{cluster="a",{of}}}': "500x60",
+        f'argosy_cluster_status_age_seconds{{cluster="a",{of.replace("north", "south")}}}': "3x60",
+        f'argosy_cluster_down{{cluster="a",reason="unreachable",{of.replace("north", "south")}}}': "1x60",
+    }
+    stopped = scenario("one stopped", series, "ArgosyTrackerStopped", [(50, south)])
+    old = scenario(
+        "one old, though the other's cluster of this name is down", series, "ArgosyStatusOld", [(50, A | north)]
+    )
+    run(promtool, [stopped, old], tmp_path, *rules)
+    for file in rules:
+        subprocess.run([str(promtool), "check", "rules", str(file)], check=True, capture_output=True, timeout=60)
 
 
 def test_rules_are_clean(promtool: Path) -> None:

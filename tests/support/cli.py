@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 from typer.testing import Result
 
@@ -25,10 +26,12 @@ Run = Callable[..., Result]
 
 
 def error(result: Result, code: int) -> str:
-    """The one line on standard error of a command that ended with this code."""
+    """Why a command ended with this code: its one line on standard error, or the reason in it if the command is a process that logs."""
     assert result.exit_code == code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
     (line,) = result.stderr.splitlines()
+    if line.startswith("{"):
+        return str(orjson.loads(line)["reason"])
     assert line.startswith("argosy: error: ")
     return line.removeprefix("argosy: error: ")
 

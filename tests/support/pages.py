@@ -20,9 +20,17 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-PAGES = sorted([ROOT / "README.md", ROOT / "clusters" / "README.md", *(ROOT / "worker" / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        ROOT / "README.md",
+        ROOT / "clusters" / "README.md",
+        *(ROOT / "helm" / "argosy").glob("*.md"),
+        *(ROOT / "worker" / "docs").rglob("*.md"),
+    ]
+)
 
-_FENCE = re.compile(r"(?:^<!-- (run|start|not run): (.+?) -->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"(?:^ *<!-- (run|start|not run): (.+?) -->\n)?^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"(?<!`)`((?:argosy|kubectl) [^`]+)`(?!`)")
 
 
 @dataclass(frozen=True)
@@ -70,17 +78,26 @@ SHELL = [block for page in PAGES for block in blocks(page) if block.language == 
 
 
 def called(program: str) -> list[tuple[str, list[str]]]:
-    """Where a program is called in the blocks, and with which words."""
+    """Where a program is called, in blocks and within sentences, and with which words."""
     found = []
+    for place, command in _commands():
+        for part in re.split(r" \| | && | ; ", command):
+            words = shlex.split(part, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0], re.DOTALL):
+                words = words[1:]
+            if words and words[0] == program:
+                found.append((place, words[1:]))
+    return found
+
+
+def _commands() -> Iterator[tuple[str, str]]:
     for block in SHELL:
         for command in block.commands:
-            for part in re.split(r" \| | && | ; ", command):
-                words = shlex.split(part, comments=True)
-                while words and re.fullmatch(r"[A-Z_]+=.*", words[0], re.DOTALL):
-                    words = words[1:]
-                if words and words[0] == program:
-                    found.append((f"{block.page}:{block.line}", words[1:]))
-    return found
+            yield f"{block.page}:{block.line}", command
+    for page in PAGES:
+        text = page.read_text()
+        for found in _INLINE.finditer(_FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)):
+            yield f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}", " ".join(found[1].split())
 
 
 def run(block: Block, environment: Mapping[str, str], placeholders: Mapping[str, str], cwd: Path = ROOT) -> str:

@@ -21,11 +21,12 @@ from argosy.errors import InvalidRequest
 from argosy.finding import Finder
 from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
+from argosy.launch import inputs
 from argosy.launch.accept import accept, seal
 from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
-from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Ref, Text, Token
-from argosy.shapes.shown import CancelShape, JobShape, SplitShape
+from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Parameters, Ref, Text, Token
+from argosy.shapes.shown import CancelShape, JobShape, OutdatedShape, SplitShape
 from argosy.store import reading
 
 
@@ -165,6 +166,8 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         where: RetryFilter | None = None,
         token: Token | None = None,
         split: Literal[False] = False,
+        latest: bool = False,
+        extra_params: Sequence[dict[str, Any]] = (),
     ) -> int: ...
     @overload
     def retry(
@@ -176,6 +179,8 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         where: RetryFilter | None = None,
         token: Token | None = None,
         split: Literal[True],
+        latest: bool = False,
+        extra_params: Sequence[dict[str, Any]] = (),
     ) -> SplitShape: ...
     @checked
     def retry(
@@ -187,6 +192,8 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         where: RetryFilter | None = None,
         token: Token | None = None,
         split: bool = False,
+        latest: bool = False,
+        extra_params: SkipValidation[Sequence[dict[str, Any]]] = (),
     ) -> int | SplitShape:
         """Retry ended jobs. Each gets a new attempt under the same uid; `get(uid, attempt=…)` still reads the old ones.
 
@@ -201,21 +208,38 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             where: Only some of them: by the key of a group of `failures`, by status, by medium.
             token: The user's API token. It is needed again after all jobs of the launch had ended, because it was wiped then.
             split: Retry each medium of a batch by itself.
+            latest: Run manifest, parameters, clusters and deadlines of the algorithm as they are registered now; else, what these jobs ran.
+            extra_params: Parameters in place of, or beside, those that these jobs had, each as `{"name": …, "value": …}`.
 
         Returns:
             How many jobs are queued again; with `split` also the new launch.
 
         Raises:
-            NotFound: There is no such job or launch.
+            NotFound: There is no such job or launch; or, with `latest`, no such algorithm any more.
             Conflict: It has no jobs, its cluster was removed, or unfinished jobs use the present token.
-            InvalidRequest: The token is needed and not given.
+            InvalidRequest: The token is needed and not given, or manifest and parameters do not fit each other.
             QueueFull: The project has too many queued jobs; nothing is written.
         """
+        given = validated(Parameters, {"extra_params": _listed("extra_params", extra_params)}).extra_params
         sealed, which = seal(self.settings, token), control.which(where, failed_only)
+        revised = inputs.revise(self.engine, key, project, latest, given) if latest or given else None
         if not split:
-            return control.retry(self.engine, key, project, which, sealed)
-        made, queued = control.split(self.engine, key, project, which, sealed)
+            return control.retry(self.engine, key, project, which, sealed, revised)
+        made, queued = control.split(self.engine, key, project, which, sealed, revised)
         return SplitShape(**vars(made), queued=queued)
+
+    @checked
+    def outdated(self, key: Ref, *, project: Id | None = None) -> OutdatedShape | None:
+        """Whether `retry` with `latest` would run something else than the newest attempts of a job or launch ran.
+
+        Args:
+            key: uid of a job or gid of a launch.
+            project: Only if it belongs to this project.
+
+        Returns:
+            None if it would run the same, or if its algorithm is not registered any more.
+        """
+        return inputs.outdated(self.engine, key, project)
 
     @checked
     def pause(

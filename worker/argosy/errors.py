@@ -61,6 +61,10 @@ class NotConfigured(ArgosyError):
     """A setting that this command needs is missing."""
 
 
+class NotAllowed(NotConfigured):
+    """The database's user lacks a right; nothing was changed."""
+
+
 class Fenced(ArgosyError):
     """This holder's lease or claim was taken over; nothing that it does afterwards may be written."""
 

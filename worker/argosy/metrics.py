@@ -99,6 +99,11 @@ LAUNCH_TO_CREATE = _histogram(
     "cluster",
     buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600),
 )
+LAUNCH_OVERDUE = _gauge(
+    "argosy_launch_overdue_seconds",
+    "For how long the launch that is due longest waits for a worker: of those whose media are to be resolved, and of those to be cut.",
+    "state",
+)
 JOBS = _gauge("argosy_jobs", "Jobs by state of their newest attempt (final states: of the last day).", "state")
 QUEUE_DEPTH = _gauge("argosy_queue_depth", "Queued jobs of a cluster.", "cluster")
 QUEUE_OLDEST = _gauge("argosy_queue_oldest_age_seconds", "Age of the oldest queued job of a cluster.", "cluster")
@@ -271,7 +276,7 @@ PLATFORM_SECONDS = _histogram(
 )
 
 OF_DATABASE = (
-    JOBS, QUEUE_DEPTH, QUEUE_OLDEST, WORK, CAPACITY, ACTIVE, BREAKER_OPEN, PAUSED, TOKEN_EXPIRES, HELD, CLUSTER_DOWN,
+    LAUNCH_OVERDUE, JOBS, QUEUE_DEPTH, QUEUE_OLDEST, WORK, CAPACITY, ACTIVE, BREAKER_OPEN, PAUSED, TOKEN_EXPIRES, HELD, CLUSTER_DOWN,
     STATUS_AGE, OUTBOX_AGE, OUTBOX_LATE,
 )  # fmt: skip
 """What housekeeping measures."""

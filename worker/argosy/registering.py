@@ -288,7 +288,7 @@ _LIMITS = {
 def registered_clusters(engine: Engine, organization: int | None) -> Sequence[ClusterShape]:
     """Registered clusters, by name, without their tokens."""
     with Session(engine) as session:
-        return _cluster_shapes(session, registry.clusters(session, organization))
+        return _cluster_shapes(session, registry.clusters(session, organization, token=False))
 
 
 def cluster(engine: Engine, key: str | int) -> ClusterShape:
@@ -298,7 +298,7 @@ def cluster(engine: Engine, key: str | int) -> ClusterShape:
         NotFound: There is none.
     """
     with Session(engine) as session:
-        return _cluster_shapes(session, [registry.cluster(session, key)])[0]
+        return _cluster_shapes(session, [registry.cluster(session, key, token=False)])[0]
 
 
 def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -401,7 +401,7 @@ def _cluster_shapes(session: Session, rows: Sequence[Cluster]) -> list[ClusterSh
     active = registry.active(session)
     return [
         ClusterShape.model_validate(
-            row.model_dump()
+            row.model_dump(exclude={"token_sealed"})
             | {
                 "token_source": row.token_source or None,
                 "default": row.is_default,

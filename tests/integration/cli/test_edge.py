@@ -7,6 +7,7 @@ import subprocess
 import sys
 from uuid import UUID
 
+import orjson
 import pytest
 from sqlalchemy import text as sql
 
@@ -41,18 +42,23 @@ def test_the_command_tells_its_version() -> None:
         ("", "no command is given; see: argosy --help"),
         ("cluster", "no command is given; see: argosy cluster --help"),
         ("frob", "No such command 'frob'"),
-        ("launch", "Missing argument 'ALGORITHM'; see: argosy launch --help"),
+        ("launch", "missing: ALGORITHM, --project, --user; see: argosy launch --help"),
+        (
+            "launch a --project 1 --user 2",
+            "say which media: --media, --media-file, --query or --failed-of GID; or --all for",
+        ),
+        ("launch a --project 1 --user 2 --media 1 --all", "only one of --media and --all"),
         ("launch a --project 1 --user 2 --media 9-1", "the range '9-1' ends before it begins"),
         ("launch a --project 1 --user 2 --media 1 --query x", "only one of --media and --query"),
         ("launch a --project 1 --user 2 --media-file missing", "missing: No such file"),
-        ("launch a --project 1 --user 2 --param novalue", "--param 'novalue': write NAME=VALUE"),
+        ("launch a --project 1 --user 2 --media 1 --param novalue", "--param 'novalue': write NAME=VALUE"),
         ("launch a --project 1 --user 2 --media-file - --token-file -", "only one of --media-file and --token-file"),
         ("launch a --project -4 --user 2 --media 1", "project: "),
-        ("launch a --project 1 --user 2 --gid 00000000-0000-4000-8000-000000000000", "version-1 UUID"),
+        ("launch a --project 1 --user 2 --media 1 --gid 00000000-0000-4000-8000-000000000000", "version-1 UUID"),
         ("get twelve", "'twelve' is not the id of a job or a launch"),
         ("list --limit 0", "--limit"),
         ("list --launches --media 4", "--launches cannot be combined with --media"),
-        ("list --status done", "status.0: must be"),
+        ("list --status done", "--status: must be"),
         ("list --since yesterday", "--since 'yesterday': write how long ago"),
         ("cluster add x", "--host HOST, --from-kubeconfig FILE or --in-cluster"),
         ("cluster add x --host h --ca-file missing", "--ca-file: missing: No such file"),
@@ -106,14 +112,18 @@ def test_an_unusable_database_address_is_not_repeated(argosy: Run, address: str)
 
 
 @pytest.mark.parametrize("command", ["worker", "tracker"])
-def test_an_unusable_redis_address_is_one_line_and_not_repeated(environment: dict[str, str], command: str) -> None:
+def test_why_a_process_cannot_begin_is_one_line_of_its_log_without_what_is_secret(
+    environment: dict[str, str], command: str
+) -> None:
     address = {"ARGOSY_REDIS_URL": f"redis://:{SECRET}@h/no", "ARGOSY_METRICS_PORT": str(free_ports(1)[0])}
     said = subprocess.run(
         [executable(), command], env=os.environ | environment | address, capture_output=True, timeout=90
     )
     (line,) = said.stderr.decode().splitlines()
     assert (said.returncode, said.stdout) == (1, b"")
-    assert line.startswith("argosy: error: ARGOSY_REDIS_URL: write redis://")
+    told = orjson.loads(line)
+    assert told["reason"].startswith("ARGOSY_REDIS_URL: write redis://")
+    assert {"timestamp", "level", "logger", "event", "pid", "host", "version"} <= told.keys()
     assert SECRET not in line
 
 

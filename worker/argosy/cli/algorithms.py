@@ -12,7 +12,7 @@ from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import cut, plain
+from argosy.cli.text import SHORT, cut, plain
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -290,6 +290,8 @@ def _placement(opened: Client, names: list[str] | None, labels: list[str] | None
 
 
 def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
+    from argosy.store.manifests import digest_of
+
     names = {cluster.id: cluster.name for cluster in opened.clusters()}
     return [
         Column("NAME", lambda algorithm, _: algorithm.name),
@@ -300,6 +302,7 @@ def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
         Column("ID", lambda algorithm, _: str(algorithm.id), wide=True),
         Column("USER", lambda algorithm, _: str(algorithm.user), wide=True),
         Column("CATEGORIES", lambda algorithm, _: ",".join(algorithm.categories), wide=True),
+        Column("MANIFEST", lambda algorithm, _: digest_of(algorithm.manifest)[:SHORT], wide=True),
         Column("PARAMETERS", lambda algorithm, _: _parameters(algorithm), wide=True),
         Column("DESCRIPTION", lambda algorithm, _: cut(plain(algorithm.description), 80)),
     ]

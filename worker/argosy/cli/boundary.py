@@ -39,7 +39,7 @@ class Boundary(TyperGroup):
         except typer.Abort:
             code = 130
         except Exception as error:
-            line = _line(error)
+            line = line_of(error)
             if line is None:
                 raise
             code = exit_code(error)
@@ -57,8 +57,12 @@ def exit_code(error: Exception) -> int:
     return int(getattr(error, "exit_code", USAGE if usage else FAILURE))
 
 
-def _line(error: Exception) -> str | None:
-    """The line to print for an error; None for an unexpected exception."""
+def line_of(error: Exception) -> str | None:
+    """The line to print for an error; None for an unexpected exception.
+
+    Args:
+        error: Any error.
+    """
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""
@@ -71,14 +75,12 @@ def _line(error: Exception) -> str | None:
 def _of_database(error: Exception) -> str | None:
     if "sqlalchemy.exc" not in sys.modules:
         return None
-    from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, UndefinedColumn, UndefinedTable
+    from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
     from sqlalchemy.exc import DBAPIError, OperationalError
 
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
         return "the database's schema is missing or too old; run: argosy db upgrade"
-    if isinstance(cause, InsufficientPrivilege):
-        return plain(f"database: {cause}; grant it to the user in ARGOSY_DATABASE_URL")
     if isinstance(error, OperationalError):
         return plain(f"database: {cause}; check ARGOSY_DATABASE_URL and that PostgreSQL answers there")
     return None

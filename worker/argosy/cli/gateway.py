@@ -14,7 +14,7 @@ import typer
 from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
-from argosy.cli.session import client, configured
+from argosy.cli.session import client
 from argosy.cli.text import ago, plain
 from argosy.errors import NotConfigured
 
@@ -52,14 +52,13 @@ def api(
     """Serve the job half of the platform's REST API under /rest, argosy's own operations under /v1, their document at /schema."""
     if context.invoked_subcommand is not None:
         return
-    settings = configured()
-    _installed()
-    from argosy.cli.processes import check_database, metrics_directory, serve_probes
+    from argosy.cli.processes import beginning, check_database, metrics_directory, serve_probes
 
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
     # an interrupt is what uvicorn expects, and ends nothing.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with metrics_directory(settings, "api"):
+    with beginning() as settings, metrics_directory(settings, "api"):
+        _installed()
         check_database(settings)
         _check_platform(settings)
         import uvicorn

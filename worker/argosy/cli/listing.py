@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
@@ -12,7 +13,8 @@ from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, cut, plain, took
+from argosy.cli.text import SHORT, age, ago, cut, plain, took
+from argosy.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -28,7 +30,9 @@ def list_(
         bool, typer.Option("--all-projects", help="Of all projects, as without --project.")
     ] = False,
     gid: Annotated[UUID | None, typer.Option(help="Only of this launch.", metavar="GID")] = None,
-    index: Annotated[int | None, typer.Option(help="Only with this index in their launch.", metavar="N")] = None,
+    index: Annotated[
+        int | None, typer.Option(help="Only this batch of their launch; the first is 0.", metavar="N")
+    ] = None,
     status: Annotated[
         list[str] | None, typer.Option(help="Only with this status, e.g. Running; repeatable.", metavar="STATUS")
     ] = None,
@@ -149,7 +153,11 @@ def _filter(given: dict[str, object]) -> JobFilter:
     from argosy.inputs import validated
     from argosy.shapes.filters import JobFilter
 
-    return validated(JobFilter, given)
+    try:
+        return validated(JobFilter, given)
+    except InvalidRequest as error:  # its words name fields, as `status.0`; here they are options
+        said = re.sub(r"^cursor\b", "after", str(error))
+        raise UsageError(re.sub(r"^(\w+)(\.\d+)?:", r"--\1:", said)) from None
 
 
 def _found(opened: Client, where: JobFilter, limit: int, nodes: bool) -> tuple[list[FoundJob], str | None]:
@@ -185,6 +193,7 @@ JOB_COLUMNS: list[Column[FoundJob]] = [
     Column("CLUSTER", lambda job, _: job.cluster or "", wide=True),
     Column("WORKFLOW", lambda job, _: job.id or "", wide=True),
     Column("ATTEMPT", lambda job, _: str(job.attempt), wide=True),
+    Column("MANIFEST", lambda job, _: job.manifest_digest[:SHORT], wide=True),
     Column("AS-OF", lambda job, now: age(job.as_of, now), wide=True),
     Column("MESSAGE", lambda job, _: cut(plain(job.message), 120)),
 ]

@@ -114,9 +114,9 @@ def _facts(found: StatusShape) -> dict[str, str]:
     return {
         "schema": found.schema_revision + newest,
         "not alive": ", ".join(f"no {kind} is alive: argosy {kind}" for kind in found.missing),
-        "jobs": ", ".join(f"{count} {state}" for state, count in found.jobs.items()) or "none",
+        "jobs": ", ".join(f"{count} {state.capitalize()}" for state, count in found.jobs.items()) or "none",
         "launches to cut": waiting if found.waiting_launches else "none",
-        "to be told": unsent if found.notifications else "none",
+        "notifications to send": unsent if found.notifications else "none",
     }
 
 
@@ -128,7 +128,7 @@ _CLUSTERS: list[Column[ClusterStatusShape]] = [
     Column("QUEUED", lambda cluster, _: str(cluster.queued)),
     Column("OLDEST", lambda cluster, _: span(cluster.oldest_seconds) if cluster.queued else ""),
     Column("TRACKER", lambda cluster, _: cluster.tracker or "nobody"),
-    Column("CLOSED", lambda cluster, _: cluster.closed or cluster.health_message),
+    Column("NOTE", lambda cluster, _: cluster.closed or cluster.health_message),
 ]
 
 _PROCESSES: list[Column[ProcessShape]] = [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from argosy.cli.boundary import exit_code, line_of
 from argosy.cli.session import configured
 from argosy.errors import NotConfigured
 
@@ -37,8 +38,7 @@ def worker(
     threads: Annotated[int, typer.Option(help="Threads of each process.", min=1)] = 8,
 ) -> None:
     """Run a pool of workers: they cut launches into jobs and submit jobs to their clusters."""
-    settings = configured()
-    with metrics_directory(settings, "worker"):
+    with beginning() as settings, metrics_directory(settings, "worker"):
         check_database(settings, tokens=True)
         _check_port(settings)
         os.environ |= {
@@ -66,8 +66,7 @@ def worker(
 
 def tracker() -> None:
     """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
-    settings = configured()
-    with metrics_directory(settings, "tracker"):
+    with beginning() as settings, metrics_directory(settings, "tracker"):
         check_database(settings)
         import asyncio
 
@@ -116,6 +115,24 @@ async def _track(engine: Engine, settings: Settings) -> None:
     with suppress(asyncio.CancelledError):
         async with heart.beating():
             await made.run()
+
+
+@contextmanager
+def beginning() -> Iterator[Settings]:
+    """The settings of a process that begins. Why it cannot go on is a line of its log, except for a person at a terminal."""
+    settings = None
+    try:
+        settings = configured()
+        yield settings
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if sys.stderr.isatty() or (settings is not None and settings.log_format != "json"):
+            raise
+        from argosy.processes import log
+
+        log.last_line("process cannot go on", line_of(error))
+        raise typer.Exit(exit_code(error)) from error
 
 
 def serve_probes(settings: Settings, heart: Heart) -> None:

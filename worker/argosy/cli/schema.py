@@ -1,4 +1,4 @@
-"""`argosy db upgrade` and `downgrade`: the schema."""
+"""`argosy db upgrade`, `downgrade` and `roles`: the schema, and who may do what in it."""
 
 from __future__ import annotations
 
@@ -46,6 +46,34 @@ def downgrade(
             raise UsageError("nothing was changed; to delete what is listed without being asked: --yes")
         typer.confirm(f"Delete this, and take the schema back to {revision}?", abort=True)
     typer.echo(f"schema argosy is at {migrate.downgrade(settings, revision)}")
+
+
+@app.command()
+def roles(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the statements, for psql, and change nothing.")] = False,
+) -> None:
+    """Make a role for the schema's owner, one for processes and one for callers, and give them their rights. Safe to run again.
+
+    Give them to users of yours: GRANT argosy_caller TO api_server. It must run as somebody who may make roles and has the schema.
+    """
+    if sql:
+        from argosy.store.roles import grants
+        from argosy.store.roles import roles as made
+
+        output.lines(["BEGIN;", *(f"{statement};" for statement in (*made(), *grants())), "COMMIT;"])
+        return
+    settings = configured()
+    from argosy.store import migrate
+    from argosy.store.roles import CALLER, OWNER, PROCESS
+
+    migrate.grant(settings)
+    output.facts(
+        {
+            OWNER: "owns the schema: argosy db upgrade",
+            PROCESS: "workers, trackers, gateways, operators",
+            CALLER: "launches and reads: API servers that use the library",
+        }
+    )
 
 
 _COLUMNS: list[Column[Loss]] = [

@@ -83,7 +83,7 @@ class Reader:
         """
         with Session(self.engine) as session:
             if cluster is not None and key is None:
-                of = events.Subject(cluster=registry.cluster(session, cluster).id)
+                of = events.Subject(cluster=registry.cluster(session, cluster, token=False).id)
             elif key is not None and cluster is None:
                 of = _subject(session.connection(), key, project)
             else:

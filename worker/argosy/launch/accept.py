@@ -15,7 +15,7 @@ from argosy.failpoints import failpoint
 from argosy.inputs import clean
 from argosy.settings import Settings
 from argosy.shapes.given import LaunchRequest, Sender
-from argosy.store import requests
+from argosy.store import database, requests
 
 
 def seal(settings: Settings, token: str | None) -> bytes | None:
@@ -44,6 +44,7 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
     Raises:
         Conflict: Its gid belongs to another launch.
         InvalidRequest: Its gid's time or its webhook cannot be used, or the connection has no transaction.
+        NotAllowed: The connection's user may not launch.
         NotFound: Its project has no launch after which it is to run.
         QueueFull: Its project has too many queued jobs.
     """
@@ -89,6 +90,7 @@ def _savepoint(cursor: requests.Cursor) -> Iterator[None]:
 
     Raises:
         InvalidRequest: There is no transaction.
+        NotAllowed: The connection's user may not launch.
     """
     try:
         cursor.execute("SAVEPOINT argosy_launch")
@@ -102,8 +104,10 @@ def _savepoint(cursor: requests.Cursor) -> Iterator[None]:
         raise
     try:
         yield
-    except Exception:
+    except Exception as error:
         cursor.execute("ROLLBACK TO SAVEPOINT argosy_launch")
+        if refused := database.denied(error):
+            raise refused from error
         raise
     finally:
         cursor.execute("RELEASE SAVEPOINT argosy_launch")

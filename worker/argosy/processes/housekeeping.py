@@ -28,6 +28,7 @@ from argosy.settings import Settings
 from argosy.states import State
 from argosy.store import (
     claims,
+    clocks,
     holds,
     launches,
     manifests,
@@ -51,6 +52,9 @@ _FORGET_EVERY = 60.0
 _LOOK_EVERY = 60.0
 """Seconds between two searches for Secrets that no row knows."""
 
+_STEP = 5.0
+"""Seconds by which the database's clock must have been set back to count."""
+
 _FORGET_BATCHES = 20
 """The most transactions of one search; the next one continues."""
 
@@ -71,10 +75,12 @@ class Housekeeping:
         self._engine, self._settings, self._clusters, self._wakeups = engine, settings, clusters, wakeups
         self._tasks: dict[tuple[Callable[..., object], int], asyncio.Task[None]] = {}
         self._forgot = self._looked = -math.inf
+        self._ahead = math.inf
 
     def chores(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """The tasks of one round."""
         return (
+            self._see_clock,
             self._expand,
             self._follow,
             self._submit,
@@ -84,6 +90,14 @@ class Housekeeping:
             self._forget,
             self._measure,
         )
+
+    async def _see_clock(self) -> None:
+        """Bring times back that lie too far ahead, at the beginning and when the database's clock was set back."""
+        before = time.monotonic()
+        ahead = (await transact(self._engine, clocks.now)).timestamp() - before
+        if ahead < self._ahead - _STEP and (count := await transact(self._engine, clocks.bring_back)):
+            log.warning("times lay too far ahead: the database's clock was set back", count=count)
+        self._ahead = ahead
 
     async def _expand(self) -> None:
         for gid in await transact(self._engine, launches.due, _PATIENCE):
@@ -164,7 +178,8 @@ class Housekeeping:
         await transact(self._engine, telling.fill)
 
     async def _measure(self) -> None:
-        states, queues, outboxes, clusters, working = await transact(self._engine, _figures)
+        overdue, states, queues, outboxes, clusters, working = await transact(self._engine, _figures)
+        show(metrics.LAUNCH_OVERDUE, {(state,): age for state, age in overdue.items()})
         show(metrics.JOBS, {(state,): states.get(state, 0) for state in map(str, State)})
         show(metrics.QUEUE_DEPTH, {(name,): depth for name, (depth, _) in queues.items()})
         show(metrics.QUEUE_OLDEST, {(name,): oldest for name, (_, oldest) in queues.items()})
@@ -197,9 +212,15 @@ def _secrets_due(connection: Connection) -> list[secrets.Debt]:
 def _figures(
     connection: Connection,
 ) -> tuple[
-    dict[str, int], dict[str, tuple[int, float]], dict[str, tuple[float, float]], list[pacing.Gauges], list[int]
+    dict[str, float],
+    dict[str, int],
+    dict[str, tuple[int, float]],
+    dict[str, tuple[float, float]],
+    list[pacing.Gauges],
+    list[int],
 ]:
     return (
+        launches.overdue(connection),
         reading.jobs_by_state(connection),
         reading.queues(connection),
         outbox.ages(connection),

@@ -68,6 +68,26 @@ def configure(settings: Settings) -> None:
     threading.excepthook = lambda told: _uncaught(told.exc_type, told.exc_value, told.exc_traceback)
 
 
+def last_line(event: str, reason: str | None) -> None:
+    """Write why this process ends, as JSON: it may be before `configure`, and other handlers do not matter any more.
+
+    Args:
+        event: What.
+        reason: Why, in one line; None for the traceback of the exception that is handled.
+    """
+    render: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _of_process,
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(),
+    ]
+    fields = {"exc_info": True} if reason is None else {"reason": reason}
+    structlog.wrap_logger(structlog.PrintLogger(sys.stderr), processors=render).critical(
+        event, logger=__name__, **fields
+    )
+
+
 VERSION = version("argosy")
 
 

@@ -96,7 +96,8 @@ class Tracker:
                 held.task.cancel()
             await asyncio.gather(*(held.task for held in self._held.values()), return_exceptions=True)
             await self._clusters.close()
-            await asyncio.to_thread(self._release)
+            # After a renewal that is under way: it would take the leases back, or lock them in another order.
+            await asyncio.get_running_loop().run_in_executor(self._renewer, self._release)
             self._renewer.shutdown(wait=False)
 
     def dead(self) -> list[str]:

@@ -141,6 +141,24 @@ class Sender(BaseModel):
     algorithm_name: Text = ""
 
 
+def _bounded(parameters: list[Parameter]) -> list[Parameter]:
+    if len(parameters) > PARAMETERS_MOST:
+        raise ValueError(f"are {len(parameters)}, and a launch may have {PARAMETERS_MOST}")
+    size = sum(len(f"{parameter.name}{parameter.value}".encode()) for parameter in parameters)
+    if size > PARAMETERS_LIMIT:
+        raise ValueError(f"have {size} bytes, and all parameters of a launch together may have {PARAMETERS_LIMIT}")
+    return parameters
+
+
+ExtraParams = Annotated[list[Parameter], Field(fail_fast=True), AfterValidator(_bounded)]
+
+
+class Parameters(In):
+    """Parameters of a launch or a retry."""
+
+    extra_params: ExtraParams = []
+
+
 class LaunchRequest(In):
     """A launch, as it is in a Dramatiq message on queue `launch` (version 1).
 
@@ -162,7 +180,7 @@ class LaunchRequest(In):
     algorithm_name: Name
     media_ids: Annotated[list[MediaId], Field(fail_fast=True)] | None = None
     media_query: Annotated[Text, Field(max_length=16_384)] | None = None
-    extra_params: Annotated[list[Parameter], Field(fail_fast=True)] = []
+    extra_params: ExtraParams = []
     success_email_spec: EmailSpec | None = None
     failure_email_spec: EmailSpec | None = None
     token_sealed: str | None = None
@@ -193,16 +211,6 @@ class LaunchRequest(In):
         except Base64Error as error:
             raise ValueError("must be base64 of a libsodium sealed box") from error
         return sealed
-
-    @field_validator("extra_params")
-    @classmethod
-    def _bounded(cls, parameters: list[Parameter]) -> list[Parameter]:
-        if len(parameters) > PARAMETERS_MOST:
-            raise ValueError(f"are {len(parameters)}, and a launch may have {PARAMETERS_MOST}")
-        size = sum(len(f"{parameter.name}{parameter.value}".encode()) for parameter in parameters)
-        if size > PARAMETERS_LIMIT:
-            raise ValueError(f"have {size} bytes, and all parameters of a launch together may have {PARAMETERS_LIMIT}")
-        return parameters
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:

@@ -31,7 +31,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from argosy.errors import NotConfigured
+from argosy.errors import NotAllowed, NotConfigured
 from argosy.metrics import DATABASE_ERRORS, DATABASE_SECONDS
 from argosy.settings import Settings
 from argosy.store.actor import actor
@@ -130,7 +130,7 @@ def engine(settings: Settings, pool_size: int = 5) -> Engine:
 
 
 def migrator(settings: Settings, session: Mapping[str, str]) -> Engine:
-    """An engine for migrations, with other time-outs. Raises as `engine`.
+    """An engine for migrations, with other time-outs. What it makes belongs to the schema's owner, if that is a role. Raises as `engine`.
 
     Args:
         settings: Where the database is.
@@ -138,7 +138,8 @@ def migrator(settings: Settings, session: Mapping[str, str]) -> Engine:
     """
     made = create_engine(_url(settings), poolclass=NullPool, connect_args=_CONNECTION)
     event.listen(made, "first_connect", lambda raw, _: _see_that_sessions_are_own(raw, settings))
-    event.listen(made, "connect", lambda raw, _: _set_session(raw, session))
+    event.listen(made, "connect", lambda raw, _: _set_session(raw, session, _BECOME_OWNER))
+    event.listen(made, "handle_error", _sorted, retval=True)
     return made
 
 
@@ -167,12 +168,21 @@ def _url(settings: Settings) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-def _set_session(raw: Any, parameters: Mapping[str, str]) -> None:
+def _set_session(raw: Any, parameters: Mapping[str, str], then: str = "") -> None:
     """Set the session's parameters. Not as startup options, because PgBouncer refuses or drops these."""
     raw.autocommit = True
     settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in parameters.items())
     raw.execute(f"SELECT {settings}")
+    if then:
+        raw.execute(then)
     raw.autocommit = False
+
+
+# Its members make things in its name (store/roles.py), so that any of them can change these later.
+_BECOME_OWNER = (
+    "SELECT set_config('role', r.rolname, false) FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner "
+    "WHERE n.nspname = 'argosy' AND r.rolname = 'argosy_owner' AND pg_has_role(r.oid, 'MEMBER')"
+)
 
 
 def _tell_actor(connection: Connection) -> None:
@@ -209,13 +219,34 @@ def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
     first.autocommit = False
 
 
-def _sorted(context: ExceptionContext) -> DBAPIError | None:
-    """Change an error's class, so that `OperationalError` always means the same; those are counted.
+def denied(error: object) -> NotAllowed | None:
+    """What a driver's error means, if it is that the user lacks a right; None if it means something else.
+
+    Args:
+        error: Of any driver: psycopg's own, or Django's, which has it as its cause.
+    """
+    for one in (error, getattr(error, "__cause__", None)):
+        if getattr(one, "sqlstate", None) == "42501":
+            return NotAllowed(f"database: {str(one).splitlines()[0]}; {_RIGHTS}")
+    return None
+
+
+_RIGHTS = (
+    "the user in ARGOSY_DATABASE_URL lacks this right: members of argosy_caller launch and read, those of argosy_process do what processes "
+    "and operators do, those of argosy_owner run argosy db upgrade; which rights these are: argosy db roles --sql"
+)
+
+
+def _sorted(context: ExceptionContext) -> DBAPIError | NotAllowed | None:
+    """Change an error's class, so that `OperationalError` always means the same; those are counted. A right that is missing is no error of
+    the driver's but one of ours.
 
     The driver takes its classes from the server's error codes, and some do not fit: a session that was ended by
     idle_in_transaction_session_timeout and a server that only reads are internal errors there, and a value over a limit (class 54) is an
     operational one. The connection to a server that only reads is given up, because the next one may lead to its successor.
     """
+    if refused := denied(context.original_exception):
+        return refused
     error, state = context.sqlalchemy_exception, getattr(context.original_exception, "sqlstate", None) or ""
     wanted = OperationalError if state in (*_SLEPT, _READS) else DataError if state.startswith("54") else None
     context.is_disconnect = context.is_disconnect or state == _READS

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from argosy.errors import Fenced
 from argosy.metrics import TAKEOVERS
+from argosy.store.clocks import LONGEST
 
 
 def of_cluster(cluster_id: int) -> str:
@@ -42,9 +43,10 @@ _MAKE = text(
     "INSERT INTO argosy.lease (name, holder, epoch, until) VALUES (:name, '', 0, clock_timestamp()) ON CONFLICT DO NOTHING"
 )
 
-# Free to take, and nobody else is taking it.
+# Free to take, and nobody else is taking it. One that ends later than any lease was written before the clock was set back.
 _EXPIRED = text(
-    "SELECT holder FROM argosy.lease WHERE name = :name AND until <= clock_timestamp() FOR UPDATE SKIP LOCKED"
+    "SELECT holder FROM argosy.lease WHERE name = :name "
+    f"AND NOT until BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(secs => {LONGEST}) FOR UPDATE SKIP LOCKED"
 )
 
 # A new holder is a new epoch.
@@ -91,8 +93,12 @@ def release(connection: Connection, name: str, holder: str) -> None:
     connection.execute(_RELEASE, {"name": name, "holder": holder})
 
 
-# Members that are long gone.
-_GONE = text("DELETE FROM argosy.lease WHERE name LIKE :group AND until < clock_timestamp() - interval '1 hour'")
+# Members that are long gone, or were alive before the clock was set back.
+_GONE = text(
+    "DELETE FROM argosy.lease WHERE name LIKE :group "
+    "AND NOT until BETWEEN clock_timestamp() - interval '1 hour' "
+    f"AND clock_timestamp() + make_interval(secs => {LONGEST})"
+)
 
 
 def present(connection: Connection, group: str, holder: str, seconds: float, counted: bool = True) -> int:

@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.errors import Conflict, InvalidRequest, NotConfigured
 from argosy.settings import Settings
-from argosy.store import database, processes, schema
+from argosy.store import database, processes, roles, schema
 
 LIMITS = {"lock_timeout": "5s", "statement_timeout": "5min", "timezone": "UTC"}
 """Of a migration's session."""
@@ -67,8 +67,28 @@ def upgrade(settings: Settings, revision: str = "head") -> str:
         if found < wanted:
             _refuse(engine, wanted, lambda process: process.revision < _serves(wanted))
             _migrate(engine, lambda config: command.upgrade(config, wanted))
-            return wanted
+            found = wanted
+        if found == schema.NEWEST:
+            _patiently(engine, _give_again)
     return found
+
+
+def grant(settings: Settings) -> None:
+    """Make the roles, and give them their rights (store/roles.py). Repeated, it changes nothing.
+
+    Raises:
+        NotConfigured: The database cannot be reached, its tables are too busy, or its schema is not the one that this code knows.
+        NotAllowed: The user may not make roles, or does not own the schema.
+    """
+    with _alone(settings) as engine:
+        with engine.connect() as connection:
+            found = schema.revision(connection)
+        if found != schema.NEWEST:
+            raise NotConfigured(
+                f"schema is at {found or 'nothing'}, and the rights that this argosy knows are those of {schema.NEWEST}: run argosy db "
+                "upgrade first, or use the argosy that has upgraded it"
+            )
+        _patiently(engine, lambda connection: roles.give(connection, make=True))
 
 
 @dataclass(frozen=True)
@@ -194,15 +214,31 @@ def _alone(settings: Settings) -> Iterator[Engine]:
         engine.dispose()
 
 
+def _give_again(connection: Connection) -> None:
+    """Give the rights to what migrations have made, where rights are given by role."""
+    if roles.given(connection):
+        roles.give(connection)
+
+
 def _migrate(engine: Engine, work: Callable[[Config], None]) -> None:
     """Run migrations, those that are not done yet again where the tables were busy."""
+
+    def run(connection: Connection) -> None:
+        config = _config()
+        config.attributes["connection"] = connection
+        work(config)
+
+    _patiently(engine, run)
+
+
+def _patiently(engine: Engine, work: Callable[[Connection], None]) -> None:
+    """Run something, again where the tables were busy."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
             with engine.connect() as connection:
-                config = _config()
-                config.attributes["connection"] = connection
-                work(config)
+                work(connection)
+                connection.commit()
                 return
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) not in _BUSY:

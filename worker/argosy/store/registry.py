@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import any_, func, or_, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from argosy.errors import Conflict, NotFound
@@ -17,22 +18,27 @@ IN_CLUSTER = "in-cluster"
 """Name of the cluster that argosy itself runs in. It is registered automatically when an algorithm needs it."""
 
 
-def clusters(session: Session, organization: int | None = None) -> Sequence[Cluster]:
-    """All clusters, or an organization's, by name."""
+_WITHOUT_TOKEN = defer(Cluster.token_sealed, raiseload=True)  # type: ignore[arg-type]
+"""For those whose user may not read it (roles.py)."""
+
+
+def clusters(session: Session, organization: int | None = None, *, token: bool = True) -> Sequence[Cluster]:
+    """All clusters, or an organization's, by name. Without the sealed token if `token` is false; it cannot be read later."""
     query = select(Cluster).where(col(Cluster.removed_at).is_(None)).order_by(Cluster.name)
     if organization is not None:
         query = query.where(Cluster.organization == organization)
-    return session.exec(query).all()
+    return session.exec(query if token else query.options(_WITHOUT_TOKEN)).all()
 
 
-def cluster(session: Session, key: str | int) -> Cluster:
-    """A cluster by name or id.
+def cluster(session: Session, key: str | int, *, token: bool = True) -> Cluster:
+    """A cluster by name or id. `token` as for `clusters`.
 
     Raises:
         NotFound: There is none.
     """
     same = Cluster.id == key if isinstance(key, int) else Cluster.name == key
-    found = session.exec(select(Cluster).where(same, col(Cluster.removed_at).is_(None))).one_or_none()
+    query = select(Cluster).where(same, col(Cluster.removed_at).is_(None))
+    found = session.exec(query if token else query.options(_WITHOUT_TOKEN)).one_or_none()
     if found is None:
         raise NotFound(f"cluster {key!r} is not registered; see: argosy cluster list")
     return found
@@ -87,6 +93,18 @@ def candidates(session: Session, ids: Sequence[int], labels: dict[str, str]) -> 
     query = select(Cluster).where(col(Cluster.removed_at).is_(None))
     which = col(Cluster.labels).contains(labels) if labels else col(Cluster.is_default)
     return session.exec(query.where(which)).all()
+
+
+# Those that a placement lists, or that carry its labels.
+_PLACED = text(
+    f"SELECT c.id FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = :placement AND c.removed_at IS NULL"
+)
+
+
+def placed(session: Session, placement: int) -> Sequence[Cluster]:
+    """The registered clusters that may take jobs of a placement."""
+    ids = session.connection().execute(_PLACED, {"placement": placement}).scalars().all()
+    return session.exec(select(Cluster).where(col(Cluster.id).in_(ids)).order_by(Cluster.name)).all()
 
 
 def policies(clusters: Sequence[Cluster]) -> dict[str, Policy]:

@@ -59,10 +59,15 @@ SELECT (SELECT files_per_job FROM argosy.algorithm WHERE project = %s AND name =
        EXISTS (SELECT FROM argosy.launch WHERE gid = %s)
 """
 
-_INSERT = """
-INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, media_query, media_ids, extra_params,
-                           success_email, failure_email, token_sealed, priority, files_per_job, jobs, skip_done,
-                           after_gid, after_if, cancel_with, waiting, reason, webhook, untold)
+COLUMNS = (
+    "gid", "project", "user_id", "algorithm_name", "request_digest", "media_query", "media_ids", "extra_params", "success_email",
+    "failure_email", "token_sealed", "priority", "files_per_job", "jobs", "skip_done", "after_gid", "after_if", "cancel_with", "waiting",
+    "reason", "webhook", "untold",
+)  # fmt: skip
+"""The columns of a launch that a request fills."""
+
+_INSERT = f"""
+INSERT INTO argosy.launch ({", ".join(COLUMNS)})
 SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
@@ -106,9 +111,9 @@ class Written:
     position: int
 
 
-_CAP = "UPDATE argosy.project SET max_queued = max_queued WHERE id = %s AND max_queued IS NOT NULL RETURNING max_queued"
-# If a project has a cap, its launches are inserted one after another, so that two of them cannot both take the last room. The row is
-# written and not just locked: a caller in REPEATABLE READ cannot see what another launch has just queued, and must get a serialization
+_CAP = "SELECT argosy.room_of(%s)"
+# If a project has a cap, its launches are inserted one after another, so that two of them cannot both take the last room. The function
+# writes the project's row: a caller in REPEATABLE READ cannot see what another launch has just queued, and must get a serialization
 # failure.
 
 _QUEUED = f"""
@@ -137,13 +142,13 @@ def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
         QueueFull: The cap does not allow them.
     """
     cursor.execute(_CAP, (project,))
-    row = cursor.fetchone()
-    if row is None:
+    (cap,) = cursor.fetchone()
+    if cap is None:
         return
     before = _queued(cursor, project, gid, None)
-    if before + jobs > row[0]:
+    if before + jobs > cap:
         raise QueueFull(
-            f"too many queued jobs: project {project} has {before}, this adds {jobs}, and it may have {row[0]}; wait until some have "
+            f"too many queued jobs: project {project} has {before}, this adds {jobs}, and it may have {cap}; wait until some have "
             "started, or cancel some"
         )
 
@@ -230,7 +235,9 @@ def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retentio
 
 
 # Retention does not delete it before this transaction ends.
-_PREDECESSOR = f"SELECT {ended('p')} FROM argosy.launch p WHERE gid = %s AND project = %s FOR KEY SHARE"
+_KEEP = "SELECT argosy.keep_launch(%s, %s)"
+
+_PREDECESSOR = f"SELECT {ended('p')} FROM argosy.launch p WHERE gid = %s AND project = %s"
 
 
 def _waits_for(cursor: Cursor, request: LaunchRequest) -> str:
@@ -241,6 +248,7 @@ def _waits_for(cursor: Cursor, request: LaunchRequest) -> str:
     """
     if request.after is None:
         return ""
+    cursor.execute(_KEEP, (str(request.after), request.project))
     cursor.execute(_PREDECESSOR, (str(request.after), request.project))
     row = cursor.fetchone()
     if row is None:

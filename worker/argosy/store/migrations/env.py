@@ -15,6 +15,9 @@ from argosy.store.tables import metadata
 # What code may run on the schema, since there is a place for it.
 _SERVES = text("UPDATE argosy.installation SET serves = :serves")
 
+# Whoever owns the schema need not have the right to make one.
+_EXISTS = text("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = :schema)")
+
 
 def _note(ctx: MigrationContext, step: MigrationInfo, heads: Collection[Any], run_args: Mapping[str, Any]) -> None:
     """Note, in the migration's transaction, which code may run on the schema that it makes."""
@@ -34,7 +37,8 @@ if context.is_offline_mode():
     context.configure(dialect_name="postgresql", **options)
 else:
     connection = context.config.attributes["connection"]
-    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    if not connection.execute(_EXISTS, {"schema": SCHEMA}).scalar_one():
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
     connection.commit()
     context.configure(connection=connection, on_version_apply=_note, **options)
 with context.begin_transaction():
