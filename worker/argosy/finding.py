@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from argosy.inputs import checked
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.given import Id, Number, Text
+from argosy.shapes.given import AnyId, Id, Number, Text, uuid_of
 from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList, SlotsShape
 from argosy.store import finding, revisions, searching, slots
 
@@ -43,7 +43,7 @@ class Finder:
             return finding.launches(connection, where, projects)
 
     @checked
-    def failed(self, gid: UUID, *, project: Id | None = None) -> FailedShape:
+    def failed(self, gid: AnyId, *, project: Id | None = None) -> FailedShape:
         """What failed of a launch, and what that ran with: all that a new launch of it needs.
 
         Args:
@@ -54,7 +54,7 @@ class Finder:
             NotFound: There is no such launch.
         """
         with self.engine.connect() as connection:
-            return revisions.failed(connection, gid, project)
+            return revisions.failed(connection, uuid_of(gid), project)
 
     @checked
     def slots(self, *, project: Id | None = None, limit: Number = 100) -> Sequence[SlotsShape]:
