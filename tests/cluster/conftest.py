@@ -21,6 +21,7 @@ from clusters.local.cluster import LocalCluster
 from clusters.local.node import PATH, unable
 from tests.cluster.clusters import POWERLESS, Cluster, access, delete, of_local
 from tests.cluster.manifests import IMAGE, LABEL, TRUE
+from tests.support import rights
 
 KINDS = ("simulated", "local")
 
@@ -62,13 +63,14 @@ def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluste
     """A control plane with a real node, which serves the image of the tests' manifests."""
     if why := unable():
         pytest.skip(why)
-    with LocalCluster(node=True) as local:
+    with LocalCluster(node=True, audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
         assert local.node is not None
         image = tmp_path_factory.mktemp("image") / "none.tar"
         true = images.Program(TRUE, "usr/local/bin/true")
         images.write(image, [IMAGE], [local.node.shell, true], {"Env": [PATH]})
         local.node.load(image)
         yield local
+        assert rights.not_granted(local) == set()
 
 
 @pytest.fixture(scope="session")

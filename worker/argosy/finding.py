@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from argosy.inputs import checked
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.given import Id, Number, Text
+from argosy.shapes.given import AnyId, Id, Number, Text, uuid_of
 from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList
 from argosy.store import finding, revisions, searching
 
@@ -42,7 +42,7 @@ class Finder:
             return finding.launches(connection, where, projects)
 
     @checked
-    def failed(self, gid: UUID, *, project: Id | None = None) -> FailedShape:
+    def failed(self, gid: AnyId, *, project: Id | None = None) -> FailedShape:
         """What failed of a launch, and what that ran with: all that a new launch of it needs.
 
         Args:
@@ -53,7 +53,7 @@ class Finder:
             NotFound: There is no such launch.
         """
         with self.engine.connect() as connection:
-            return revisions.failed(connection, gid, project)
+            return revisions.failed(connection, uuid_of(gid), project)
 
     @checked
     def search(self, text: Text, *, projects: frozenset[Id] | None = None, limit: Number = 20) -> list[Hit]:

@@ -30,8 +30,9 @@ from argosy.cli import (
     secrets,
 )
 from argosy.cli.boundary import Boundary
+from argosy.cli.commands import App
 
-app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
+app = App(group=Boundary)
 
 app.command()(demo.demo)
 app.command(epilog=launching.EXAMPLES)(launching.launch)

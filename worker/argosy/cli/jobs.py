@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from argosy.cli import arguments, output
-from argosy.cli.launching import judge, watch_launch
+from argosy.cli.launching import going_on, judge, watch_launch
 from argosy.cli.listing import JOB_COLUMNS, counted
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
@@ -68,7 +68,9 @@ def watch(identifier: Identifier) -> None:
         from argosy.cli.progress import live_job
 
         _job(opened, identifier, None)
-        judge([live_job(opened, identifier, console=output.console())])
+        with going_on(identifier):
+            ended = live_job(opened, identifier, console=output.console())
+        judge([ended])
 
 
 def _launch(opened: Client, gid: UUID) -> LaunchShape | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -205,6 +207,18 @@ def _tell(launch: LaunchShape, waited: float, output_format: Format = Format.TAB
         )
 
 
+@contextmanager
+def going_on(identifier: UUID) -> Iterator[None]:
+    """Where a person who watches may stop to do so: what is watched goes on, and that is said."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.note(
+            f"it goes on without you; follow again: argosy watch {identifier}; end it: argosy cancel {identifier}"
+        )
+        raise
+
+
 def watch_launch(opened: Client, gid: UUID) -> None:
     """Follow a launch until all its jobs have ended.
 
@@ -213,7 +227,8 @@ def watch_launch(opened: Client, gid: UUID) -> None:
     """
     from argosy.cli.progress import live
 
-    jobs = live(opened, gid, console=output.console())
+    with going_on(gid):
+        jobs = live(opened, gid, console=output.console())
     if not jobs:
         (launch,) = opened.launches(gid=gid)
         _tell(launch, 0)
