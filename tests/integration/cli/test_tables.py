@@ -2,8 +2,10 @@
 that is to change, look at what the test prints, and copy it."""
 
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 import pytest
@@ -13,6 +15,8 @@ from argosy.cli import output
 from argosy.cli.listing import JOB_COLUMNS, LAUNCH_COLUMNS
 from argosy.cli.output import Column, Format
 from argosy.shapes.shown import FoundJob, LaunchShape
+
+T = TypeVar("T")
 
 GOLDEN = Path(__file__).parent / "golden"
 GID = UUID("108a5bda-ebcd-11f1-a427-02fc00000001")
@@ -74,8 +78,8 @@ LAUNCHES = [
 
 def drawn(
     monkeypatch: pytest.MonkeyPatch,
-    items: list[FoundJob] | list[LaunchShape],
-    columns: list[Column[FoundJob]] | list[Column[LaunchShape]],
+    items: Sequence[T],
+    columns: Sequence[Column[T]],
     width: int | None,
     form: Format = Format.TABLE,
 ) -> str:
@@ -86,7 +90,7 @@ def drawn(
     else:
         screen = Console(file=file, width=width, force_terminal=True, highlight=False)
         monkeypatch.setattr(output, "console", lambda: screen)
-    output.show(items, form, columns=columns, name=str)  # type: ignore[type-var]
+    output.show(items, form, columns=columns, name=str)
     monkeypatch.undo()
     return file.getvalue()
 
@@ -96,8 +100,12 @@ def drawn(
 def test_a_table_on_a_terminal_looks_like_this(monkeypatch: pytest.MonkeyPatch, what: str, width: int) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    table = (JOBS, JOB_COLUMNS) if what == "jobs" else (LAUNCHES, LAUNCH_COLUMNS)
-    shown = drawn(monkeypatch, *table, width).replace("\x1b[1m", "").replace("\x1b[0m", "")  # type: ignore[arg-type]
+    shown = (
+        drawn(monkeypatch, JOBS, JOB_COLUMNS, width)
+        if what == "jobs"
+        else drawn(monkeypatch, LAUNCHES, LAUNCH_COLUMNS, width)
+    )
+    shown = shown.replace("\x1b[1m", "").replace("\x1b[0m", "")
     print(shown)
     assert "\x1b" not in shown
     assert (
