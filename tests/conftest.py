@@ -16,7 +16,7 @@ from argosy.settings import Settings
 from argosy.store import database, migrate
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
-from tests.support import databases
+from tests.support import databases, rights
 
 _ON_NODE = re.compile(
     r"/test_(node(_logs)?|argo_server_on_a_node|chart_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]"
@@ -90,9 +90,10 @@ def client(settings: Settings) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """The real control plane, with an audit log of who did what."""
+    """The real control plane, with an audit log of who did what. What argosy asked it for in all tests is what it is granted (T9)."""
     with LocalCluster(audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
         yield local
+        assert rights.not_granted(local) == set()
 
 
 @pytest.fixture(scope="session")

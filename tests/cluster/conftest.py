@@ -21,6 +21,7 @@ from clusters.local.cluster import LocalCluster
 from clusters.local.node import PATH, unable
 from tests.cluster.clusters import POWERLESS, Cluster, access, delete, of_local
 from tests.cluster.manifests import IMAGE, LABEL, TRUE
+from tests.support import rights
 
 KINDS = ("simulated", "local")
 
@@ -70,6 +71,7 @@ def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluste
         images.write(image, [IMAGE], [local.node.shell, true], {"Env": [PATH]})
         local.node.load(image)
         yield local
+        assert rights.not_granted(local) == set()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,11 @@
 """What clusters/jobcluster.yaml grants is what argosy needs, verb by verb: the apiserver's audit log of one life of launches says so."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import orjson
 import pytest
 from sqlalchemy import Engine
 
@@ -48,7 +52,6 @@ async def test_each_granted_verb_is_used_in_one_life_of_launches(
     ended = registered.launch("token", project=1, user=7, media_ids=[1], token="token-of-user")
     await finished(registered, ended.gid, 120)
     long = registered.launch("long", project=1, user=7, media_ids=[1])
-    assert long.uids is not None
     uid = long.uids[0]
     await until(lambda: registered.get(uid).status, lambda status: status == "Running", 60)
     registered.logs(uid)
@@ -58,3 +61,24 @@ async def test_each_granted_verb_is_used_in_one_life_of_launches(
     await finished(registered, long.gid, 120)
     await until(lambda: rights.granted() - rights.used(local_cluster, begin), lambda unused: not unused, 60)
     assert rights.used(local_cluster, begin) - rights.granted() == set()
+
+
+def test_what_argosy_asks_for_without_a_right_is_found(tmp_path: Path) -> None:
+    """Or no fixture that looks for that at the end of all tests could fail (T9)."""
+    asked = [
+        ("argosy/1", {"resource": "workflows", "apiGroup": "argoproj.io", "namespace": "argosy"}, "list"),
+        ("argosy/1", {"resource": "selfsubjectaccessreviews", "apiGroup": "authorization.k8s.io"}, "create"),
+        ("httpx", {"resource": "secrets", "namespace": "argosy"}, "get"),
+        ("argosy/1", {"resource": "secrets", "namespace": "argosy"}, "get"),
+        ("argosy/1", {"resource": "pods"}, "list"),
+    ]
+    user = {"username": "system:serviceaccount:argosy:argosy"}
+    for name, part in (("audit.log", asked[:4]), ("audit-2026-01-01.log", asked[4:])):
+        lines = [
+            orjson.dumps({"user": user, "userAgent": agent, "objectRef": what, "verb": verb})
+            for agent, what, verb in part
+        ]
+        (tmp_path / name).write_bytes(b"\n".join(lines) + b"\n")
+    local = SimpleNamespace(audit_log=tmp_path / "audit.log", connection=SimpleNamespace(namespace="argosy"))
+    found = rights.not_granted(cast(LocalCluster, local))
+    assert found == {(("", "secrets", "get"), "argosy"), (("", "pods", "list"), "")}

@@ -277,6 +277,11 @@ def test_a_word_finds_what_it_may_mean(filled: Client) -> None:
         assert filled.search(nothing) == [], nothing
 
 
+@pytest.mark.parametrize("word", ["q\x9eb", "a\tb=c", "a\u2028b"])
+def test_a_word_that_no_name_can_be_finds_nothing(filled: Client, word: str) -> None:
+    assert filled.search(word) == []
+
+
 def test_an_id_is_meant_by_its_beginning_if_no_other_begins_so(filled: Client) -> None:
     job = _all(filled)[0]
     assert filled.resolve(str(job.uid)[:18]) == job.uid

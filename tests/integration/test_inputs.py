@@ -1,6 +1,7 @@
 """Whatever a caller hands in: it works or ends in an ArgosyError with words, and the caller's transaction survives a refusal."""
 
 import math
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -44,7 +45,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "cancel": ({"key": UID}, ("project",)),
     "delete": ({"key": UID}, ("project",)),
-    "retry": ({"key": UID}, ("project", "failed_only", "token", "where")),
+    "retry": ({"key": UID}, ("project", "failed_only", "token", "where", "latest", "extra_params")),
     "pause": ({"project": 3}, ("cluster", "algorithm", "reason")),
     "resume": ({"project": 3}, ("cluster", "algorithm")),
     "set_project": ({"project": 3}, ("weight", "max_queued")),
@@ -95,6 +96,8 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "find_launches": ({"where": {"project": [1]}}, ("projects",)),
     "search": ({"text": "hello"}, ("projects", "limit")),
     "resolve": ({"text": UID}, ("projects",)),
+    "failed": ({"gid": UID}, ("project",)),
+    "outdated": ({"key": UID}, ("project",)),
     "prepare": ({"verb": "cancel", "where": {"project": [1]}, "user": 7}, ("projects", "priority")),
     "act": ({"bulk": UID}, ("sealed",)),
     "bulk": ({"bulk": UID}, ()),
@@ -149,6 +152,9 @@ def test_a_method_works_or_refuses_in_words_whatever_it_is_given(
         ({"media_ids": 5}, "media_ids: must be a sequence, not int"),
         ({"token": "Token abc\n"}, "token: holds a line end"),
         ({"token": "é"}, "token: holds a line end"),
+        ({"token": ""}, "token: is empty"),
+        ({"connection": object()}, "connection: is object; launch takes"),
+        ({"connection": sqlite3.connect(":memory:")}, "connection: is Connection; launch takes"),
     ],
 )
 def test_what_no_launch_can_hold_is_refused_by_name(registered: Client, fields: dict[str, Any], said: str) -> None:

@@ -82,6 +82,7 @@ MAY: dict[str, Call] = {
     "explain": lambda client, gid, uid: client.explain(uid),
     "failures": lambda client, gid, uid: client.failures(gid),
     "find": lambda client, gid, uid: client.find(JobFilter(), nodes=True),
+    "failed": lambda client, gid, uid: client.failed(gid),
     "find_launches": lambda client, gid, uid: client.find_launches(JobFilter()),
     "get": lambda client, gid, uid: client.get(uid),
     "held": lambda client, gid, uid: client.held(),
@@ -89,6 +90,7 @@ MAY: dict[str, Call] = {
     "launches": lambda client, gid, uid: (client.launches(), client.launches(gid=gid)),
     "list": lambda client, gid, uid: client.list(),
     "logs": lambda client, gid, uid: client.logs(uid, ask=False),
+    "outdated": lambda client, gid, uid: client.outdated(gid),
     "project": lambda client, gid, uid: client.project(1),
     "projects": lambda client, gid, uid: client.projects(),
     "resolve": lambda client, gid, uid: client.resolve(str(gid)[:13]),
@@ -230,7 +232,8 @@ SECRET_WORDS = ("sealed", "secret", "token", "key", "digest", "mark", "password"
 
 NO_SECRETS = {
     "cluster.token_source", "cluster.token_expires_at", "cluster.token_in_clear", "launch.token_wiped", "launch.request_digest",
-    "launch.inputs_digest", "attempt.digest", "outbox.key",
+    "launch.inputs_digest", "launch.manifest_digest", "revision.inputs_digest", "revision.manifest_digest", "attempt.digest",
+    "outbox.key",
 }  # fmt: skip
 """They are named like secrets, and a look at each has shown that it is none: names of files, times, flags, hashes of what the same caller
 may read."""

@@ -14,6 +14,7 @@ from argosy.client import Client
 from argosy.errors import ArgosyError
 from argosy.launch.expand import Launching
 from argosy.shapes.filters import JobFilter
+from argosy.shapes.given import Parameter
 from argosy.states import State
 from tests.support.jobs import end, launched, registered, run, stage
 from tests.support.queues import sql
@@ -59,6 +60,7 @@ class World:
 def world(registered: Client, stage: Launching, engine: Engine) -> World:
     gid = launched(registered, stage, 1)
     (job,) = run(engine, State.FAILED)
+    registered.update_algorithm("hello", parameters=[Parameter(name="mended", value="yes")])
     values = {
         "uid": job.uid,
         "key": gid,

@@ -5,6 +5,7 @@ tracker has seen that their workflow has ended. It does not ask a cluster, so it
 adds attempts and leaves the old ones as they ended.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid1
@@ -18,6 +19,7 @@ from argosy.shapes.filters import RetryFilter
 from argosy.states import State
 from argosy.store import cancels, pausing, registry, retries, splitting, targets
 from argosy.store.cancels import Cancelled
+from argosy.store.revisions import Inputs
 from argosy.store.splitting import Split
 from argosy.store.targets import Target
 
@@ -93,6 +95,7 @@ def retry(
     project: int | None = None,
     which: retries.Which = _FAILED,
     sealed: bytes | None = None,
+    revised: Mapping[int, Inputs] | None = None,
 ) -> int:
     """Retry ended jobs: a new attempt of each, with the same uid and gid. One batch in each transaction, as in `cancel`.
 
@@ -102,6 +105,7 @@ def retry(
         project: Only if it belongs to this project.
         which: Which of them; by default those that failed, were lost, deleted or cancelled, or ended with an error.
         sealed: The launch's API token, sealed, if the old one was wiped or is to be replaced.
+        revised: What they run in place of what they ran, by the number of the revision that they ran; default: the same again.
 
     Returns:
         How many jobs are queued again.
@@ -115,12 +119,17 @@ def retry(
     """
     with engine.begin() as connection:
         target = targets.locked(connection, key, project)
-        queued, following = retries.retry(connection, target, which, sealed)
-    return _retry_others(engine, target, which, sealed, queued, following)
+        queued, following = retries.retry(connection, target, which, sealed, 0, revised)
+    return _retry_others(engine, target, which, sealed, queued, following, revised)
 
 
 def split(
-    engine: Engine, key: UUID, project: int | None = None, which: retries.Which = _FAILED, sealed: bytes | None = None
+    engine: Engine,
+    key: UUID,
+    project: int | None = None,
+    which: retries.Which = _FAILED,
+    sealed: bytes | None = None,
+    revised: Mapping[int, Inputs] | None = None,
 ) -> tuple[Split, int]:
     """Retry ended batches of several media as jobs of one medium each, of a new launch, and ended jobs of one medium as `retry` does.
 
@@ -135,20 +144,26 @@ def split(
     with engine.begin() as connection:
         target = targets.locked(connection, key, project)
         single = replace(which, single=True)
-        queued, following = retries.retry(connection, target, single, sealed)
-        made = splitting.split(connection, target, which, sealed, uuid1())
-    return made, _retry_others(engine, target, single, sealed, queued, following)
+        queued, following = retries.retry(connection, target, single, sealed, 0, revised)
+        made = splitting.split(connection, target, which, sealed, uuid1(), revised)
+    return made, _retry_others(engine, target, single, sealed, queued, following, revised)
 
 
 def _retry_others(
-    engine: Engine, target: Target, which: retries.Which, sealed: bytes | None, count: int, following: int | None
+    engine: Engine,
+    target: Target,
+    which: retries.Which,
+    sealed: bytes | None,
+    count: int,
+    following: int | None,
+    revised: Mapping[int, Inputs] | None,
 ) -> int:
     """The batches of a retry after the first one, in which `count` jobs were queued again."""
     while following is not None:
         try:
             with engine.begin() as connection:
                 targets.locked(connection, target.uid or target.gid, None)
-                queued, following = retries.retry(connection, target, which, sealed, following)
+                queued, following = retries.retry(connection, target, which, sealed, following, revised)
         except ArgosyError as error:
             raise type(error)(f"{count} jobs are queued again, and then: {error}") from error
         count += queued

@@ -6,9 +6,9 @@ from sqlalchemy import Engine
 
 from argosy.inputs import checked
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.given import Id, Number, Text
-from argosy.shapes.shown import Hit, JobCounts, JobPage, LaunchList
-from argosy.store import finding, searching
+from argosy.shapes.given import AnyId, Id, Number, Text, uuid_of
+from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList
+from argosy.store import finding, revisions, searching
 
 
 class Finder:
@@ -40,6 +40,20 @@ class Finder:
         """A page of the launches that a filter chooses, or one of whose jobs it chooses. Arguments are those of `find`."""
         with self.engine.connect() as connection:
             return finding.launches(connection, where, projects)
+
+    @checked
+    def failed(self, gid: AnyId, *, project: Id | None = None) -> FailedShape:
+        """What failed of a launch, and what that ran with: all that a new launch of it needs.
+
+        Args:
+            gid: The launch.
+            project: Only if it belongs to this project.
+
+        Raises:
+            NotFound: There is no such launch.
+        """
+        with self.engine.connect() as connection:
+            return revisions.failed(connection, uuid_of(gid), project)
 
     @checked
     def search(self, text: Text, *, projects: frozenset[Id] | None = None, limit: Number = 20) -> list[Hit]:

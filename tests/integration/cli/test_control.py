@@ -1,11 +1,16 @@
 """`argosy cancel`, `delete`, `retry`."""
 
 import re
+from pathlib import Path
 from uuid import uuid1
+
+from sqlalchemy import Engine
 
 from argosy.client import Client
 from argosy.shapes.shown import AlgorithmShape, LaunchShape
-from tests.support.cli import Run, error
+from argosy.states import State
+from tests.support.cli import HELLO, Run, error
+from tests.support.jobs import run
 
 
 def test_cancel_delete_and_retry_say_what_they_came_to(argosy: Run, client: Client, launch: LaunchShape) -> None:
@@ -42,3 +47,37 @@ def test_a_retry_that_splits_prints_the_new_launch(argosy: Run, client: Client, 
     again = argosy("retry", gid, "--split")
     assert (again.stdout.strip(), "a launch that was there already" in again.stderr) == (new, True)
     assert re.search(rf"^split of +{gid}$", argosy("get", new).stdout, re.MULTILINE)
+
+
+def test_a_retry_says_that_another_manifest_is_registered_and_latest_runs_it(
+    argosy: Run, client: Client, engine: Engine, launch: LaunchShape, tmp_path: Path
+) -> None:
+    gid = str(launch.gid)
+    uid = str(run(engine, State.FAILED)[0].uid)
+    assert "registered now" not in argosy("retry", gid).stderr
+    mended = tmp_path / "mended.yaml"
+    mended.write_text(Path(HELLO).read_text().replace("generateName: hello-", "generateName: mended-"))
+    assert argosy("algorithm", "update", "hello", "--file", str(mended)).exit_code == 0
+    run(engine, State.FAILED)
+    said = argosy("retry", gid).stderr
+    old, new = (re.search(rf"{words}([0-9a-f]{{12}})", said) for words in (r"these jobs run \(", r"registered now \("))
+    assert old is not None
+    assert new is not None
+    assert f"to run what is registered: argosy retry {gid} --latest" in said
+    run(engine, State.FAILED)
+    assert argosy("retry", gid, "--latest").stderr == f"4 jobs queued again; follow: argosy watch {gid}\n"
+    assert re.search(rf"^manifest +{new[1]}$", argosy("get", uid).stdout, re.MULTILINE)
+    assert re.search(rf"^manifest +{old[1]}$", argosy("get", uid, "--attempt", "1").stdout, re.MULTILINE)
+    assert new[1] in argosy("algorithm", "get", "hello", "-o", "wide").stdout
+    assert new[1] in argosy("list", "-o", "wide").stdout
+
+
+def test_a_retry_says_that_other_parameters_are_registered(
+    argosy: Run, client: Client, engine: Engine, launch: LaunchShape
+) -> None:
+    run(engine, State.FAILED)
+    argosy("algorithm", "update", "hello", "--param", "a=1")
+    assert "other parameters of hello are registered now" in argosy("retry", str(launch.gid), "--param", "b=2").stderr
+    run(engine, State.FAILED)
+    assert "reserved" in error(argosy("retry", str(launch.gid), "--param", "uid=2"), 2)
+    assert "write NAME=VALUE" in error(argosy("retry", str(launch.gid), "--param", "b"), 2)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from uuid import UUID, uuid1
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,10 @@ from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, LaunchShape
-from tests.support.cli import SECRET, Run
+from argosy.states import State
+from tests.support.cli import SECRET, Run, error
+from tests.support.jobs import claim, created, end, record
+from tests.support.launching import sent
 from tests.support.queues import finish
 
 
@@ -27,6 +31,35 @@ def test_launch_prints_the_gid_and_into_how_many_jobs_it_was_cut(argosy: Run, la
     assert result.stdout == f"{launch.gid}\n"
     assert "there already" in result.stderr
     assert "expanded into 4 jobs" in result.stderr
+
+
+def test_all_media_of_the_project_are_taken_only_where_it_is_said(
+    argosy: Run, client: Client, algorithm: AlgorithmShape
+) -> None:
+    args = ["launch", "hello", "--project", "1", "--user", "7", "--wait", "0"]
+    assert "or --all for all media of project 1" in error(argosy(*args), 2)
+    assert not client.launches()
+    assert argosy(*args, "--all").exit_code == 0
+    assert len(client.launches()) == 1
+
+
+def test_the_media_of_what_failed_are_launched_again(
+    argosy: Run, client: Client, engine: Engine, launch: LaunchShape
+) -> None:
+    first, second, *_ = claim(engine, 3)
+    record(engine, created(first), created(second))
+    assert "nothing of launch" in error(argosy("launch", "--failed-of", str(launch.gid)), 2)
+    end(engine, first, State.SUCCEEDED)
+    end(engine, second, State.FAILED)
+    made = argosy("launch", "--failed-of", str(launch.gid), "--param", "x=1", "--wait", "0", "-o", "json")
+    found = orjson.loads(made.stdout)
+    assert (found["algorithm"], found["project"], found["user"], found["state"]) == ("hello", 1, 7, "accepted")
+    with engine.connect() as connection:
+        (row,) = connection.execute(
+            sql("SELECT media_ids, extra_params FROM argosy.launch WHERE gid = :gid"), {"gid": found["gid"]}
+        )
+    assert tuple(row) == ([4, 5, 6], [{"name": "x", "value": "1"}])
+    assert argosy("launch", "hello", "--failed-of", str(uuid1())).exit_code == 1
 
 
 def test_launch_says_plainly_that_nobody_has_worked_on_it_yet(
@@ -46,12 +79,14 @@ def test_launch_says_plainly_that_nobody_has_worked_on_it_yet(
 def test_a_rejected_launch_fails_with_its_reason(
     argosy: Run, client: Client, engine: Engine, settings: Settings, cluster: ClusterShape
 ) -> None:
-    gid = uuid1()
-    args = f"launch nothing --project 1 --user 7 --media 1 --gid {gid} --wait 0".split()
-    assert argosy(*args).exit_code == 0
+    args = ["launch", "nothing", "--project", "1", "--user", "7", "--media", "1", "--wait", "0"]
+    refused = argosy(*args)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "argosy: error: unknown algorithm 'nothing' in project 1" in refused.stderr
+    gid = sent(client, algorithm_name="nothing")
     expand(Launching(engine, settings, RestMediaSource(settings)), gid)
     for more in ([], ["--watch"]):
-        result = argosy(*args, *more)
+        result = argosy(*args, "--gid", str(gid), *more)
         assert result.exit_code == 1
         assert f"launch {gid} was rejected: unknown algorithm 'nothing'" in result.stderr.splitlines()[-1]
     shown = argosy("get", str(gid))

@@ -16,6 +16,7 @@ from argosy.cli import (
     gateway,
     history,
     jobs,
+    launching,
     listing,
     logs,
     mail,
@@ -29,11 +30,12 @@ from argosy.cli import (
     secrets,
 )
 from argosy.cli.boundary import Boundary
+from argosy.cli.commands import App
 
-app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
+app = App(group=Boundary)
 
 app.command()(demo.demo)
-app.command(epilog=jobs.LAUNCH_EXAMPLES)(jobs.launch)
+app.command(epilog=launching.EXAMPLES)(launching.launch)
 app.command("list")(listing.list_)
 app.command()(listing.search)
 app.command()(jobs.get)

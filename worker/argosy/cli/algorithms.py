@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from argosy.cli import arguments, output
+from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
+from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import cut, plain
+from argosy.cli.text import SHORT, cut, plain
 
 if TYPE_CHECKING:
     from argosy.client import Client
     from argosy.errors import ManifestError
     from argosy.shapes.shown import AlgorithmShape
 
-app = typer.Typer(help="Register the algorithms that can be launched, and check their manifests.", no_args_is_help=True)
+app = App(help="Register the algorithms that can be launched, and check their manifests.")
 
 _EXAMPLES = """Examples:
 
@@ -93,7 +96,8 @@ def register(
     fields |= _retries(max_attempts, retry_backoff) | _deadlines(pending_deadline, run_deadline)
     arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None)
     with client() as opened:
-        made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
+        with _findings_of(str(file)):
+            made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
         _warn(opened, made)
     output.note(
         f"algorithm {made.name} is registered; run it: "
@@ -141,7 +145,8 @@ def update(
     with client() as opened:
         if cluster or cluster_label or default_cluster:
             fields |= _placement(opened, cluster, cluster_label)
-        changed = opened.update_algorithm(name, **fields)
+        with _findings_of(str(file or name)):
+            changed = opened.update_algorithm(name, **fields)
         _warn(opened, changed)
     output.note(f"algorithm {changed.name} is changed")
 
@@ -187,8 +192,9 @@ def resume(name: Name) -> None:
 
 
 @app.command()
-def remove(name: Name) -> None:
+def remove(name: Name, yes: Yes = False) -> None:
     """Remove an algorithm; its launches continue."""
+    arguments.confirmed(f"Remove algorithm {name}, with its manifest?", yes)
     with client() as opened:
         opened.remove_algorithm(name)
     output.note(f"algorithm {name} is removed")
@@ -232,6 +238,20 @@ def lint(
             output.note(f"{where}: nothing found, by the policy of {judge}")
     if any(not each.warning for findings in found.values() for each in findings):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _findings_of(where: str) -> Iterator[None]:
+    """Where a manifest is refused: all that is wrong with it is printed as `lint` prints it."""
+    from argosy.errors import ManifestError
+
+    try:
+        yield
+    except ManifestError as error:
+        found = (error, *error.others)
+        output.note_lines([_line("<stdin>" if where == "-" else where, each) for each in found])
+        output.note(f"nothing was changed, because of {len(found)} problem{'s' * (len(found) != 1)} in the manifest")
+        raise typer.Exit(1) from None
 
 
 def _warn(opened: Client, algorithm: AlgorithmShape) -> None:
@@ -290,6 +310,8 @@ def _placement(opened: Client, names: list[str] | None, labels: list[str] | None
 
 
 def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
+    from argosy.store.manifests import digest_of
+
     names = {cluster.id: cluster.name for cluster in opened.clusters()}
     return [
         Column("NAME", lambda algorithm, _: algorithm.name),
@@ -300,6 +322,7 @@ def _columns(opened: Client) -> list[Column[AlgorithmShape]]:
         Column("ID", lambda algorithm, _: str(algorithm.id), wide=True),
         Column("USER", lambda algorithm, _: str(algorithm.user), wide=True),
         Column("CATEGORIES", lambda algorithm, _: ",".join(algorithm.categories), wide=True),
+        Column("MANIFEST", lambda algorithm, _: digest_of(algorithm.manifest)[:SHORT], wide=True),
         Column("PARAMETERS", lambda algorithm, _: _parameters(algorithm), wide=True),
         Column("DESCRIPTION", lambda algorithm, _: cut(plain(algorithm.description), 80)),
     ]

@@ -4,6 +4,7 @@ shown."""
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from argosy.cli import arguments, output
 from argosy.cli.arguments import Yes
 from argosy.cli.cluster_options import Name, Organization
+from argosy.cli.commands import App
 from argosy.cli.control import cancel_on
 from argosy.cli.findings import ends_soon, findings, renew, token
 from argosy.cli.output import Column, Format, Output
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from argosy.client import Client
     from argosy.shapes.shown import ClusterShape
 
-app = typer.Typer(help="Register the Kubernetes clusters that jobs run on.", no_args_is_help=True)
+app = App(help="Register the Kubernetes clusters that jobs run on.")
 
 
 @app.command("list")
@@ -168,6 +170,17 @@ def _address(cluster: ClusterShape) -> str:
     return f"{host}:{cluster.port}{cluster.path}"
 
 
+def _health(cluster: ClusterShape, now: datetime) -> str:
+    """Its health; where nobody has seen the cluster lately, that is what is known of it."""
+    if cluster.health == "ok" and (cluster.as_of is None or now - cluster.as_of > _LATELY):
+        return "not known"
+    return cluster.health
+
+
+_LATELY = timedelta(minutes=1)
+"""A tracker sees a cluster every two seconds."""
+
+
 def _message(cluster: ClusterShape, now: datetime) -> str:
     if cluster.held_at is not None:
         return cluster.held_reason
@@ -177,6 +190,9 @@ def _message(cluster: ClusterShape, now: datetime) -> str:
         return f"token {token(cluster, now)}: {renew(cluster)}"
     if cluster.paused_at is not None:
         return cluster.paused_reason
+    if _health(cluster, now) == "not known":
+        seen = f"for {age(cluster.as_of, now)}" if cluster.as_of else "yet"
+        return f"no tracker has seen it {seen}: is one running? (argosy tracker)"
     return cluster.open_reason if cluster.open_until is not None and cluster.open_until > now else ""
 
 
@@ -187,7 +203,9 @@ _COLUMNS: list[Column[ClusterShape]] = [
     Column("DEFAULT", lambda cluster, _: "yes" if cluster.default else ""),
     Column(
         "HEALTH",
-        lambda cluster, _: cluster.health + (", held" if cluster.held_at else ", paused" if cluster.paused_at else ""),
+        lambda cluster, now: (
+            _health(cluster, now) + (", held" if cluster.held_at else ", paused" if cluster.paused_at else "")
+        ),
     ),
     Column("SINCE", lambda cluster, now: ago(cluster.health_since, now)),
     Column("ACTIVE", lambda cluster, _: str(cluster.active)),

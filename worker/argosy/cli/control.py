@@ -12,10 +12,13 @@ from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
 from argosy.cli.jobs import Identifier, MaybeIdentifier
 from argosy.cli.session import client
+from argosy.cli.text import SHORT, counted_jobs
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from argosy.client import Client
-    from argosy.shapes.shown import CancelShape, SplitShape
+    from argosy.shapes.shown import CancelShape, OutdatedShape, SplitShape
 
 Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this project.")]
 
@@ -69,11 +72,11 @@ def cancel_on(opened: Client, cluster: str, yes: bool, project: int | None = Non
         output.note(f"nothing to cancel on cluster {name}")
         return
     of = "" if project is None else f" of project {project}"
-    arguments.confirmed(f"Cancel {_jobs(chosen.count)}{of} on cluster {name}?", yes)
+    arguments.confirmed(f"Cancel {counted_jobs(chosen.count)}{of} on cluster {name}?", yes)
     done = opened.act(chosen.id)
-    left = f"; {_jobs(done.not_done)} had ended or changed meanwhile" if done.not_done else ""
+    left = f"; {counted_jobs(done.not_done)} had ended or changed meanwhile" if done.not_done else ""
     output.note(
-        f"{_jobs(done.done)} on cluster {name} cancelled, or Cancelling until it has ended their workflows{left}"
+        f"{counted_jobs(done.done)} on cluster {name} cancelled, or Cancelling until it has ended their workflows{left}"
     )
 
 
@@ -99,6 +102,13 @@ def retry(
     split: Annotated[
         bool, typer.Option("--split", help="Batches of several media as jobs of one medium each, in a new launch.")
     ] = False,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Run manifest, parameters and clusters as they are registered now.")
+    ] = False,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="Parameter in place of, or beside, what they had; repeatable.", metavar="NAME=VALUE"),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
@@ -111,23 +121,46 @@ def retry(
         "status": [each.capitalize() for each in status or ()] or None,
         "media_ids": None if media is None else arguments.media(media),
     }
+    request: Any = {
+        "project": project,
+        "failed_only": not all_,
+        "where": where,
+        "token": token,
+        "latest": latest,
+        "extra_params": arguments.parameters(param or []),
+    }
     with client() as opened:
+        outdated = None if latest else opened.outdated(identifier, project=project)
         if split:
-            made = opened.retry(identifier, project=project, failed_only=not all_, where=where, token=token, split=True)
+            made = opened.retry(identifier, split=True, **request)
             count = made.queued
             _tell_split(made)
-            if made.gid is not None and not count:
-                return
         else:
-            count = opened.retry(identifier, project=project, failed_only=not all_, where=where, token=token)
+            made, count = None, opened.retry(identifier, **request)
+    again = count or (made is not None and made.new)
+    if outdated is not None and again:
+        output.note(_outdated(outdated, identifier))
+    if made is not None and made.gid is not None and not count:
+        return
     if count:
-        output.note(f"{_jobs(count)} queued again; follow: argosy watch {identifier}")
+        output.note(f"{counted_jobs(count)} queued again; follow: argosy watch {identifier}")
     else:
         output.note(
             f"nothing to retry: no job there has ended and matches; what failed: argosy get {identifier}"
             if any(where.values())
             else "nothing to retry: no job there has failed" + ("" if all_ else " (--all also takes what succeeded)")
         )
+
+
+def _outdated(found: OutdatedShape, identifier: UUID) -> str:
+    """That something else is registered now than what is run again."""
+    ran = ", ".join(digest[:SHORT] for digest in found.ran)
+    other = (
+        f"another manifest of {found.algorithm} is registered now ({found.registered[:SHORT]}) than these jobs run ({ran})"
+        if found.ran != [found.registered]
+        else f"other parameters of {found.algorithm} are registered now than these jobs have"
+    )
+    return f"{other}; to run what is registered: argosy retry {identifier} --latest"
 
 
 def _tell_split(made: SplitShape) -> None:
@@ -138,7 +171,7 @@ def _tell_split(made: SplitShape) -> None:
             if made.new
             else "of one medium each are in a launch that was there already"
         )
-        output.note(f"{_jobs(made.jobs)} {words}; follow: argosy watch {made.gid}")
+        output.note(f"{counted_jobs(made.jobs)} {words}; follow: argosy watch {made.gid}")
 
 
 def _tell(done: CancelShape) -> None:
@@ -148,13 +181,9 @@ def _tell(done: CancelShape) -> None:
         words = "launches cancelled before they were" if many else "launch cancelled before it was"
         parts.append(f"{done.launches} {words} cut into jobs")
     if done.cancelled:
-        parts.append(f"{_jobs(done.cancelled)} cancelled")
+        parts.append(f"{counted_jobs(done.cancelled)} cancelled")
     if done.cancelling:
-        parts.append(f"{_jobs(done.cancelling)} Cancelling until the cluster has ended their workflows")
+        parts.append(f"{counted_jobs(done.cancelling)} Cancelling until the cluster has ended their workflows")
     if done.ended:
-        parts.append(f"{_jobs(done.ended)} had ended before")
+        parts.append(f"{counted_jobs(done.ended)} had ended before")
     output.note("; ".join(parts) or "nothing to cancel")
-
-
-def _jobs(count: int) -> str:
-    return f"{count} job{'s' * (count != 1)}"

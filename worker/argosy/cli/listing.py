@@ -13,7 +13,7 @@ from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, cut, plain, took
+from argosy.cli.text import SHORT, age, ago, cut, plain, took
 from argosy.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -193,6 +193,7 @@ JOB_COLUMNS: list[Column[FoundJob]] = [
     Column("CLUSTER", lambda job, _: job.cluster or "", wide=True),
     Column("WORKFLOW", lambda job, _: job.id or "", wide=True),
     Column("ATTEMPT", lambda job, _: str(job.attempt), wide=True),
+    Column("MANIFEST", lambda job, _: job.manifest_digest[:SHORT], wide=True),
     Column("AS-OF", lambda job, now: age(job.as_of, now), wide=True),
     Column("MESSAGE", lambda job, _: cut(plain(job.message), 120)),
 ]

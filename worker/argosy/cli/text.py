@@ -33,6 +33,15 @@ COLOURS = {
 """Colour of a status; other statuses have no colour."""
 
 
+SHORT = 12
+"""Letters of a digest that people compare."""
+
+
+def counted_jobs(count: int) -> str:
+    """A number of jobs: `1 job`, `2 jobs`."""
+    return f"{count} job{'s' * (count != 1)}"
+
+
 def plain(text: str) -> str:
     """Text from outside on one line: white space and control characters become single spaces."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

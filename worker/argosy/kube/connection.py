@@ -3,14 +3,15 @@
 There is one connection for each (cluster, credential version): a client for each call leaks sessions and temporary CA files and costs time
 (F24), and a cluster that hangs must exhaust only its own pool (P7). Configuration, authentication (including an in-cluster token that
 rotates), TLS and the session are the official client's. The calls do not use its model classes: they send and return bytes. The CA stays in
-memory, TLS verification cannot be switched off, redirects and proxies from the environment are not followed, and only addresses that the
-guard allows are connected to (network/guard.py).
+memory, TLS verification cannot be switched off, no redirect and no proxy of the environment is followed, and the guard says which addresses
+are connected to (network/guard.py).
 """
 
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -29,6 +30,9 @@ from argosy.metrics import KUBE_CALLS
 from argosy.network.guard import Forbidden, Guard, Resolver, inside
 
 Headers = dict[str, str]
+
+_AGENT = f"argosy/{version('argosy')}"
+"""Who asks, for the audit log of a cluster's owner."""
 
 BODY_LIMIT = 64 << 20
 """The most bytes that are read of an answer: enough for a page of large workflows. A server that sends more is broken or hostile, and it
@@ -302,7 +306,7 @@ class Connection:
         timeout: aiohttp.ClientTimeout,
         accept: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers: Headers = {"Content-Type": content_type, "Accept": accept}
+        headers: Headers = {"Content-Type": content_type, "Accept": accept, "User-Agent": _AGENT}
         if self._renewed is not None:
             self._token = await self._renewed.get()
             self._api.configuration.api_key["BearerToken"] = f"Bearer {self._token}"

@@ -16,27 +16,24 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import Engine
-from sqlmodel import Session
 
-from argosy import crypto, manifest
+from argosy import crypto
 from argosy.batches import count, distinct
 from argosy.errors import (
     ArgosyError,
     InvalidRequest,
-    ManifestError,
     MediaSourceError,
     NotConfigured,
-    NotFound,
     SealBroken,
 )
 from argosy.failpoints import failpoint
 from argosy.inputs import clean
+from argosy.launch import inputs, judging
 from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
 from argosy.shapes.given import Parameter
-from argosy.store import cutting, done, followers, launches, registry, requests
-from argosy.store.registered import Algorithm, Cluster
+from argosy.store import cursors, cutting, done, followers, launches, requests
 
 _TRIES = 20
 """How often a launch is tried that makes no progress; with the back-off below, about a quarter of an hour."""
@@ -132,7 +129,7 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
         if frozen.jobs and (request.skip_done or request.media_ids is None or request.files_per_job is None):
-            requests.check_room(requests.OwnCursor(connection), request.project, request.gid, frozen.jobs)
+            requests.check_room(cursors.OwnCursor(connection), request.project, request.gid, frozen.jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
     return Step(resolved)
@@ -152,30 +149,25 @@ def _cut(stage: Launching, claim: launches.Claim) -> Step:
 
 
 def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
-    with Session(stage.engine, expire_on_commit=False) as session:
-        algorithm = registry.algorithm_of(session, request.project, request.algorithm_name)
-        clusters = registry.clusters_of(session, algorithm)
-        session.commit()
-    parameters = _parameters(algorithm, request)
-    _check_manifest(algorithm, clusters, parameters)
+    extra = [Parameter.model_validate(parameter) for parameter in request.extra_params]
+    now = inputs.registered(stage.engine, request.project, request.algorithm_name, extra)
+    algorithm = now.algorithm
     media_ids = _media(stage, request)
     if not media_ids:
         raise InvalidRequest(
             "no media: " + ("the query matches none" if request.media_ids is None else "media_ids is empty")
         )
     files_per_job = request.files_per_job or algorithm.files_per_job
-    _check_size(media_ids, files_per_job)
-    if algorithm.id is None:
-        raise NotFound(f"algorithm {algorithm.name!r} has no id")
-    inputs = done.inputs_digest(algorithm.manifest, parameters)
-    left = _not_done(stage, request, inputs, media_ids) if request.skip_done else media_ids
+    judging.check_size(media_ids, files_per_job)
+    digest = done.inputs_digest(algorithm.manifest, now.parameters)
+    left = _not_done(stage, request, digest, media_ids) if request.skip_done else media_ids
     return launches.Frozen(
         algorithm_id=algorithm.id,
-        cluster_ids=[] if algorithm.cluster_labels else [cluster.id for cluster in clusters],
+        cluster_ids=now.cluster_ids,
         cluster_labels=algorithm.cluster_labels,
         manifest=algorithm.manifest,
-        parameters=parameters,
-        inputs_digest=inputs,
+        parameters=now.parameters,
+        inputs_digest=digest,
         files_per_job=files_per_job,
         media_ids=None if left == request.media_ids else left,
         skipped=len(media_ids) - len(left),
@@ -187,23 +179,6 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
     )
 
 
-def _parameters(algorithm: Algorithm, request: launches.Request) -> list[tuple[str, str]]:
-    own = [Parameter.model_validate(parameter) for parameter in algorithm.parameters]
-    extra = [Parameter.model_validate(parameter) for parameter in request.extra_params]
-    return manifest.merge_parameters(own, extra)
-
-
-def _check_manifest(algorithm: Algorithm, clusters: Sequence[Cluster], parameters: Sequence[tuple[str, str]]) -> None:
-    """Check the manifest again at launch: a cluster's policy may have changed since registration. Every cluster that may take a job must
-    allow it."""
-    try:
-        in_clear = all(cluster.token_in_clear for cluster in clusters)
-        policies = registry.policies(clusters)
-        manifest.check_launch(manifest.check(algorithm.manifest, in_clear, policies), parameters, policies)
-    except ManifestError as error:
-        raise InvalidRequest(f"algorithm {algorithm.name!r}: {error}") from error
-
-
 def _media(stage: Launching, request: launches.Request) -> list[int]:
     if request.media_ids is not None:
         return request.media_ids
@@ -211,20 +186,11 @@ def _media(stage: Launching, request: launches.Request) -> list[int]:
     return distinct(stage.media.resolve(request.project, request.media_query or "", token))
 
 
-def _not_done(stage: Launching, request: launches.Request, inputs: str, media_ids: list[int]) -> list[int]:
+def _not_done(stage: Launching, request: launches.Request, digest: str, media_ids: list[int]) -> list[int]:
     """The media without those that are done. Whatever ends after this question is not left out; what is frozen stays so."""
     with stage.engine.begin() as connection:
-        found = done.done(connection, request.project, request.algorithm_name, inputs, media_ids, request.gid)
+        found = done.done(connection, request.project, request.algorithm_name, digest, media_ids, request.gid)
     return [medium for medium in media_ids if medium not in found]
-
-
-def _check_size(media_ids: list[int], files_per_job: int) -> None:
-    fits = manifest.files_per_job_that_fits(media_ids)
-    if files_per_job > fits and count(len(media_ids), files_per_job) != count(len(media_ids), fits):
-        raise InvalidRequest(
-            f"files_per_job {files_per_job} makes media_ids longer than {manifest.MEDIA_IDS_LIMIT} bytes, which no environment "
-            f"variable can hold; files_per_job up to {fits} fits this launch"
-        )
 
 
 def postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from argosy.shapes.clusters import TokenSource
-from argosy.shapes.given import AlgorithmSpec, Policy
+from argosy.shapes.given import AlgorithmSpec, Parameter, Policy
 from argosy.shapes.history import NotificationShape
 from argosy.shapes.projects import ProjectSpec
 
@@ -42,7 +42,8 @@ class FoundJob(BaseModel):
     """One job, in the REST reference's shape, with fields that argosy adds, without its nodes.
 
     `index` is its number in its launch, from 0; `created_at` is when that was launched. `status` is the workflow's phase, or the
-    capitalised state if there is none. `as_of` says until when that is known to be true.
+    capitalised state if there is none. `as_of` says until when that is known to be true. `manifest_digest` is the SHA-256 of the manifest
+    that the attempt runs.
     """
 
     uid: UUID
@@ -60,6 +61,7 @@ class FoundJob(BaseModel):
     media_ids: list[int]
     attempt: int
     cluster: str | None
+    manifest_digest: str = ""
     as_of: datetime
 
 
@@ -181,6 +183,26 @@ class SplitShape(BaseModel):
     jobs: int
     new: bool
     queued: int
+
+
+class FailedShape(BaseModel):
+    """What failed of a launch, to be launched again: the media of its jobs that ended `Failed`, `Error`, `Rejected`, `Deleted` or `Lost`,
+    in their order, and what these ran with."""
+
+    algorithm: str
+    project: int
+    user: int
+    media_ids: list[int]
+    extra_params: list[Parameter]
+
+
+class OutdatedShape(BaseModel):
+    """Jobs that ran something else than their algorithm would run now. `ran` are the digests of their manifests, `registered` is that of
+    the manifest that is registered now: where both are the same, parameters differ."""
+
+    algorithm: str
+    ran: list[str]
+    registered: str
 
 
 class AlgorithmShape(AlgorithmSpec):

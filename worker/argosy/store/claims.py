@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Row, text
 from argosy.scheduling import fair, share
 from argosy.states import ACTIVE
 from argosy.store import notices, pacing, placements, rows
-from argosy.store.conditions import DELAYED, READY, in_states
+from argosy.store.conditions import DELAYED, READY, in_states, of_revision
 from argosy.store.queue import Ended, end
 
 
@@ -30,7 +30,8 @@ from argosy.store.queue import Ended, end
 class Waiting:
     """A job that may be claimed, as rendering needs it.
 
-    `stale` says that an earlier claim ran out: its create may have happened; `tries` is the number of such claims in a row. `waited` is in
+    `stale` says that an earlier claim ran out: its create may have happened; `revision` says what it runs (`Revision`; 0: as its launch was
+    frozen); `tries` is the number of such claims in a row. `waited` is in
     seconds. So is `launched`, the time since its launch was committed, of the first job of a launch that waited for no other one.
     """
 
@@ -45,6 +46,7 @@ class Waiting:
     tries: int
     waited: float
     stale: bool
+    revision: int = 0
     launched: float | None = None
 
 
@@ -92,7 +94,7 @@ _ACTIVE = text(
 # The fields of `Waiting`, in their order.
 _COLUMNS = (
     "a.uid, a.number, a.gid, a.project, a.claim_epoch + 1 AS epoch, j.media_ids, j.cancel_requested, a.digest, a.tries, "
-    "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale, "
+    "extract(epoch FROM clock_timestamp() - a.queued_at)::float8 AS waited, a.state = 'submitting' AS stale, a.revision, "
     "CASE WHEN j.ordinal = 0 AND a.number = 1 THEN (SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 "
     "FROM argosy.launch WHERE gid = a.gid AND after_gid IS NULL) END AS launched"
 )
@@ -189,8 +191,8 @@ _CLAIM = text(
     "UPDATE argosy.attempt a SET state = 'submitting', cluster_id = :cluster, claim_worker = :worker, claim_epoch = c.epoch, "
     "tries = a.tries + 1, lease_until = clock_timestamp() + make_interval(secs => :lease), "
     "quiet_at = clock_timestamp() + make_interval(secs => :lease + :travel), "
-    "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, k.pending_deadline)), "
-    "run_deadline = least(l.run_deadline, k.run_deadline), "
+    f"stop_at = clock_timestamp() + make_interval(secs => least({of_revision('pending_deadline')}, k.pending_deadline)), "
+    f"run_deadline = least({of_revision('run_deadline')}, k.run_deadline), "
     "name = c.name, digest = c.digest, message = '', as_of = clock_timestamp() "
     "FROM json_to_recordset(CAST(:claims AS json)) AS c (uid uuid, number int, epoch int, name text, digest text), "
     "argosy.launch l, argosy.cluster k "

@@ -39,6 +39,12 @@ def may_begin(launch: str) -> str:
     return f"(NOT {launch}.waiting OR coalesce((SELECT {ended('p')} FROM argosy.launch p WHERE p.gid = {launch}.after_gid), true))"
 
 
+def of_revision(column: str) -> str:
+    """SQL: a column of what attempt `a` runs: of its revision, or of its launch `l`."""
+    revised = f"(SELECT r.{column} FROM argosy.revision r WHERE r.gid = a.gid AND r.number = a.revision)"
+    return f"CASE WHEN a.revision = 0 THEN l.{column} ELSE {revised} END"
+
+
 TOLD_OF = "(webhook IS NOT NULL OR success_email IS NOT NULL OR failure_email IS NOT NULL)"
 """SQL: whether somebody wants to know how a launch ends."""
 

@@ -27,12 +27,16 @@ def _hash(value: str) -> str:
     return sha256(value.encode()).hexdigest()
 
 
-# The media among these that a Succeeded job of the same algorithm has had. With a join in place of INTERSECT, a planner that expects few
-# rows could compare each medium with each.
+# The media among these that a Succeeded job of the same algorithm has had, as its launch was frozen or as a retry revised it. With a join
+# in place of INTERSECT, a planner that expects few rows could compare each medium with each.
+_OF = (
+    "SELECT unnest(j.media_ids) FROM {} JOIN argosy.job j ON j.gid = l.gid "
+    "JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt AND a.state = 'succeeded' AND a.revision = {} "
+    "WHERE l.project = :project AND {}.inputs_digest = :inputs AND l.algorithm_name = :algorithm AND l.gid <> :gid"
+)
 _DONE = text(
-    "SELECT unnest(j.media_ids) FROM argosy.launch l JOIN argosy.job j ON j.gid = l.gid "
-    "JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt AND a.state = 'succeeded' "
-    "WHERE l.project = :project AND l.inputs_digest = :inputs AND l.algorithm_name = :algorithm AND l.gid <> :gid "
+    f"({_OF.format('argosy.launch l', '0', 'l')} UNION ALL "
+    f"{_OF.format('argosy.revision r JOIN argosy.launch l ON l.gid = r.gid', 'r.number', 'r')}) "
     "INTERSECT SELECT unnest(CAST(:media AS bigint[]))"
 )
 

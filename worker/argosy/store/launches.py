@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from argosy.errors import NotFound
-from argosy.store import notices, placements, rows
+from argosy.store import manifests, notices, placements, rows
 from argosy.store.conditions import may_begin
 
 
@@ -83,16 +83,17 @@ def get(connection: Connection, gid: UUID) -> Request:
     return Request(**row._mapping)
 
 
-# Values that all jobs of a launch share.
+# Values that all jobs of a launch share, or all attempts of a revision of it.
 _FRAME = text(
-    "SELECT gid, project, user_id, algorithm_id, algorithm_name, manifest, parameters, token_sealed, secret_id "
-    "FROM argosy.launch WHERE gid = :gid"
+    "SELECT l.gid, l.project, l.user_id, coalesce(r.algorithm_id, l.algorithm_id) AS algorithm_id, l.algorithm_name, "
+    "coalesce(r.manifest, l.manifest) AS manifest, coalesce(r.parameters, l.parameters) AS parameters, l.token_sealed, l.secret_id "
+    "FROM argosy.launch l LEFT JOIN argosy.revision r ON r.gid = l.gid AND r.number = :revision WHERE l.gid = :gid"
 )
 
 
-def frame(connection: Connection, gid: UUID) -> Frame:
-    """The values of an expanded launch that rendering needs."""
-    row = connection.execute(_FRAME, {"gid": gid}).one()
+def frame(connection: Connection, gid: UUID, revision: int = 0) -> Frame:
+    """The values of an expanded launch, or of a revision of it, that rendering needs."""
+    row = connection.execute(_FRAME, {"gid": gid, "revision": revision}).one()
     return Frame(**row._mapping)
 
 
@@ -198,7 +199,8 @@ def _each(connection: Connection, claims: Sequence[Claim], change: str, **parame
 # Freeze the inputs of the launch, once.
 _FREEZE = text(
     "UPDATE argosy.launch SET state = 'resolved', reason = '', tries = 0, algorithm_id = :algorithm_id, placement_id = :placement, "
-    "manifest = :manifest, parameters = CAST(:parameters AS jsonb), inputs_digest = :inputs_digest, files_per_job = :files_per_job, "
+    "manifest = :manifest, manifest_digest = :manifest_digest, parameters = CAST(:parameters AS jsonb), "
+    "inputs_digest = :inputs_digest, files_per_job = :files_per_job, "
     "media_ids = coalesce(CAST(:media_ids AS bigint[]), media_ids), skipped = :skipped, jobs = :jobs, "
     "max_attempts = :max_attempts, retry_backoff = :retry_backoff, "
     f"pending_deadline = :pending_deadline, run_deadline = :run_deadline WHERE {MINE} AND state = 'accepted'"
@@ -222,6 +224,7 @@ def freeze(connection: Connection, claim: Claim, frozen: Frozen) -> Claim | None
         | {
             "gid": claim.gid,
             "epoch": claim.epoch,
+            "manifest_digest": manifests.digest_of(frozen.manifest),
             "parameters": rows.json(frozen.parameters),
             "media_ids": rows.array(frozen.media_ids),
             "placement": placement,

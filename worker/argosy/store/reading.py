@@ -43,10 +43,12 @@ SELECT j.* FROM argosy.launch l CROSS JOIN LATERAL (
 _JOBS = """
 SELECT j.uid, j.gid, j.ordinal, l.created_at, a.name, j.project, j.user_id, l.algorithm_name, a.algorithm_id, a.state, j.cancel_requested,
     {message} AS message, a.started_at, a.finished_at, j.media_ids, a.number, c.name AS cluster,
+    {manifest} AS manifest_digest,
     CASE WHEN {here} THEN greatest(a.as_of, c.as_of) ELSE a.as_of END AS as_of
 FROM ({page}) j JOIN argosy.launch l USING (gid) JOIN argosy.attempt a ON a.uid = j.uid AND a.number = {number}
 LEFT JOIN argosy.cluster c ON c.id = a.cluster_id LEFT JOIN argosy.project p ON p.id = j.project
-LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id ORDER BY l.expanded_at DESC, j.gid, j.ordinal
+LEFT JOIN argosy.algorithm g ON g.id = a.algorithm_id
+LEFT JOIN argosy.revision r ON a.revision > 0 AND r.gid = j.gid AND r.number = a.revision ORDER BY l.expanded_at DESC, j.gid, j.ordinal
 """
 
 _HERE = in_states(ON_CLUSTER, "a")
@@ -68,6 +70,9 @@ _MESSAGE = """CASE
     ELSE a.message END""".replace("{nobody}", processes.NOBODY)
 # Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
 
+_MANIFEST = "coalesce(r.manifest_digest, l.manifest_digest, encode(sha256(convert_to(l.manifest, 'UTF8')), 'hex'), '')"
+# Launches that were frozen before migration 0026 have no digest.
+
 _OF_LAUNCHES = {
     "project": "l.project = :project",
     "gid": "l.gid = :gid",
@@ -88,7 +93,7 @@ def statement(page: str, number: str = "j.attempt") -> TextClause:
         page: SQL that selects the rows of `argosy.job`.
         number: SQL of the attempt's number.
     """
-    return text(_JOBS.format(page=page, number=number, message=_MESSAGE, here=_HERE))
+    return text(_JOBS.format(page=page, number=number, message=_MESSAGE, here=_HERE, manifest=_MANIFEST))
 
 
 def jobs(connection: Connection, where: Filter, limit: int, offset: int = 0, nodes: bool = True) -> list[JobShape]:
@@ -130,6 +135,7 @@ def fields(row: Row[Any]) -> dict[str, Any]:
         "media_ids": row.media_ids,
         "attempt": row.number,
         "cluster": row.cluster,
+        "manifest_digest": row.manifest_digest,
         "as_of": row.as_of,
     }
 
@@ -248,6 +254,7 @@ def unexpanded(connection: Connection, uid: UUID) -> JobShape | None:
         media_ids=[],
         attempt=0,
         cluster=None,
+        manifest_digest="",
         as_of=found.created_at,
         nodes=[],
     )

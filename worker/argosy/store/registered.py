@@ -10,6 +10,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -189,6 +190,26 @@ class Algorithm(Base, table=True):
     run_deadline: float | None = columns.maybe_seconds()
     paused_at: datetime | None = columns.time()
     paused_reason: str = columns.string()
+    created_at: datetime = columns.made_at()
+
+
+class Revision(Base, table=True):
+    """What a retry's attempts run in place of what their launch was frozen with: the algorithm as it was registered then, or other
+    parameters. The fields are those of a launch."""
+
+    __tablename__ = "revision"
+
+    gid: UUID = Field(sa_column=Column(ForeignKey("argosy.launch.gid", ondelete="CASCADE"), primary_key=True))
+    number: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    algorithm_id: int
+    placement_id: int = Field(foreign_key="argosy.placement.id")
+    manifest: str = Field(sa_column=Column(Text, nullable=False))
+    manifest_digest: str = Field(sa_column=Column(Text, nullable=False))
+    extra_params: list[dict[str, Any]] = Field(sa_column=Column(JSONB, nullable=False))
+    parameters: list[list[str]] = Field(sa_column=Column(JSONB, nullable=False))
+    inputs_digest: str = Field(sa_column=Column(Text, nullable=False, index=True))
+    pending_deadline: float | None = columns.maybe_seconds()
+    run_deadline: float | None = columns.maybe_seconds()
     created_at: datetime = columns.made_at()
 
 

@@ -5,19 +5,20 @@ second statement reads the locked rows again. The tracker and the workers have a
 for no lock.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.errors import Conflict, InvalidRequest
 from argosy.states import UNFINISHED, State
-from argosy.store import holds, notices, placements, requests, rows, targets
+from argosy.store import cursors, holds, notices, placements, requests, revisions, rows, targets
 from argosy.store.conditions import TOLD_OF, in_states, retry_due
+from argosy.store.revisions import Inputs
 from argosy.store.summaries import ALIKE
 from argosy.store.targets import Target
 
@@ -90,7 +91,12 @@ class Which:
 
 
 def retry(
-    connection: Connection, target: Target, which: Which, sealed: bytes | None, first: int = 0
+    connection: Connection,
+    target: Target,
+    which: Which,
+    sealed: bytes | None,
+    first: int = 0,
+    revised: Mapping[int, Inputs] | None = None,
 ) -> tuple[int, int | None]:
     """Give the ended jobs of a batch a new attempt.
 
@@ -100,12 +106,14 @@ def retry(
         which: Which of them.
         sealed: A new sealed token for the launch.
         first: The ordinal with which the batch begins.
+        revised: What they run in place of what they ran, by the number of the revision that they ran; default: the same again.
 
     Returns:
         How many jobs are queued again, and the ordinal with which the next batch begins; None if there is no next batch.
 
     Raises:
-        Conflict: The launch has no jobs, its cluster was removed, or its unfinished jobs still use the present token.
+        Conflict: The launch has no jobs, its cluster was removed, its unfinished jobs still use the present token, or a job ran something
+            that `revised` does not name.
         InvalidRequest: The launch's token was wiped and is not given.
         QueueFull: The project has too many queued jobs. The first batch raises it if not all jobs of the launch fit.
     """
@@ -114,14 +122,40 @@ def retry(
     following = targets.following(connection, target, first)
     if not rows:
         return 0, following
-    clusters = held_clusters(connection, rows[0].placement_id)
+    groups = _groups(connection, target, rows, revised)
+    clusters = sorted({each for group in groups for each in held_clusters(connection, group.placement)})
     _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, which)
     _renew_token(connection, target, sealed)
-    new_attempts(connection, [row.uid for row in rows])
+    for group in groups:
+        new_attempts(connection, group.uids, revision=group.revision)
     connection.execute(_SHOW, {"gid": target.gid})
     for cluster_id in clusters:
         notices.queue_grew(connection, cluster_id)
     return len(rows), following
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Jobs that go to the same clusters, and what they run from now on; None for the same again."""
+
+    uids: list[UUID]
+    placement: int
+    revision: int | None
+
+
+def _groups(
+    connection: Connection, target: Target, found: Sequence[Row[Any]], revised: Mapping[int, Inputs] | None
+) -> list[_Group]:
+    groups: dict[tuple[int, int], list[UUID]] = {}
+    for row in found:
+        if revised is not None and row.revision not in revised:
+            raise Conflict(f"job {row.uid} was retried meanwhile, with other inputs; say it again")
+        key = (row.placement_id, 0) if revised is None else (revised[row.revision].placement_id, row.revision)
+        groups.setdefault(key, []).append(row.uid)
+    return [
+        _Group(uids, placement, None if revised is None else revisions.put(connection, target.gid, revised[number]))
+        for (placement, number), uids in sorted(groups.items())
+    ]
 
 
 # Names of the clusters that the placement lists, for the message.
@@ -132,8 +166,11 @@ _HELD_CLUSTERS = text(
 
 
 def held_clusters(connection: Connection, placement_id: int) -> list[int]:
-    """The clusters that may take the jobs of a launch, which all have the same placement. Their rows are locked, so that none is removed
-    meanwhile."""
+    """The clusters that may take jobs of a placement. Their rows are locked, so that none is removed meanwhile.
+
+    Raises:
+        Conflict: There is none.
+    """
     clusters = placements.held(connection, placement_id)
     if clusters:
         return clusters
@@ -159,7 +196,7 @@ def _check_room(connection: Connection, target: Target, project: int, jobs: int 
             f"WHERE j.gid = :gid AND {which.sql()}"
         )
         jobs = int(connection.execute(statement, vars(target) | which.values()).scalar_one())
-    requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
+    requests.check_room(cursors.OwnCursor(connection), project, target.gid, jobs)
 
 
 # Lock attempts in the order of their keys, so that there is no deadlock.
@@ -251,19 +288,22 @@ def _give_up(connection: Connection, uids: list[UUID], words: str) -> None:
         connection.execute(_GIVE_UP, {"uids": uids, "words": words})
 
 
-# A copy of the newest attempt, with the next number.
+# A copy of the newest attempt, with the next number; of another revision, if one is given.
 _NEW_ATTEMPT = text(
     "INSERT INTO argosy.attempt (uid, number, gid, project, user_id, algorithm_id, priority, placement_id, cluster_id, "
-    "not_before, message, retries_left) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, a.algorithm_id, a.priority, "
-    f"a.placement_id, {placements.SOLE}, clock_timestamp() + make_interval(secs => CASE WHEN :manual THEN 0 ELSE "
+    "not_before, message, retries_left, revision) SELECT a.uid, a.number + 1, a.gid, a.project, a.user_id, "
+    "coalesce(r.algorithm_id, a.algorithm_id), a.priority, "
+    f"p.id, {placements.SOLE}, clock_timestamp() + make_interval(secs => CASE WHEN :manual THEN 0 ELSE "
     # The exponent is the number of automatic retries since the first attempt or the last manual retry. Without the bound the power
     # overflows.
     "least(l.retry_backoff * 2 ^ least(greatest(l.max_attempts - 1 - a.retries_left, 0), 12), :longest) END), "
     "'attempt ' || a.number || ' ended ' || a.state || CASE WHEN a.message = '' THEN '' ELSE ': ' || a.message END, "
-    "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END "
+    "CASE WHEN :manual THEN l.max_attempts - 1 ELSE a.retries_left - 1 END, coalesce(r.number, a.revision) "
     "FROM unnest(CAST(:uids AS uuid[])) AS u (uid) JOIN argosy.job j ON j.uid = u.uid "
     "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
-    "JOIN argosy.launch l ON l.gid = j.gid JOIN argosy.placement p ON p.id = a.placement_id ORDER BY j.gid, j.ordinal"
+    "JOIN argosy.launch l ON l.gid = j.gid "
+    "LEFT JOIN argosy.revision r ON r.gid = j.gid AND r.number = CAST(:revision AS int) "
+    "JOIN argosy.placement p ON p.id = coalesce(r.placement_id, a.placement_id) ORDER BY j.gid, j.ordinal"
 )
 
 # The old attempt has no retries left.
@@ -279,10 +319,10 @@ _NEWEST = text(
 )
 
 
-def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True) -> None:
+def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True, revision: int | None = None) -> None:
     """Insert the next attempt of each job. A manual retry is queued at once, and may have as many automatic retries as a first attempt. An
-    automatic retry is delayed, longer each time."""
-    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT}
+    automatic retry is delayed, longer each time. They run the same as before, or a revision of their launch."""
+    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT, "revision": revision}
     connection.execute(_NEW_ATTEMPT, parameters)
     connection.execute(_SPENT, parameters)
     connection.execute(_NEWEST, parameters)

@@ -38,6 +38,7 @@ READ: Mapping[str, Collection[str]] = {
     "process": (),
     "project": (),
     "project_limit": (),
+    "revision": (),
     "turn": (),
 }
 """The tables that callers read, each without these columns. Columns of bytes are what lies sealed; they are left out everywhere."""

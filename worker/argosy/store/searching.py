@@ -6,6 +6,7 @@ primary keys, everything else by a filter.
 
 import re
 from collections.abc import Collection, Iterator
+from unicodedata import category
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -24,6 +25,8 @@ _SEVERAL = 5
 
 _ID = re.compile(r"(?:job-)?([0-9a-f]{8}[0-9a-f-]*)(?:/([0-9]{1,9}))?", re.ASCII)
 _OF_WORKFLOW = re.compile("job-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})-[0-9]+(?:-.*)?", re.ASCII)
+_CONTROL = ("Cc", "Zl", "Zp")
+"""Categories of characters that no name has."""
 _PAIR = re.compile("[^=]+=.*", re.DOTALL)
 
 _IN = "(CAST(:projects AS bigint[]) IS NULL OR project = ANY (CAST(:projects AS bigint[])))"
@@ -107,7 +110,7 @@ def _numbers(connection: Connection, word: str, allowed: Collection[int] | None,
 
 
 def _names(connection: Connection, word: str, allowed: Collection[int] | None, limit: int) -> Iterator[Hit]:
-    if not word or len(word) > 200:
+    if not word or len(word) > 200 or any(category(letter) in _CONTROL for letter in word):
         return
     wheres = [(JobFilter(algorithm=word, limit=limit), "algorithm")]
     if _PAIR.fullmatch(word):

@@ -5,16 +5,18 @@ other media; `parent_gid` says of which. Asking again is answered by looking it 
 split has are not split again, and neither are those on which an earlier split has Succeeded.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.errors import InvalidRequest
+from argosy.errors import Conflict, InvalidRequest
 from argosy.states import State
-from argosy.store import notices, requests, retries, rows
+from argosy.store import cursors, notices, requests, retries, revisions, rows
 from argosy.store.conditions import TOLD_OF, ended, in_states, retry_due
 from argosy.store.retries import SINGLE, Which
+from argosy.store.revisions import Inputs
 from argosy.store.targets import Target
 
 _REOPENED = in_states((State.LOST, State.DELETED, State.REJECTED), "a")
@@ -34,14 +36,16 @@ def _in(target: Target) -> str:
     return "j.uid = :uid" if target.uid is not None else "j.gid = :gid"
 
 
-def _failed(connection: Connection, target: Target, which: Which) -> list[int]:
-    """The media of the ended batches that have several, in their order. What is going to be tried again by itself has not ended."""
+def _failed(connection: Connection, target: Target, which: Which) -> tuple[list[int], int]:
+    """The media of the ended batches that have several, in their order, and the newest revision that one of them ran. What is going to be
+    tried again by itself has not ended."""
     statement = text(
-        "SELECT m.id FROM argosy.job j JOIN argosy.attempt a ON a.gid = j.gid AND a.uid = j.uid AND a.number = j.attempt "
+        "SELECT m.id, a.revision FROM argosy.job j JOIN argosy.attempt a ON a.gid = j.gid AND a.uid = j.uid AND a.number = j.attempt "
         "CROSS JOIN LATERAL unnest(j.media_ids) WITH ORDINALITY AS m (id, place) "
         f"WHERE {_in(target)} AND NOT {SINGLE} AND {which.sql()} AND NOT ({retry_due('a')}) ORDER BY j.ordinal, m.place"
     )
-    return list(connection.execute(statement, vars(target) | which.values()).scalars())
+    found = connection.execute(statement, vars(target) | which.values()).all()
+    return [row.id for row in found], max((row.revision for row in found), default=0)
 
 
 # The splits that have not ended; the newest comes first.
@@ -58,19 +62,31 @@ _DONE = text(
 # The old launch's token, and whether it had one that was wiped.
 _PARENT = text("SELECT token_wiped, placement_id, project FROM argosy.launch WHERE gid = :gid")
 
-# A copy of the frozen launch with other media, one in each job. It waits to be cut.
+# A copy of the frozen launch, or of a revision of it, with other media, one in each job. It waits to be cut.
 _COPIED = (
-    "project, user_id, algorithm_name, extra_params, success_email, failure_email, webhook, algorithm_id, placement_id, priority, "
-    "manifest, parameters, inputs_digest, max_attempts, retry_backoff, pending_deadline, run_deadline"
+    "project, user_id, algorithm_name, success_email, failure_email, webhook, priority, max_attempts, retry_backoff"
+)
+_REVISED = (
+    *("extra_params", "algorithm_id", "placement_id", "manifest", "manifest_digest", "parameters", "inputs_digest"),
+    *("pending_deadline", "run_deadline"),
 )
 _COPY = text(
     "INSERT INTO argosy.launch (gid, parent_gid, request_digest, reason, media_ids, untold, token_sealed, state, files_per_job, jobs, "
-    f"{_COPIED}) SELECT :child, gid, 'split', 'split of launch ' || gid, CAST(:media AS bigint[]), {TOLD_OF}, "
-    f"coalesce(:sealed, token_sealed), 'resolved', 1, :jobs, {_COPIED} FROM argosy.launch WHERE gid = :gid"
+    f"{_COPIED}, {', '.join(_REVISED)}) SELECT :child, l.gid, 'split', 'split of launch ' || l.gid, CAST(:media AS bigint[]), {TOLD_OF}, "
+    f"coalesce(:sealed, token_sealed), 'resolved', 1, :jobs, {_COPIED}, "
+    + ", ".join(f"CASE WHEN r.number IS NULL THEN l.{name} ELSE r.{name} END" for name in _REVISED)
+    + " FROM argosy.launch l LEFT JOIN argosy.revision r ON r.gid = l.gid AND r.number = :revision WHERE l.gid = :gid"
 )
 
 
-def split(connection: Connection, target: Target, which: Which, sealed: bytes | None, child: UUID) -> Split:
+def split(
+    connection: Connection,
+    target: Target,
+    which: Which,
+    sealed: bytes | None,
+    child: UUID,
+    revised: Mapping[int, Inputs] | None = None,
+) -> Split:
     """Make a launch of single-medium jobs of the failed batches of a job or a launch. The old jobs stay as they ended.
 
     Args:
@@ -79,6 +95,7 @@ def split(connection: Connection, target: Target, which: Which, sealed: bytes | 
         which: Which of its ended batches.
         sealed: The sealed token of the new launch; default: that of the old one.
         child: Version-1 UUID of the new launch.
+        revised: What it runs in place of what the batches ran, as in `retries.retry`. It runs what the newest of these says.
 
     Returns:
         The new launch; the unfinished one that has these media already; or none.
@@ -88,7 +105,7 @@ def split(connection: Connection, target: Target, which: Which, sealed: bytes | 
         InvalidRequest: The launch's token was wiped and is not given.
         QueueFull: The project has too many queued jobs.
     """
-    failed = _failed(connection, target, which)
+    failed, newest = _failed(connection, target, which)
     unfinished = connection.execute(_UNFINISHED, {"gid": target.gid}).all()
     tried = set(connection.execute(_DONE, {"gid": target.gid}).scalars()).union(*(row.media_ids for row in unfinished))
     media = [medium for medium in failed if medium not in tried]
@@ -98,11 +115,23 @@ def split(connection: Connection, target: Target, which: Which, sealed: bytes | 
     parent = connection.execute(_PARENT, {"gid": target.gid}).one()
     if parent.token_wiped and sealed is None:
         raise InvalidRequest(retries.WIPED)
-    retries.held_clusters(connection, parent.placement_id)
-    cursor = requests.OwnCursor(connection)
+    number, placement = newest, parent.placement_id
+    if revised is not None:
+        if newest not in revised:
+            raise Conflict("its jobs were retried meanwhile, with other inputs; say it again")
+        number, placement = revisions.put(connection, target.gid, revised[newest]), revised[newest].placement_id
+    retries.held_clusters(connection, placement)
+    cursor = cursors.OwnCursor(connection)
     requests.check_gid(cursor, child)
     requests.check_room(cursor, parent.project, child, len(media))
-    copy = {"gid": target.gid, "child": child, "media": rows.array(media), "jobs": len(media), "sealed": sealed}
+    copy = {
+        "gid": target.gid,
+        "child": child,
+        "media": rows.array(media),
+        "jobs": len(media),
+        "sealed": sealed,
+        "revision": number,
+    }
     connection.execute(_COPY, copy)
     _give_up(connection, target, which)
     connection.execute(_GIVE_UP_SPLITS, {"gid": target.gid, "media": rows.array(media)})

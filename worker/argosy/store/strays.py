@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import ordinal
 from argosy.store import placements, rows
+from argosy.store.conditions import of_revision
 
 LATEST = 100
 """Highest attempt number that is believed of a stray, so that a cluster that lies cannot use up the numbers for later attempts."""
@@ -207,8 +208,8 @@ _CLAIMED = (
     f"UPDATE argosy.attempt a SET number = :number, {_SHOWN}, cluster_id = :cluster_id, state = 'pending', "
     "name = :name, k8s_uid = :k8s_uid, "
     "message = '', submitted_at = clock_timestamp(), finished_at = NULL, unread = true, "
-    "retries_left = greatest(a.retries_left - :number + 1, 0), run_deadline = least(l.run_deadline, c.run_deadline), "
-    "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
+    f"retries_left = greatest(a.retries_left - :number + 1, 0), run_deadline = least({of_revision('run_deadline')}, c.run_deadline), "
+    f"stop_at = clock_timestamp() + make_interval(secs => least({of_revision('pending_deadline')}, c.pending_deadline)) "
     "FROM argosy.launch l, argosy.cluster c WHERE a.uid = :uid AND l.gid = a.gid AND c.id = :cluster_id",
     # Its Secret, if it has one, is deleted when its last job there has ended.
     "INSERT INTO argosy.launch_secret (gid, cluster_id) VALUES (:gid, :cluster_id) ON CONFLICT DO NOTHING",

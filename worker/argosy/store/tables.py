@@ -109,6 +109,7 @@ class Launch(Base, table=True):
     after_if: str = columns.string("ok")
     cancel_with: bool = columns.flag(False)
     waiting: bool = columns.flag(False)
+    manifest_digest: str | None = Field(default=None, sa_column=Column(Text))
     inputs_digest: str | None = Field(default=None, sa_column=Column(Text))
     skip_done: bool = columns.flag(False)
     skipped: int = columns.integer(0)
@@ -158,7 +159,8 @@ class Attempt(Base, table=True):
     which of them has passed. `unread` says that its workflow is to be read once, because the row may have missed what happened to it.
     `state_at` is when its state began, as a trigger writes it; null while it is queued for the first time.
     `exit_code` is that of what failed; `resources` is what its pods used, as Argo counts it (seconds of a CPU, of 100 MiB of memory).
-    `listed`: it is its job's newest attempt, and the job is not hidden; a trigger on `job` keeps it so.
+    `listed`: it is its job's newest attempt, and the job is not hidden; a trigger on `job` keeps it so. `revision` is the number of the
+    `Revision` that it runs; 0 for what its launch was frozen with.
     """
 
     __tablename__ = "attempt"
@@ -230,6 +232,7 @@ class Attempt(Base, table=True):
     finished_at: datetime | None = columns.time()
     as_of: datetime = columns.made_at()
     listed: bool = columns.flag(True)
+    revision: int = columns.integer(0)
 
 
 class Node(Base, table=True):

@@ -108,7 +108,7 @@ def locked_jobs(
     connection: Connection, target: Target, first: int, wanted: str, values: Mapping[str, Any] | None = None
 ) -> Sequence[Row[Any]]:
     """Lock the jobs of a batch whose newest attempt is `wanted` (SQL, with these values), and those attempts. The rows have uid, number,
-    state, gid, project, placement_id and `here`: whether the attempt is only in this database, with no workflow on any cluster.
+    state, gid, project, placement_id, revision and `here`: whether the attempt is only in this database, with no workflow on any cluster.
 
     Candidates are searched without a lock, then the jobs are locked by their uids, then the condition is checked again.
     """
@@ -123,7 +123,7 @@ def locked_jobs(
     connection.execute(_LOCK_JOBS, uids)
     return connection.execute(
         text(
-            "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id, "
+            "SELECT a.uid, a.number, a.state, a.gid, a.project, a.placement_id, a.revision, "
             f"a.state = 'queued' AND NOT {_MAY_HAVE_RUN} AS here FROM unnest(CAST(:uids AS uuid[])) AS u (uid) "
             "CROSS JOIN LATERAL (SELECT uid, attempt, media_ids FROM argosy.job WHERE uid = u.uid OFFSET 0) j "
             f"CROSS JOIN LATERAL {newest.format('FOR NO KEY UPDATE ')}"

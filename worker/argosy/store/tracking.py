@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State
 from argosy.store import notices, placements, retries, rows
-from argosy.store.conditions import in_states
+from argosy.store.conditions import in_states, of_revision
 
 _FOLLOWED = {State.ERROR, State.LOST}
 """Ends that an automatic retry may follow."""
@@ -216,8 +216,8 @@ def expected(connection: Connection, cluster_id: int) -> list[Expected]:
 
 # The same deadlines as a claim sets.
 _DEADLINES = text(
-    "UPDATE argosy.attempt a SET run_deadline = least(l.run_deadline, c.run_deadline), "
-    "stop_at = clock_timestamp() + make_interval(secs => least(l.pending_deadline, c.pending_deadline)) "
+    f"UPDATE argosy.attempt a SET run_deadline = least({of_revision('run_deadline')}, c.run_deadline), "
+    f"stop_at = clock_timestamp() + make_interval(secs => least({of_revision('pending_deadline')}, c.pending_deadline)) "
     f"FROM {rows.KEYS}, argosy.launch l, argosy.cluster c WHERE {_MATCH} AND l.gid = a.gid AND c.id = :cluster"
 )
 

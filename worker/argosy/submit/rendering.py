@@ -26,15 +26,18 @@ class Renderers:
 
     def __init__(self, settings: Settings, installation: str) -> None:
         self._settings, self._installation = settings, installation
-        self._kept: dict[tuple[UUID, int, int], Renderer] = {}
+        self._kept: dict[tuple[UUID, int, int, int], Renderer] = {}
         self._lock = Lock()
 
-    def of(self, database: Database, gid: UUID, cluster: Cluster, in_clear: dict[UUID, Renderer]) -> Renderer:
+    def of(
+        self, database: Database, gid: UUID, revision: int, cluster: Cluster, in_clear: dict[tuple[UUID, int], Renderer]
+    ) -> Renderer:
         """The renderer of a launch on a cluster.
 
         Args:
             database: In the claim's transaction.
             gid: The launch.
+            revision: What of it: as it was frozen (0), or a later revision.
             cluster: Where its workflows go.
             in_clear: Keeps, for one claim only, the renderers that contain a token in clear: a retry may bring a new token, and a token
                 that was wiped must not stay in memory.
@@ -44,21 +47,21 @@ class Renderers:
             ArgosyError: It cannot be rendered.
         """
         if cluster.token_in_clear:
-            if gid not in in_clear:
-                in_clear[gid] = self._new(database, gid, cluster)
-            return in_clear[gid]
-        key = (gid, cluster.id, cluster.credential_version)
+            if (gid, revision) not in in_clear:
+                in_clear[gid, revision] = self._new(database, gid, revision, cluster)
+            return in_clear[gid, revision]
+        key = (gid, revision, cluster.id, cluster.credential_version)
         with self._lock:
             found = self._kept.pop(key, None)
-        renderer = found or self._new(database, gid, cluster)
+        renderer = found or self._new(database, gid, revision, cluster)
         with self._lock:
             self._kept[key] = renderer
             if len(self._kept) > _RENDERERS:
                 del self._kept[next(iter(self._kept))]
         return renderer
 
-    def _new(self, database: Database, gid: UUID, cluster: Cluster) -> Renderer:
-        frame = launches.frame(database, gid)
+    def _new(self, database: Database, gid: UUID, revision: int, cluster: Cluster) -> Renderer:
+        frame = launches.frame(database, gid, revision)
         return Renderer(
             LaunchFrame(
                 gid=frame.gid,

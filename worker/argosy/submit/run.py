@@ -207,11 +207,11 @@ class Submitter:
                 custody.doubt()
                 return claims.Claims([]), {}
             made: dict[UUID, tuple[Renderer, Rendered]] = {}
-            in_clear: dict[UUID, Renderer] = {}
+            in_clear: dict[tuple[UUID, int], Renderer] = {}
 
             def render(waiting: claims.Waiting) -> claims.Rendering | str:
                 try:
-                    renderer = self._renderers.of(database, waiting.gid, cluster, in_clear)
+                    renderer = self._renderers.of(database, waiting.gid, waiting.revision, cluster, in_clear)
                 except NotConfigured:
                     raise
                 except ArgosyError as error:
