@@ -33,9 +33,9 @@ format: .venv/ready ## mend what can be mended
 	$(BIN)/ruff check --fix .
 
 lock: .venv/ready ## renew the locks from pyproject.toml; `make lock UPGRADE=` only adds what is new there
-	$(COMPILE) pyproject.toml --extra api --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra worker --extra api --output-file requirements.lock
 	$(COMPILE) --group build --constraint requirements.lock --output-file requirements-build.lock
-	$(COMPILE) pyproject.toml --extra api --extra demo --group dev --constraint requirements.lock --constraint requirements-build.lock \
+	$(COMPILE) pyproject.toml --extra worker --extra api --extra demo --group dev --constraint requirements.lock --constraint requirements-build.lock \
 		--output-file requirements-dev.lock
 
 readme: .venv/ready ## renew the chart's table of values from its schema
@@ -47,7 +47,7 @@ image: sbom ## build the image with docker, podman or buildah: IMAGE=â€¦, BASE=â
 
 sbom: .venv/ready ## what is in the image besides its base, with licences, as CycloneDX: build/argosy.cdx.json
 	$(PYTHON) -m venv --clear --without-pip build/runtime
-	$(BIN)/uv pip install --quiet --python build/runtime --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python build/runtime --python-version 3.11 --require-hashes --requirement requirements.lock
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-file build/argosy.cdx.json build/runtime/bin/python
 	rm -rf build/runtime
