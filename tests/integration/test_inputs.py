@@ -96,6 +96,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "find_launches": ({"where": {"project": [1]}}, ("projects",)),
     "search": ({"text": "hello"}, ("projects", "limit")),
     "resolve": ({"text": UID}, ("projects",)),
+    "slots": ({}, ("project", "limit")),
     "failed": ({"gid": UID}, ("project",)),
     "outdated": ({"key": UID}, ("project",)),
     "prepare": ({"verb": "cancel", "where": {"project": [1]}, "user": 7}, ("projects", "priority")),

@@ -1,5 +1,6 @@
 """The part of the client that finds jobs and launches: by a filter, page by page, counted by status; or by a word."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Engine
@@ -7,8 +8,8 @@ from sqlalchemy import Engine
 from argosy.inputs import checked
 from argosy.shapes.filters import JobFilter
 from argosy.shapes.given import AnyId, Id, Number, Text, uuid_of
-from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList
-from argosy.store import finding, revisions, searching
+from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList, SlotsShape
+from argosy.store import finding, revisions, searching, slots
 
 
 class Finder:
@@ -54,6 +55,17 @@ class Finder:
         """
         with self.engine.connect() as connection:
             return revisions.failed(connection, uuid_of(gid), project)
+
+    @checked
+    def slots(self, *, project: Id | None = None, limit: Number = 100) -> Sequence[SlotsShape]:
+        """What uses the slots of clusters now, those who use most first.
+
+        Args:
+            project: Only this one's.
+            limit: The most to return.
+        """
+        with self.engine.connect() as connection:
+            return slots.used(connection, project, limit)
 
     @checked
     def search(self, text: Text, *, projects: frozenset[Id] | None = None, limit: Number = 20) -> list[Hit]:

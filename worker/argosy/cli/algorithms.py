@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from argosy.cli import arguments, output
+from argosy.cli import arguments, completion, output
 from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
 from argosy.cli.commands import App
@@ -30,7 +30,9 @@ argosy algorithm lint hello.yaml
 
 argosy algorithm register hello.yaml --name hello --project 1 --user 7 --files-per-job 50 --param threshold=0.5"""
 
-Name = Annotated[str, typer.Argument(help="Name of the algorithm.", metavar="NAME")]
+Name = Annotated[
+    str, typer.Argument(help="Name of the algorithm.", metavar="NAME", autocompletion=completion.algorithms)
+]
 Manifest = Annotated[
     Path, typer.Argument(help="Argo Workflow manifest in YAML; - reads standard input.", metavar="FILE")
 ]
@@ -41,6 +43,7 @@ ClusterNames = Annotated[
         "--cluster",
         help="Cluster to run on; repeatable: whichever has most free. Default: the default one.",
         metavar="NAME",
+        autocompletion=completion.clusters,
     ),
 ]
 ClusterLabels = Annotated[
@@ -96,9 +99,9 @@ def register(
     fields |= _retries(max_attempts, retry_backoff) | _deadlines(pending_deadline, run_deadline)
     arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None)
     with client() as opened:
-        with _findings_of(str(file)):
+        with findings_of(str(file)):
             made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
-        _warn(opened, made)
+        warn(opened, made)
     output.note(
         f"algorithm {made.name} is registered; run it: "
         f"argosy launch {made.name} --project {made.project} --user {made.user} --media 1,2,5-9"
@@ -145,9 +148,9 @@ def update(
     with client() as opened:
         if cluster or cluster_label or default_cluster:
             fields |= _placement(opened, cluster, cluster_label)
-        with _findings_of(str(file or name)):
+        with findings_of(str(file or name)):
             changed = opened.update_algorithm(name, **fields)
-        _warn(opened, changed)
+        warn(opened, changed)
     output.note(f"algorithm {changed.name} is changed")
 
 
@@ -241,7 +244,7 @@ def lint(
 
 
 @contextmanager
-def _findings_of(where: str) -> Iterator[None]:
+def findings_of(where: str) -> Iterator[None]:
     """Where a manifest is refused: all that is wrong with it is printed as `lint` prints it."""
     from argosy.errors import ManifestError
 
@@ -254,7 +257,7 @@ def _findings_of(where: str) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _warn(opened: Client, algorithm: AlgorithmShape) -> None:
+def warn(opened: Client, algorithm: AlgorithmShape) -> None:
     """Say what its author should know of an algorithm that is registered; its clusters' Argo Servers are asked."""
     said = [plain(each.problem) for each in opened.lint_algorithm_by_argo(algorithm.id)]
     for warning in (*algorithm.warnings, *said):

@@ -16,6 +16,7 @@ from argosy.cli.commands import Group
 from argosy.cli.commands import UsageError as UsageError
 from argosy.cli.text import plain
 from argosy.errors import ArgosyError, InvalidRequest, ManifestError
+from argosy.extras import missing
 
 FAILURE, USAGE = 1, 2
 
@@ -75,6 +76,8 @@ def line_of(error: Exception) -> str | None:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""
         return (plain(error.format_message()).rstrip(". ") or "no command is given") + hint
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("argosy"):
+        return str(missing(error))
     if isinstance(error, ArgosyError):
         return plain(str(error))
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, output
+from argosy.cli import arguments, completion, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Format, Output
 from argosy.cli.session import client
@@ -51,7 +51,13 @@ class Unsuccessful(ArgosyError):
 
 def launch(
     algorithm: Annotated[
-        str | None, typer.Argument(help="Name of a registered algorithm.", metavar="ALGORITHM", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Name of a registered algorithm.",
+            metavar="ALGORITHM",
+            show_default=False,
+            autocompletion=completion.algorithms,
+        ),
     ] = None,
     project: Annotated[
         int | None, typer.Option(help="Id of the project whose media are worked on.", metavar="ID")

@@ -1,16 +1,22 @@
 """The part of the client for those who ask what a job's containers wrote."""
 
 from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import Engine
 
+from argosy.extras import late
 from argosy.inputs import checked
-from argosy.logs import follow, read
 from argosy.logs.wanted import Wanted
 from argosy.settings import Settings
 from argosy.shapes.given import AnyId, Ref, Row, Text, uuid_of
 from argosy.shapes.shown import LogShape
+
+if TYPE_CHECKING:
+    from argosy.logs import follow, read
+else:
+    follow, read = late("argosy.logs.follow"), late("argosy.logs.read")
 
 
 class LogReader:
@@ -62,7 +68,7 @@ class LogReader:
         node: Text | None = None,
         attempt: Row | None = None,
         tail: Row | None = None,
-    ) -> Generator[follow.Said, None, None]:
+    ) -> "Generator[follow.Said, None, None]":
         """What the containers of jobs write from now on, and have written, until the jobs have ended. Close the iterator to end it before.
 
         Arguments are those of `logs`.
