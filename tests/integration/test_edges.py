@@ -58,7 +58,7 @@ async def test_a_background_task_of_housekeeping_that_fails_is_said_and_counted(
         raise AttributeError("a defect")
 
     monkeypatch.setattr(Clusters, "reach", defect)
-    gid = client.launch("a", project=1, user=7, media_ids=[1]).gid
+    gid = client.launch("hello", project=1, user=7, media_ids=[1]).gid
     monkeypatch.setattr("argosy.processes.housekeeping._secrets_due", lambda _: [secrets.Debt(gid=gid, cluster_id=1)])
     housekeeping = Housekeeping(engine, settings, Clusters(engine, settings), Direct(settings))
     with capture_logs() as logs:

@@ -11,6 +11,7 @@ from argosy.store import secrets
 from tests.integration.api.conftest import World
 from tests.integration.api.launches import cut, launch
 from tests.support.jobs import run
+from tests.support.launching import HELLO
 from tests.support.stack import until
 
 
@@ -68,7 +69,8 @@ def test_a_launch_after_another_one_is_answered_at_once_and_rejected_with_the_re
 
 
 def test_another_projects_launch_is_not_there(registered: World) -> None:
-    theirs = registered.client.launch("hello", project=2, user=7, media_ids=[1]).gid
+    registered.client.register_algorithm(name="theirs", project=2, user=7, manifest=HELLO, files_per_job=3)
+    theirs = registered.client.launch("theirs", project=2, user=7, media_ids=[1]).gid
     body = {"algorithm_name": "hello", "media_ids": [1]}
     for after, status, words in ((str(theirs), 404, "does not exist in project 1"), ("x", 400, "after")):
         answer = registered.http.post("/rest/Jobs/1", json=body | {"after": after})
