@@ -33,9 +33,9 @@ format: .venv/ready ## mend what can be mended
 	$(BIN)/ruff check --fix .
 
 lock: .venv/ready ## renew the locks from pyproject.toml; `make lock UPGRADE=` only adds what is new there
-	$(COMPILE) pyproject.toml --extra api --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra worker --extra api --output-file requirements.lock
 	$(COMPILE) --group build --constraint requirements.lock --output-file requirements-build.lock
-	$(COMPILE) pyproject.toml --extra api --extra demo --group dev --constraint requirements.lock --constraint requirements-build.lock \
+	$(COMPILE) pyproject.toml --extra worker --extra api --extra demo --group dev --constraint requirements.lock --constraint requirements-build.lock \
 		--output-file requirements-dev.lock
 
 readme: .venv/ready ## renew the chart's table of values from its schema

@@ -120,7 +120,7 @@ def _until_ready(http: httpx.Client) -> None:
     while True:
         try:
             http.get("/readyz").raise_for_status()
-        except httpx.TransportError:
+        except httpx.HTTPError:  # it does not listen yet, or not all of its parts have begun
             if time.monotonic() > ends:
                 raise
             time.sleep(0.1)

@@ -53,7 +53,6 @@ def _seconds(client: Client, media: int) -> float:
     begun = time.perf_counter()
     launched = client.launch("hello", project=1, user=1, media_ids=range(media))
     took = time.perf_counter() - begun
-    assert launched.uids is not None
     assert len(launched.uids) == media
     client.cancel(launched.gid)  # what waits to be cut would make the next launches slower
     return took

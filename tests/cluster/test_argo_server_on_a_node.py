@@ -80,7 +80,6 @@ def launch(client: Client, script: str) -> Callable[[], JobShape]:
     text = TWO_STEPS.format(script=script)
     client.register_algorithm(name="two", project=1, user=7, manifest=text, files_per_job=1)
     launched = client.launch("two", project=1, user=7, media_ids=[1])
-    assert launched.uids is not None
     uid = launched.uids[0]
     return lambda: client.get(uid)
 

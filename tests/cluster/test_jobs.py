@@ -96,7 +96,7 @@ async def test_a_launch_of_each_example_ends_with_every_node_recorded(
     media = list(chain.from_iterable(batches))
     launched = registered.launch(algorithm, project=1, user=7, media_ids=media, token="token-of-user")
     jobs = await finished(registered, launched.gid, PATIENCE)
-    assert [job.uid for job in jobs] == list(launched.uids or [])
+    assert [job.uid for job in jobs] == launched.uids
     assert [job.media_ids for job in jobs] == batches
     assert {job.status for job in jobs} == {status}
     for job in jobs:
@@ -229,7 +229,6 @@ async def test_a_name_taken_by_a_stranger_is_not_adopted(
 ) -> None:
     direct = Direct(settings)
     launched = registered.launch("long", project=1, user=7, media_ids=[1])
-    assert launched.uids is not None
     name = workflow_name(launched.uids[0], 1)
     labels = {LABEL_INSTALLATION: identity(engine), "uid": str(launched.uids[0]), "argosy.dev/attempt": "2"}
     stranger = {

@@ -52,7 +52,6 @@ async def test_each_granted_verb_is_used_in_one_life_of_launches(
     ended = registered.launch("token", project=1, user=7, media_ids=[1], token="token-of-user")
     await finished(registered, ended.gid, 120)
     long = registered.launch("long", project=1, user=7, media_ids=[1])
-    assert long.uids is not None
     uid = long.uids[0]
     await until(lambda: registered.get(uid).status, lambda status: status == "Running", 60)
     registered.logs(uid)

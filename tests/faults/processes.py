@@ -10,7 +10,6 @@ How many workflows came to be is a witness's word (witness.py); how often they w
 import os
 import signal
 import socket
-import subprocess
 import sys
 from base64 import b64encode
 from collections import Counter
@@ -43,6 +42,7 @@ from clusters.local.guard import Guard
 from tests.conftest import ROOT
 from tests.faults.witness import Witness
 from tests.support import acl
+from tests.support.forks import Forked
 from tests.support.readme import exported
 from tests.support.stack import finished, until
 
@@ -98,15 +98,7 @@ class Process:
         self._guard = Guard(metrics)
         own = {"ARGOSY_METRICS_DIRECTORY": str(metrics), "ARGOSY_METRICS_PORT": str(self.port)}
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "argosy.cli", *command],
-                env=os.environ | environment | own,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=self._guard.group,
-            )
+            self._process = Forked(command, os.environ | environment | own, ROOT, log, self._guard.group)
         self.pid = self._process.pid
 
     def code(self) -> int | None:

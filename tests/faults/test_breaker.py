@@ -38,7 +38,7 @@ def launched(client: Client, worker: Steps, jobs: int, project: int = 1) -> list
     name = "quick" if project == 1 else f"quick-{project}"
     found = client.launch(name, project=project, user=7, media_ids=range(1, jobs + 1))
     worker.expand(found.gid)
-    return list(found.uids or [])
+    return found.uids
 
 
 def time_has_come(worker: Steps) -> None:

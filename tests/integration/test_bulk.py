@@ -1,5 +1,6 @@
 """Work on all jobs of a filter: what was counted is what is touched, each job has an end or a reason, and an interruption loses nothing."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -118,3 +119,15 @@ def test_what_cannot_work_is_refused_in_words(registered: Client) -> None:
         registered.prepare("priority", JobFilter(), user=8)
     with pytest.raises(NotFound, match="not the id of work"):
         registered.act(uuid4())
+
+
+def test_several_who_act_on_the_same_over_many_launches_all_stay_until_it_is_done(
+    registered: Client, stage: Launching
+) -> None:
+    for _ in range(25):
+        launched(registered, stage, 1)
+    for priority in (1, 2):
+        prepared = registered.prepare("priority", JobFilter(project=(1,)), user=8, priority=priority)
+        with ThreadPoolExecutor(4) as pool:
+            reports = list(pool.map(lambda _, id=prepared.id: registered.act(id), range(4)))
+        assert [(report.state, report.done) for report in reports] == [("done", 25)] * 4

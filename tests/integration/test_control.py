@@ -72,7 +72,6 @@ def test_a_launch_that_has_no_jobs_yet_is_cancelled_whole_and_never_expanded(
     registered: Client, stage: Launching
 ) -> None:
     found = registered.launch("hello", project=1, user=7, media_ids=[1, 2], token="t")
-    assert found.uids is not None
     registered.cancel(found.gid)
     assert expand(stage, found.gid) == []
     assert registered.launches(gid=found.gid)[0].state == "cancelled"
@@ -83,7 +82,6 @@ def test_one_job_of_a_launch_that_has_no_jobs_yet_can_be_cancelled_and_hidden(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     found = registered.launch("hello", project=1, user=7, media_ids=[1, 2, 3])
-    assert found.uids is not None
     registered.cancel(found.uids[0])
     registered.delete(found.uids[1])
     assert [registered.get(uid).status for uid in found.uids] == ["Cancelled", "Cancelled", "Queued"]

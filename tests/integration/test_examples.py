@@ -56,7 +56,7 @@ def test_an_order_and_its_launch_are_both_there_or_neither(server: httpx.Client,
     answer = server.post("/orders", json={"media_ids": [1, 2, 3, 4], "note": "mine"})
     assert answer.status_code == 201, answer.text
     (launch,) = registered.launches()
-    assert (str(launch.gid), len(answer.json()["jobs"])) == (answer.json()["gid"], 2)
+    assert (str(launch.gid), len(answer.json()["uids"])) == (answer.json()["gid"], 2)
     assert server.post("/orders", json={"media_ids": [5], "note": ""}).status_code == 500, "the row is refused"
     assert server.post("/orders", json={"media_ids": [-1], "note": "bad"}).status_code == 400
     assert [each.gid for each in registered.launches()] == [launch.gid]

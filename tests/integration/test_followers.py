@@ -17,7 +17,7 @@ from argosy.shapes.shown import LaunchShape
 from argosy.states import State
 from argosy.store import followers, launches, notices, retention, targets
 from tests.support.jobs import claim, created, end, record, run, statuses
-from tests.support.launching import HELLO, api, registered, stage
+from tests.support.launching import HELLO, api, registered, sent, stage
 from tests.support.queues import sql
 from tests.support.stack import finished, running, until
 
@@ -54,11 +54,11 @@ def test_a_launch_waits_for_the_last_job_and_is_woken_by_the_transaction_that_en
     first = launch(registered, media=6)
     expand(stage, first.gid)
     second = launch(registered, after=first.gid)
-    assert (second.state, len(second.uids or ())) == ("accepted", 1)
+    assert (second.state, len(second.uids)) == ("accepted", 1)
     found = shown(registered, second.gid)
     assert (found.state, found.waiting, found.after) == ("accepted", True, first.gid)
     assert found.reason == f"waits until all jobs of launch {first.gid} have Succeeded"
-    job = registered.get(second.uids[0])  # type: ignore[index]
+    job = registered.get(second.uids[0])
     assert (job.status, job.message) == ("Queued", found.reason)
     assert expand(stage, second.gid) == []
     with noticed(settings) as heard:
@@ -96,8 +96,8 @@ def test_one_that_needs_success_is_rejected_where_a_job_has_none_and_another_beg
 def test_a_predecessor_that_ends_before_it_has_jobs(
     registered: Client, stage: Launching, settings: Settings, engine: Engine, way: str, after_if: str
 ) -> None:
-    parameters = [{"name": "gid", "value": 1}] if way == "rejected" else []
-    first = launch(registered, extra_params=parameters).gid
+    wrong = {"extra_params": [{"name": "gid", "value": 1}]} if way == "rejected" else {}
+    first = sent(registered, media_ids=[1, 2, 3], **wrong)
     second = launch(registered, after=first, after_if=after_if).gid
     with noticed(settings) as heard:
         if way == "rejected":
@@ -311,9 +311,8 @@ def test_a_long_chain_goes_from_notice_to_notice(
     expand(stage, launch(registered, media=1).gid)
     run(engine, State.SUCCEEDED)  # so that each of the chain has nothing to do
     skip = ends != "rejected"
-    chain = [
-        launch(registered, media=1, extra_params=[{"name": "gid", "value": 1}] if not skip else [], skip_done=skip).gid
-    ]
+    wrong = {"extra_params": [{"name": "gid", "value": 1}]} if not skip else {}
+    chain = [sent(registered, skip_done=skip, **wrong)]
     with engine.begin() as connection:
         for _ in range(length - 1):
             chain.append(

@@ -1,6 +1,7 @@
 """Whatever a caller hands in: it works or ends in an ArgosyError with words, and the caller's transaction survives a refusal."""
 
 import math
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -95,6 +96,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "find_launches": ({"where": {"project": [1]}}, ("projects",)),
     "search": ({"text": "hello"}, ("projects", "limit")),
     "resolve": ({"text": UID}, ("projects",)),
+    "slots": ({}, ("project", "limit")),
     "failed": ({"gid": UID}, ("project",)),
     "outdated": ({"key": UID}, ("project",)),
     "prepare": ({"verb": "cancel", "where": {"project": [1]}, "user": 7}, ("projects", "priority")),
@@ -151,6 +153,9 @@ def test_a_method_works_or_refuses_in_words_whatever_it_is_given(
         ({"media_ids": 5}, "media_ids: must be a sequence, not int"),
         ({"token": "Token abc\n"}, "token: holds a line end"),
         ({"token": "é"}, "token: holds a line end"),
+        ({"token": ""}, "token: is empty"),
+        ({"connection": object()}, "connection: is object; launch takes"),
+        ({"connection": sqlite3.connect(":memory:")}, "connection: is Connection; launch takes"),
     ],
 )
 def test_what_no_launch_can_hold_is_refused_by_name(registered: Client, fields: dict[str, Any], said: str) -> None:

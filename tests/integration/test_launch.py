@@ -1,8 +1,10 @@
 """Stage 1 on a real PostgreSQL: what a launch freezes, and how one that can't work ends."""
 
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from uuid import uuid1
+from uuid import UUID, uuid1
 
 import orjson
 import pytest
@@ -10,18 +12,24 @@ from sqlalchemy import Engine, text
 
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.errors import Conflict, InvalidRequest
+from argosy.errors import ArgosyError, Conflict, InvalidRequest
 from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
+from argosy.shapes.filters import JobFilter
 from argosy.shapes.given import LaunchRequest, Parameter
 from argosy.shapes.shown import JobShape
-from argosy.store import requests
+from argosy.store import cursors, requests
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.support.launching import HELLO, api, outcome, registered, stage
+from tests.support.launching import HELLO, api, outcome, registered, sent, stage
 
 __all__ = ["api", "registered", "stage"]
 
+
+CHOOSY = HELLO.replace(
+    "spec:\n", "spec:\n  arguments:\n    parameters:\n      - {name: mode, value: fast, enum: [fast, thorough]}\n", 1
+)
+"""A manifest that says which values its parameter may have."""
 
 LATER = {"skip_done", "after", "after_if", "cancel_with", "webhook"}
 """Fields of a request that are younger than migration 0004."""
@@ -35,7 +43,7 @@ def test_media_keep_their_order_and_the_first_of_a_double_wins(registered: Clien
     launched = registered.launch("hello", project=1, user=7, media_ids=[9, 3, 9, 1, 3, 4, 5])
     assert expand(stage, launched.gid)
     assert [job.media_ids for job in jobs(registered)] == [[9, 3, 1], [4, 5]]
-    assert [job.uid for job in jobs(registered)] == list(launched.uids or [])
+    assert [job.uid for job in jobs(registered)] == launched.uids
 
 
 def test_a_query_is_resolved_page_by_page_with_the_users_token(
@@ -43,7 +51,7 @@ def test_a_query_is_resolved_page_by_page_with_the_users_token(
 ) -> None:
     api.media = list(range(10, 20))
     launched = registered.launch("hello", project=1, user=7, media_query="type=3&search=fish", token="user-token")
-    assert launched.uids is None
+    assert (launched.expanded, launched.uids) == (False, [])
     expand(stage, launched.gid)
     assert [medium for job in jobs(registered) for medium in job.media_ids] == api.media
     assert [asked.get("after") for asked in api.asked] == [None, ["13"], ["17"], ["19"]]
@@ -62,35 +70,83 @@ def test_neither_ids_nor_query_means_all_media_of_the_project(
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ({"algorithm_name": "helo"}, "unknown algorithm 'helo' in project 1; registered: hello"),
+        ({"algorithm_name": "helo"}, "unknown algorithm 'helo' in project 1; registered: choosy, hello"),
         ({"algorithm_name": "hello", "project": 2}, "unknown algorithm 'hello' in project 2"),
         ({"media_ids": []}, "no media"),
         ({"extra_params": [{"name": "gid", "value": 1}]}, "gid"),
         ({"extra_params": [{"name": "x", "value": 1}, {"name": "x", "value": 2}]}, "x"),
         ({"extra_params": [{"name": "x", "value": "{{=1}}"}]}, "{{"),
+        ({"algorithm_name": "choosy", "extra_params": [{"name": "mode", "value": "slow"}]}, "fast, thorough"),
     ],
 )
 def test_a_launch_that_cannot_work_is_rejected_with_the_reason_and_leaves_no_job(
     registered: Client, stage: Launching, request_: dict[str, object], words: str
 ) -> None:
-    launched = registered.launch(
-        **{"algorithm_name": "hello", "project": 1, "user": 7, "media_ids": [1]} | request_  # type: ignore[arg-type]
-    )
-    assert expand(stage, launched.gid) == []
-    state, reason = outcome(registered, launched.gid)
+    registered.register_algorithm(name="choosy", project=1, user=7, manifest=CHOOSY, files_per_job=1)
+    fields = {"algorithm_name": "hello", "project": 1, "user": 7, "media_ids": [1]} | request_
+    with pytest.raises(ArgosyError, match=re.escape(words)):
+        registered.launch(**fields)  # type: ignore[arg-type]
+    assert registered.launches() == [], "whoever calls is told at once"
+    gid = sent(registered, **fields)  # whoever sends a message reads it
+    assert expand(stage, gid) == []
+    state, reason = outcome(registered, gid)
     assert state == "rejected"
     assert words in reason
     assert jobs(registered) == []
 
 
-def test_get_of_a_rejected_launchs_job_answers_rejected_with_the_reason(registered: Client, stage: Launching) -> None:
-    launched = registered.launch(
-        "hello", project=1, user=7, media_ids=[1, 2, 3, 4], extra_params=[{"name": "gid", "value": 1}]
+def test_what_was_launched_before_is_the_same_launch_whatever_became_of_its_algorithm(registered: Client) -> None:
+    gid = registered.launch("hello", project=1, user=7, media_ids=[1]).gid
+    registered.remove_algorithm("hello")
+    assert not registered.launch("hello", project=1, user=7, media_ids=[1], gid=gid).new
+
+
+def test_a_launch_is_printed_and_serialised_with_its_ids(registered: Client) -> None:
+    many = registered.launch("hello", project=1, user=7, media_ids=range(3000))
+    assert isinstance(many.uids, list)
+    assert json.loads(many.model_dump_json())["uids"] == [str(uid) for uid in many.uids]
+    assert len(many.uids) == many.jobs == 1000
+    assert str(many.gid) in str(many)
+    assert str(many.uids[2]) in repr(many)
+    assert "and 997 more" in str(many)
+    assert len(str(many)) < 500
+    later = registered.launch("hello", project=1, user=7, media_query="type=3")
+    assert (later.expanded, later.uids, later.model_dump()["uids"]) == (False, [], [])
+
+
+@pytest.mark.parametrize("text_", [False, True])
+def test_an_id_may_be_a_uuid_or_its_text(registered: Client, stage: Launching, text_: bool) -> None:
+    def given(value: UUID) -> UUID | str:
+        return str(value) if text_ else value
+
+    gid = uuid1()
+    first = registered.launch("hello", project=1, user=7, media_ids=[1, 2, 3, 4], gid=given(gid))
+    assert first.gid == gid
+    after = registered.launch("hello", project=1, user=7, media_ids=[5], after=given(gid), after_if="any")
+    expand(stage, gid)
+    uid = given(first.uids[1])
+    assert (
+        registered.get(uid).uid == registered.explain(uid).uid == registered.logs(uid, ask=False).uid == first.uids[1]
     )
-    assert launched.uids is not None
-    assert registered.get(launched.uids[1]).status == "Queued"
-    expand(stage, launched.gid)
-    job = registered.get(launched.uids[1])
+    assert len(registered.list(gid=given(gid))) == 2
+    assert [launch.gid for launch in registered.launches(gid=given(after.gid))] == [after.gid]
+    assert registered.events(given(gid)).events
+    assert registered.failures(given(gid)) == []
+    assert registered.jobs_with_logs(given(gid)) == ([], False)
+    assert registered.cancel(uid).cancelled == 1
+    list(registered.follow_logs([uid]))
+    assert registered.retry(uid) == 1
+    assert registered.delete(given(gid)).cancelled == 2
+    bulk = registered.prepare("cancel", JobFilter(gid=gid), user=7)
+    assert registered.act(given(bulk.id)).id == registered.bulk(given(bulk.id)).id == bulk.id
+
+
+def test_get_of_a_rejected_launchs_job_answers_rejected_with_the_reason(registered: Client, stage: Launching) -> None:
+    gid = sent(registered, media_ids=[1, 2, 3, 4], extra_params=[{"name": "gid", "value": 1}])
+    uid = JobUids(gid, 2)[1]
+    assert registered.get(uid).status == "Queued"
+    expand(stage, gid)
+    job = registered.get(uid)
     assert job.status == "Rejected"
     assert "gid" in job.message
 
@@ -100,9 +156,11 @@ def test_media_ids_that_no_env_string_can_hold_are_rejected_with_the_size_that_f
 ) -> None:
     registered.update_algorithm("hello", files_per_job=50_000)
     media = range(1_000_000, 1_050_000)
-    launched = registered.launch("hello", project=1, user=7, media_ids=media)
-    expand(stage, launched.gid)
-    state, reason = outcome(registered, launched.gid)
+    with pytest.raises(InvalidRequest, match="files_per_job up to "):
+        registered.launch("hello", project=1, user=7, media_ids=media)
+    gid = sent(registered, media_ids=media)
+    expand(stage, gid)
+    state, reason = outcome(registered, gid)
     assert state == "rejected"
     fits = int(reason.split("files_per_job up to ")[1].split()[0])
     assert len(",".join(map(str, media[:fits]))) <= 120 * 1024
@@ -139,7 +197,7 @@ def test_a_request_that_is_delivered_again_after_an_upgrade_is_the_same_launch(
 
     def write(what: LaunchRequest) -> bool:
         with engine.begin() as connection:
-            return requests.insert(requests.OwnCursor(connection), what, settings.retention_days).new
+            return requests.insert(cursors.OwnCursor(connection), what, settings.retention_days).new
 
     assert write(request)
     assert not write(later)
@@ -159,7 +217,6 @@ def test_a_request_that_is_delivered_again_after_an_upgrade_is_the_same_launch(
 def test_a_gid_that_is_the_uid_of_a_job_is_refused(registered: Client, stage: Launching, cut: bool) -> None:
     registered.register_algorithm(name="theirs", project=2, user=7, manifest=HELLO, files_per_job=1)
     mine = registered.launch("hello", project=1, user=7, media_ids=range(9))
-    assert mine.uids is not None
     if cut:
         expand(stage, mine.gid)
     with pytest.raises(Conflict, match="an id that is taken"):
@@ -180,7 +237,6 @@ def test_a_uid_means_the_job_even_where_a_launch_has_it_for_its_gid(
     registered.register_algorithm(name="theirs", project=2, user=7, manifest=HELLO, files_per_job=1)
     mine = registered.launch("hello", project=1, user=7, media_ids=range(9))
     theirs = registered.launch("theirs", project=2, user=7, media_ids=[1])
-    assert mine.uids is not None
     with engine.begin() as connection:  # from before such gids were refused
         connection.execute(
             text("UPDATE argosy.launch SET gid = :uid WHERE gid = :gid"), {"uid": mine.uids[0], "gid": theirs.gid}
@@ -195,7 +251,7 @@ def test_many_workers_expanding_one_launch_make_its_jobs_once(registered: Client
     with ThreadPoolExecutor(4) as pool:
         grown = list(pool.map(lambda _: expand(stage, launched.gid), range(8)))
     assert len([clusters for clusters in grown if clusters]) == 1
-    assert [job.uid for job in jobs(registered)] == list(launched.uids or [])
+    assert [job.uid for job in jobs(registered)] == launched.uids
 
 
 def test_what_was_frozen_is_not_changed_by_the_algorithm(registered: Client, stage: Launching, engine: Engine) -> None:
@@ -254,12 +310,11 @@ def test_a_refused_query_rejects_the_launch_with_the_servers_words(
 
 def test_a_launch_lives_and_dies_with_the_callers_transaction(registered: Client, engine: Engine) -> None:
     with engine.connect() as connection:
-        gone = registered.launch("hello", project=1, user=7, media_ids=[1], connection=connection)
+        registered.launch("hello", project=1, user=7, media_ids=[1], connection=connection)
         connection.rollback()
         kept = registered.launch("hello", project=1, user=7, media_ids=[1], connection=connection)
         connection.commit()
     assert {launch.gid for launch in registered.launches()} == {kept.gid}
-    assert gone.uids is not None
 
 
 @pytest.mark.parametrize(

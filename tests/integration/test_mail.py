@@ -170,7 +170,7 @@ async def test_a_failure_that_nobody_was_told_of_is_not_told_when_a_retry_has_su
 async def test_a_launch_of_which_no_workflow_ever_started_is_told(
     registered: Client, engine: Engine, mailbox: Mailbox, sending: None
 ) -> None:
-    gid = registered.launch("nothing", project=1, user=7, media_ids=[1], failure_email_spec=FAILURE).gid
+    gid = registered.launch("hello", project=1, user=7, media_ids=[1], failure_email_spec=FAILURE).gid
     sql(engine, f"UPDATE argosy.launch SET state = 'rejected', reason = 'no such algorithm' WHERE gid = '{gid}'")
     fill(engine)
     await shut(engine, 1)

@@ -55,7 +55,7 @@ async def test_every_example_ends_as_it_should(
     async with running(settings):
         launched = registered.launch(algorithm, project=1, user=7, media_ids=range(1, 11), token="secret-of-user")
         jobs = await finished(registered, launched.gid)
-    assert [job.uid for job in jobs] == list(launched.uids or [])
+    assert [job.uid for job in jobs] == launched.uids
     assert [job.media_ids for job in jobs] == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
     assert {job.status for job in jobs} == {status}
     for job in jobs:

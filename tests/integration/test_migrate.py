@@ -164,7 +164,7 @@ def test_what_older_processes_use_is_not_taken_from_them_while_they_are_alive(
     settings: Settings, engine: Engine, add: Add
 ) -> None:
     harmless = add('op.execute("CREATE TABLE argosy.first (a int)")', "0015")
-    contracting = add('op.execute("ALTER TABLE argosy.launch DROP COLUMN skipped")', schema.NEWEST)
+    contracting = add('op.execute("ALTER TABLE argosy.launch DROP COLUMN webhook")', schema.NEWEST)
     with engine.begin() as connection:
         alive(connection, WORKER, "0015")
         alive(connection, TRACKER, schema.NEWEST)

@@ -128,7 +128,6 @@ def test_one_job_is_read_in_any_attempt_and_by_its_project_only(
     expand(stage, launch.gid)
     registered.cancel(launch.gid)
     registered.retry(launch.gid)
-    assert launch.uids is not None
     uid = launch.uids[1]
     with engine.connect() as connection:
         found = {

@@ -95,6 +95,7 @@ MAY: dict[str, Call] = {
     "projects": lambda client, gid, uid: client.projects(),
     "resolve": lambda client, gid, uid: client.resolve(str(gid)[:13]),
     "search": lambda client, gid, uid: client.search("hello"),
+    "slots": lambda client, gid, uid: client.slots(),
     "status": lambda client, gid, uid: client.status(),
     "usage": lambda client, gid, uid: client.usage(1),
 }

@@ -137,7 +137,7 @@ def test_what_is_told_of_one_project_is_neither_shown_nor_changed_for_another(wo
 READS = [
     name
     for name in SCOPED
-    if name not in ("limit_project", "project", "set_project", "pause", "resume", "usage", "algorithms")
+    if name not in ("limit_project", "project", "set_project", "pause", "resume", "usage", "algorithms", "slots")
 ]
 
 

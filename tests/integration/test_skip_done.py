@@ -16,7 +16,7 @@ from argosy.store import live
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
 from tests.support.jobs import run
-from tests.support.launching import HELLO, api, registered, stage
+from tests.support.launching import HELLO, api, registered, sent, stage
 from tests.support.queues import sql
 
 __all__ = ["api", "registered", "stage"]
@@ -95,7 +95,7 @@ def test_the_same_gid_again_is_the_same_launch_and_a_crash_before_the_cut_change
     launch(registered, stage, 1, 2, 3)
     gid = uuid1()
     first = registered.launch("hello", project=1, user=7, media_ids=range(1, 9), gid=gid, skip_done=True)
-    assert (first.uids, first.new) == (None, True)
+    assert (first.expanded, first.uids, first.new) == (False, [], True)
     claim = take(stage, gid)
     assert claim is not None
     advance(stage, claim)  # resolved, and its worker dies
@@ -103,7 +103,8 @@ def test_the_same_gid_again_is_the_same_launch_and_a_crash_before_the_cut_change
     its_time_has_come(engine)
     expand(stage, gid)
     again = registered.launch("hello", project=1, user=7, media_ids=range(1, 9), gid=gid, skip_done=True)
-    assert (again.uids, again.new) == (None, False)
+    assert (again.expanded, again.new) == (True, False)
+    assert again.uids == [job.uid for job in registered.list(gid=gid)]
     assert media(registered, gid) == [[1, 2, 3], [4, 5, 6], [7, 8]]
     assert [job.uid for job in registered.list(gid=gid, media_id=4)] == [registered.list(gid=gid)[1].uid]
 
@@ -121,7 +122,7 @@ def test_jobs_of_media_are_not_guessed_before_it_is_known_what_is_left_out(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     waits = registered.launch("hello", project=1, user=7, media_ids=range(1, 9), skip_done=True).gid
-    refused = registered.launch("unknown", project=1, user=7, media_ids=[8]).gid
+    refused = sent(registered, algorithm_name="unknown", media_ids=[8])
     expand(stage, refused)
     with engine.connect() as connection:
         assert list(live.early(connection, live.Which(1, media=[8]), 7, 10)) == []
@@ -144,7 +145,7 @@ def test_launches_from_before_the_migration_count(registered: Client, stage: Lau
 
 
 def test_an_empty_list_of_media_is_a_mistake_as_ever(registered: Client, stage: Launching) -> None:
-    found = launch(registered, stage, media_ids=[], skip_done=True)
-    assert (found.state, found.skipped) == ("rejected", 0)
+    with pytest.raises(InvalidRequest, match="no media"):
+        launch(registered, stage, media_ids=[], skip_done=True)
     with pytest.raises(InvalidRequest, match="skip_done"):
         registered.launch("hello", project=1, user=7, media_ids=[1], skip_done="perhaps")  # type: ignore[arg-type]

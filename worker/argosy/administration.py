@@ -4,16 +4,14 @@ Each method checks its arguments and calls the function that does the work, in a
 """
 
 from collections.abc import Sequence
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlmodel import Session
 
-from argosy import clusters, registering, sealing
+from argosy import registering, sealing
 from argosy.errors import ManifestError
+from argosy.extras import late
 from argosy.inputs import checked, validated
-from argosy.kube.check import Report
-from argosy.recovery import reconcile
-from argosy.recovery.reconcile import Decisions, Findings
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
 from argosy.shapes.clusters import ClusterFields
@@ -23,6 +21,14 @@ from argosy.shapes.shown import AlgorithmShape, ClusterShape, ProjectShape
 from argosy.shapes.status import StatusShape
 from argosy.store import database, holds, projects, registry, status
 from argosy.store.reconciling import Waiting
+
+if TYPE_CHECKING:
+    from argosy import clusters
+    from argosy.kube.check import Report
+    from argosy.recovery import reconcile
+    from argosy.recovery.reconcile import Decisions, Findings
+else:
+    clusters, reconcile = late("argosy.clusters"), late("argosy.recovery.reconcile")
 
 
 class Administration:
@@ -219,12 +225,12 @@ class Administration:
         that this has held."""
         return reconcile.restored(self.engine)
 
-    def reconcile(self, decisions: Decisions | None = None) -> Sequence[Findings]:
+    def reconcile(self, decisions: "Decisions | None" = None) -> "Sequence[Findings]":
         """The state of the jobs of held clusters; with decisions, apply them and end the holds. Arguments and errors are those of
         `reconcile.reconcile`."""
         return reconcile.reconcile(self.engine, self.settings, decisions)
 
     @checked
-    def check_cluster(self, key: Key) -> Report:
+    def check_cluster(self, key: Key) -> "Report":
         """Ask the cluster itself whether argosy can work there. The versions that it reports are stored."""
         return clusters.check(self.engine, self.settings, key)

@@ -1,7 +1,6 @@
 """The part of the client that does something with all jobs that a filter chooses: prepare it, look at the count, act, read the report."""
 
 from typing import Annotated
-from uuid import UUID
 
 from pydantic import Field, SkipValidation
 from sqlalchemy import Engine
@@ -9,7 +8,7 @@ from sqlalchemy import Engine
 from argosy.inputs import checked
 from argosy.shapes.bulk import BulkShape, Verb
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.given import Id
+from argosy.shapes.given import AnyId, Id, uuid_of
 from argosy.store import bulks
 
 Priority = Annotated[int, Field(ge=-100, le=100)]
@@ -46,7 +45,7 @@ class Bulks:
             return bulks.prepare(connection, verb, where, projects, user, priority)
 
     @checked
-    def act(self, bulk: UUID, *, sealed: SkipValidation[bytes | None] = None) -> BulkShape:
+    def act(self, bulk: AnyId, *, sealed: SkipValidation[bytes | None] = None) -> BulkShape:
         """Do what was prepared, and report. A call that was interrupted is continued by another one; what is done is not done again.
 
         Args:
@@ -57,7 +56,7 @@ class Bulks:
             NotFound: There is none with this id.
         """
         with self.engine.begin() as connection:
-            found = bulks.begin(connection, bulk)
+            found = bulks.begin(connection, uuid_of(bulk))
         more = True
         while more:
             with self.engine.begin() as connection:
@@ -65,7 +64,7 @@ class Bulks:
         return self.bulk(bulk)
 
     @checked
-    def bulk(self, bulk: UUID) -> BulkShape:
+    def bulk(self, bulk: AnyId) -> BulkShape:
         """What was prepared, and what came of it. Raises as `act`."""
         with self.engine.begin() as connection:
-            return bulks.report(connection, bulk)
+            return bulks.report(connection, uuid_of(bulk))

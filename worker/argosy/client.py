@@ -7,15 +7,13 @@ as `check_cluster`, those about logs, and `lint`, which asks the Argo Server tha
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, overload
-from uuid import UUID, uuid1
+from uuid import uuid1
 
 from pydantic import SkipValidation
 
 from argosy import control
 from argosy.administration import Administration
-from argosy.batches import JobUids
 from argosy.bulk import Bulks
 from argosy.errors import InvalidRequest
 from argosy.finding import Finder
@@ -23,28 +21,27 @@ from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch import inputs
 from argosy.launch.accept import accept, seal
+from argosy.launch.judging import judge
 from argosy.logs.reader import LogReader
 from argosy.shapes.filters import RetryFilter
-from argosy.shapes.given import Id, Key, LaunchRequest, MediaId, Number, Parameters, Ref, Text, Token
+from argosy.shapes.given import (
+    AnyId,
+    Id,
+    Key,
+    LaunchRequest,
+    LaunchToken,
+    MediaId,
+    Number,
+    Parameters,
+    Ref,
+    Text,
+    uuid_of,
+)
+from argosy.shapes.launched import Launched
 from argosy.shapes.shown import CancelShape, JobShape, OutdatedShape, SplitShape
 from argosy.store import reading
 
-
-@dataclass(frozen=True)
-class Launched:
-    """A launch that was written.
-
-    `uids` are the ids of its jobs in the order of their batches; None if they are only known when the launch is expanded (a query, all
-    media, `skip_done`, or an algorithm that is not registered). `new` is False if the same request was written before. `state` is the
-    launch's state. `position` is the number of jobs of its project that were queued already: they come first, unless this launch has a
-    higher priority.
-    """
-
-    gid: UUID
-    uids: JobUids | None
-    new: bool
-    state: str
-    position: int
+__all__ = ["Client", "Launched"]
 
 
 class Client(Administration, Reader, LogReader, Finder, Bulks):
@@ -66,13 +63,13 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         media_ids: SkipValidation[Sequence[int] | None] = None,
         media_query: str | None = None,
         extra_params: SkipValidation[Sequence[dict[str, Any]]] = (),
-        token: Token | None = None,
+        token: LaunchToken | None = None,
         success_email_spec: SkipValidation[dict[str, Any] | None] = None,
         failure_email_spec: SkipValidation[dict[str, Any] | None] = None,
-        gid: UUID | str | None = None,
+        gid: AnyId | None = None,
         priority: int = 0,
         skip_done: bool = False,
-        after: UUID | None = None,
+        after: AnyId | None = None,
         after_if: Literal["ok", "any"] = "ok",
         cancel_with: bool = False,
         webhook: str | None = None,
@@ -99,13 +96,15 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             after_if: `ok`: if these have not all Succeeded, this launch is rejected; `any`: begin however they end.
             cancel_with: A cancel of that launch cancels this one too, as long as it waits.
             webhook: URL that gets a signed POST when all its jobs have ended (worker/docs/enqueue.md, “Webhooks”).
-            connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its
-                transaction, and the caller commits. Default: a transaction of its own, committed on return.
+            connection: A connection of psycopg, psycopg2 or Django, or a connection or session of SQLAlchemy. The launch is written in its
+                transaction, and the caller commits. Default: a transaction of its own, committed on return. For asynchronous ones there is
+                `argosy.aio.AsyncClient`.
 
         Raises:
-            InvalidRequest: A field cannot be used.
+            InvalidRequest: A field, the connection, or a parameter of the algorithm cannot be used; there are no media; or they, or the
+                parameters, are too large.
             Conflict: The gid belongs to another launch.
-            NotFound: The project has no launch `after`.
+            NotFound: The project has no such algorithm, or no launch `after`.
             QueueFull: The project has too many queued jobs; nothing is written.
             NotConfigured: A token is given, but no public key is configured.
         """
@@ -130,9 +129,16 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
                 "webhook": webhook,
             },
         )
-        written = accept(self.engine, self.settings, request, connection)
-        uids = None if written.jobs is None else JobUids(request.gid, written.jobs)
-        return Launched(request.gid, uids, written.new, written.state, written.position)
+        written = accept(self.engine, self.settings, request, connection, judge)
+        known = written.jobs is not None
+        return Launched(
+            gid=request.gid,
+            expanded=known,
+            jobs=written.jobs or 0,
+            new=written.new,
+            state=written.state,
+            position=written.position,
+        )
 
     @checked
     def cancel(self, key: Ref | None = None, *, project: Id | None = None) -> CancelShape:
@@ -149,12 +155,12 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             NotFound: There is no such job or launch.
             InvalidRequest: Neither is given.
         """
-        return CancelShape(**vars(control.cancel(self.engine, key, project)))
+        return CancelShape(**vars(control.cancel(self.engine, None if key is None else uuid_of(key), project)))
 
     @checked
     def delete(self, key: Ref, *, project: Id | None = None) -> CancelShape:
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
-        return CancelShape(**vars(control.cancel(self.engine, key, project, hide=True)))
+        return CancelShape(**vars(control.cancel(self.engine, uuid_of(key), project, hide=True)))
 
     @overload
     def retry(
@@ -164,7 +170,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         project: Id | None = None,
         failed_only: bool = True,
         where: RetryFilter | None = None,
-        token: Token | None = None,
+        token: LaunchToken | None = None,
         split: Literal[False] = False,
         latest: bool = False,
         extra_params: Sequence[dict[str, Any]] = (),
@@ -177,7 +183,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         project: Id | None = None,
         failed_only: bool = True,
         where: RetryFilter | None = None,
-        token: Token | None = None,
+        token: LaunchToken | None = None,
         split: Literal[True],
         latest: bool = False,
         extra_params: Sequence[dict[str, Any]] = (),
@@ -190,7 +196,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         project: Id | None = None,
         failed_only: bool = True,
         where: RetryFilter | None = None,
-        token: Token | None = None,
+        token: LaunchToken | None = None,
         split: bool = False,
         latest: bool = False,
         extra_params: SkipValidation[Sequence[dict[str, Any]]] = (),
@@ -222,10 +228,10 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         """
         given = validated(Parameters, {"extra_params": _listed("extra_params", extra_params)}).extra_params
         sealed, which = seal(self.settings, token), control.which(where, failed_only)
-        revised = inputs.revise(self.engine, key, project, latest, given) if latest or given else None
+        revised = inputs.revise(self.engine, uuid_of(key), project, latest, given) if latest or given else None
         if not split:
-            return control.retry(self.engine, key, project, which, sealed, revised)
-        made, queued = control.split(self.engine, key, project, which, sealed, revised)
+            return control.retry(self.engine, uuid_of(key), project, which, sealed, revised)
+        made, queued = control.split(self.engine, uuid_of(key), project, which, sealed, revised)
         return SplitShape(**vars(made), queued=queued)
 
     @checked
@@ -239,7 +245,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         Returns:
             None if it would run the same, or if its algorithm is not registered any more.
         """
-        return inputs.outdated(self.engine, key, project)
+        return inputs.outdated(self.engine, uuid_of(key), project)
 
     @checked
     def pause(
@@ -274,7 +280,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         self,
         *,
         project: Id | None = None,
-        gid: UUID | None = None,
+        gid: AnyId | None = None,
         media_id: MediaId | None = None,
         limit: Number = 100,
         offset: Number = 0,
@@ -292,7 +298,9 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             nodes: Whether to read the nodes too.
             hidden: Deleted ones too.
         """
-        where = reading.Filter(project=project, gid=gid, media_id=media_id, hidden=hidden)
+        where = reading.Filter(
+            project=project, gid=None if gid is None else uuid_of(gid), media_id=media_id, hidden=hidden
+        )
         with self.engine.connect() as connection:
             return reading.jobs(connection, where, limit, offset, nodes)
 
@@ -308,7 +316,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         Raises:
             NotFound: There is no such job.
         """
-        where = reading.Filter(uid=uid, project=project, attempt=attempt, hidden=True)
+        where = reading.Filter(uid=uuid_of(uid), project=project, attempt=attempt, hidden=True)
         with self.engine.connect() as connection:
             return reading.job(connection, where)
 

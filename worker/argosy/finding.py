@@ -1,14 +1,15 @@
 """The part of the client that finds jobs and launches: by a filter, page by page, counted by status; or by a word."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import Engine
 
 from argosy.inputs import checked
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.given import Id, Number, Text
-from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList
-from argosy.store import finding, revisions, searching
+from argosy.shapes.given import AnyId, Id, Number, Text, uuid_of
+from argosy.shapes.shown import FailedShape, Hit, JobCounts, JobPage, LaunchList, SlotsShape
+from argosy.store import finding, revisions, searching, slots
 
 
 class Finder:
@@ -42,7 +43,7 @@ class Finder:
             return finding.launches(connection, where, projects)
 
     @checked
-    def failed(self, gid: UUID, *, project: Id | None = None) -> FailedShape:
+    def failed(self, gid: AnyId, *, project: Id | None = None) -> FailedShape:
         """What failed of a launch, and what that ran with: all that a new launch of it needs.
 
         Args:
@@ -53,7 +54,18 @@ class Finder:
             NotFound: There is no such launch.
         """
         with self.engine.connect() as connection:
-            return revisions.failed(connection, gid, project)
+            return revisions.failed(connection, uuid_of(gid), project)
+
+    @checked
+    def slots(self, *, project: Id | None = None, limit: Number = 100) -> Sequence[SlotsShape]:
+        """What uses the slots of clusters now, those who use most first.
+
+        Args:
+            project: Only this one's.
+            limit: The most to return.
+        """
+        with self.engine.connect() as connection:
+            return slots.used(connection, project, limit)
 
     @checked
     def search(self, text: Text, *, projects: frozenset[Id] | None = None, limit: Number = 20) -> list[Hit]:

@@ -122,7 +122,7 @@ def validated(model: type[M], fields: object) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise _refused(error, fields=model.model_fields) from None
+        raise refused(error, fields=model.model_fields) from None
 
 
 def checked(method: Callable[P, T]) -> Callable[P, T]:
@@ -146,13 +146,14 @@ def checked(method: Callable[P, T]) -> Callable[P, T]:
             try:
                 bound.arguments[name] = adapters[name].validate_python(bound.arguments[name])
             except ValidationError as error:
-                raise _refused(error, name) from None
+                raise refused(error, name) from None
         return method(*bound.args, **bound.kwargs)
 
     return call
 
 
-def _refused(error: ValidationError, *at: str, fields: Collection[str] = ()) -> InvalidRequest:
+def refused(error: ValidationError, *at: str, fields: Collection[str] = ()) -> InvalidRequest:
+    """What pydantic found, as an error of ours. Arguments are those of `faults`."""
     told = [f"{where}: {why}" if where else why for where, why in faults(error, *at, fields=fields)]
     more = [f"and {len(told) - _FAULTS} more"] if len(told) > _FAULTS else []
     return InvalidRequest("; ".join([*told[:_FAULTS], *more]))

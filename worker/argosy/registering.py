@@ -7,25 +7,30 @@ new cluster is asked which place it is (kube/marks.py, P1).
 
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from argosy import clusters, crypto, manifest, sealing
-from argosy.access import check_hosts
+from argosy import crypto, manifest, sealing
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, ManifestError, NotConfigured
+from argosy.extras import late
 from argosy.inputs import validated
-from argosy.kube.answers import KubeError
-from argosy.kube.marks import Mark
-from argosy.kube.tokens import expires
-from argosy.network.guard import Forbidden
 from argosy.settings import Settings
 from argosy.shapes.clusters import ClusterSpec
 from argosy.shapes.given import AlgorithmSpec, Parameter
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from argosy.store import holds, registry
 from argosy.store.registered import Algorithm, Cluster
+
+if TYPE_CHECKING:
+    from argosy import access, clusters
+    from argosy.kube import answers, tokens
+    from argosy.kube.marks import Mark
+    from argosy.network import guard
+else:
+    access, clusters, guard = late("argosy.access"), late("argosy.clusters"), late("argosy.network.guard")
+    answers, tokens = late("argosy.kube.answers"), late("argosy.kube.tokens")
 
 
 def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmShape:
@@ -148,7 +153,7 @@ def _lint_by_argo(
                     f"Argo of cluster {row.name} was not asked, because of other errors: {error}", warning=True
                 )
             )
-    for name, said in clusters.lint(settings, workflows).items():
+    for name, said in (clusters.lint(settings, workflows) if workflows else {}).items():
         if isinstance(said, ArgosyError):
             found.append(ManifestError(f"Argo of cluster {name} could not be asked: {said}", warning=True))
         elif said:
@@ -207,7 +212,7 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
         NotConfigured: The keys are missing, or not this installation's.
     """
     spec = validated(ClusterSpec, dict(fields))
-    check_hosts(settings, spec.host, spec.argo_server)
+    access.check_hosts(settings, spec.host, spec.argo_server)
     with Session(engine, expire_on_commit=False) as session:
         _check_cluster(session, spec, None)
     row = Cluster(**_cluster_row(settings, spec))
@@ -323,7 +328,7 @@ def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping
     if row.host is not None and spec.argo_server not in ("", row.argo_server) and not fresh:
         raise InvalidRequest("token: enter it again together with a new address of an Argo Server")
     if not {"host", "argo_server"}.isdisjoint(fields):
-        check_hosts(settings, spec.host, spec.argo_server)
+        access.check_hosts(settings, spec.host, spec.argo_server)
     _check_cluster(session, spec, row.id)
     changed = _cluster_row(settings, spec)
     if not fresh:
@@ -331,17 +336,17 @@ def _changed(session: Session, settings: Settings, row: Cluster, fields: Mapping
     return changed
 
 
-def _place(engine: Engine, settings: Settings, row: Cluster) -> Mark | None:
+def _place(engine: Engine, settings: Settings, row: Cluster) -> "Mark | None":
     """The mark at a row's address; None if it cannot be read. Then it is read again before anything is done there."""
     try:
         return clusters.place(engine, settings, row)
-    except (KubeError, NotConfigured) as error:
-        if isinstance(error.__cause__, Forbidden):
+    except (answers.KubeError, NotConfigured) as error:
+        if isinstance(error.__cause__, guard.Forbidden):
             raise InvalidRequest(f"host: {error.__cause__}") from error
         return None
 
 
-def _check_moved(session: Session, row: Cluster, mark: Mark | None) -> None:
+def _check_moved(session: Session, row: Cluster, mark: "Mark | None") -> None:
     known = holds.marked(session.connection(), row.id)
     if known is not None and known.unfinished:
         what = (
@@ -369,7 +374,7 @@ def _check_cluster(session: Session, spec: ClusterSpec, own: int | None) -> None
 def _cluster_row(settings: Settings, spec: ClusterSpec) -> dict[str, Any]:
     row = spec.model_dump(exclude={"token", "token_source", "default"})
     row["token_source"] = spec.token_source.model_dump() if spec.token_source else {}
-    row["token_expires_at"] = expires(spec.token)
+    row["token_expires_at"] = tokens.expires(spec.token)
     ring = crypto.KeyRing(settings.keys) if spec.token else None
     return row | {"is_default": spec.default, "token_sealed": ring.seal(spec.token) if ring else None}
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from argosy.api import stream
-from argosy.api.routing import Busy
+from argosy.api.routing import Busy, TooFast
 from argosy.api.stream import Hub, Stream, Watched
 from argosy.client import Client
 from argosy.launch.expand import Launching
@@ -21,7 +21,7 @@ from tests.support.launching import api
 
 __all__ = ["api", "registered", "stage"]
 
-ALL = Watched(None)
+ALL = Watched(7, None)
 
 
 @asynccontextmanager
@@ -62,19 +62,19 @@ def noted(reader: Any) -> list[str]:
 def test_who_watches_a_launch_is_told_of_it_alone_and_nobody_of_projects_that_they_may_not_read() -> None:
     gid, other, uid = UUID(int=1), UUID(int=2), UUID(int=3)
     notice = f"launch {gid} 7"
-    assert Watched(None).told(notice) == Watched(frozenset({7}), gid).told(notice) == f'{{"gid":"{gid}"}}'
-    assert Watched(frozenset({8})).told(notice) is Watched(frozenset({8}), gid).told(notice) is None
-    assert Watched(None, other).told(notice) is None
-    assert Watched(None, gid, uid).told(f"job {uid}") == f'{{"uid":"{uid}"}}'
-    assert Watched(None).told(f"job {uid}") is None
-    assert Watched(frozenset()).told("cluster 5") == Watched(frozenset()).told("*") == "{}"
+    assert Watched(7, None).told(notice) == Watched(7, frozenset({7}), gid).told(notice) == f'{{"gid":"{gid}"}}'
+    assert Watched(7, frozenset({8})).told(notice) is Watched(7, frozenset({8}), gid).told(notice) is None
+    assert Watched(7, None, other).told(notice) is None
+    assert Watched(7, None, gid, uid).told(f"job {uid}") == f'{{"uid":"{uid}"}}'
+    assert Watched(7, None).told(f"job {uid}") is None
+    assert Watched(7, frozenset()).told("cluster 5") == Watched(7, frozenset()).told("*") == "{}"
 
 
 async def test_a_batch_of_changes_is_one_notice_for_each_launch(
     registered: Client, stage: Launching, engine: Engine, settings: Settings
 ) -> None:
     gid = await asyncio.to_thread(launched, registered, stage, 50)
-    async with reading(settings, ALL, Watched(frozenset({2}))) as (mine, others):
+    async with reading(settings, ALL, Watched(7, frozenset({2}))) as (mine, others):
         notices = noted(mine)
         await asyncio.to_thread(run, engine, State.SUCCEEDED, 100)
         registered.pause(cluster="c")
@@ -203,3 +203,18 @@ async def test_a_process_that_stops_ends_its_streams_and_opens_none(registered: 
         await task
         with pytest.raises(Busy), hub.reading(ALL):
             raise AssertionError
+
+
+async def test_one_user_does_not_take_all_streams(registered: Client, settings: Settings) -> None:
+    hub = Hub(settings)
+    async with hub.running(), asyncio.timeout(20):
+        await hub.listening.wait()
+        with ExitStack() as stack:
+            for _ in range(stream._EACH):
+                stack.enter_context(hub.reading(ALL))
+            with pytest.raises(TooFast, match="user 7 has 50 streams"), hub.reading(ALL):
+                raise AssertionError
+            with hub.reading(Watched(8, None)):
+                assert hub.readers == stream._EACH + 1
+        with hub.reading(ALL):
+            assert hub.readers == 1

@@ -24,15 +24,34 @@ def test_an_algorithm_is_registered_changed_and_removed(argosy: Run, client: Cli
     assert "not unique" in error(argosy(*args.split()), 1)
     assert argosy(*["algorithm", "update", "hi", "--files-per-job", "9", "--default-cluster"]).exit_code == 0
     assert client.algorithm("hi") == made.model_copy(update={"files_per_job": 9, "cluster": None})
-    assert argosy("algorithm", "remove", "hi").exit_code == 0
+    assert "--yes" in error(argosy("algorithm", "remove", "hi"), 2)
+    assert argosy("algorithm", "remove", "hi", "--yes").exit_code == 0
     assert argosy("algorithm", "list", "-o", "name").stdout == ""
 
 
 def test_a_manifest_with_an_error_is_refused_with_its_place(argosy: Run, client: Client) -> None:
     args = "algorithm register - --name hi --project 1 --user 7 --files-per-job 3"
-    line = error(argosy(*args.split(), input="apiVersion: argoproj.io/v1alpha1\nkind: [\n"), 1)
-    assert re.match(r"manifest: line \d+, column \d+: ", line)
+    refused = argosy(*args.split(), input="apiVersion: argoproj.io/v1alpha1\nkind: [\n")
+    line, last = refused.stderr.splitlines()
+    assert re.match(r"<stdin>:\d+:\d+: ", line)
+    assert (refused.exit_code, last) == (1, "nothing was changed, because of 1 problem in the manifest")
     assert client.algorithms() == []
+
+
+def test_all_that_is_wrong_with_a_manifest_is_told_as_lint_tells_it(
+    argosy: Run, client: Client, cluster: ClusterShape, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(
+        Path(HELLO).read_text().replace("      container:", "      hostile: 1\n      other: 2\n      container:")
+    )
+    linted = argosy("algorithm", "lint", str(bad)).stdout.splitlines()
+    assert len(linted) >= 2
+    args = f"algorithm register {bad} --name hello --project 1 --user 7 --files-per-job 3"
+    assert argosy(*args.split()).stderr.splitlines()[:-1] == linted
+    assert argosy(*args.replace(str(bad), HELLO).split()).exit_code == 0
+    updated = argosy("algorithm", "update", "hello", "--file", str(bad))
+    assert (updated.exit_code, updated.stderr.splitlines()[:-1]) == (1, linted)
 
 
 def test_lint_prints_a_line_for_each_finding(argosy: Run, tmp_path: Path) -> None:
@@ -129,7 +148,9 @@ def test_what_a_clusters_policy_refuses_is_refused_at_registration_and_by_lint(
         "--files-per-job",
         "1",
     )
-    said = error(argosy(*register, "--cluster", "north"), 1)
+    refused = argosy(*register, "--cluster", "north")
+    assert refused.exit_code == 1
+    said = refused.stderr
     assert "securityContext.privileged" in said
     assert "restricted of cluster north" in said
     assert argosy("algorithm", "lint", str(file), "--cluster", "north").exit_code == 1

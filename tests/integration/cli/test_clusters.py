@@ -259,6 +259,29 @@ def test_what_cannot_be_undone_asks_or_takes_yes(argosy: Run, client: Client, la
     assert "4 jobs cancelled" in argosy("cancel", "--project", "1", "--yes").stderr
 
 
+def test_a_limit_of_nothing_is_said_to_be_a_pause(argosy: Run, cluster: ClusterShape) -> None:
+    said = argosy("cluster", "update", "north", "--max-active", "0").stderr
+    assert "--max-active 0 is a pause: nothing is submitted to north until it is raised" in said
+    assert "is a pause" not in argosy("cluster", "update", "north", "--max-active", "5").stderr
+
+
+def test_a_cluster_that_nobody_has_seen_lately_is_not_called_ok(
+    argosy: Run, client: Client, cluster: ClusterShape
+) -> None:
+    def shown(seen: str) -> str:
+        with client.engine.begin() as connection:
+            connection.execute(sql(f"UPDATE argosy.cluster SET health = 'ok', as_of = {seen}"))
+        return argosy("cluster", "list").stdout
+
+    assert ("not known" in shown("NULL"), "no tracker has seen it yet" in shown("NULL")) == (True, True)
+    assert " ok " in shown("now()")
+    found = shown("now() - interval '5 minutes'")
+    assert ("not known" in found, "no tracker has seen it for 5m: is one running? (argosy tracker)" in found) == (
+        True,
+        True,
+    )
+
+
 def test_a_cluster_is_drained_when_nothing_of_it_is_unfinished(
     argosy: Run, client: Client, launch: LaunchShape
 ) -> None:

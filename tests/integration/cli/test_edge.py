@@ -39,9 +39,14 @@ def test_the_command_tells_its_version() -> None:
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ("", "no command is given; see: argosy --help"),
-        ("cluster", "no command is given; see: argosy cluster --help"),
-        ("frob", "No such command 'frob'"),
+        ("frob", "No such command 'frob'; see: argosy --help"),
+        (
+            "cluster delete x",
+            "No such command 'delete'; did you mean argosy cluster remove?; see: argosy cluster --help",
+        ),
+        ("algorithm rm x", "did you mean argosy algorithm remove?"),
+        ("run hello", "did you mean argosy launch?"),
+        ("clusters", "did you mean argosy cluster?"),
         ("launch", "missing: ALGORITHM, --project, --user; see: argosy launch --help"),
         (
             "launch a --project 1 --user 2",
@@ -142,10 +147,46 @@ def test_a_reader_that_has_gone_is_no_error(environment: dict[str, str], launch:
     assert (ended.returncode, ended.stderr) == (1, b"")
 
 
-def test_ctrl_c_ends_a_watch_quietly_with_130(environment: dict[str, str], launch: LaunchShape) -> None:
+@pytest.mark.parametrize(
+    ("redirected", "said"),
+    [(">&-", "standard output is closed"), (">/dev/full", "the output cannot be written: No space")],
+)
+def test_an_output_that_takes_nothing_is_one_line(redirected: str, said: str) -> None:
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"{executable()} schema launch {redirected}"], capture_output=True, text=True
+    )
+    (line,) = ended.stderr.splitlines()
+    assert (ended.returncode, line.startswith(f"argosy: error: {said}")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        f"list --project {10**30}",
+        f"list --media {10**30}",
+        f"list --limit {10**30}",
+        f"events {UUID(int=1)} --limit {10**30}",
+        f"launch a --project {10**30} --user 1 --media 1",
+        f"launch a --project 1 --user 1 --media {10**30}",
+        f"get {UUID(int=1)} --attempt {10**30}",
+        f"project usage {10**30}",
+        f"algorithm list --project {10**30}",
+        f"cluster list --organization {10**30}",
+    ],
+)
+def test_a_number_that_no_id_can_be_is_refused_in_one_line(argosy: Run, args: str) -> None:
+    assert "10000000000" in args
+    error(argosy(*args.split()), 2)
+
+
+def test_ctrl_c_ends_a_watch_with_130_and_says_that_what_is_watched_goes_on(
+    environment: dict[str, str], launch: LaunchShape
+) -> None:
     with started("watch", str(launch.gid), environment=environment) as process:
         assert process.stdout is not None
         assert b"4 jobs: 4 Queued" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
-    assert (process.returncode, said) == (130, b"")
+    assert process.returncode == 130
+    going_on = f"it goes on without you; follow again: argosy watch {launch.gid}; end it: argosy cancel {launch.gid}\n"
+    assert said.decode() == going_on

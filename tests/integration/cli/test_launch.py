@@ -21,6 +21,7 @@ from argosy.shapes.shown import AlgorithmShape, ClusterShape, LaunchShape
 from argosy.states import State
 from tests.support.cli import SECRET, Run, error
 from tests.support.jobs import claim, created, end, record
+from tests.support.launching import sent
 from tests.support.queues import finish
 
 
@@ -78,12 +79,14 @@ def test_launch_says_plainly_that_nobody_has_worked_on_it_yet(
 def test_a_rejected_launch_fails_with_its_reason(
     argosy: Run, client: Client, engine: Engine, settings: Settings, cluster: ClusterShape
 ) -> None:
-    gid = uuid1()
-    args = f"launch nothing --project 1 --user 7 --media 1 --gid {gid} --wait 0".split()
-    assert argosy(*args).exit_code == 0
+    args = ["launch", "nothing", "--project", "1", "--user", "7", "--media", "1", "--wait", "0"]
+    refused = argosy(*args)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "argosy: error: unknown algorithm 'nothing' in project 1" in refused.stderr
+    gid = sent(client, algorithm_name="nothing")
     expand(Launching(engine, settings, RestMediaSource(settings)), gid)
     for more in ([], ["--watch"]):
-        result = argosy(*args, *more)
+        result = argosy(*args, "--gid", str(gid), *more)
         assert result.exit_code == 1
         assert f"launch {gid} was rejected: unknown algorithm 'nothing'" in result.stderr.splitlines()[-1]
     shown = argosy("get", str(gid))

@@ -65,7 +65,7 @@ def test_list_takes_filters(argosy: Run, client: Client, launch: LaunchShape) ->
 
 def test_a_job_is_named_by_its_launch_and_its_index(argosy: Run, client: Client, launch: LaunchShape) -> None:
     job = client.list(gid=launch.gid)[2]
-    assert client.get(f"{launch.gid}/2") == job  # type: ignore[arg-type]
+    assert client.get(f"{launch.gid}/2") == job
     assert str(job.uid) in argosy("get", f"{launch.gid}/2").stdout
     assert "does not exist" in error(argosy("get", f"{launch.gid}/9"), 1)
     assert "write a uid or a gid" in error(argosy("get", f"{launch.gid}/x"), 2)

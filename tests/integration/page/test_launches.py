@@ -1,11 +1,14 @@
 """Launches in the browser: how far they are, live; what failed; why the rest waits."""
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import expect
 
+from argosy.shapes.filters import JobFilter
 from argosy.states import State
+from argosy.store import bulks
 from tests.integration.page.conftest import Desk, World
 from tests.support.stack import finished, running
 
@@ -171,3 +174,40 @@ async def test_the_search_box_finds_by_each_of_what_people_have(world: World, de
     await page.get_by_role("searchbox").fill("nothing-like-this")
     await page.get_by_role("searchbox").press("Enter")
     await expect(page.locator("main")).to_contain_text("Nothing found")
+
+
+async def test_a_bulk_whose_process_was_killed_is_gone_on_with(world: World, desk: Desk) -> None:
+    gid = world.launched(world.project(), 3)
+    prepared = world.client.prepare("cancel", JobFilter(gid=gid), user=7)
+    with world.client.engine.begin() as connection:
+        bulks.begin(connection, prepared.id)
+    page = await desk.page(f"act/{prepared.id}")
+    await expect(page.get_by_role("heading", name="Under way")).to_be_visible()
+    await page.get_by_role("button", name="Go on with the rest").click()
+    await expect(page.get_by_role("heading", name="Done")).to_be_visible()
+    await expect(page.locator("main")).to_contain_text("3 done")
+
+
+async def test_the_form_keeps_the_whole_filter(world: World, desk: Desk) -> None:
+    project = world.project()
+    query = (
+        f"project={project}&project=5&status=Error&status=Failed&index=1&error=deadbeef&param=a%3Db&param=threshold%3D0.5"
+        "&since=2026-11-29T14:30:05Z&failed=true&sort=oldest"
+    )
+    for path in ("jobs", "launches"):
+        page = await desk.page(f"{path}?{query}")
+        await page.locator("#filters summary").click()
+        await page.get_by_label("User").fill("7")
+        await page.get_by_role("button", name="Apply").click()
+        await expect(page.get_by_role("list", name="Filters")).to_contain_text("User 7")
+        assert JobFilter.of_query(urlsplit(page.url).query) == JobFilter.of_query(f"{query}&user=7")
+
+
+async def test_the_counts_of_a_launch_follow_the_filter(world: World, desk: Desk) -> None:
+    gid = world.launched(world.project(), 6)
+    world.end(gid, State.FAILED, 0, 1, message="no such file")
+    world.end(gid, State.FAILED, 2, 2, message="out of memory", code=137)
+    page = await desk.page(f"launch/{gid}")
+    await expect(page.locator(".counts")).to_have_text(re.compile(r"Failed 3\s*Queued 3"))
+    await page.locator(".failures .row").nth(1).get_by_role("link", name="1 job").click()
+    await expect(page.locator(".counts")).to_have_text(re.compile(r"^\s*Failed 1\s*$"))

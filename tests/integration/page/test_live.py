@@ -179,3 +179,40 @@ async def test_a_reload_in_the_middle_of_a_launch_shows_how_far_it_is(world: Wor
     await page.reload()
     await expect(page.locator("#jobs .row")).to_have_count(2)
     await expect(page.locator(".progress")).to_contain_text("50 % done")
+
+
+async def test_what_a_proxy_answers_in_our_place_is_not_taken_over(world: World, desk: Desk) -> None:
+    gid = world.launched(world.project(), 5)
+    page = await desk.page(f"launch/{gid}")
+    await expect(page.locator("#live-state")).to_have_text("Live")
+
+    async def login(route: Route) -> None:
+        body = '<!doctype html><html><body><main id="main"><h1>Company login</h1></main></body></html>'
+        await route.fulfill(status=200, content_type="text/html", body=body)
+
+    await page.route("**/ui/launch/**", login)
+    world.end(gid, State.SUCCEEDED, 0, 1)
+    await expect(page.locator("#live-state")).to_contain_text("Something else answers")
+    await expect(page.locator("main")).not_to_contain_text("Company login")
+    await page.unroute("**/ui/launch/**", login)
+    world.end(gid, State.SUCCEEDED, 2, 3)
+    await expect(page.locator(".progress")).to_contain_text("4 of 5 jobs")
+    await expect(page.locator("#live-state")).to_have_text("Live")
+
+
+async def test_a_stream_that_is_refused_is_asked_for_less_and_less_often(world: World, desk: Desk) -> None:
+    gid = world.launched(world.project(), 1)
+    page = await desk.page()
+    asked: list[str] = []
+
+    async def busy(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.fulfill(status=503, body="busy")
+
+    await page.route("**/ui/stream*", busy)
+    await page.clock.install()
+    await page.goto(f"{world.url}/ui/launch/{gid}")
+    for _ in range(120):  # seconds; an answer comes between two of them
+        await page.clock.run_for(1_000)
+    assert 3 <= len(asked) <= 12, len(asked)
+    desk.complaints.clear()  # of the stream

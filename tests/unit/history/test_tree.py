@@ -94,7 +94,7 @@ def test_every_node_is_shown_once_or_counted(given_nodes: list[tuple[int, list[i
 def test_what_failed_is_shown_however_much_is_above_or_before_it() -> None:
     chain = [node(id, following) for id, following in pairwise(WIDE[:401])]
     found = tree([*chain, node(WIDE[400], status="Failed")], _BEGIN)
-    assert (len(found.rows), found.left_out, found.rows[-1].node.id) == (MOST, 101, WIDE[400])
+    assert (len(found.rows), found.left_out, found.rows[-1].node.id) == (MOST, 401 - MOST, WIDE[400])
     busy = [
         node("root", *WIDE, status="Running", end=None),
         *(node(id, status="Running", end=None) for id in WIDE[:-1]),

@@ -19,6 +19,7 @@ from argosy.batches import JobUids
 from argosy.errors import InvalidRequest, NotFound
 from argosy.inputs import validated
 from argosy.launch.accept import accept
+from argosy.launch.judging import judge
 from argosy.shapes.given import Id, LaunchRequest
 from argosy.shapes.shown import AlgorithmShape, LaunchShape
 from argosy.store import cancels, live, reading
@@ -108,7 +109,7 @@ def create_job_list(called: Called, project: Id, job_spec: wire.JobSpec) -> Resp
 
 
 def _launched(gateway: Gateway, request: LaunchRequest) -> Response:
-    written = accept(gateway.client.engine, gateway.settings, request)
+    written = accept(gateway.client.engine, gateway.settings, request, judge=judge)
     # One that waits for another launch is not waited for.
     found = _resolved(gateway, request.gid) if written.jobs is None and request.after is None else None
     count = found.jobs if found is not None else written.jobs

@@ -17,7 +17,7 @@ import psycopg
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from argosy.api.routing import Busy
+from argosy.api.routing import Busy, TooFast
 from argosy.loops import surviving
 from argosy.settings import Settings
 from argosy.store import database, notices
@@ -34,6 +34,9 @@ _PATIENCE = 30.0
 _MOST = 1000
 """Streams of a process."""
 
+_EACH = 50
+"""Of them of one user, so that nobody's tabs or programs keep others out."""
+
 _PENDING = 100
 """Changes that are kept for a stream."""
 
@@ -46,9 +49,10 @@ _ALL: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Watched:
-    """What a stream is about: a launch, a job's steps, or all launches of these projects; None for every project. Changes of clusters
-    and projects are told to all, without saying which."""
+    """What a user's stream is about: a launch, a job's steps, or all launches of these projects; None for every project. Changes of
+    clusters and projects are told to all, without saying which."""
 
+    user: int
     projects: frozenset[int] | None
     gid: UUID | None = None
     uid: UUID | None = None
@@ -138,11 +142,14 @@ class Hub:
 
         Raises:
             Busy: The process has too many, stops, or does not hear of changes.
+            TooFast: The user has too many.
         """
         if self._stopped or not self.listening.is_set():
             raise Busy("nobody tells of changes at present; ask again")
         if len(self._readers) >= _MOST:
             raise Busy(f"there are {_MOST} streams already; ask again")
+        if sum(each.watched.user == watched.user for each in self._readers) >= _EACH:
+            raise TooFast(f"user {watched.user} has {_EACH} streams already: close some tabs")
         reader = _Reader(watched)
         self._readers.add(reader)
         try:

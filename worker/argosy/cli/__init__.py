@@ -10,9 +10,11 @@ import typer
 
 from argosy.cli import (
     algorithms,
+    applying,
     clusters,
     control,
     demo,
+    describing,
     gateway,
     history,
     jobs,
@@ -30,8 +32,9 @@ from argosy.cli import (
     secrets,
 )
 from argosy.cli.boundary import Boundary
+from argosy.cli.commands import App
 
-app = typer.Typer(cls=Boundary, no_args_is_help=True, pretty_exceptions_enable=False)
+app = App(group=Boundary)
 
 app.command()(demo.demo)
 app.command(epilog=launching.EXAMPLES)(launching.launch)
@@ -39,12 +42,16 @@ app.command("list")(listing.list_)
 app.command()(listing.search)
 app.command()(jobs.get)
 app.command()(jobs.watch)
+app.command()(describing.wait)
+app.command()(describing.describe)
+app.command()(describing.top)
 app.command()(history.explain)
 app.command()(history.events)
 app.command()(logs.logs)
 app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)
+app.command(epilog=applying.EXAMPLES)(applying.apply)
 app.add_typer(algorithms.app, name="algorithm")
 clusters.app.command(epilog=registration.EXAMPLES)(registration.add)
 clusters.app.command()(registration.update)
@@ -64,6 +71,7 @@ app.command()(operating.doctor)
 app.command()(processes.worker)
 app.command()(processes.tracker)
 app.command()(processes.keys)
+app.command()(describing.version)
 
 
 def _version(asked: bool) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from argosy.cli import arguments, output
+from argosy.cli import arguments, completion, output
+from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
+from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import SHORT, cut, plain
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from argosy.errors import ManifestError
     from argosy.shapes.shown import AlgorithmShape
 
-app = typer.Typer(help="Register the algorithms that can be launched, and check their manifests.", no_args_is_help=True)
+app = App(help="Register the algorithms that can be launched, and check their manifests.")
 
 _EXAMPLES = """Examples:
 
@@ -27,7 +30,9 @@ argosy algorithm lint hello.yaml
 
 argosy algorithm register hello.yaml --name hello --project 1 --user 7 --files-per-job 50 --param threshold=0.5"""
 
-Name = Annotated[str, typer.Argument(help="Name of the algorithm.", metavar="NAME")]
+Name = Annotated[
+    str, typer.Argument(help="Name of the algorithm.", metavar="NAME", autocompletion=completion.algorithms)
+]
 Manifest = Annotated[
     Path, typer.Argument(help="Argo Workflow manifest in YAML; - reads standard input.", metavar="FILE")
 ]
@@ -38,6 +43,7 @@ ClusterNames = Annotated[
         "--cluster",
         help="Cluster to run on; repeatable: whichever has most free. Default: the default one.",
         metavar="NAME",
+        autocompletion=completion.clusters,
     ),
 ]
 ClusterLabels = Annotated[
@@ -93,8 +99,9 @@ def register(
     fields |= _retries(max_attempts, retry_backoff) | _deadlines(pending_deadline, run_deadline)
     arguments.one_of(cluster=cluster or None, cluster_label=cluster_label or None)
     with client() as opened:
-        made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
-        _warn(opened, made)
+        with findings_of(str(file)):
+            made = opened.register_algorithm(**fields, **_placement(opened, cluster, cluster_label))
+        warn(opened, made)
     output.note(
         f"algorithm {made.name} is registered; run it: "
         f"argosy launch {made.name} --project {made.project} --user {made.user} --media 1,2,5-9"
@@ -141,8 +148,9 @@ def update(
     with client() as opened:
         if cluster or cluster_label or default_cluster:
             fields |= _placement(opened, cluster, cluster_label)
-        changed = opened.update_algorithm(name, **fields)
-        _warn(opened, changed)
+        with findings_of(str(file or name)):
+            changed = opened.update_algorithm(name, **fields)
+        warn(opened, changed)
     output.note(f"algorithm {changed.name} is changed")
 
 
@@ -187,8 +195,9 @@ def resume(name: Name) -> None:
 
 
 @app.command()
-def remove(name: Name) -> None:
+def remove(name: Name, yes: Yes = False) -> None:
     """Remove an algorithm; its launches continue."""
+    arguments.confirmed(f"Remove algorithm {name}, with its manifest?", yes)
     with client() as opened:
         opened.remove_algorithm(name)
     output.note(f"algorithm {name} is removed")
@@ -234,7 +243,21 @@ def lint(
         raise typer.Exit(1)
 
 
-def _warn(opened: Client, algorithm: AlgorithmShape) -> None:
+@contextmanager
+def findings_of(where: str) -> Iterator[None]:
+    """Where a manifest is refused: all that is wrong with it is printed as `lint` prints it."""
+    from argosy.errors import ManifestError
+
+    try:
+        yield
+    except ManifestError as error:
+        found = (error, *error.others)
+        output.note_lines([_line("<stdin>" if where == "-" else where, each) for each in found])
+        output.note(f"nothing was changed, because of {len(found)} problem{'s' * (len(found) != 1)} in the manifest")
+        raise typer.Exit(1) from None
+
+
+def warn(opened: Client, algorithm: AlgorithmShape) -> None:
     """Say what its author should know of an algorithm that is registered; its clusters' Argo Servers are asked."""
     said = [plain(each.problem) for each in opened.lint_algorithm_by_argo(algorithm.id)]
     for warning in (*algorithm.warnings, *said):

@@ -5,36 +5,38 @@ for a mistake in the command line, 1 for a failure, 130 for Ctrl-C. Errors of th
 imported, so that `--help` need not import it.
 """
 
+import errno
 import os
 import sys
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
+from argosy.cli.commands import Group
+from argosy.cli.commands import UsageError as UsageError
 from argosy.cli.text import plain
 from argosy.errors import ArgosyError, InvalidRequest, ManifestError
+from argosy.extras import missing
 
 FAILURE, USAGE = 1, 2
 
 
-class UsageError(InvalidRequest):
-    """The command line cannot work as it was written."""
-
-
-class Boundary(TyperGroup):
+class Boundary(Group):
     """The outermost group of commands."""
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run a command and end the process with its exit code."""
         kwargs |= {"prog_name": "argosy", "standalone_mode": False}
+        if sys.stdout is None:  # it was closed
+            sys.stderr.write("argosy: error: standard output is closed\n")
+            sys.exit(FAILURE)
         try:
             # Without standalone mode, Typer returns the code of an Exit (also the 130 of Ctrl-C), or the None of a command.
             code = super().main(*args, **kwargs) or 0
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader has closed the pipe (`argosy list | head`). The text that is still in the buffer must not fail again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             code = FAILURE
         except typer.Abort:
             code = 130
@@ -42,9 +44,16 @@ class Boundary(TyperGroup):
             line = line_of(error)
             if line is None:
                 raise
+            if isinstance(error, OSError):
+                _discard_output()
             code = exit_code(error)
             sys.stderr.write(f"argosy: error: {line}\n")
         sys.exit(code)
+
+
+def _discard_output() -> None:
+    """What is left of the output cannot be written, and must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code(error: Exception) -> int:
@@ -67,8 +76,12 @@ def line_of(error: Exception) -> str | None:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""
         return (plain(error.format_message()).rstrip(". ") or "no command is given") + hint
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("argosy"):
+        return str(missing(error))
     if isinstance(error, ArgosyError):
         return plain(str(error))
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+        return f"the output cannot be written: {error.strerror}"
     return _of_database(error)
 
 

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-Name = Annotated[str, typer.Argument(help="Name of the cluster.", metavar="NAME")]
+from argosy.cli import completion
+
+Name = Annotated[str, typer.Argument(help="Name of the cluster.", metavar="NAME", autocompletion=completion.clusters)]
 Host = Annotated[str | None, typer.Option(help="Host name or address of its Kubernetes API.")]
 CaFile = Annotated[Path | None, typer.Option(help="PEM file with the CA of its Kubernetes API.")]
 FromKubeconfig = Annotated[

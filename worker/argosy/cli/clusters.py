@@ -4,13 +4,15 @@ shown."""
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from argosy.cli import arguments, output
+from argosy.cli import arguments, history, output
 from argosy.cli.arguments import Yes
 from argosy.cli.cluster_options import Name, Organization
+from argosy.cli.commands import App
 from argosy.cli.control import cancel_on
 from argosy.cli.findings import ends_soon, findings, renew, token
 from argosy.cli.output import Column, Format, Output
@@ -18,12 +20,10 @@ from argosy.cli.session import client
 from argosy.cli.text import age, ago, plain
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from argosy.client import Client
     from argosy.shapes.shown import ClusterShape
 
-app = typer.Typer(help="Register the Kubernetes clusters that jobs run on.", no_args_is_help=True)
+app = App(help="Register the Kubernetes clusters that jobs run on.")
 
 
 @app.command("list")
@@ -43,6 +43,21 @@ def get(name: Name, output_format: Output = Format.TABLE) -> None:
         output.data(output.dump(found), output_format)
     else:
         output.show([found], output_format, columns=_COLUMNS, name=lambda cluster: cluster.name)
+
+
+@app.command()
+def describe(name: Name) -> None:
+    """Show all that is known of a cluster: where it is, how it is, what it may take, what happened there last."""
+    with client() as opened:
+        found, events = opened.cluster(name), opened.events(cluster=name, limit=_EVENTS).events
+    output.facts(_facts(found, datetime.now(UTC)))
+    if events:
+        typer.echo("")
+        output.table(events, history.COLUMNS)
+
+
+_EVENTS = 20
+"""Of the newest events."""
 
 
 @app.command()
@@ -168,6 +183,17 @@ def _address(cluster: ClusterShape) -> str:
     return f"{host}:{cluster.port}{cluster.path}"
 
 
+def _health(cluster: ClusterShape, now: datetime) -> str:
+    """Its health; where nobody has seen the cluster lately, that is what is known of it."""
+    if cluster.health == "ok" and (cluster.as_of is None or now - cluster.as_of > _LATELY):
+        return "not known"
+    return cluster.health
+
+
+_LATELY = timedelta(minutes=1)
+"""A tracker sees a cluster every two seconds."""
+
+
 def _message(cluster: ClusterShape, now: datetime) -> str:
     if cluster.held_at is not None:
         return cluster.held_reason
@@ -177,7 +203,47 @@ def _message(cluster: ClusterShape, now: datetime) -> str:
         return f"token {token(cluster, now)}: {renew(cluster)}"
     if cluster.paused_at is not None:
         return cluster.paused_reason
+    if _health(cluster, now) == "not known":
+        seen = f"for {age(cluster.as_of, now)}" if cluster.as_of else "yet"
+        return f"no tracker has seen it {seen}: is one running? (argosy tracker)"
     return cluster.open_reason if cluster.open_until is not None and cluster.open_until > now else ""
+
+
+def _facts(cluster: ClusterShape, now: datetime) -> dict[str, str]:
+    """All that is known of a cluster, in words."""
+    lists = {field: value for field, value in cluster.policy.model_dump().items() if field != "profile" and value}
+    deadlines = {"pending": cluster.pending_deadline, "run": cluster.run_deadline}
+    switches = ("default", "finalizer", "logs", "pace", "token_in_clear")
+    return {
+        "name": cluster.name,
+        "id": str(cluster.id),
+        "organization": str(cluster.organization or ""),
+        "address": _address(cluster),
+        "namespace": cluster.namespace,
+        "health": f"{_health(cluster, now)}, since {ago(cluster.health_since, now)}",
+        "message": _message(cluster, now),
+        "seen": ago(cluster.as_of, now) or "never",
+        "held": _since(cluster.held_at, cluster.held_reason, now),
+        "paused": _since(cluster.paused_at, cluster.paused_reason, now),
+        "slots": f"{cluster.active} used of {cluster.max_active}"
+        + (f", {cluster.window} at its pace" if cluster.pace and cluster.window else ""),
+        "each project": str(cluster.project_max_active or ""),
+        "deadlines": ", ".join(f"{name} {seconds:g} s" for name, seconds in deadlines.items() if seconds),
+        "policy": f"profile {cluster.policy.profile}"
+        + "".join(f"; {field}: {', '.join(map(str, value))}" for field, value in lists.items()),
+        "labels": ", ".join(f"{label}={value}" for label, value in cluster.labels.items()),
+        "on": ", ".join(name for name in switches if getattr(cluster, name)),
+        "off": ", ".join(name for name in switches if not getattr(cluster, name)),
+        "runs as": cluster.service_account or "",
+        "token": token(cluster, now),
+        "kubernetes": cluster.kubernetes_version,
+        "argo": cluster.argo_version,
+        "argo server": cluster.argo_server,
+    }
+
+
+def _since(when: datetime | None, reason: str, now: datetime) -> str:
+    return "" if when is None else f"since {ago(when, now)}" + (f": {reason}" if reason else "")
 
 
 _COLUMNS: list[Column[ClusterShape]] = [
@@ -187,7 +253,9 @@ _COLUMNS: list[Column[ClusterShape]] = [
     Column("DEFAULT", lambda cluster, _: "yes" if cluster.default else ""),
     Column(
         "HEALTH",
-        lambda cluster, _: cluster.health + (", held" if cluster.held_at else ", paused" if cluster.paused_at else ""),
+        lambda cluster, now: (
+            _health(cluster, now) + (", held" if cluster.held_at else ", paused" if cluster.paused_at else "")
+        ),
     ),
     Column("SINCE", lambda cluster, now: ago(cluster.health_since, now)),
     Column("ACTIVE", lambda cluster, _: str(cluster.active)),

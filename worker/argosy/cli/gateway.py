@@ -13,6 +13,7 @@ import typer
 
 from argosy.cli import arguments, output
 from argosy.cli.boundary import UsageError
+from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import ago, plain
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from argosy.settings import Settings
     from argosy.store.api_tokens import ApiToken
 
-app = typer.Typer(help="Serve the platform's REST API for jobs over HTTP.", invoke_without_command=True)
-tokens = typer.Typer(help="Tokens of argosy's own, for `argosy api` with ARGOSY_AUTH=tokens.", no_args_is_help=True)
+app = App(help="Serve the platform's REST API for jobs over HTTP.", invoke_without_command=True, no_args_is_help=False)
+tokens = App(help="Tokens of argosy's own, for `argosy api` with ARGOSY_AUTH=tokens.")
 
 _EXAMPLES = """Examples:
 

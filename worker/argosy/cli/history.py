@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from argosy.cli.text import ago, plain, used
 
 if TYPE_CHECKING:
     from argosy.client import Client
-    from argosy.shapes.history import EventShape
+    from argosy.shapes.history import EventShape, ReasonShape
 
 _LOOK = 1.0
 """Seconds between two looks of somebody who follows."""
@@ -46,7 +46,7 @@ def events(
             _follow(opened, identifier, cluster, limit, output_format)
             return
         found = opened.events(identifier, cluster=cluster, limit=limit).events
-    output.show(found, output_format, columns=_COLUMNS, name=lambda event: str(event.id))
+    output.show(found, output_format, columns=COLUMNS, name=lambda event: str(event.id))
     if not found and not output.structured(output_format):
         output.note("nothing is recorded of it")
 
@@ -101,7 +101,12 @@ def explain(
             "as of": ago(found.as_of, now),
         }
     )
-    for reason in found.reasons:
+    show_reasons(found.reasons)
+
+
+def show_reasons(reasons: Sequence[ReasonShape]) -> None:
+    """Print why a job is where it is, and what may be done about it."""
+    for reason in reasons:
         typer.echo(f"\n- {plain(reason.text)}" + (f"\n  do: {plain(reason.do)}" if reason.do else ""))
 
 
@@ -156,7 +161,7 @@ def _clock(when: datetime) -> str:
     return when.astimezone().strftime("%m-%d %H:%M:%S")
 
 
-_COLUMNS: list[Column[EventShape]] = [
+COLUMNS: list[Column[EventShape]] = [
     Column("AT", lambda event, _: _clock(event.last_at)),
     Column("OF", lambda event, _: _of(event)),
     Column("WHAT", lambda event, _: event.kind),

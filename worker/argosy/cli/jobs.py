@@ -8,8 +8,8 @@ from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, output
-from argosy.cli.launching import judge, watch_launch
+from argosy.cli import arguments, completion, output
+from argosy.cli.launching import going_on, judge, watch_launch
 from argosy.cli.listing import JOB_COLUMNS, counted
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
@@ -27,6 +27,7 @@ _WHICH: Any = typer.Argument(
     help="Id of a job (uid) or of a launch (gid), or its first 8 letters; GID/17 is the launch's job with that index.",
     metavar="UID|GID",
     parser=arguments.identifier,
+    autocompletion=completion.identifiers,
 )
 Identifier = Annotated[UUID, _WHICH]
 MaybeIdentifier = Annotated[UUID | None, _WHICH]
@@ -41,9 +42,9 @@ def get(
     from argosy.cli.progress import all_jobs
 
     with client() as opened:
-        found = None if attempt is not None else _launch(opened, identifier)
+        found = None if attempt is not None else launch_of(opened, identifier)
         if found is None:
-            _show_job(_job(opened, identifier, attempt), output_format)
+            _show_job(job_of(opened, identifier, attempt), output_format)
             return
         jobs = all_jobs(opened, identifier, nodes=output.structured(output_format))
         failures = opened.failures(identifier)
@@ -62,21 +63,29 @@ def get(
 def watch(identifier: Identifier) -> None:
     """Follow a job or a launch until it has ended; exit 1 unless everything succeeded."""
     with client() as opened:
-        if _launch(opened, identifier) is not None:
+        if launch_of(opened, identifier) is not None:
             watch_launch(opened, identifier)
             return
         from argosy.cli.progress import live_job
 
-        _job(opened, identifier, None)
-        judge([live_job(opened, identifier, console=output.console())])
+        job_of(opened, identifier, None)
+        with going_on(identifier):
+            ended = live_job(opened, identifier, console=output.console())
+        judge([ended])
 
 
-def _launch(opened: Client, gid: UUID) -> LaunchShape | None:
+def launch_of(opened: Client, gid: UUID) -> LaunchShape | None:
+    """The launch with this id; None if there is none."""
     found = opened.launches(gid=gid)
     return found[0] if found else None
 
 
-def _job(opened: Client, uid: UUID, attempt: int | None) -> JobShape:
+def job_of(opened: Client, uid: UUID, attempt: int | None) -> JobShape:
+    """The job with this id, or an older attempt of it.
+
+    Raises:
+        NotFound: There is none.
+    """
     try:
         return opened.get(uid, attempt=attempt)
     except NotFound as error:

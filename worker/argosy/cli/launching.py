@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, output
+from argosy.cli import arguments, completion, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Format, Output
 from argosy.cli.session import client
@@ -49,7 +51,13 @@ class Unsuccessful(ArgosyError):
 
 def launch(
     algorithm: Annotated[
-        str | None, typer.Argument(help="Name of a registered algorithm.", metavar="ALGORITHM", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Name of a registered algorithm.",
+            metavar="ALGORITHM",
+            show_default=False,
+            autocompletion=completion.algorithms,
+        ),
     ] = None,
     project: Annotated[
         int | None, typer.Option(help="Id of the project whose media are worked on.", metavar="ID")
@@ -205,6 +213,18 @@ def _tell(launch: LaunchShape, waited: float, output_format: Format = Format.TAB
         )
 
 
+@contextmanager
+def going_on(identifier: UUID) -> Iterator[None]:
+    """Where a person who watches may stop to do so: what is watched goes on, and that is said."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        output.note(
+            f"it goes on without you; follow again: argosy watch {identifier}; end it: argosy cancel {identifier}"
+        )
+        raise
+
+
 def watch_launch(opened: Client, gid: UUID) -> None:
     """Follow a launch until all its jobs have ended.
 
@@ -213,7 +233,8 @@ def watch_launch(opened: Client, gid: UUID) -> None:
     """
     from argosy.cli.progress import live
 
-    jobs = live(opened, gid, console=output.console())
+    with going_on(gid):
+        jobs = live(opened, gid, console=output.console())
     if not jobs:
         (launch,) = opened.launches(gid=gid)
         _tell(launch, 0)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, output
+from argosy.cli import arguments, completion, output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
@@ -42,8 +42,12 @@ def list_(
     error: Annotated[
         str | None, typer.Option(help="Only those that failed like this: a KEY of `argosy get GID`.", metavar="KEY")
     ] = None,
-    algorithm: Annotated[str | None, typer.Option(help="Only of this algorithm.", metavar="NAME")] = None,
-    cluster: Annotated[str | None, typer.Option(help="Only on this cluster.", metavar="NAME")] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="Only of this algorithm.", metavar="NAME", autocompletion=completion.algorithms)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Only on this cluster.", metavar="NAME", autocompletion=completion.clusters)
+    ] = None,
     user: Annotated[int | None, typer.Option(help="Only of this user.", metavar="ID")] = None,
     media: Annotated[int | None, typer.Option(help="Only those that hold this medium.", metavar="ID")] = None,
     param: Annotated[

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from argosy.cli.commands import App
 from argosy.cli.session import configured
 from argosy.errors import InvalidRequest
 
-app = typer.Typer(help="Mails at the end of launches.", no_args_is_help=True)
+app = App(help="Mails at the end of launches.")
 
 
 @app.callback()

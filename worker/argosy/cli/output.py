@@ -37,7 +37,10 @@ class Format(StrEnum):
 Output = Annotated[
     Format,
     typer.Option(
-        "-o", "--output", help="wide: more columns. jsonl: one JSON object a line. name: one identifier a line."
+        "-o",
+        "--output",
+        help="table, wide (more columns), json, jsonl (one object a line), yaml, or name (one identifier a line).",
+        metavar="FORMAT",
     ),
 ]
 
@@ -200,6 +203,12 @@ def console() -> Console:
 
     made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+
+
+def note_lines(found: Sequence[str]) -> None:
+    """Print messages, one a line, on standard error."""
+    for line in found:
+        note(line)
 
 
 def note(text: str) -> None:

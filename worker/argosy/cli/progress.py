@@ -126,7 +126,7 @@ def _launch_frames(client: Client, gid: UUID) -> Iterator[_Frame]:
             raise NotFound(f"launch {gid} does not exist; see: argosy list --launches")
         launch = found[0]
         jobs = client.list(gid=gid, limit=_WINDOW, offset=offset, hidden=True)
-        yield _Frame(launch, jobs, _ended(launch))
+        yield _Frame(launch, jobs, launch_ended(launch))
         if offset + len(jobs) < launch.jobs:
             offset += sum(1 for _ in takewhile(lambda job: job.status in FINAL, jobs))
 
@@ -137,7 +137,8 @@ def _job_frames(client: Client, uid: UUID) -> Iterator[_Frame]:
         yield _Frame(None, [job], job.status in FINAL)
 
 
-def _ended(launch: LaunchShape) -> bool:
+def launch_ended(launch: LaunchShape) -> bool:
+    """Whether a launch has ended, with all its jobs."""
     if launch.state in ENDED_EARLY:
         return True
     done = sum(number for status, number in launch.counts.items() if status in FINAL)

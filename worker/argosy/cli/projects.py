@@ -8,6 +8,7 @@ import typer
 
 from argosy.cli import output
 from argosy.cli.boundary import UsageError
+from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import plain, used
@@ -15,7 +16,7 @@ from argosy.cli.text import plain, used
 if TYPE_CHECKING:
     from argosy.shapes.shown import ProjectShape
 
-app = typer.Typer(help="Set how projects share the clusters.", no_args_is_help=True)
+app = App(help="Set how projects share the clusters.")
 
 _EXAMPLES = """Examples:
 

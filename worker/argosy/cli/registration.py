@@ -95,6 +95,7 @@ def add(
     given |= _reached(options, new=True) | {"policy": _policy(profile, policy, {})}
     with client() as opened:
         added = opened.add_cluster(**given)
+    _tell_limit(added.name, given.get("max_active"))
     output.note(f"cluster {added.name} is registered; check whether argosy can use it: argosy cluster check {name}")
 
 
@@ -149,9 +150,18 @@ def _update(name: str, fields: dict[str, Any], profile: str | None, policy: Path
         if profile is not None or policy is not None:
             fields["policy"] = _policy(profile, policy, opened.cluster(name).policy.model_dump())
         changed = opened.update_cluster(name, **fields)
+    _tell_limit(changed.name, fields.get("max_active"))
     for warning in changed.warnings:
         output.note(f"warning: no longer fits: {plain(warning)}")
     output.note(f"cluster {changed.name} is changed" + (f": {_lists(changed.policy)}" if "policy" in fields else ""))
+
+
+def _tell_limit(name: str, most: int | None) -> None:
+    if most == 0:
+        output.note(
+            f"warning: --max-active 0 is a pause: nothing is submitted to {name} until it is raised; "
+            f"argosy cluster pause {name} --reason WHY says with the jobs why they wait"
+        )
 
 
 _SAME = {

@@ -9,13 +9,14 @@ import typer
 
 from argosy.cli import output
 from argosy.cli.boundary import UsageError
+from argosy.cli.commands import App
 from argosy.cli.output import Column
 from argosy.cli.session import configured
 
 if TYPE_CHECKING:
     from argosy.store.migrate import Loss
 
-app = typer.Typer(help="Argosy's schema in the database, and what to do after it was restored.", no_args_is_help=True)
+app = App(help="Argosy's schema in the database, and what to do after it was restored.")
 
 
 @app.command()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import typer
+from argosy.cli.commands import App
 
-app = typer.Typer(help="Print the contracts with other programs.", no_args_is_help=True)
+app = App(help="Print the contracts with other programs.")
 
 
 @app.callback()

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from argosy.cli import output
+from argosy.cli.commands import App
 from argosy.cli.output import Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import plain
 
-app = typer.Typer(help="What lies sealed in the database, and its keys.", no_args_is_help=True)
+app = App(help="What lies sealed in the database, and its keys.")
 
 _SHOWN = 20
 

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from argosy.errors import InvalidRequest, NotFound
 from argosy.history.explain import explain
 from argosy.inputs import checked
-from argosy.shapes.given import Id, Key, Number, Ref, Text
+from argosy.shapes.given import AnyId, Id, Key, Number, Ref, Text, uuid_of
 from argosy.shapes.history import EventPage, ExplainShape, FailureShape, UsageShape
 from argosy.shapes.shown import LaunchShape
 from argosy.store import events, registry, summaries, targets
@@ -25,7 +25,7 @@ class Reader:
         self,
         *,
         project: Id | None = None,
-        gid: UUID | None = None,
+        gid: AnyId | None = None,
         limit: Number = 100,
         hidden: bool = False,
         after: Text | None = None,
@@ -43,7 +43,7 @@ class Reader:
             InvalidRequest: `after` is no cursor.
         """
         with self.engine.connect() as connection:
-            return summaries.launches(connection, project, gid, limit, hidden, after)
+            return summaries.launches(connection, project, None if gid is None else uuid_of(gid), limit, hidden, after)
 
     @checked
     def explain(self, uid: Ref, *, project: Id | None = None) -> ExplainShape:
@@ -56,7 +56,7 @@ class Reader:
         Raises:
             NotFound: There is no such job.
         """
-        return explain(self.engine, uid, project)
+        return explain(self.engine, uuid_of(uid), project)
 
     @checked
     def events(
@@ -85,22 +85,22 @@ class Reader:
             if cluster is not None and key is None:
                 of = events.Subject(cluster=registry.cluster(session, cluster, token=False).id)
             elif key is not None and cluster is None:
-                of = _subject(session.connection(), key, project)
+                of = _subject(session.connection(), uuid_of(key), project)
             else:
                 raise InvalidRequest("say which: a job's uid or a launch's gid, or a cluster")
             return events.page(session.connection(), of, max(limit, 1), after)
 
     @checked
-    def failures(self, gid: UUID, *, project: Id | None = None) -> Sequence[FailureShape]:
+    def failures(self, gid: AnyId, *, project: Id | None = None) -> Sequence[FailureShape]:
         """The failed jobs of a launch, those that failed alike together, the most frequent first. A group's `key` goes to `retry`.
 
         Raises:
             NotFound: There is no such launch.
         """
         with self.engine.connect() as connection:
-            if not summaries.launches(connection, project, gid, 1):
+            if not summaries.launches(connection, project, uuid_of(gid), 1):
                 raise NotFound(f"launch {gid} does not exist; see: argosy list --launches")
-            return summaries.failures(connection, gid)
+            return summaries.failures(connection, uuid_of(gid))
 
     @checked
     def usage(self, project: Id, *, days: Number = 30) -> UsageShape:

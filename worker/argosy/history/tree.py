@@ -15,7 +15,7 @@ from argosy.shapes.shown import NodeShape
 FEW = 30
 """Nodes of a workflow that is shown whole."""
 
-MOST = 300
+MOST = 120
 """Rows."""
 
 _WELL = {"Succeeded", "Skipped", "Omitted"}

@@ -15,7 +15,7 @@ from argosy.failpoints import failpoint
 from argosy.inputs import clean
 from argosy.settings import Settings
 from argosy.shapes.given import LaunchRequest, Sender
-from argosy.store import database, requests
+from argosy.store import cursors, database, requests
 
 
 def seal(settings: Settings, token: str | None) -> bytes | None:
@@ -31,7 +31,13 @@ def seal(settings: Settings, token: str | None) -> bytes | None:
     return crypto.seal_token(token, settings.token_public_key)
 
 
-def accept(engine: Engine, settings: Settings, request: LaunchRequest, connection: Any = None) -> requests.Written:
+def accept(
+    engine: Engine,
+    settings: Settings,
+    request: LaunchRequest,
+    connection: Any = None,
+    judge: requests.Judge | None = None,
+) -> requests.Written:
     """Write a launch into the database.
 
     Args:
@@ -40,6 +46,7 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
         request: The launch.
         connection: A DB-API connection, SQLAlchemy connection or session, or Django connection. The launch is written in its transaction,
             and its owner commits. Default: a transaction of its own, committed on return.
+        judge: Asked before it is written, and raises what is wrong with it.
 
     Raises:
         Conflict: Its gid belongs to another launch.
@@ -50,10 +57,10 @@ def accept(engine: Engine, settings: Settings, request: LaunchRequest, connectio
     """
     _check_webhook(settings, request)
     if connection is not None:
-        with _dbapi(connection).cursor() as cursor, _savepoint(cursor):
-            return requests.insert(cursor, request, settings.retention_days)
+        with cursors.cursor(connection) as cursor, _savepoint(cursor):
+            return requests.insert(cursor, request, settings.retention_days, judge)
     with engine.begin() as own:
-        written = requests.insert(requests.OwnCursor(own), request, settings.retention_days)
+        written = requests.insert(cursors.OwnCursor(own), request, settings.retention_days, judge)
     failpoint("launch.accepted")
     return written
 
@@ -71,21 +78,11 @@ def refuse(engine: Engine, payload: object, reason: str) -> None:
     except ValidationError:
         return
     with suppress(Conflict), engine.begin() as own:
-        requests.refuse(requests.OwnCursor(own), sender, clean(reason))
-
-
-def _dbapi(connection: Any) -> Any:
-    """The DB-API connection of the caller: inside SQLAlchemy's session or connection, else what the caller gave."""
-    if hasattr(connection, "get_bind"):
-        connection = connection.connection()
-    if hasattr(connection, "in_transaction") and not connection.in_transaction():
-        connection.begin()
-    driver = getattr(getattr(connection, "connection", None), "driver_connection", None)
-    return connection if driver is None else driver
+        requests.refuse(cursors.OwnCursor(own), sender, clean(reason))
 
 
 @contextmanager
-def _savepoint(cursor: requests.Cursor) -> Iterator[None]:
+def _savepoint(cursor: cursors.Cursor) -> Iterator[None]:
     """A savepoint: after an error the caller's transaction is as it was before, and usable.
 
     Raises:

@@ -17,7 +17,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Engine
 
-from argosy import crypto, manifest
+from argosy import crypto
 from argosy.batches import count, distinct
 from argosy.errors import (
     ArgosyError,
@@ -28,12 +28,12 @@ from argosy.errors import (
 )
 from argosy.failpoints import failpoint
 from argosy.inputs import clean
-from argosy.launch import inputs
+from argosy.launch import inputs, judging
 from argosy.launch.media import MediaSource
 from argosy.metrics import LAUNCHES
 from argosy.settings import Settings
 from argosy.shapes.given import Parameter
-from argosy.store import cutting, done, followers, launches, requests
+from argosy.store import cursors, cutting, done, followers, launches, requests
 
 _TRIES = 20
 """How often a launch is tried that makes no progress; with the back-off below, about a quarter of an hour."""
@@ -129,7 +129,7 @@ def _freeze(stage: Launching, claim: launches.Claim) -> Step:
     frozen = _resolve(stage, request)
     with stage.engine.begin() as connection:
         if frozen.jobs and (request.skip_done or request.media_ids is None or request.files_per_job is None):
-            requests.check_room(requests.OwnCursor(connection), request.project, request.gid, frozen.jobs)
+            requests.check_room(cursors.OwnCursor(connection), request.project, request.gid, frozen.jobs)
         resolved = launches.freeze(connection, claim, frozen)
     failpoint("launch.resolved")
     return Step(resolved)
@@ -158,7 +158,7 @@ def _resolve(stage: Launching, request: launches.Request) -> launches.Frozen:
             "no media: " + ("the query matches none" if request.media_ids is None else "media_ids is empty")
         )
     files_per_job = request.files_per_job or algorithm.files_per_job
-    _check_size(media_ids, files_per_job)
+    judging.check_size(media_ids, files_per_job)
     digest = done.inputs_digest(algorithm.manifest, now.parameters)
     left = _not_done(stage, request, digest, media_ids) if request.skip_done else media_ids
     return launches.Frozen(
@@ -191,15 +191,6 @@ def _not_done(stage: Launching, request: launches.Request, digest: str, media_id
     with stage.engine.begin() as connection:
         found = done.done(connection, request.project, request.algorithm_name, digest, media_ids, request.gid)
     return [medium for medium in media_ids if medium not in found]
-
-
-def _check_size(media_ids: list[int], files_per_job: int) -> None:
-    fits = manifest.files_per_job_that_fits(media_ids)
-    if files_per_job > fits and count(len(media_ids), files_per_job) != count(len(media_ids), fits):
-        raise InvalidRequest(
-            f"files_per_job {files_per_job} makes media_ids longer than {manifest.MEDIA_IDS_LIMIT} bytes, which no environment "
-            f"variable can hold; files_per_job up to {fits} fits this launch"
-        )
 
 
 def postpone(stage: Launching, claim: launches.Claim, reason: str) -> None:

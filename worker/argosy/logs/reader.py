@@ -1,16 +1,22 @@
 """The part of the client for those who ask what a job's containers wrote."""
 
 from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import Engine
 
+from argosy.extras import late
 from argosy.inputs import checked
-from argosy.logs import follow, read
 from argosy.logs.wanted import Wanted
 from argosy.settings import Settings
-from argosy.shapes.given import Ref, Row, Text
+from argosy.shapes.given import AnyId, Ref, Row, Text, uuid_of
 from argosy.shapes.shown import LogShape
+
+if TYPE_CHECKING:
+    from argosy.logs import follow, read
+else:
+    follow, read = late("argosy.logs.follow"), late("argosy.logs.read")
 
 
 class LogReader:
@@ -43,26 +49,26 @@ class LogReader:
         Raises:
             NotFound: There is no such job, attempt or node. That the cluster cannot be asked is in the note.
         """
-        return read.read(self.engine, self.settings, uid, Wanted(node, failed, attempt, tail), ask)
+        return read.read(self.engine, self.settings, uuid_of(uid), Wanted(node, failed, attempt, tail), ask)
 
     @checked
-    def jobs_with_logs(self, gid: UUID, *, failed: bool = False) -> tuple[Sequence[UUID], bool]:
+    def jobs_with_logs(self, gid: AnyId, *, failed: bool = False) -> tuple[Sequence[UUID], bool]:
         """The first jobs of a launch that run, or that failed, and whether there are more.
 
         Raises:
             NotFound: There is no such launch.
         """
-        return read.jobs(self.engine, gid, failed)
+        return read.jobs(self.engine, uuid_of(gid), failed)
 
     @checked
     def follow_logs(
         self,
-        uids: Sequence[UUID],
+        uids: Sequence[Ref],
         *,
         node: Text | None = None,
         attempt: Row | None = None,
         tail: Row | None = None,
-    ) -> Generator[follow.Said, None, None]:
+    ) -> "Generator[follow.Said, None, None]":
         """What the containers of jobs write from now on, and have written, until the jobs have ended. Close the iterator to end it before.
 
         Arguments are those of `logs`.
@@ -70,5 +76,5 @@ class LogReader:
         Raises:
             NotFound: There is no such job or attempt.
         """
-        jobs = [read.job(self.engine, uid, attempt) for uid in uids]
+        jobs = [read.job(self.engine, uuid_of(uid), attempt) for uid in uids]
         return follow.follow(self.engine, self.settings, jobs, Wanted(node, False, attempt, tail))

@@ -7,7 +7,7 @@ store, so that every mistake is reported before a transaction begins.
 from base64 import b64decode
 from binascii import Error as Base64Error
 from math import isfinite
-from typing import Annotated, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypedDict
 from unicodedata import category
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,13 +19,21 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    PlainValidator,
+    ValidationError,
     field_validator,
     model_validator,
 )
 
 from argosy.batches import JobUids, distinct
+from argosy.inputs import refused
 from argosy.labels import OWN_ACCOUNT, SECRET_PREFIX
 from argosy.shapes.mails import EmailSpec
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 _BIGINT = 1 << 63
 _DEEPEST = 32
@@ -54,19 +62,37 @@ def _storable(value: object, depth: int = 0) -> object:
     return value
 
 
-def _reference(value: object) -> object:
+def _uuid(value: object) -> UUID:
+    try:
+        return value if isinstance(value, UUID) else UUID(str(value))
+    except ValueError:
+        raise ValueError("must be an id: a UUID, or its text") from None
+
+
+def _reference(value: object) -> UUID:
     """A job that is named by its launch and its index there: GID/17."""
     gid, slash, index = value.partition("/") if isinstance(value, str) else ("", "", "")
     if not slash:
-        return value
+        return _uuid(value)
     if not (index.isascii() and index.isdigit() and len(index) < 10):
         raise ValueError("after the slash comes the index of a job in its launch, as in GID/17")
-    return JobUids(UUID(gid), int(index) + 1)[int(index)]
+    return JobUids(_uuid(gid), int(index) + 1)[int(index)]
+
+
+def uuid_of(value: UUID | str) -> UUID:
+    """An id that a method has taken as `AnyId` or `Ref`: `checked` has made it a UUID already."""
+    return value if isinstance(value, UUID) else UUID(value)
 
 
 def _token(value: str) -> str:
     if not (value.isascii() and value.isprintable() and " " not in value):
         raise ValueError("holds a line end, a blank or another character that an HTTP header cannot hold")
+    return value
+
+
+def _given(value: str) -> str:
+    if not value:
+        raise ValueError("is empty; leave it out if there is none")
     return value
 
 
@@ -95,11 +121,14 @@ Row = Annotated[int, Field(ge=0, lt=1 << 31)]
 """Id of a row that argosy has numbered."""
 Number = Annotated[int, Field(ge=0, lt=1 << 31)]
 """How many."""
-Ref = Annotated[UUID, BeforeValidator(_reference)]
-"""Id of a job or launch; of a job also GID/17, the launch's id and the index."""
+AnyId = Annotated[UUID | str, PlainValidator(_uuid)]
+"""An id, as a UUID or its text."""
+Ref = Annotated[UUID | str, PlainValidator(_reference)]
+"""Id of a job or launch, as a UUID or its text; of a job also GID/17, the launch's id and the index."""
 Text = Annotated[str, BeforeValidator(_storable)]
 Json = Annotated[dict[str, JsonValue], BeforeValidator(_storable)]
 Token = Annotated[Text, AfterValidator(_token)]
+LaunchToken = Annotated[Token, AfterValidator(_given)]
 Key = Text | Row
 """Name or id."""
 Webhook = Annotated[Text, Field(max_length=2000), AfterValidator(_webhook)]
@@ -119,8 +148,18 @@ like a failure of the cluster: without this limit, workflows with a parameter of
 ever."""
 
 
-class In(BaseModel):
-    """Base class of all input."""
+class _Checked(ModelMetaclass):
+    """Whoever makes an input by hand gets an error of ours, as whoever hands in its fields."""
+
+    def __call__(self, *args: Any, **fields: Any) -> Any:
+        try:
+            return super().__call__(*args, **fields)
+        except ValidationError as error:
+            raise refused(error, fields=getattr(self, "model_fields", ())) from None
+
+
+class In(BaseModel, metaclass=_Checked):
+    """Base class of all input. Raises InvalidRequest where a field cannot be used."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -196,6 +196,20 @@ class FailedShape(BaseModel):
     extra_params: list[Parameter]
 
 
+class SlotsShape(BaseModel):
+    """Slots of a cluster that a user's algorithm uses now: so many unfinished workflows, of which so many are running; the `oldest` of them
+    began then."""
+
+    cluster: str
+    project: int
+    user: int
+    algorithm: str
+    slots: int
+    running: int
+    launches: int
+    oldest: datetime
+
+
 class OutdatedShape(BaseModel):
     """Jobs that ran something else than their algorithm would run now. `ran` are the digests of their manifests, `registered` is that of
     the manifest that is registered now: where both are the same, parameters differ."""

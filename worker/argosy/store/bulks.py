@@ -161,10 +161,13 @@ def _told(row: Row[Any]) -> Refused:
 # It was confirmed.
 _BEGIN = text("UPDATE argosy.bulk SET begun = true WHERE id = :bulk AND NOT begun")
 
-# The next jobs, of one launch; two processes that do the same take turns.
+# Two processes that do the same take turns. It is asked for before the next jobs are chosen: who waits must not find those of the other.
+_TURN = text("SELECT FROM argosy.bulk WHERE id = :bulk FOR UPDATE")
+
+# The next jobs, of one launch.
 _NEXT = text(
     "SELECT gid, key, number, state FROM argosy.bulk_item WHERE bulk_id = :bulk AND why IS NULL AND gid = ("
-    "SELECT gid FROM argosy.bulk_item WHERE bulk_id = :bulk AND why IS NULL ORDER BY gid, key LIMIT 1) ORDER BY key LIMIT :most FOR UPDATE"
+    "SELECT gid FROM argosy.bulk_item WHERE bulk_id = :bulk AND why IS NULL ORDER BY gid, key LIMIT 1) ORDER BY key LIMIT :most"
 )
 
 # What came of some.
@@ -197,6 +200,7 @@ def go_on(connection: Connection, bulk: BulkShape, sealed: bytes | None) -> bool
     Returns:
         Whether there were any.
     """
+    connection.execute(_TURN, {"bulk": bulk.id})
     found = connection.execute(_NEXT, {"bulk": bulk.id, "most": BATCH}).all()
     if not found:
         return False

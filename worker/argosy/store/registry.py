@@ -12,6 +12,7 @@ from argosy.shapes.given import Policy
 from argosy.states import ACTIVE
 from argosy.store import leases, placements, strays
 from argosy.store.conditions import DELAYED, READY, in_states
+from argosy.store.named import known
 from argosy.store.registered import Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
@@ -232,7 +233,7 @@ def algorithm(session: Session, key: str | int) -> Algorithm:
     same = Algorithm.id == key if isinstance(key, int) else Algorithm.name == key
     found = session.exec(select(Algorithm).where(same)).one_or_none()
     if found is None:
-        raise NotFound(f"algorithm {key!r} is not registered; {_known(algorithms(session))}")
+        raise NotFound(f"algorithm {key!r} is not registered; {known([each.name for each in algorithms(session)])}")
     return found
 
 
@@ -244,7 +245,9 @@ def algorithm_of(session: Session, project: int, name: str) -> Algorithm:
     """
     found = session.exec(select(Algorithm).where(Algorithm.project == project, Algorithm.name == name)).one_or_none()
     if found is None:
-        raise NotFound(f"unknown algorithm {name!r} in project {project}; {_known(algorithms(session, project))}")
+        raise NotFound(
+            f"unknown algorithm {name!r} in project {project}; {known([each.name for each in algorithms(session, project)])}"
+        )
     return found
 
 
@@ -256,10 +259,3 @@ def name_taken(session: Session, table: type[Cluster] | type[Algorithm], name: s
     if other_than is not None:
         query = query.where(col(table.id) != other_than)
     return session.exec(query).one() > 0
-
-
-def _known(found: Sequence[Algorithm]) -> str:
-    if not found:
-        return "none is registered: argosy algorithm register FILE …"
-    names = [algorithm.name for algorithm in found]
-    return "registered: " + ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -4,14 +4,14 @@ Of the caller's database library it only needs a DB-API cursor.
 """
 
 from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Connection, CursorResult
 
 from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
@@ -19,39 +19,10 @@ from argosy.shapes.given import LaunchRequest, Sender
 from argosy.shapes.mails import EmailSpec
 from argosy.store import notices, rows
 from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, ended
+from argosy.store.cursors import Cursor
 
 SKEW = timedelta(seconds=5)
 """How far the clock that made a gid may be ahead of the database's."""
-
-
-class Cursor(Protocol):
-    """The part of a DB-API cursor that an insert needs; parameter style `%s`."""
-
-    def execute(self, query: Any, params: Any = None, /) -> Any:
-        """Run one statement."""
-
-    def fetchone(self) -> Any:
-        """The next row, or None."""
-
-
-class OwnCursor:
-    """A cursor on argosy's own pool, whose errors are SQLAlchemy's and whose broken connections leave the pool.
-
-    Args:
-        connection: In a transaction.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._result: CursorResult[Any] | None = None
-
-    def execute(self, query: Any, params: Any = None, /) -> Any:
-        """Run one statement."""
-        self._result = self._connection.exec_driver_sql(query, params)
-
-    def fetchone(self) -> Any:
-        """The next row, or None."""
-        return None if self._result is None else self._result.fetchone()
 
 
 _ALGORITHM = """
@@ -68,7 +39,8 @@ COLUMNS = (
 
 _INSERT = f"""
 INSERT INTO argosy.launch ({", ".join(COLUMNS)})
-SELECT %s, %s, %s, %s, %s, %s, %s::bigint[], %s::jsonb, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+SELECT %s, %s, %s, %s, %s, %s,
+       %s::text::bigint[], %s::text::jsonb, %s::text::jsonb, %s::text::jsonb, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
 WHERE to_timestamp(%s) BETWEEN clock_timestamp() - make_interval(days => %s, hours => -1) AND clock_timestamp() + interval '1 hour'
 ON CONFLICT (gid) DO NOTHING RETURNING files_per_job
 """
@@ -153,13 +125,18 @@ def check_room(cursor: Cursor, project: int, gid: UUID, jobs: int) -> None:
         )
 
 
-def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Written:
+Judge = Callable[[Cursor, LaunchRequest], None]
+"""Looks at a request that is about to be written, and raises what is wrong with it."""
+
+
+def insert(cursor: Cursor, request: LaunchRequest, retention_days: int, judge: Judge | None = None) -> Written:
     """Write a launch and its notice in the cursor's transaction; the same request again makes no second launch.
 
     Args:
         cursor: In the transaction.
         request: What is asked for.
         retention_days: Days after which ended launches are forgotten.
+        judge: Asked before a new launch is written.
 
     Raises:
         Conflict: The gid is taken by another request or a job.
@@ -168,11 +145,13 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int) -> Writt
         QueueFull: The project has too many queued jobs.
     """
     cursor.execute(_ALGORITHM, (request.project, request.algorithm_name, str(request.gid)))
-    files_per_job, known = cursor.fetchone()
+    files_per_job, there = cursor.fetchone()
     jobs = _jobs(request, files_per_job)
     waits_for = ""
-    if not known:
+    if not there:
         check_gid(cursor, request.gid)
+        if judge is not None:
+            judge(cursor, request)
         waits_for = _waits_for(cursor, request)
         check_room(cursor, request.project, request.gid, jobs or 1)
     fingerprint = digest(request)
@@ -218,7 +197,9 @@ def _mail(spec: EmailSpec | None) -> str | None:
 
 def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retention_days: int) -> Written:
     """The launch that already has the request's gid, if its request was the same. Raises as `insert`."""
-    cursor.execute("SELECT request_digest, files_per_job, state FROM argosy.launch WHERE gid = %s", (str(request.gid),))
+    cursor.execute(
+        "SELECT request_digest, files_per_job, state, jobs FROM argosy.launch WHERE gid = %s", (str(request.gid),)
+    )
     row = cursor.fetchone()
     if row is None:
         raise InvalidRequest(
@@ -229,9 +210,8 @@ def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retentio
         raise Conflict(f"gid {request.gid} belongs to another launch; make a new one (version-1 UUID) for each request")
     cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
     own = int(cursor.fetchone()[0])
-    return Written(
-        False, _jobs(request, row[1]), row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0)
-    )
+    jobs = row[3] if row[2] == "expanded" else _jobs(request, row[1])
+    return Written(False, jobs, row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
 
 
 # Retention does not delete it before this transaction ends.

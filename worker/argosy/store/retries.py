@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.errors import Conflict, InvalidRequest
 from argosy.states import UNFINISHED, State
-from argosy.store import holds, notices, placements, requests, revisions, rows, targets
+from argosy.store import cursors, holds, notices, placements, requests, revisions, rows, targets
 from argosy.store.conditions import TOLD_OF, in_states, retry_due
 from argosy.store.revisions import Inputs
 from argosy.store.summaries import ALIKE
@@ -196,7 +196,7 @@ def _check_room(connection: Connection, target: Target, project: int, jobs: int 
             f"WHERE j.gid = :gid AND {which.sql()}"
         )
         jobs = int(connection.execute(statement, vars(target) | which.values()).scalar_one())
-    requests.check_room(requests.OwnCursor(connection), project, target.gid, jobs)
+    requests.check_room(cursors.OwnCursor(connection), project, target.gid, jobs)
 
 
 # Lock attempts in the order of their keys, so that there is no deadlock.

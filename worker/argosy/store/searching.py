@@ -25,6 +25,7 @@ _SEVERAL = 5
 
 _ID = re.compile(r"(?:job-)?([0-9a-f]{8}[0-9a-f-]*)(?:/([0-9]{1,9}))?", re.ASCII)
 _OF_WORKFLOW = re.compile("job-([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})-[0-9]+(?:-.*)?", re.ASCII)
+_NUMBER = re.compile("[0-9]{1,19}", re.ASCII)
 _CONTROL = ("Cc", "Zl", "Zp")
 """Categories of characters that no name has."""
 _PAIR = re.compile("[^=]+=.*", re.DOTALL)
@@ -101,12 +102,12 @@ def _ids(connection: Connection, word: str, allowed: Collection[int] | None, lim
 
 
 def _numbers(connection: Connection, word: str, allowed: Collection[int] | None, limit: int) -> Iterator[Hit]:
-    if not (word.isascii() and word.isdigit()) or int(word) >= 1 << 63:
+    if not _NUMBER.fullmatch(word) or (number := int(word)) >= 1 << 63:
         return
-    with_medium = finding.find(connection, JobFilter(media=int(word), limit=limit), allowed)
-    yield from (_of_job(job, f"medium {int(word)}") for job in with_medium.items)
-    of_user = finding.launches(connection, JobFilter(user=int(word), limit=limit), allowed)
-    yield from (_of_launch(launch, f"user {int(word)}") for launch in of_user.items)
+    with_medium = finding.find(connection, JobFilter(media=number, limit=limit), allowed)
+    yield from (_of_job(job, f"medium {number}") for job in with_medium.items)
+    of_user = finding.launches(connection, JobFilter(user=number, limit=limit), allowed)
+    yield from (_of_launch(launch, f"user {number}") for launch in of_user.items)
 
 
 def _names(connection: Connection, word: str, allowed: Collection[int] | None, limit: int) -> Iterator[Hit]:

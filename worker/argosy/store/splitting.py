@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 
 from argosy.errors import Conflict, InvalidRequest
 from argosy.states import State
-from argosy.store import notices, requests, retries, revisions, rows
+from argosy.store import cursors, notices, requests, retries, revisions, rows
 from argosy.store.conditions import TOLD_OF, ended, in_states, retry_due
 from argosy.store.retries import SINGLE, Which
 from argosy.store.revisions import Inputs
@@ -121,7 +121,7 @@ def split(
             raise Conflict("its jobs were retried meanwhile, with other inputs; say it again")
         number, placement = revisions.put(connection, target.gid, revised[newest]), revised[newest].placement_id
     retries.held_clusters(connection, placement)
-    cursor = requests.OwnCursor(connection)
+    cursor = cursors.OwnCursor(connection)
     requests.check_gid(cursor, child)
     requests.check_room(cursor, parent.project, child, len(media))
     copy = {

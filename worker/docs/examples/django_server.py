@@ -51,7 +51,7 @@ def orders(request: HttpRequest) -> JsonResponse:
             cursor.execute("INSERT INTO orders VALUES (%s, %s)", [launched.gid, body["note"]])
     except ArgosyError as error:
         return JsonResponse({"detail": str(error)}, status=400)
-    return JsonResponse({"gid": str(launched.gid), "jobs": [str(uid) for uid in launched.uids or ()]}, status=201)
+    return JsonResponse(launched.model_dump(mode="json"), status=201)
 
 
 urlpatterns = [path("orders", orders)]

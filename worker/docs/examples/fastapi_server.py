@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Body, FastAPI, HTTPException
 from sqlalchemy import text
 
-from argosy.client import Client
+from argosy.client import Client, Launched
 from argosy.errors import ArgosyError
 
 client = Client()
@@ -23,7 +23,7 @@ with client.engine.begin() as connection:
 
 
 @app.post("/orders", status_code=201)
-def order(media_ids: Annotated[list[int], Body()], note: Annotated[str, Body()]) -> dict[str, object]:
+def order(media_ids: Annotated[list[int], Body()], note: Annotated[str, Body()]) -> Launched:
     """Note an order and launch its jobs: both, or neither."""
     try:
         with client.engine.begin() as connection:
@@ -31,11 +31,11 @@ def order(media_ids: Annotated[list[int], Body()], note: Annotated[str, Body()])
             connection.execute(text("INSERT INTO orders VALUES (:gid, :note)"), {"gid": launched.gid, "note": note})
     except ArgosyError as error:
         raise HTTPException(400, str(error)) from error
-    return {"gid": str(launched.gid), "jobs": [str(uid) for uid in launched.uids or ()]}
+    return launched
 
 
 @app.get("/orders/{gid}")
 def progress(gid: str) -> dict[str, int]:
     """How many of an order's jobs have which status."""
-    (launch,) = client.launches(gid=gid)  # type: ignore[arg-type] # a text is checked, and made a UUID
+    (launch,) = client.launches(gid=gid)
     return launch.counts

@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from argosy.api.finding import bulk_of, executable
+from argosy.api.page.filters import MOST, filtered
 from argosy.api.page.rendering import show
 from argosy.api.page.visits import Form, Visited, redirect
 from argosy.api.routing import uuid_in
 from argosy.errors import InvalidRequest
 from argosy.shapes.bulk import Verb
-from argosy.shapes.filters import JobFilter
 
 router = APIRouter()
 
@@ -24,7 +24,7 @@ def plan(visit: Visited, form: Form) -> Response:
     """Count the jobs that fit a filter, and keep the count."""
     if (verb := _VERBS.get(form.get("verb", ""))) is None:
         raise InvalidRequest(f"verb: one of {', '.join(_VERBS)}")
-    where = JobFilter.of_query(form.get("where", ""))
+    where = filtered(form.get("where", ""))
     made = visit.gateway.client.prepare(
         verb,
         where,
@@ -39,7 +39,14 @@ def plan(visit: Visited, form: Form) -> Response:
 def planned(visit: Visited, id: str) -> Response:
     """What was counted, or the report of what was done."""
     found = bulk_of(visit.gateway.client, visit.caller, uuid_in("id", id))
-    return show(visit, "act.html", plan=found, stream="" if found.state == "running" else None)
+    query = found.where.but().query()
+    return show(
+        visit,
+        "act.html",
+        plan=found,
+        query=query if len(query) <= MOST else None,
+        stream="" if found.state == "running" else None,
+    )
 
 
 @router.post("/act/{id}", operation_id="PageAct")

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from argosy.api.callers import Role
 from argosy.api.clusters import asking
-from argosy.api.page.rendering import show
+from argosy.api.page.filters import filtered
+from argosy.api.page.rendering import end_of, show
 from argosy.api.page.rows import JOBS, explained
 from argosy.api.page.visits import Visit, Visited, redirect
 from argosy.api.routing import Busy, uuid_in
@@ -28,16 +29,22 @@ _EVENTS = 50
 _TAIL = 1000
 """Lines of each container's log."""
 
-_LOG_CHARACTERS = 150_000
-"""Of all logs of one page; of more the end is shown."""
+_LOG_BYTES = 150_000
+"""Of all logs of one page, as they are in it; of more the end is shown."""
+
+_FEW_BYTES = 30_000
+"""Of all logs on the page of a job, which shows more than these."""
+
+_UNFOLDED = 5
+"""Steps that stay unfolded; each link of a tree has their ids."""
 
 
 @router.get("/jobs", operation_id="PageJobs")
 def jobs(visit: Visited) -> Response:
     """The jobs that fit a filter, of all launches that somebody may see."""
-    where = JobFilter.of_query(visit.request.url.query).model_copy(update={"limit": JOBS})
+    where = filtered(visit.request.url.query)
     client, projects = visit.gateway.client, visit.caller.projects()
-    found = client.find(where, projects=projects)
+    found = client.find(where.model_copy(update={"limit": JOBS}), projects=projects)
     counts = client.counts(where, projects=projects)
     return show(
         visit, "jobs.html", where=where, jobs=found, counts=counts, why=explained(client, found.items), stream=""
@@ -66,6 +73,7 @@ def job(
     client = visit.gateway.client
     attempts = [newest, *(client.get(newest.uid, attempt=n) for n in _older(newest.attempt))]
     shown = newest if attempt in (None, newest.attempt) else client.get(newest.uid, attempt=attempt)
+    known = {node.id for node in shown.nodes}
     return show(
         visit,
         "job.html",
@@ -74,10 +82,12 @@ def job(
         attempts=attempts[::-1],
         why=client.explain(newest.uid),
         attempt=attempt,
-        unfolded=unfold,
+        unfolded=[each for each in unfold if each in known][1 - _UNFOLDED :],
         one=JobFilter(gid=newest.gid, index=newest.index),
         steps=tree(shown.nodes, shown.as_of, unfold),
-        log=_cut(client.logs(newest.uid, attempt=shown.attempt, tail=_TAIL, ask=False)) if shown.attempt else None,
+        log=_cut(client.logs(newest.uid, attempt=shown.attempt, tail=_TAIL, ask=False), _FEW_BYTES)
+        if shown.attempt
+        else None,
         events=client.events(newest.uid, limit=_EVENTS).events,
         role=visit.role(newest.project),
         stream=f"uid={newest.uid}",
@@ -120,11 +130,11 @@ def _older(newest: int) -> range:
     return range(newest - 1, max(newest - _ATTEMPTS, 0), -1)
 
 
-def _cut(said: LogShape) -> LogShape:
+def _cut(said: LogShape, most: int = _LOG_BYTES) -> LogShape:
     """Logs that fit on a page: of each container the end."""
-    most = _LOG_CHARACTERS // max(len(said.logs), 1)
+    ends = [end_of(each.text, most // max(len(said.logs), 1)) for each in said.logs]
     logs = [
-        each.model_copy(update={"text": each.text[-most:], "cut": each.cut or len(each.text) > most})
-        for each in said.logs
+        each.model_copy(update={"text": end, "cut": each.cut or len(end) < len(each.text)})
+        for each, end in zip(said.logs, ends, strict=True)
     ]
     return said.model_copy(update={"logs": logs})

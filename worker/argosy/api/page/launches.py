@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from argosy.api.callers import Role
+from argosy.api.page.filters import filtered, narrows
 from argosy.api.page.marks import FAILED
 from argosy.api.page.rendering import show
 from argosy.api.page.rows import JOBS, explained
@@ -22,12 +23,16 @@ _LAUNCHES = 25
 
 _EVENTS = 50
 
+_KINDS = 30
+"""Of failures."""
+
 
 @router.get("/launches", operation_id="PageLaunches")
 def launches(visit: Visited) -> Response:
     """Launches, the newest first, each with its jobs counted by status."""
-    where = JobFilter.of_query(visit.request.url.query).model_copy(update={"limit": _LAUNCHES})
-    found = visit.gateway.client.find_launches(where, projects=visit.caller.projects())
+    where = filtered(visit.request.url.query)
+    shown = where.model_copy(update={"limit": _LAUNCHES})
+    found = visit.gateway.client.find_launches(shown, projects=visit.caller.projects())
     return show(visit, "launches.html", where=where, found=found, stream="")
 
 
@@ -36,16 +41,21 @@ def launch(visit: Visited, gid: str) -> Response:
     """One launch: how far it is, what failed in it, its jobs, what happened."""
     found = launch_of(visit, uuid_in("gid", gid))
     client = visit.gateway.client
-    where = JobFilter.of_query(visit.request.url.query).model_copy(update={"gid": found.gid, "limit": JOBS})
-    jobs = client.find(where, projects=visit.caller.projects())
+    where, projects = filtered(visit.request.url.query).model_copy(update={"gid": found.gid}), visit.caller.projects()
+    jobs = client.find(where.model_copy(update={"limit": JOBS}), projects=projects)
+    counted = narrows(where, ("gid", "status", "failed"))
+    failures = client.failures(found.gid) if any(found.counts.get(each) for each in FAILED) else []
     return show(
         visit,
         "launch.html",
         launch=found,
         where=where,
+        every=JobFilter(gid=found.gid),
         jobs=jobs,
         why=explained(client, jobs.items),
-        failures=client.failures(found.gid) if any(found.counts.get(each) for each in FAILED) else [],
+        counts=client.counts(where, projects=projects).counts if counted else found.counts,
+        failures=failures[:_KINDS],
+        kinds=len(failures),
         events=client.events(found.gid, limit=_EVENTS).events,
         role=visit.role(found.project),
         stream=f"gid={found.gid}",

@@ -20,4 +20,4 @@ def stream(visit: Visited, gid: UUID | None = None, uid: UUID | None = None) -> 
         gid = job_of(visit, uid).gid
     elif gid is not None:
         launch_of(visit, gid)
-    return Stream(visit.request.app.state.hub, Watched(visit.caller.projects(), gid, uid))
+    return Stream(visit.request.app.state.hub, Watched(visit.caller.user, visit.caller.projects(), gid, uid))

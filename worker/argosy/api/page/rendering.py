@@ -8,12 +8,12 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from argosy.api.callers import Role
-from argosy.api.page import marks
+from argosy.api.page import filters, marks
 from argosy.api.page.visits import Visit, up
 from argosy.shapes.filters import JobFilter
 from argosy.store import health
@@ -28,6 +28,10 @@ STATIC = {
 
 VERSION = sha256(b"".join(STATIC[name] for name in sorted(STATIC))).hexdigest()[:12]
 """In the addresses of these files, so that browsers keep them until they change."""
+
+
+MARK = "Argosy-Page"
+"""The header of a page of ours: what a proxy answers in our place, with status 200 too, has none, and is not taken over."""
 
 
 def show(visit: Visit, template: str, *, status: int = 200, stream: str | None = None, **context: Any) -> Response:
@@ -61,12 +65,32 @@ def _answer(request: Request, template: str, status: int, **context: Any) -> Res
     text = _TEMPLATES.get_template(template).render(
         layout="part.html" if part else "layout.html", request=request, up=up(request), **context
     )
-    return HTMLResponse(text, status, {"Vary": "HX-Request"})
+    return HTMLResponse(text, status, {"Vary": "HX-Request", MARK: VERSION})
 
 
 def _clean(value: object) -> str:
     """Text from outside without what could hide or reorder it."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in str(value))
+
+
+def _most(value: object, most: int) -> str:
+    """The beginning of text from outside. Each character may become six bytes of a page, so that is what is counted, too."""
+    text = _clean(str(value)[:most])
+    while _size(text) > 2 * most:
+        text = text[: len(text) * 2 * most // _size(text)]
+    return text
+
+
+def end_of(text: str, most: int) -> str:
+    """The end of a text that is so many bytes of a page at most."""
+    text = text[-most:]
+    while (size := _size(_clean(text))) > most:
+        text = text[-(len(text) * most // size) :] if len(text) * most >= size else ""
+    return text
+
+
+def _size(text: str) -> int:
+    return len(escape(text).encode())
 
 
 def _number(value: float | None) -> str:
@@ -99,24 +123,6 @@ def _time(when: datetime | None, now: datetime, relative: str = "") -> Markup:
     )
 
 
-def _without(where: JobFilter, name: str, value: object) -> str:
-    """The query of a filter with one value less."""
-    now = getattr(where, name)
-    kept = (
-        tuple(each for each in now if str(each) != str(value))
-        if isinstance(now, tuple)
-        else type(where).model_fields[name].default
-    )
-    return where.but(**{name: kept}).query()
-
-
-def _given(where: JobFilter, name: str) -> str:
-    """The value of a filter's field as a form shows it."""
-    value = where.model_dump(mode="json", exclude_defaults=True).get(name, "")
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text[:16] if name in ("since", "until") else text
-
-
 def _after(where: JobFilter, cursor: str) -> str:
     """The query of the page after this one."""
     return where.model_copy(update={"cursor": cursor}).query()
@@ -131,7 +137,7 @@ def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("argosy.api.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    made.filters |= {"clean": _clean, "number": _number, "rate": _rate, "span": span, "query": _query}
+    made.filters |= {"clean": _clean, "most": _most, "number": _number, "rate": _rate, "span": span, "query": _query}
     made.globals |= {
         "Role": Role,
         "version": VERSION,
@@ -144,8 +150,9 @@ def _environment() -> Environment:
         "took": took,
         "used": used,
         "ranges": ranges,
-        "without": _without,
-        "given": _given,
+        "chips_of": filters.chips,
+        "form_of": filters.form,
+        "narrows": filters.narrows,
         "after": _after,
     }
     return made

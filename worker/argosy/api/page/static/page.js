@@ -5,12 +5,14 @@
   const POLL = 15_000; // between two looks without a stream
   const AGAIN = 1_000; // between two refreshes
   const FOLLOW = 3_000; // between two looks at a log
+  const LONGEST = 30_000; // between two tries to open a stream
 
   const main = () => document.getElementById("main");
   const live = document.getElementById("live");
   const word = document.getElementById("live-state");
   const button = document.getElementById("pause");
-  let source = null, heard = 0, failed = false, paused = false, wanted = false, asking = false, timer = 0, last = Date.now();
+  let source = null, heard = 0, failed = false, foreign = false, paused = false, wanted = false, asking = false, timer = 0, last = Date.now();
+  let opened = 0, tries = 0, again = 0; // of the stream: since when it is open, tries that did not last, when the next one may be
   let ahead = 0; // of this browser's clock before the server's
 
   // What somebody opened stays open, what they type stays as it is.
@@ -23,6 +25,7 @@
 
   function state() {
     if (paused) return "Paused";
+    if (foreign) return "Something else answers in argosy's place; reload to see it";
     if (failed) return "No answer from the server";
     if (follows()) return "Following";
     return connected() ? "Live" : "Stream lost, asking every 15 s";
@@ -35,19 +38,26 @@
   }
 
   function open() {
-    if (source || paused || document.hidden || !streams()) return;
+    if (source || paused || document.hidden || !streams() || Date.now() < again) return;
     source = new EventSource(streams());
     const sign = () => { heard = Date.now(); show(); };
-    source.addEventListener("open", () => { sign(); wish(); });
+    source.addEventListener("open", () => { opened = Date.now(); sign(); wish(); });
     source.addEventListener("beat", sign);
     source.addEventListener("change", () => { sign(); wish(); });
     source.addEventListener("lost", () => { heard = 0; show(); });
-    source.addEventListener("error", () => { if (source && source.readyState === EventSource.CLOSED) close(); show(); });
+    source.addEventListener("error", () => { close(); later(); show(); });
   }
 
   function close() {
     if (source) source.close();
     source = null;
+  }
+
+  // A browser would try again every few seconds, all of them at once; a stream that lasted may be opened again soon.
+  function later() {
+    tries = opened && Date.now() - opened > BEAT ? 0 : tries + 1;
+    opened = 0;
+    again = Date.now() + Math.min(LONGEST, 1_000 * 2 ** tries) * (0.5 + Math.random() / 2);
   }
 
   // Wishes that come while one is waited for are one.
@@ -70,8 +80,16 @@
     asking = false;
     last = Date.now();
     failed = !event.detail.successful;
+    foreign = !failed && !ours(event.detail.xhr);
     show();
     if (wanted) wish();
+  }
+
+  const ours = (xhr) => xhr.getResponseHeader("Argosy-Page") !== null;
+
+  // What a proxy answers in our place, such as a page to sign in, is not taken over, however good its status is.
+  function keepOut(event) {
+    if (!ours(event.detail.xhr)) event.detail.shouldSwap = false;
   }
 
   // A log that was read stays when its pod is gone and nothing was kept.
@@ -135,6 +153,7 @@
   });
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => { if (event.persisted) { open(); wish(); } });
+  document.body.addEventListener("htmx:beforeSwap", keepOut);
   document.body.addEventListener("htmx:beforeSwap", keepLog);
   document.body.addEventListener("htmx:beforeSwap", noteEnds);
   document.body.addEventListener("htmx:afterSwap", () => { clock(); times(); keepEnds(); });
@@ -144,7 +163,7 @@
     times();
     if (!streams()) return;
     if (!source) open();
-    if (!document.hidden && !paused && !asking && Date.now() - last > (follows() ? FOLLOW : connected() ? Infinity : POLL)) wish();
+    if (!document.hidden && !paused && !asking && Date.now() - last > (follows() ? FOLLOW : connected() && !failed && !foreign ? Infinity : POLL)) wish();
     show();
   }, 1000);
 
