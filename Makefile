@@ -47,7 +47,7 @@ image: sbom ## build the image with docker, podman or buildah: IMAGE=â€¦, BASE=â
 
 sbom: .venv/ready ## what is in the image besides its base, with licences, as CycloneDX: build/argosy.cdx.json
 	$(PYTHON) -m venv --clear --without-pip build/runtime
-	$(BIN)/uv pip install --quiet --python build/runtime --require-hashes --requirement requirements.lock
+	$(BIN)/uv pip install --quiet --python build/runtime --python-version 3.11 --require-hashes --requirement requirements.lock
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-file build/argosy.cdx.json build/runtime/bin/python
 	$(BIN)/python .ci/sbom.py build/argosy.cdx.json

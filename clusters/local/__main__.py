@@ -10,7 +10,8 @@ from pathlib import Path
 from types import FrameType
 
 from argosy.errors import ArgosyError
-from clusters.local.build import ensure_argo, ensure_binaries, ensure_node
+from clusters.local import services
+from clusters.local.build import ensure_argo, ensure_binaries, ensure_node, ensure_services
 from clusters.local.cluster import LocalCluster
 from clusters.local.node import unable
 
@@ -67,6 +68,8 @@ def main() -> int:
             elif arguments.node:
                 ensure_node(_say)
                 ensure_argo(_say)
+                if not services.unable():
+                    ensure_services(_say)
         else:
             _up(arguments.directory, arguments.audit_log, arguments.node, arguments.archive)
     except KeyboardInterrupt:

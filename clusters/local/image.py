@@ -73,18 +73,18 @@ def build(progress: Progress) -> Path:
         progress: Takes one line for a person.
 
     Returns:
-        A directory with two tars that containerd imports: now.tar is NAME:now, and next.tar NAME:next, which has one migration more.
+        A tar that containerd imports under NAME. It has two images: `now`, and `next`, which has one migration more.
 
     Raises:
         BuildError: A step failed; with the end of what it wrote.
     """
     digest = _digest()
-    target = cache_directory() / f"image-{digest}"
+    target = cache_directory() / f"image-{digest}.tar"
     if target.exists():
         return target
     with lock(progress):
-        for old in cache_directory().glob("image-*"):
-            shutil.rmtree(old)
+        for old in cache_directory().glob("image-*.tar"):
+            old.unlink()
         with tempfile.TemporaryDirectory(prefix="build-", dir=cache_directory()) as work:
             _Buildah(Path(work), progress).build(target)
     return target
@@ -124,10 +124,10 @@ class _Buildah:
         begin = [*self._command, "build", "--isolation=chroot", "--layers", "--pull-never"]
         _run([*begin, *self._secrets(), f"--build-arg=BASE={_BASE}", f"--tag={NAME}:now", str(ROOT)])
         self._next(begin)
-        archive = self._work / "image"
-        archive.mkdir()
-        for tag in ("now", "next"):
-            _run([*self._command, "push", f"{NAME}:{tag}", f"docker-archive:{archive / tag}.tar:{NAME}:{tag}"])
+        layout, archive = self._work / "image", self._work / "image.tar"
+        for tag in ("now", "next"):  # they share all layers but one
+            _run([*self._command, "push", "--disable-compression", f"{NAME}:{tag}", f"oci:{layout}:{tag}"])
+        _run(["tar", "--create", f"--file={archive}", f"--directory={layout}", "."])
         archive.replace(target)
 
     def _base(self) -> None:

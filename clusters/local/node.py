@@ -175,9 +175,14 @@ class Node:
         for image in sorted((self._directory / "images").iterdir()):
             self.load(image)
 
-    def load(self, image: Path) -> None:
-        """Have containerd know an image."""
-        self.ctr("images", "import", "--local", str(image))
+    def load(self, image: Path, name: str = "") -> None:
+        """Have containerd know an image.
+
+        Args:
+            image: A tar.
+            name: What its images are called, if the tar has no more than their tags.
+        """
+        self.ctr("images", "import", "--local", *([f"--base-name={name}"] if name else []), str(image))
 
     @property
     def shell(self) -> images.Program:

@@ -16,7 +16,7 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
 from argosy.kube.workflows import Workflows
-from clusters.local import images
+from clusters.local import images, services
 from clusters.local.cluster import LocalCluster
 from clusters.local.node import PATH, unable
 from tests.cluster.clusters import POWERLESS, Cluster, access, delete, of_local
@@ -60,10 +60,11 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 @pytest.fixture(scope="session")
 def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """A control plane with a real node, which serves the image of the tests' manifests."""
+    """A control plane with a real node, which serves the image of the tests' manifests, and where it can be, a chart's objects."""
     if why := unable():
         pytest.skip(why)
-    with LocalCluster(node=True, audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
+    audit = tmp_path_factory.mktemp("audit") / "audit.log"
+    with LocalCluster(node=True, with_services=not services.unable(), audit_log=audit) as local:
         assert local.node is not None
         image = tmp_path_factory.mktemp("image") / "none.tar"
         true = images.Program(TRUE, "usr/local/bin/true")
