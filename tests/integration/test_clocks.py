@@ -66,6 +66,16 @@ async def test_times_that_lie_ahead_after_the_clock_was_set_back_hold_nobody_up(
     assert gid in await transact(engine, launches.due, 3.0)
 
 
+async def test_a_time_that_is_not_set_stays_so_where_another_of_its_row_is_brought_back(
+    registered: Client, engine: Engine
+) -> None:
+    sql(engine, f"UPDATE argosy.cluster SET as_of = {AHEAD}")
+    assert await transact(engine, clocks.bring_back) == 1
+    assert one(
+        engine, "SELECT open_until IS NULL AND slowed_at IS NULL AND as_of <= clock_timestamp() FROM argosy.cluster"
+    )
+
+
 def one(engine: Engine, statement: str, **values: UUID) -> Any:
     (row,) = sql(engine, statement, **values)
     return row[0]

@@ -1,5 +1,6 @@
 """Messages on a real Valkey, consumed by a real Dramatiq worker: what is malformed hurts nobody."""
 
+import json
 from collections.abc import Iterator
 from typing import cast
 from urllib.parse import urlsplit
@@ -10,13 +11,17 @@ import psycopg
 import pytest
 from dramatiq.middleware import AsyncIO, CurrentMessage, Retries
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
+from argosy.cli import app
 from argosy.client import Client
-from argosy.errors import NotConfigured
+from argosy.errors import NotConfigured, NotFound
+from argosy.processes.letters import letters
 from argosy.processes.wakeups import LAUNCH, QUEUES, Broker, broker
 from argosy.processes.worker import Boot, declare
-from argosy.settings import Settings
+from argosy.settings import Settings, load
 from tests.support.messages import pool, push, request, send
+from tests.support.readme import exported
 from tests.support.stack import until
 
 __all__ = ["pool"]
@@ -185,3 +190,44 @@ async def test_a_message_whose_predecessor_never_comes_is_dead_lettered_and_leav
     assert (str(found.gid), found.state) == (lone["gid"], "rejected")
     assert found.reason.startswith(f"after: launch {lone['after']} does not exist in project 1")
     await until(lambda: dead(hasty), lambda ids: len(ids) == 1, 10)
+
+
+async def test_a_dead_letter_carries_its_reason_and_is_listed_retried_and_dropped(
+    pool: Broker, client: Client, settings: Settings, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def argosy(*words: str) -> str:
+        load.cache_clear()
+        result = CliRunner().invoke(app, ["dead-letters", *words])
+        assert result.exit_code == 0, result.stderr
+        return result.stdout
+
+    for name, value in exported(settings, ARGOSY_REDIS_URL=valkey).items():
+        monkeypatch.setenv(name, value)
+    unreadable = push(pool, b"no json")
+    wrong = request(project="mine", surprise=1)
+    refused = send(pool, LAUNCH, [wrong])
+    found = await until(
+        lambda: {each.id: each for each in letters(pool)},
+        lambda ids: len([each for each in ids.values() if each.reason != "not known any more"]) == 2,
+        10,
+    )
+    assert "decode" in found[unreadable].reason
+    assert found[unreadable].gid is None
+    assert "project: " in found[refused].reason
+    assert "surprise: no such field" in found[refused].reason
+    assert str(found[refused].gid) == wrong["gid"]
+    with pytest.raises(NotFound, match=r"is not a job but a launch, rejected: .*surprise: no such field"):
+        client.get(str(wrong["gid"]))
+    assert set(argosy("list", "-o", "name").split()) == {unreadable, refused}
+    assert "surprise: no such field" in argosy("show", refused)
+    # As if a newer worker understood it.
+    good = request(gid=wrong["gid"])
+    data = json.loads(pool.client.hget("argosy:launch.XQ.msgs", refused))  # type: ignore[arg-type]
+    pool.client.hset("argosy:launch.XQ.msgs", refused, json.dumps(data | {"args": [good]}))
+    argosy("retry", refused)
+    await until(lambda: client.launches(gid=str(good["gid"])), lambda each: bool(each) and each[0].project == 1, 10)
+    argosy("drop", unreadable, "--yes")
+    assert [*letters(pool)] == []
+    assert pool.client.hlen("argosy:launch.XQ.why") == pool.client.hlen("argosy:launch.XQ.msgs") == 0
+    load.cache_clear()
+    assert CliRunner().invoke(app, ["dead-letters", "show", "x"]).exit_code == 1

@@ -11,9 +11,11 @@ from pydantic import ValidationError
 
 from argosy.errors import InvalidRequest
 from argosy.shapes.filters import FAILED, JobFilter, Status
+from tests.conftest import ROOT
 
 IDS = st.integers(0, 2**63 - 1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=30)
 TIMES = st.datetimes(datetime(1600, 1, 1), datetime(9000, 1, 1), timezones=st.just(UTC))
 FILTERS = st.builds(
     JobFilter,
@@ -23,8 +25,8 @@ FILTERS = st.builds(
     status=st.lists(st.sampled_from(get_args(Status))),
     failed=st.booleans(),
     error=st.none() | st.text("0123456789abcdef", min_size=8, max_size=8),
-    algorithm=st.none() | TEXTS,
-    cluster=st.none() | TEXTS,
+    algorithm=st.none() | NAMES,
+    cluster=st.none() | NAMES,
     user=st.none() | IDS,
     media=st.none() | IDS,
     param=st.lists(st.builds("{}={}".format, TEXTS.filter(lambda text: "=" not in text), TEXTS), max_size=3),
@@ -88,3 +90,13 @@ def test_what_is_no_filter_is_refused_in_words(query: str, why: str) -> None:
 def test_a_filter_does_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         JobFilter().gid = UUID(int=0)  # type: ignore[misc]
+
+
+def test_each_field_is_on_the_page_about_finding() -> None:
+    page = (ROOT / "worker" / "docs" / "finding.md").read_text()
+    told = [
+        line.split("|")[2].strip().split("`")[1].partition("=")[0]
+        for line in page.splitlines()
+        if line.startswith("| `--")
+    ]
+    assert sorted(told) == sorted(JobFilter.model_fields)

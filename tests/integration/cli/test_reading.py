@@ -23,7 +23,7 @@ from tests.support.cli import Run, error, printed
 def test_jobs_are_listed_in_every_format(argosy: Run, client: Client, launch: LaunchShape) -> None:
     jobs = client.list(gid=launch.gid)
     plain = argosy("list", "--gid", str(launch.gid)).stdout.splitlines()
-    assert plain[0].split() == ["UID", "GID", "BATCH", "ALGORITHM", "STATUS", "MEDIA", "AGE", "TOOK", "MESSAGE"]
+    assert plain[0].split() == ["UID", "GID", "INDEX", "ALGORITHM", "STATUS", "MEDIA", "AGE", "TOOK", "MESSAGE"]
     assert [line.split()[:6] for line in plain[1:]] == [
         [str(job.uid), str(launch.gid), str(number), "hello", "Queued", str(len(job.media_ids))]
         for number, job in enumerate(jobs)

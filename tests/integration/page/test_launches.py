@@ -211,3 +211,17 @@ async def test_the_counts_of_a_launch_follow_the_filter(world: World, desk: Desk
     await expect(page.locator(".counts")).to_have_text(re.compile(r"Failed 3\s*Queued 3"))
     await page.locator(".failures .row").nth(1).get_by_role("link", name="1 job").click()
     await expect(page.locator(".counts")).to_have_text(re.compile(r"^\s*Failed 1\s*$"))
+
+
+async def test_a_job_has_the_id_that_the_terminal_takes_and_a_launch_says_how_it_is(world: World, desk: Desk) -> None:
+    gid = world.launched(world.project(), 2)
+    page = await desk.page(f"launch/{gid}?index=1")
+    await expect(page.locator("h1 + .state")).to_have_text("Running")
+    await page.locator("#jobs .row").get_by_role("link", name=f"{str(gid)[:8]}/1").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text(
+        f"hello-{world.client.launches(gid=gid)[0].project} {str(gid)[:8]}/1"
+    )
+    world.end(gid, State.FAILED)
+    await page.goto(f"{world.url}/ui/launch/{gid}")
+    await expect(page.locator("h1 + .state")).to_have_text("Failed")
+    assert world.client.resolve(f"{str(gid)[:8]}/1") == world.client.list(gid=gid)[1].uid

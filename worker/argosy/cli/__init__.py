@@ -19,6 +19,7 @@ from argosy.cli import (
     history,
     jobs,
     launching,
+    letters,
     listing,
     logs,
     mail,
@@ -66,6 +67,7 @@ app.add_typer(gateway.tokens, name="token")
 app.add_typer(mail.app, name="mail")
 app.add_typer(schemas.app, name="schema")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(letters.app, name="dead-letters")
 app.command()(operating.status)
 app.command()(operating.doctor)
 app.command()(processes.worker)

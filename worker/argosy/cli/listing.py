@@ -185,7 +185,7 @@ def counted(launch: LaunchShape) -> str:
 JOB_COLUMNS: list[Column[FoundJob]] = [
     Column("UID", lambda job, _: str(job.uid)),
     Column("GID", lambda job, _: str(job.gid)),
-    Column("BATCH", lambda job, _: str(job.index)),
+    Column("INDEX", lambda job, _: str(job.index)),
     Column("ALGORITHM", lambda job, _: job.algorithm),
     Column("STATUS", lambda job, _: job.status),
     Column("MEDIA", lambda job, _: str(len(job.media_ids))),

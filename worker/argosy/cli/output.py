@@ -149,6 +149,7 @@ def table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
     long goes on in the next one."""
     from rich.cells import cell_len
     from rich.table import Table
+    from rich.text import Text
 
     now = datetime.now(UTC)
     rows = [[plain(column.cell(item, now)) for column in columns] for item in items]
@@ -157,22 +158,38 @@ def table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
     ]
     screen, last = console(), len(columns) - 1
     below = sum(widths[:last]) + _GAP * last + min(widths[last], _READABLE) > screen.width
-    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    for at, column in enumerate(columns):
-        made.add_column(column.heading, no_wrap=at < last, overflow="fold")
-    if not below:
-        for row in rows:
-            made.add_row(*map(coloured, row))
-        screen.print(made)
+    headings = [column.heading for column in columns]
+    if below and not any(row[last] for row in rows):
+        headings[last] = ""
+    if below or not screen.is_terminal:
+        for row, style in [(headings, "bold"), *((row, "") for row in rows)]:
+            screen.print(_line(row[:last] if below else row, widths, style), soft_wrap=True)
+            if below and row[last]:
+                screen.print(Text(_INDENT + row[last], style=style or COLOURS.get(row[last], "")), soft_wrap=True)
         return
-    for row in [[column.heading for column in columns], *rows]:
-        line = (" " * _GAP).join(
-            cell + " " * (width - cell_len(cell)) for cell, width in zip(row[:last], widths, strict=False)
-        )
-        screen.print(coloured(line.rstrip()), soft_wrap=True)
-        if row[last]:
-            screen.print(coloured(f"    {row[last]}"), soft_wrap=True)
+    made = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for at, heading in enumerate(headings):
+        made.add_column(heading, no_wrap=at < last, overflow="fold")
+    for row in rows:
+        made.add_row(*map(coloured, row))
+    screen.print(made)
 
+
+def _line(cells: Sequence[str], widths: Sequence[int], style: str) -> Text:
+    """One row of a table; nothing comes after its last word."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    line = Text()
+    for cell, width in zip(cells, widths, strict=False):
+        line.append(cell, style or COLOURS.get(cell, ""))
+        line.append(" " * (width - cell_len(cell) + _GAP))
+    line.rstrip()
+    return line
+
+
+_INDENT = "    "
+"""Before what is below its row."""
 
 _GAP = 2
 """Blanks between two columns."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy import sealing
 from argosy.crypto import KeyRing, open_token, seal_token
-from argosy.errors import NotConfigured, SealBroken
+from argosy.errors import NotAllowed, NotConfigured, SealBroken
 from argosy.loops import reason_of
 from argosy.processes.wakeups import broker
 from argosy.settings import Settings
@@ -100,6 +100,8 @@ def _looked(check: Check, patient: Patient) -> Iterator[Finding]:
     """What a check finds; that the database refuses it is a finding, too."""
     try:
         yield from check.look(patient)
+    except NotAllowed as error:
+        yield Finding(check.name, State.FAILED, str(error))
     except DBAPIError as error:
         yield Finding(check.name, State.FAILED, str(error.orig), "see what the user in ARGOSY_DATABASE_URL may do")
 

@@ -20,6 +20,7 @@ from dramatiq.errors import DecodeError
 from redis.exceptions import RedisError
 
 from argosy.errors import NotConfigured
+from argosy.inputs import clean
 from argosy.metrics import DEAD_LETTERS, REDIS_ERRORS, REDIS_SECONDS
 from argosy.settings import Settings
 
@@ -92,6 +93,15 @@ class Broker(RedisBroker):
         errors."""
         self.client.set(f"{self.namespace}:asked", b"", px=1)
 
+    def why(self, queue: str) -> str:
+        """The key of the hash that says why messages of a queue were put aside."""
+        return f"{self.namespace}:{queue}.XQ.why"
+
+    def note(self, queue: str, message_id: str, reason: str) -> None:
+        """Write down why a message is about to be put aside, for as long as Dramatiq keeps it."""
+        self.client.hset(self.why(queue), message_id, clean(reason))
+        self.client.pexpire(self.why(queue), self.dead_message_ttl)
+
     def _dispatch(self, command: str) -> Any:
         """A function that sends a command; it is timed."""
         send = super()._dispatch(command)  # type: ignore[no-untyped-call]
@@ -122,6 +132,7 @@ class _Consumer(_RedisConsumer):
         log.error("message not readable, dead-lettered", queue=self.queue_name, ids=ids, reason=str(error))
         for message_id in ids:
             self.broker.do_nack(self.queue_name, message_id)
+            self.broker.note(self.queue_name, message_id, str(error))
 
 
 def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = None) -> Broker:

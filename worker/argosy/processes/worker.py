@@ -145,6 +145,11 @@ class Boot(Middleware):
         except ArgosyError as error:
             logger.warning("worker not ready yet, tries again with its next message", reason=str(error))
 
+    def before_nack(self, broker: dramatiq.Broker, message: dramatiq.MessageProxy) -> None:
+        """Called by Dramatiq when a message becomes a dead letter."""
+        assert isinstance(broker, Broker)  # noqa: S101 -- `setup` made it
+        broker.note(message.queue_name, message.options["redis_message_id"], str(message._exception or ""))
+
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         """Called by Dramatiq when the process is told to end: claimed work is finished or given back."""
         if self.stages is not None:

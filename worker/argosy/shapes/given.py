@@ -21,6 +21,8 @@ from pydantic import (
     JsonValue,
     PlainValidator,
     ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
@@ -172,12 +174,20 @@ class Parameter(In):
 
 
 class Sender(BaseModel):
-    """What a launch message that cannot be used says of where it comes from."""
+    """What a launch message that cannot be used says of where it comes from; of project 0 and user 0 where it does not say it."""
 
     gid: UUID
-    project: Id
-    user: Id
+    project: Id = 0
+    user: Id = 0
     algorithm_name: Text = ""
+
+    @field_validator("project", "user", "algorithm_name", mode="wrap")
+    @classmethod
+    def _if_readable(cls, value: object, read: ValidatorFunctionWrapHandler, field: ValidationInfo) -> object:
+        try:
+            return read(value)
+        except ValidationError:
+            return cls.model_fields[str(field.field_name)].default
 
 
 def _bounded(parameters: list[Parameter]) -> list[Parameter]:

@@ -37,7 +37,9 @@ _BACK: Sequence[tuple[str, str, dict[str, str]]] = (
 )
 _BRING_BACK = [
     text(
-        f"UPDATE argosy.{table} SET {', '.join(f'{name} = least({name}, {furthest})' for name, furthest in times.items())} "
+        f"UPDATE argosy.{table} SET "
+        # least() would make a time of none.
+        f"{', '.join(f'{name} = CASE WHEN {name} > {furthest} THEN {furthest} ELSE {name} END' for name, furthest in times.items())} "
         f"WHERE {where} AND ({' OR '.join(f'{name} > {furthest}' for name, furthest in times.items())})"
     )
     for table, where, times in _BACK

@@ -140,6 +140,12 @@ def fields(row: Row[Any]) -> dict[str, Any]:
     }
 
 
+# What somebody means who takes a launch for a job.
+_LAUNCH = text(
+    "SELECT state, reason FROM argosy.launch WHERE gid = :gid AND (project = :project OR CAST(:project AS bigint) IS NULL)"
+)
+
+
 def job(connection: Connection, where: Filter) -> JobShape:
     """One job, even if its launch is not expanded yet or was rejected.
 
@@ -154,6 +160,9 @@ def job(connection: Connection, where: Filter) -> JobShape:
             return early
         if found := jobs(connection, where, limit=1):  # cut between the two questions
             return found[0]
+    if (launch := connection.execute(_LAUNCH, {"gid": where.uid, "project": where.project}).one_or_none()) is not None:
+        why = f": {launch.reason}" if launch.reason else ""
+        raise NotFound(f"{where.uid} is not a job but a launch, {launch.state}{why}; see: argosy get {where.uid}")
     which = f"job {where.uid}" + (f", attempt {where.attempt}" if where.attempt else "")
     raise NotFound(f"{which} does not exist; see: argosy list")
 

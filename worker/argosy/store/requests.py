@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
@@ -270,6 +271,15 @@ _REFUSE = """
 INSERT INTO argosy.launch (gid, project, user_id, algorithm_name, request_digest, state, reason, jobs)
 VALUES (%s, %s, %s, %s, 'refused', 'rejected', %s, 0) ON CONFLICT (gid) DO NOTHING
 """
+
+
+# A launch that only says why its message was refused.
+_FORGET = text("DELETE FROM argosy.launch WHERE gid = :gid AND request_digest = 'refused' AND state = 'rejected'")
+
+
+def forget_refused(connection: Connection, gid: UUID) -> None:
+    """Forget that a message was refused, because it is tried again."""
+    connection.execute(_FORGET, {"gid": gid})
 
 
 def refuse(cursor: Cursor, sender: Sender, reason: str) -> None:

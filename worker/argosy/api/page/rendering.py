@@ -144,6 +144,7 @@ def _environment() -> Environment:
         "tone": marks.tone,
         "ordered": marks.ordered,
         "parts": marks.parts,
+        "word_of": marks.word_of,
         "statuses": marks.ORDER,
         "failed": marks.FAILED,
         "when": _time,
