@@ -9,7 +9,7 @@ UPGRADE ?= --upgrade
 COMPILE = $(BIN)/uv pip compile --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--no-emit-find-links --quiet $(UPGRADE)
 
-.PHONY: demo test check cluster lock format readme image sbom clean
+.PHONY: demo test check cluster lock format readme image sbom audit clean
 
 demo: .venv/ready ## run the main job here, on a simulated cluster
 	$(BIN)/argosy demo
@@ -50,7 +50,11 @@ sbom: .venv/ready ## what is in the image besides its base, with licences, as Cy
 	$(BIN)/uv pip install --quiet --python build/runtime --python-version 3.11 --require-hashes --requirement requirements.lock
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-file build/argosy.cdx.json build/runtime/bin/python
+	$(BIN)/python .ci/sbom.py build/argosy.cdx.json
 	rm -rf build/runtime
+
+audit: .venv/ready ## known holes in what the image runs; exit code 2 where no advisory database can be reached
+	@$(BIN)/python .ci/audit.py
 
 clean: ## remove what the targets made here
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

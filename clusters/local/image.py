@@ -149,8 +149,15 @@ class _Buildah:
         context.mkdir()
         text = _NEXT.format(head=lines["revision"].strip('"'), serves=lines["serves"].strip('"'))
         (context / "9999_next.py").write_text(text)
-        place = "/opt/argosy/lib/python3.11/site-packages/argosy/store/migrations/versions/"
-        (context / "Dockerfile").write_text(f"FROM {NAME}:now\nCOPY 9999_next.py {place}\n")
+        known = (
+            (ROOT / "worker/argosy/store/schema.py")
+            .read_text()
+            .replace(f"NEWEST = {lines['revision']}", 'NEWEST = "9999"')
+        )
+        (context / "schema.py").write_text(known)
+        place = "/opt/argosy/lib/python3.11/site-packages/argosy/store"
+        copies = f"COPY 9999_next.py {place}/migrations/versions/\nCOPY schema.py {place}/\n"
+        (context / "Dockerfile").write_text(f"FROM {NAME}:now\n{copies}")
         _run([*begin, f"--tag={NAME}:next", str(context)])
 
     def _secrets(self) -> list[str]:

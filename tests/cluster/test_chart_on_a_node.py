@@ -179,6 +179,7 @@ async def test_an_upgrade_and_a_rollback_under_load_lose_and_double_no_job(relea
     before = set(release.made())
     first = release.launch(6)
     await asyncio.to_thread(run, release, "upgrade", "next", "--set=worker.replicas=3")
+    await release.rolled_out()
     assert "9999" in revision(release)
     assert len(release.pods("worker")) == 3
     second = release.launch(6)

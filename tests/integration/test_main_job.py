@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine
 
 from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster, SimulatedConnection
 from argosy.settings import Settings
 from tests.conftest import ROOT
-from tests.support.stack import finished, running
+from tests.support.queues import sql
+from tests.support.stack import finished, running, until
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +61,20 @@ async def test_every_example_ends_as_it_should(
     for job in jobs:
         assert job.nodes
         assert all(node.start_time and node.stop_time for node in job.nodes)
+
+
+@pytest.mark.parametrize("in_clear", [False, True])
+async def test_a_launch_whose_token_no_key_opens_hurts_nobody_else(
+    registered: Client, settings: Settings, engine: Engine, in_clear: bool
+) -> None:
+    registered.update_cluster("here", token_in_clear=in_clear)
+    registered.pause(cluster="here")
+    async with running(settings):
+        broken, sound = (registered.launch("pipeline", project=1, user=7, media_ids=[1], token="t").gid for _ in "ab")
+        await until(lambda: [each.state for each in registered.launches()], lambda states: states == ["expanded"] * 2)
+        sql(engine, "UPDATE argosy.launch SET token_sealed = 'nonsense' WHERE gid = :gid", gid=broken)
+        registered.resume(cluster="here")
+        assert [job.status for job in await finished(registered, sound)] == ["Succeeded"]
+        (rejected,) = await finished(registered, broken)
+    assert rejected.status == "Rejected"
+    assert "does not open this launch's token" in rejected.message

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from argosy import crypto, manifest
+from argosy import crypto, manifest, sealing
 from argosy.errors import ArgosyError, Conflict, InvalidRequest, ManifestError, NotConfigured
 from argosy.extras import late
 from argosy.inputs import validated
@@ -209,6 +209,7 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
     Raises:
         InvalidRequest: A required field is missing or cannot be used.
         Conflict: The name is not unique, or another registration means the same cluster and namespace.
+        NotConfigured: The keys are missing, or not this installation's.
     """
     spec = validated(ClusterSpec, dict(fields))
     access.check_hosts(settings, spec.host, spec.argo_server)
@@ -217,6 +218,8 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
     row = Cluster(**_cluster_row(settings, spec))
     mark = _place(engine, settings, row)
     with Session(engine, expire_on_commit=False) as session:
+        if row.token_sealed is not None:
+            sealing.hold(session.connection(), settings)
         if mark is not None:
             row.identity, row.epoch = mark.uid, mark.epoch
         _check_place(session, row)
@@ -243,6 +246,8 @@ def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: M
     moved = _address(after) != _address(before)
     mark = _place(engine, settings, after) if moved else None
     with Session(engine, expire_on_commit=False) as session:
+        if fields.get("token"):
+            sealing.hold(session.connection(), settings)
         row = registry.locked(session, key)
         if _address(row) != _address(before):
             raise Conflict(f"the address of cluster {row.name!r} was changed meanwhile; check it, and try again")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from argosy.crypto import KeyRing, Ring, TokenRing
 from argosy.errors import Conflict, NotConfigured, SealBroken
@@ -87,11 +87,18 @@ def rotate(engine: Engine, settings: Settings, lost: bool = False) -> Rotated:
 
     Raises:
         NotConfigured: Keys are missing, or none of them is the one with which this installation seals.
-        Conflict: Rows were locked by others all the time; run it again.
+        Conflict: Another rotation is under way, or rows were locked by others all the time; run it again.
     """
+    with sealed.alone(engine) as alone:
+        if not alone:
+            raise Conflict("another argosy secrets rotate is under way; run it again when that has ended")
+        if not lost:
+            check(engine, settings, tokens=True)
+        return _rotate(engine, settings)
+
+
+def _rotate(engine: Engine, settings: Settings) -> Rotated:
     ring, token_ring = KeyRing(settings.keys), TokenRing(settings.token_private_key)
-    if not lost:
-        check(engine, settings, tokens=True)
     rings: dict[Kind, Ring] = {
         Kind.CLUSTER: ring,
         Kind.LAUNCH: token_ring,
@@ -102,13 +109,26 @@ def rotate(engine: Engine, settings: Settings, lost: bool = False) -> Rotated:
     for number in range(_ROUNDS):
         count += sum(_reseal(engine, kind, rings[kind]) for kind in Kind)
         # A second look: others may have locked a row, or written one with a seal from before.
-        found = survey(engine, settings)
-        if not found.older:
-            with engine.begin() as connection:
+        with engine.begin() as connection:
+            sealed.hold(connection, shared=False)
+            found = survey(engine, settings)
+            if not found.older:
                 sealed.remark(connection, _marks(ring, token_ring))
-            return Rotated(count, found.broken)
+                return Rotated(count, found.broken)
         time.sleep(_PAUSE if number else 0)
     raise Conflict(f"{count} were sealed anew, and {found.older} rows are in use all the time; run it again")
+
+
+def hold(connection: Connection, settings: Settings) -> None:
+    """Check, in the transaction that writes what this process has sealed with `ARGOSY_KEYS`, that its keys are still this installation's: a
+    process that was not restarted for a rotation would seal with a key that is thrown away afterwards.
+
+    Raises:
+        NotConfigured: They are not.
+    """
+    found = sealed.hold(connection, shared=True)
+    if found.keys_mark is not None and _stands(KeyRing(settings.keys), found.keys_mark) is None:
+        raise NotConfigured(f"ARGOSY_KEYS: {_UNKNOWN}")
 
 
 def survey(engine: Engine, settings: Settings) -> Survey:

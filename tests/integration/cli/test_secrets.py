@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Thread
 from uuid import UUID
 
@@ -14,10 +15,12 @@ from sqlmodel import Session
 from argosy import crypto, sealing
 from argosy.access import access_of
 from argosy.client import Client
-from argosy.errors import NotConfigured
+from argosy.errors import Conflict, NotConfigured
 from argosy.settings import Settings
+from argosy.shapes.clusters import ClusterFields
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from argosy.store import registry, sealed
+from tests.support.certificates import PEM
 from tests.support.cli import Run, error, executable
 from tests.support.queues import sql
 from tests.support.readme import exported
@@ -184,3 +187,61 @@ def test_every_column_with_a_seal_is_known_to_rotation(engine: Engine) -> None:
     )
     known = {(table.removeprefix("argosy."), column) for table, _, _, column, _ in sealed._PLACES.values()}
     assert {tuple(row) for row in found} == known
+
+
+def test_two_rotations_at_once_are_one_and_the_other_says_so(
+    engine: Engine, settings: Settings, filled: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With different keys each would take what the other has sealed for lost."""
+    first, other = with_new_keys(settings, former=True), with_new_keys(settings, former=True)
+    sealing.check(engine, settings, tokens=True)
+    said: list[str] = []
+
+    def meanwhile(name: str) -> None:
+        monkeypatch.setattr(sealing, "failpoint", lambda name: None)
+        for keys in (first, other):
+            with pytest.raises(Conflict, match="another argosy secrets rotate is under way") as refused:
+                sealing.rotate(engine, keys)
+            said.append(str(refused.value))
+
+    monkeypatch.setattr(sealing, "failpoint", meanwhile)
+    assert sealing.rotate(engine, first) == sealing.Rotated(122, [])
+    assert len(said) == 2
+    with pytest.raises(NotConfigured, match="none of the keys is the one"):
+        sealing.rotate(engine, other)
+    assert sealing.rotate(engine, first) == sealing.Rotated(0, [])
+
+
+def test_what_an_old_process_seals_during_a_rotation_is_sealed_anew_and_after_it_refused(
+    client: Client, engine: Engine, settings: Settings, filled: list[UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealing.check(engine, settings, tokens=True)
+    both = with_new_keys(settings, former=True)
+    writing: list[Future[ClusterShape]] = []
+    survey, waits = (
+        sealing.survey,
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    )
+
+    def late(at: Engine, keys: Settings) -> sealing.Survey:
+        """The old process writes while the last look is taken."""
+        if not writing:
+            writing.append(beside.submit(client.add_cluster, **OTHER))
+            while not sql(at, waits) and not writing[0].done():
+                pass
+        return survey(at, keys)
+
+    monkeypatch.setattr(sealing, "survey", late)
+    client.add_cluster(**OTHER | {"name": "before", "port": 2})
+    with ThreadPoolExecutor(1) as beside:
+        assert sealing.rotate(engine, both) == sealing.Rotated(123, [])
+        assert isinstance(writing[0].exception(30), NotConfigured)
+    with pytest.raises(NotConfigured, match="none of the keys is the one"):
+        client.add_cluster(**OTHER)
+    with pytest.raises(NotConfigured, match="none of the keys is the one"):
+        client.update_cluster("before", token="other")
+    client.update_cluster("before", max_active=3)
+    assert survey(engine, newest_only(both)).broken == []
+
+
+OTHER: ClusterFields = {"name": "late", "host": "127.0.0.1", "port": 1, "cert": PEM, "token": "late"}

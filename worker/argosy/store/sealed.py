@@ -1,12 +1,13 @@
 """What lies sealed in the database, and by which keys: credentials of clusters, tokens of launches, the platform's tokens that argosy's
 own API tokens launch with, and those with which mails fetch what they attach. Nothing is opened here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Engine, bindparam, text
 
 
 class Kind(StrEnum):
@@ -96,6 +97,16 @@ _MARK = text(
     "UPDATE argosy.installation SET keys_mark = coalesce(keys_mark, :keys_mark), token_key = coalesce(token_key, :token_key)"
 )
 
+# No other rotation meanwhile; the lock is the session's.
+_ALONE = text("SELECT pg_try_advisory_lock(hashtext('argosy secrets'))")
+_NO_LONGER = text("SELECT pg_advisory_unlock(hashtext('argosy secrets'))")
+
+# Whoever seals with a key waits for whoever ends a rotation, and the other way round.
+_HOLD = {
+    shared: text(f"SELECT FROM argosy.installation FOR {how}")
+    for shared, how in ((True, "SHARE"), (False, "NO KEY UPDATE"))
+}
+
 # Other keys seal from now on.
 _REMARK = text(
     "UPDATE argosy.installation SET keys_mark = :keys_mark, token_key = coalesce(CAST(:token_key AS text), token_key)"
@@ -111,6 +122,29 @@ def marks(connection: Connection) -> Marks:
 def mark(connection: Connection, own: Marks) -> Marks:
     """Say by which keys this installation seals, where nobody has said so yet. Returns what holds now."""
     connection.execute(_MARK, vars(own))
+    return marks(connection)
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[bool]:
+    """Whether nobody else rotates; nobody else begins to until the end of the block."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        got = bool(connection.execute(_ALONE).scalar_one())
+        try:
+            yield got
+        finally:
+            if got:
+                connection.execute(_NO_LONGER)
+
+
+def hold(connection: Connection, *, shared: bool) -> Marks:
+    """By which keys this installation seals; that does not change until the transaction ends.
+
+    Args:
+        connection: In a transaction.
+        shared: Others may seal at the same time. Without it, they wait.
+    """
+    connection.execute(_HOLD[shared])
     return marks(connection)
 
 
