@@ -10,6 +10,7 @@ How many workflows came to be is a witness's word (witness.py); how often they w
 import os
 import signal
 import socket
+import subprocess
 import sys
 from base64 import b64encode
 from collections import Counter
@@ -74,6 +75,9 @@ MANIFESTS = {
 _CHILD_KILLED = "exited unexpectedly (code -9)"
 """What Dramatiq says of a pool when it ends it because one of its processes was killed."""
 
+_AT_START = {"LD_PRELOAD", "PYTHONPATH"}
+"""What only a process that is not forked follows: the loader and the interpreter read it at their start."""
+
 _TAIL = 6000
 
 _NUMBERS = count(1)
@@ -98,7 +102,19 @@ class Process:
         self._guard = Guard(metrics)
         own = {"ARGOSY_METRICS_DIRECTORY": str(metrics), "ARGOSY_METRICS_PORT": str(self.port)}
         with self.log.open("wb") as log:
-            self._process = Forked(command, os.environ | environment | own, ROOT, log, self._guard.group)
+            given = os.environ | environment | own
+            if _AT_START.isdisjoint(environment):
+                self._process: Forked | subprocess.Popen[bytes] = Forked(command, given, ROOT, log, self._guard.group)
+            else:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "argosy.cli", *command],
+                    env=given,
+                    cwd=ROOT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    process_group=self._guard.group,
+                )
         self.pid = self._process.pid
 
     def code(self) -> int | None:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -71,18 +72,14 @@ class Forked:
 
     def poll(self) -> int | None:
         """How it ended; None while it runs."""
-        if self.returncode is None:
-            self._keeper.setblocking(False)
-            try:
-                self.wait()
-            except BlockingIOError:
-                return None
+        with suppress(BlockingIOError):
+            self.wait(socket.MSG_DONTWAIT)
         return self.returncode
 
-    def wait(self) -> int:
+    def wait(self, flags: int = 0) -> int:
         """How it ended, once it has."""
         if self.returncode is None:
-            self.returncode = self._told()
+            self.returncode = self._told(flags)
             self._keeper.close()
         return self.returncode
 
@@ -91,8 +88,8 @@ class Forked:
         if self.poll() is None:
             os.kill(self.pid, signal.SIGTERM)
 
-    def _told(self) -> int:
-        told = self._keeper.recv(_FRAME)
+    def _told(self, flags: int = 0) -> int:
+        told = self._keeper.recv(_FRAME, flags)
         assert told, "the process that forks others is gone"
         return int(told)
 
@@ -135,7 +132,8 @@ def _keep(told: socket.socket, log: int, wanted: dict[str, Any]) -> NoReturn:
     os.setpgid(pid, wanted["group"])  # before anybody knows of it
     told.send(str(pid).encode())
     _, status = os.waitpid(pid, 0)
-    told.send(str(os.waitstatus_to_exitcode(status)).encode())
+    with suppress(BrokenPipeError):  # who asked is gone
+        told.send(str(os.waitstatus_to_exitcode(status)).encode())
     os._exit(0)
 
 

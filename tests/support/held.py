@@ -16,7 +16,7 @@ from argosy.kube.connection import Access
 from argosy.launch.expand import expand
 from argosy.recovery.custody import Held
 from argosy.settings import Settings
-from argosy.store import requests
+from argosy.store import requests, tables
 from tests.cluster.clusters import access
 from tests.faults.conftest import Steps, manifest, register, stepping, tracking
 from tests.support.stack import until
@@ -112,11 +112,8 @@ def fields(at: Access, **others: Any) -> dict[str, Any]:
     return {"host": at.host, "port": at.port, "cert": at.ca, "token": at.token, "namespace": at.namespace} | others
 
 
-TABLES = (
-    "installation", "cluster", "stray", "algorithm", "project", "project_limit", "placement", "turn", "launch", "job", "early_cancel",
-    "attempt", "node", "container_log", "launch_secret", "lease", "outbox", "event",
-)  # fmt: skip
-"""In an order in which rows can be written."""
+TABLES = [table.name for table in tables.metadata.sorted_tables]
+"""All of them, in an order in which rows can be written."""
 
 
 def dump(engine: Engine) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlmodel import Session
 
-from argosy import registering, sealing
+from argosy import linting, registering, sealing
 from argosy.errors import ManifestError
 from argosy.extras import late
 from argosy.inputs import checked, validated
@@ -134,7 +134,7 @@ class Administration:
             text: The manifest.
             cluster: Check it against this cluster's policy, and ask its Argo Server, if it names one.
         """
-        return registering.lint(self.engine, self.settings, text, cluster)
+        return linting.lint(self.engine, self.settings, text, cluster)
 
     @checked
     def lint_algorithm(self, algorithm: Key, *, cluster: Key | None = None) -> Sequence[ManifestError]:
@@ -148,13 +148,13 @@ class Administration:
         Raises:
             NotFound: There is no such algorithm or cluster.
         """
-        return registering.lint_algorithm(self.engine, self.settings, algorithm, cluster)
+        return linting.lint_algorithm(self.engine, self.settings, algorithm, cluster)
 
     @checked
     def lint_algorithm_by_argo(self, algorithm: Key) -> Sequence[ManifestError]:
         """What the Argo Servers of the clusters that may take an algorithm's jobs say is wrong with its manifest. Without an Argo Server
         nobody is asked. Raises as `lint_algorithm`."""
-        return registering.lint_algorithm_by_argo(self.engine, self.settings, algorithm)
+        return linting.lint_algorithm_by_argo(self.engine, self.settings, algorithm)
 
     @checked
     def add_cluster(self, **fields: Unpack[ClusterFields]) -> ClusterShape:

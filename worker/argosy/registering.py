@@ -13,12 +13,12 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from argosy import crypto, manifest, sealing
-from argosy.errors import ArgosyError, Conflict, InvalidRequest, ManifestError, NotConfigured
+from argosy.errors import Conflict, InvalidRequest, NotConfigured
 from argosy.extras import late
 from argosy.inputs import validated
 from argosy.settings import Settings
 from argosy.shapes.clusters import ClusterSpec
-from argosy.shapes.given import AlgorithmSpec, Parameter
+from argosy.shapes.given import AlgorithmSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from argosy.store import holds, registry
 from argosy.store.registered import Algorithm, Cluster
@@ -91,79 +91,6 @@ def algorithm(engine: Engine, key: str | int) -> AlgorithmShape:
     """
     with Session(engine) as session:
         return _algorithm_shape(registry.algorithm(session, key))
-
-
-def lint(engine: Engine, settings: Settings, text: str, cluster: str | int | None) -> Sequence[ManifestError]:
-    """Everything that is wrong with a manifest, by a cluster's policy or, without a cluster, the strictest one. The Argo Server that the
-    cluster names is asked too."""
-    if cluster is None:
-        return manifest.lint(text)
-    with Session(engine, expire_on_commit=False) as session:
-        row = registry.cluster(session, cluster)
-    found = manifest.lint(text, row.token_in_clear, registry.policies([row]))
-    return [*found, *_lint_by_argo(settings, text, [], [row])]
-
-
-def lint_algorithm(
-    engine: Engine, settings: Settings, key: str | int, cluster: str | int | None
-) -> Sequence[ManifestError]:
-    """Everything that is wrong with a registered algorithm's manifest, by the policies of a cluster, or of all that may take its jobs, and
-    by their Argo Servers."""
-    row, clusters = _algorithm_and_clusters(engine, key, cluster)
-    in_clear = bool(clusters) and all(each.token_in_clear for each in clusters)
-    found = manifest.lint(row.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
-    return [*found, *_lint_by_argo(settings, row.manifest, row.parameters, clusters)]
-
-
-def lint_algorithm_by_argo(engine: Engine, settings: Settings, key: str | int) -> Sequence[ManifestError]:
-    """What the Argo Servers of the clusters that may take an algorithm's jobs say is wrong with its manifest.
-
-    Registering an algorithm does not ask them: whether it can be registered must not depend on who answers just now, and a launch may still
-    give parameters.
-    """
-    row, clusters = _algorithm_and_clusters(engine, key, None)
-    return _lint_by_argo(settings, row.manifest, row.parameters, clusters)
-
-
-def _algorithm_and_clusters(
-    engine: Engine, key: str | int, cluster: str | int | None
-) -> tuple[Algorithm, Sequence[Cluster]]:
-    with Session(engine, expire_on_commit=False) as session:
-        row = registry.algorithm(session, key)
-        return row, [registry.cluster(session, cluster)] if cluster is not None else _candidates(session, row)
-
-
-def _lint_by_argo(
-    settings: Settings, text: str, parameters: Sequence[Mapping[str, Any]], candidates: Sequence[Cluster]
-) -> list[ManifestError]:
-    """What the Argo Servers of these clusters say. One that does not say anything is a warning."""
-    workflows: list[tuple[Cluster, dict[str, Any]]] = []
-    found: list[ManifestError] = []
-    for row in candidates:
-        if not row.argo_server:
-            continue
-        try:
-            given = manifest.merge_parameters([Parameter.model_validate(each) for each in parameters], [])
-            policy = registry.policies([row])[row.name]
-            body = manifest.sample(text, given, policy, row.service_account, row.token_in_clear)
-            workflows.append((row, body))
-        except InvalidRequest as error:
-            found.append(
-                ManifestError(
-                    f"Argo of cluster {row.name} was not asked, because of other errors: {error}", warning=True
-                )
-            )
-    for name, said in (clusters.lint(settings, workflows) if workflows else {}).items():
-        if isinstance(said, ArgosyError):
-            found.append(ManifestError(f"Argo of cluster {name} could not be asked: {said}", warning=True))
-        elif said:
-            found.append(ManifestError(f"Argo of cluster {name}: {said}"))
-    return found
-
-
-def _candidates(session: Session, row: Algorithm) -> Sequence[Cluster]:
-    named = row.cluster_ids or ([] if row.cluster_id is None else [row.cluster_id])
-    return registry.candidates(session, named, row.cluster_labels)
 
 
 def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> Sequence[str]:
@@ -270,7 +197,7 @@ def _no_longer_fit(session: Session, row: Cluster) -> list[str]:
     """The algorithms whose jobs this cluster may take, and whose manifests its policy refuses."""
     policies, found = registry.policies([row]), []
     for algorithm in registry.algorithms(session, None):
-        if row in _candidates(session, algorithm):
+        if row in registry.candidates_of(session, algorithm):
             errors = [
                 each for each in manifest.lint(algorithm.manifest, row.token_in_clear, policies) if not each.warning
             ]

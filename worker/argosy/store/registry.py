@@ -96,6 +96,12 @@ def candidates(session: Session, ids: Sequence[int], labels: dict[str, str]) -> 
     return session.exec(query.where(which)).all()
 
 
+def candidates_of(session: Session, row: Algorithm) -> Sequence[Cluster]:
+    """The clusters that could take jobs of a registered algorithm now. Raises as `candidates`."""
+    named = row.cluster_ids or ([] if row.cluster_id is None else [row.cluster_id])
+    return candidates(session, named, row.cluster_labels)
+
+
 # Those that a placement lists, or that carry its labels.
 _PLACED = text(
     f"SELECT c.id FROM argosy.placement p JOIN argosy.cluster c ON {placements.FITS} WHERE p.id = :placement AND c.removed_at IS NULL"
