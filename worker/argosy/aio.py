@@ -102,6 +102,7 @@ class AsyncClient:
     events = _in_thread(Client.events)
     failures = _in_thread(Client.failures)
     failed = _in_thread(Client.failed)
+    slots = _in_thread(Client.slots)
     usage = _in_thread(Client.usage)
     logs = _in_thread(Client.logs)
     jobs_with_logs = _in_thread(Client.jobs_with_logs)
