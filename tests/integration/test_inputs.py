@@ -14,6 +14,7 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import DataError
 from sqlmodel import Session
 
 from argosy.client import Client
@@ -237,7 +238,7 @@ def test_a_refusal_by_the_database_itself_leaves_the_callers_transaction_usable(
     else:
         with Session(engine) if kind == "session" else engine.begin() as caller:
             caller.execute(text("INSERT INTO callers VALUES (1)"))
-            with pytest.raises(psycopg.DataError):
+            with pytest.raises(DataError):
                 registered.launch(**LAUNCH, connection=caller)
             caller.commit()
     with engine.connect() as connection:
