@@ -17,7 +17,7 @@ from argosy.shapes.projects import ProjectSpec
 from argosy.store import cutting, projects
 from tests.integration.api_server import ApiServer
 from tests.integration.launching import its_time_has_come
-from tests.support.launching import HELLO, api, outcome, stage
+from tests.support.launching import HELLO, api, outcome, sent, stage
 from tests.support.queues import claim, clusters, fill, finish, sql
 
 __all__ = ["api", "stage"]
@@ -189,10 +189,10 @@ def test_a_launch_whose_algorithm_is_registered_later_is_held_to_the_cap_too(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
     registered.set_project(1, max_queued=5)
-    found = registered.launch("later", project=1, user=7, media_ids=range(1, 7))
+    gid = sent(registered, algorithm_name="later", media_ids=range(1, 7))
     registered.register_algorithm(name="later", project=1, user=7, manifest=HELLO, files_per_job=1)
-    assert expand(stage, found.gid) == []
-    assert outcome(registered, found.gid)[0] == "rejected"
+    assert expand(stage, gid) == []
+    assert outcome(registered, gid)[0] == "rejected"
     assert counted(engine) == (1, 0)
 
 
