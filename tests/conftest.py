@@ -48,6 +48,12 @@ class _NodeTogether(LoadScopeScheduling):
         return "page" if "tests/integration/page/" in nodeid else nodeid
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests/cluster and the rest used of argosy's rights is added up (T9)."""
+    files = set((ROOT / "tests" / "cluster").glob("test_*.py"))
+    config.pluginmanager.register(rights.Tally(config, rights.granted(), files))
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _NodeTogether:
     """How tests are shared out; called by pytest-xdist."""
     return _NodeTogether(config, log)
@@ -98,11 +104,11 @@ def client(settings: Settings) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def local_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def local_cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LocalCluster]:
     """The real control plane, with an audit log of who did what. What argosy asked it for in all tests is what it is granted (T9)."""
     with LocalCluster(audit_log=tmp_path_factory.mktemp("audit") / "audit.log") as local:
         yield local
-        assert rights.not_granted(local) == set()
+        rights.settle(pytestconfig, local)
 
 
 @pytest.fixture(scope="session")
