@@ -52,28 +52,6 @@ def worker(
         from argosy.processes.wakeups import broker
 
         log.configure(settings)
-        broker(settings)  # reports a bad address once, instead of a traceback from each process
-        # On SIGHUP Dramatiq executes sys.argv again.
-        options = ["--processes", str(processes), "--threads", str(threads)]
-        sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
-        queues = ["--queues", "launch", "expand", "submit"]
-        stop = ["--skip-logging", "--worker-shutdown-timeout", str(_SHUTDOWN)]
-        code = cli.main(
-            cli.make_argument_parser().parse_args(["argosy.processes.worker:setup", *options, *stop, *queues])
-        )
-    raise typer.Exit(code)
-
-
-def tracker() -> None:
-    """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
-    with beginning() as settings, metrics_directory(settings, "tracker"):
-        check_database(settings)
-        import asyncio
-
-        from argosy.processes import log
-        from argosy.store.database import engine
-
-        log.configure(settings)
         made = engine(settings)
         try:
             asyncio.run(_track(made, settings))
@@ -111,6 +89,7 @@ async def _track(engine: Engine, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     serve_probes(settings, heart)
+    say_begins(settings, "tracker begins: it follows workflows on the clusters, and wakes workers for unfinished work")
     garbage.collect_rarely()
     with suppress(asyncio.CancelledError):
         async with heart.beating():
@@ -133,6 +112,21 @@ def beginning() -> Iterator[Settings]:
 
         log.last_line("process cannot go on", line_of(error))
         raise typer.Exit(exit_code(error)) from error
+
+
+def say_begins(settings: Settings, event: str, **fields: object) -> None:
+    """Log what this process is about to do, and where people find its figures.
+
+    Args:
+        settings: Its settings; logging is set up.
+        event: What it does.
+        fields: What else.
+    """
+    import structlog
+
+    host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+    address = f"http://{host}:{settings.metrics_port}/metrics"
+    structlog.stdlib.get_logger(__name__).info(event, metrics=address, **fields)
 
 
 def serve_probes(settings: Settings, heart: Heart) -> None:
