@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.errors import Conflict, InvalidRequest
+from argosy.labels import workflow_name
 from argosy.states import UNFINISHED, State
 from argosy.store import cursors, holds, notices, placements, requests, revisions, rows, targets
 from argosy.store.conditions import TOLD_OF, in_states, retry_due
@@ -272,20 +273,27 @@ def _follow_each(connection: Connection, uids: list[UUID]) -> None:
             _follow_each(connection, uids[:half])
             _follow_each(connection, uids[half:])
         else:
-            log.error("an automatic retry could not be written", uid=str(uids[0]), reason=str(error.orig))
-            _give_up(connection, uids, " (its next attempt could not be written; try: argosy retry)")
+            for row in _give_up(connection, uids, " (its next attempt could not be written; try: argosy retry)"):
+                log.error(
+                    "an automatic retry could not be written",
+                    workflow=workflow_name(row.uid, row.number),
+                    gid=row.gid,
+                    cluster=row.cluster,
+                    reason=str(error.orig),
+                )
 
 
 # No more automatic retries of this job.
 _GIVE_UP = text(
     "UPDATE argosy.attempt a SET retries_left = 0, message = a.message || :words FROM argosy.job j "
-    "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt"
+    "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt "
+    "RETURNING a.uid, a.number, a.gid, (SELECT name FROM argosy.cluster c WHERE c.id = a.cluster_id) AS cluster"
 )
 
 
-def _give_up(connection: Connection, uids: list[UUID], words: str) -> None:
-    if uids:
-        connection.execute(_GIVE_UP, {"uids": uids, "words": words})
+def _give_up(connection: Connection, uids: list[UUID], words: str) -> Sequence[Row[Any]]:
+    """Returns the attempts, each with the name of its cluster."""
+    return connection.execute(_GIVE_UP, {"uids": uids, "words": words}).all() if uids else []
 
 
 # A copy of the newest attempt, with the next number; of another revision, if one is given.

@@ -50,6 +50,7 @@ class _Wanted:
 
     uid: UUID
     attempt: int
+    gid: UUID | None
     workflow: str
     nodes: tuple[str, ...]
     until: float
@@ -92,7 +93,7 @@ class LogKeeper:
         old = self._waiting.get(seen.k8s_uid)
         nodes = (*(old.nodes if old else ()), *fresh)
         until = old.until if old else time.monotonic() + _PATIENCE
-        self._waiting[seen.k8s_uid] = _Wanted(seen.uid, seen.attempt, seen.name, nodes, until)
+        self._waiting[seen.k8s_uid] = _Wanted(seen.uid, seen.attempt, seen.gid, seen.name, nodes, until)
         self._news.set()
 
     def pending(self, k8s_uid: str) -> bool:
@@ -130,7 +131,9 @@ class LogKeeper:
                         await asyncio.sleep(1)
                         continue
                     except DBAPIError:
-                        log.exception("logs not writable", cluster=self._at.name)
+                        log.exception(
+                            "logs not writable", cluster=self._at.name, workflow=wanted.workflow, gid=wanted.gid
+                        )
                     if self._waiting.get(k8s_uid) is wanted:  # else more of it has failed meanwhile
                         del self._waiting[k8s_uid]
         finally:
@@ -173,7 +176,14 @@ class LogKeeper:
                 self._tell(error)
                 return found, "missed"
             except (answers.Missing, answers.Refused) as error:
-                log.info("log not there", cluster=self._at.name, pod=pod.name, reason=str(error))
+                log.info(
+                    "log not there",
+                    cluster=self._at.name,
+                    workflow=wanted.workflow,
+                    gid=wanted.gid,
+                    pod=pod.name,
+                    reason=str(error),
+                )
             except answers.Unclear as error:
                 self._tell(error)
                 outcome = "missed"
