@@ -52,6 +52,31 @@ def worker(
         from argosy.processes.wakeups import broker
 
         log.configure(settings)
+        say_begins(
+            settings, "worker begins: it cuts launches into jobs, and submits these to their clusters", pool=processes
+        )
+        broker(settings)  # reports a bad address once, instead of a traceback from each process
+        # On SIGHUP Dramatiq executes sys.argv again.
+        options = ["--processes", str(processes), "--threads", str(threads)]
+        sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
+        queues = ["--queues", "launch", "expand", "submit"]
+        stop = ["--skip-logging", "--worker-shutdown-timeout", str(_SHUTDOWN)]
+        code = cli.main(
+            cli.make_argument_parser().parse_args(["argosy.processes.worker:setup", *options, *stop, *queues])
+        )
+    raise typer.Exit(code)
+
+
+def tracker() -> None:
+    """Run a tracker: it follows the workflows on the clusters and wakes workers for unfinished work."""
+    with beginning() as settings, metrics_directory(settings, "tracker"):
+        check_database(settings)
+        import asyncio
+
+        from argosy.processes import log
+        from argosy.store.database import engine
+
+        log.configure(settings)
         made = engine(settings)
         try:
             asyncio.run(_track(made, settings))
