@@ -52,10 +52,10 @@ def worker(
         from argosy.processes.wakeups import broker
 
         log.configure(settings)
+        broker(settings)  # reports a bad address once, instead of a traceback from each process
         say_begins(
             settings, "worker begins: it cuts launches into jobs, and submits these to their clusters", pool=processes
         )
-        broker(settings)  # reports a bad address once, instead of a traceback from each process
         # On SIGHUP Dramatiq executes sys.argv again.
         options = ["--processes", str(processes), "--threads", str(threads)]
         sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
