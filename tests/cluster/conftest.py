@@ -59,7 +59,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def local_node(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[LocalCluster]:
     """A control plane with a real node, which serves the image of the tests' manifests, and where it can be, a chart's objects."""
     if why := unable():
         pytest.skip(why)
@@ -71,18 +71,23 @@ def local_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluste
         images.write(image, [IMAGE], [local.node.shell, true], {"Env": [PATH]})
         local.node.load(image)
         yield local
-        assert rights.not_granted(local) == set()
+        rights.settle(pytestconfig, local)
 
 
 @pytest.fixture(scope="session")
-def argo_node(postgres: str) -> Iterator[LocalCluster]:
+def argo_node(
+    postgres: str, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[LocalCluster]:
     """A control plane with a real node and an Argo Server. Argo keeps all nodes, and ended workflows, in a database of their own."""
     if why := unable():
         pytest.skip(why)
     with psycopg.connect(postgres, autocommit=True) as connection:
         connection.execute("CREATE DATABASE argo_archive")
-    with LocalCluster(node=True, archive=postgres.replace("/postgres?", "/argo_archive?")) as local:
+    audit = tmp_path_factory.mktemp("audit") / "audit.log"
+    archive = postgres.replace("/postgres?", "/argo_archive?")
+    with LocalCluster(node=True, archive=archive, audit_log=audit) as local:
         yield local
+        rights.settle(pytestconfig, local)
 
 
 @pytest.fixture(scope="session")

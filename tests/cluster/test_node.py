@@ -64,10 +64,11 @@ async def test_a_job_outlives_a_node_that_goes_away_for_a_while(
 ) -> None:
     assert local_node.node is not None
     stands = launch(at, manifest("echo begun; sleep 12; exit 5"))
-    await begun(local_node, "begun")
+    uid = _uid(local_node, await begun(local_node, "begun"))
     await asyncio.to_thread(local_node.node.kubelet.stop)
     try:
-        await asyncio.sleep(15)  # the container ends while nobody says so
+        # The container ends while nobody says so.
+        await until(lambda: _running(local_node.node), lambda alive: uid not in alive, PATIENCE)
         assert stands().status == "Running"
     finally:
         await asyncio.to_thread(local_node.node.kubelet.start)
@@ -83,7 +84,7 @@ async def test_a_container_that_ignores_being_told_to_end_does_not_outlive_its_j
     deadlines = {"run_deadline": 5} if how == "deadline" else {}
     stands = launch(at, manifest("trap : TERM; echo begun; while :; do sleep 1; done"), **deadlines)
     name = await begun(local_node, "begun")
-    uid = json.loads(local_node.kubectl("get", "pod", "-n", "argosy", name, "-o", "json"))["metadata"]["uid"]
+    uid = _uid(local_node, name)
     assert uid in _running(local_node.node)
     if how == "cancel":
         at.cancel(stands().uid)
@@ -201,6 +202,12 @@ def test_nothing_of_the_machine_is_changed_and_nothing_stays_after_a_kill(tmp_pa
 
     asyncio.run(_until_empty(left))
     assert machine() == before
+
+
+def _uid(local_node: LocalCluster, name: str) -> str:
+    """Of a pod."""
+    found = local_node.kubectl("get", "pod", "-n", "argosy", name, "-o", "json")
+    return str(json.loads(found)["metadata"]["uid"])
 
 
 def _running(node_: node.Node | None) -> set[str]:

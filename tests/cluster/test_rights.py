@@ -1,5 +1,9 @@
 """What clusters/jobcluster.yaml grants is what argosy needs, verb by verb: the apiserver's audit log of one life of launches says so."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,3 +86,71 @@ def test_what_argosy_asks_for_without_a_right_is_found(tmp_path: Path) -> None:
     local = SimpleNamespace(audit_log=tmp_path / "audit.log", connection=SimpleNamespace(namespace="argosy"))
     found = rights.not_granted(cast(LocalCluster, local))
     assert found == {(("", "secrets", "get"), "argosy"), (("", "pods", "list"), "")}
+
+
+_WORLDS = """
+from pathlib import Path
+from types import SimpleNamespace
+import orjson
+import pytest
+from tests.support import rights
+
+HERE = Path(__file__).parent
+ALLOWED = {("argoproj.io", "workflows", "create"), ("", "pods", "list")}
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(rights.Tally(config, ALLOWED, set(HERE.glob("test_*.py"))))
+
+
+@pytest.fixture(scope="session")
+def local(pytestconfig, tmp_path_factory):
+    found = SimpleNamespace(
+        audit_log=tmp_path_factory.mktemp("audit") / "audit.log", connection=SimpleNamespace(namespace="argosy")
+    )
+    found.audit_log.touch()
+    yield found
+    rights.settle(pytestconfig, found)
+
+
+@pytest.fixture
+def ask(local):
+    def ask(**what):
+        record = {"user": {"username": "system:serviceaccount:argosy:argosy"}, "userAgent": "argosy/1", **what}
+        with local.audit_log.open("ab") as log:
+            log.write(orjson.dumps(record) + b"\\n")
+    return ask
+"""
+
+_CREATES = "def test_it(ask): ask(verb='create', objectRef={'resource': 'workflows', 'apiGroup': 'argoproj.io', 'namespace': 'argosy'})\n"
+_LISTS = "def test_it(ask): ask(verb='list', objectRef={'resource': 'pods', 'namespace': 'argosy'})\n"
+_NOTHING = "def test_nothing(): pass\n"
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "code", "said"),
+    [
+        (_LISTS, ["-n2"], 0, "2 of 2 rights were used"),
+        (_NOTHING, ["-n2"], 1, "1 of 2 rights were used; granted .*: ('', 'pods', 'list')"),
+        (_NOTHING, ["-k", "test_it"], 0, None),
+    ],
+)
+def test_what_is_granted_and_used_in_no_world_fails_a_whole_run(
+    tmp_path: Path, second: str, options: list[str], code: int, said: str | None
+) -> None:
+    (tmp_path / "conftest.py").write_text(_WORLDS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_a.py").write_text(_CREATES)
+    (tmp_path / "test_b.py").write_text(second)
+    command = [sys.executable, "-m", "pytest", "-q", "--import-mode=importlib", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    found = re.search("(\\d of \\d rights were used.*)", ran.stdout)
+    if said is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert re.fullmatch(re.escape(said).replace(r"\.\*", ".*"), found[1])

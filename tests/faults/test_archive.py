@@ -177,7 +177,7 @@ async def test_a_workflow_that_is_there_again_while_the_archive_is_asked_is_not_
     at = Standing(engine, Tracked(1, "c", "lease", epoch))
     async with ArgoServer(standin.access) as server:
         waiting = Absences(at, server, lambda seen: None, lost.extend, lambda cluster_id: None)
-        await waiting.settle([Expected(job.uid, 1, k8s_uid)])
+        await waiting.settle([Expected(job.uid, 1, k8s_uid, job.gid)])
 
         def answer(path: str) -> Answer:
             waiting.forget({k8s_uid})
@@ -186,7 +186,7 @@ async def test_a_workflow_that_is_there_again_while_the_archive_is_asked_is_not_
         standin.answer = answer
         task = asyncio.create_task(waiting.run())
         await until(lambda: standin.asked, bool)
-        await waiting.settle([Expected(job.gid, 1, "another")])
+        await waiting.settle([Expected(job.gid, 1, "another", job.gid)])
         await until(lambda: len(standin.asked), lambda asked: asked == 2)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -2,9 +2,11 @@
 
 import pytest
 from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
 
 from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest
+from argosy.labels import workflow_name
 from argosy.launch.expand import Launching
 from argosy.settings import Settings
 from argosy.states import State
@@ -209,10 +211,13 @@ def test_a_job_whose_next_attempt_cannot_be_written_keeps_nobody_elses_end_from_
         tracking.Change(waiting.uid, 1, 1, "name", State.ERROR, f"k-{waiting.uid}-1", "why", "", None, None)
         for waiting in claimed
     ]
-    with engine.begin() as connection:
+    with engine.begin() as connection, capture_logs() as logged:
         tracking.known(connection, [(waiting.uid, 1) for waiting in claimed], 1)
         tracking.change(connection, changes)
     assert statuses(registered, gid) == ["Queued", "Queued", "Error", "Queued", "Queued"]
     assert "could not be written" in registered.get(bad.uid).message
+    (line,) = logged
+    of_job = (line["workflow"], line["gid"], line["cluster"])
+    assert of_job == (workflow_name(bad.uid, 1), gid, registered.cluster(1).name)
     with engine.begin() as connection:
         assert retries.follow(connection) == 0

@@ -17,7 +17,7 @@ _databases = count(1)
 def fresh(server: str) -> Iterator[str]:
     """A database of its own on a server that has the template, until the end of the block; its URL."""
     name = f"test_{next(_databases)}"
-    execute(server, f"CREATE DATABASE {name} TEMPLATE template")
+    execute(server, f"CREATE DATABASE {name} TEMPLATE template STRATEGY FILE_COPY")
     url = named(server, name)
     # A copied template is a copied installation; each test is one of its own.
     execute(url, "UPDATE argosy.installation SET id = left(replace(gen_random_uuid()::text, '-', ''), 12)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlmodel import Session
 
-from argosy import linting, registering, sealing
+from argosy import linting, moving, registering, sealing
 from argosy.errors import ManifestError
 from argosy.extras import late
 from argosy.inputs import checked, validated
@@ -16,6 +16,7 @@ from argosy.settings import Settings
 from argosy.settings import load as load_settings
 from argosy.shapes.clusters import ClusterFields
 from argosy.shapes.given import AlgorithmFields, Id, Key, Number
+from argosy.shapes.moved import MovedShape
 from argosy.shapes.projects import ProjectFields, ProjectSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, ProjectShape
 from argosy.shapes.status import StatusShape
@@ -191,6 +192,11 @@ class Administration:
         """Release a cluster, remove it and delete its credentials. With `abandon` the cluster is not asked, and its jobs end; if it is
         held, `waiting` says what to do with queued jobs that may have run there. Returns and raises as `clusters.remove`."""
         return clusters.remove(self.engine, self.settings, key, abandon, waiting)
+
+    @checked
+    def move_jobs(self, source: Key, target: Key, *, dry_run: bool = False) -> MovedShape:
+        """Move what is queued for a cluster to another one. Arguments, result and errors are those of `moving.move`."""
+        return moving.move(self.engine, self.settings, source, target, dry_run)
 
     @checked
     def clusters(self, *, organization: Id | None = None) -> Sequence[ClusterShape]:

@@ -171,6 +171,12 @@ class Settings(BaseSettings):
             self.token_public_key = public_key(self.token_private_key)
         return self
 
+    @property
+    def travel(self) -> float:
+        """Seconds after the end of its claim during which a create that was sent may still arrive. With the default this is the minute
+        after which an apiserver gives a request up."""
+        return 6 * self.request_timeout
+
 
 @cache
 def load() -> Settings:

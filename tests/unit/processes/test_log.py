@@ -1,10 +1,15 @@
 """What comes out of a process's log, and what doesn't."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
+
+import argosy
 
 _SCRIPT = """
 import logging, sys, time
@@ -89,3 +94,20 @@ def test_what_nobody_catches_is_a_line_too() -> None:
     assert ["beware" in line["event"] for line in lines] == [True, False, False]
     assert "ZeroDivisionError" in lines[1]["exception"]
     assert [line["level"] for line in lines[1:]] == ["critical", "critical"]
+
+
+def lines_of_the_package() -> Iterator[tuple[str, set[str]]]:
+    """Where a line is logged, and with which fields."""
+    package = Path(argosy.__file__).parent
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("log.", "tell")):
+                yield f"{path.relative_to(package)}:{node.lineno}", {each.arg or "**" for each in node.keywords}
+
+
+def test_every_line_about_a_job_names_its_workflow_its_launch_and_its_cluster() -> None:
+    said = {where: fields for where, fields in lines_of_the_package() if not where.startswith("demo/")}
+    of_jobs = {where for where, fields in said.items() if fields & {"workflow", "uid", "attempt", "k8s_uid", "pod"}}
+    assert len(of_jobs) > 8
+    missing = {where: {"workflow", "gid", "cluster"} - said[where] for where in of_jobs}
+    assert {where: fields for where, fields in missing.items() if fields} == {}

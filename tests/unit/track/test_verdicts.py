@@ -340,7 +340,7 @@ def test_a_workflow_that_is_ended_says_for_which_state() -> None:
         (replace(RUNNING, cancel_requested=True), replace(SEEN, deleting=True)),
         (replace(RUNNING, cancel_requested=True), replace(ENDED, deleting=True)),
         (replace(RUNNING, cancel_requested=True), replace(SEEN, gone=True)),
-        (replace(RUNNING, cancel_requested=True), gone(UID, 1, "k1")),
+        (replace(RUNNING, cancel_requested=True), gone(UID, 1, "k1", None)),
     ],
 )
 def test_what_argosy_ended_has_not_ended_before_its_pods_have(known: Known, seen: Sighting) -> None:

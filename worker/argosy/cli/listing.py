@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, completion, output
+from argosy.cli import arguments, output
+from argosy.cli import filter_options as options
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
@@ -25,41 +27,25 @@ _PAGE = 1000
 
 
 def list_(
-    project: Annotated[list[int] | None, typer.Option(help="Only of this project; repeatable.", metavar="ID")] = None,
+    project: options.Projects = None,
     all_projects: Annotated[
         bool, typer.Option("--all-projects", help="Of all projects, as without --project.")
     ] = False,
-    gid: Annotated[UUID | None, typer.Option(help="Only of this launch.", metavar="GID")] = None,
-    index: Annotated[
-        int | None, typer.Option(help="Only this batch of their launch; the first is 0.", metavar="N")
-    ] = None,
-    status: Annotated[
-        list[str] | None, typer.Option(help="Only with this status, e.g. Running; repeatable.", metavar="STATUS")
-    ] = None,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Only Failed, Error, Rejected, Deleted and Lost ones.")
-    ] = False,
-    error: Annotated[
-        str | None, typer.Option(help="Only those that failed like this: a KEY of `argosy get GID`.", metavar="KEY")
-    ] = None,
-    algorithm: Annotated[
-        str | None, typer.Option(help="Only of this algorithm.", metavar="NAME", autocompletion=completion.algorithms)
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Only on this cluster.", metavar="NAME", autocompletion=completion.clusters)
-    ] = None,
-    user: Annotated[int | None, typer.Option(help="Only of this user.", metavar="ID")] = None,
-    media: Annotated[int | None, typer.Option(help="Only those that hold this medium.", metavar="ID")] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="Only with this parameter; repeatable.", metavar="NAME=VALUE")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Launched since then: 90m, 12h, 7d ago, or 2026-11-29T14:30.", metavar="TIME")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Launched before then.", metavar="TIME")] = None,
-    sort: Annotated[str, typer.Option(help="newest or oldest first.", metavar="ORDER")] = "newest",
+    gid: options.Gid = None,
+    index: options.Index = None,
+    status: options.Statuses = None,
+    failed: options.Failed = False,
+    error: options.Error = None,
+    algorithm: options.Algorithm = None,
+    cluster: options.Cluster = None,
+    user: options.User = None,
+    media: options.Medium = None,
+    param: options.Params = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    sort: options.Order = "newest",
     limit: Annotated[int, typer.Option(help="The most to show.", min=1, max=100_000)] = 100,
-    after: Annotated[str | None, typer.Option(help="Those after a page, by its cursor.", metavar="CURSOR")] = None,
+    after: options.After = None,
     nodes: Annotated[bool, typer.Option("--nodes", help="With their nodes; for -o json, jsonl and yaml.")] = False,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Also those that were deleted; goes with --project, --gid and --media.")
@@ -70,53 +56,23 @@ def list_(
     """Find jobs, those of the newest launch first."""
     now = datetime.now(UTC)
     given: dict[str, object] = {
-        "project": project or (),
-        "gid": gid,
-        "index": index,
-        "status": status or (),
-        "failed": failed,
-        "error": error,
-        "algorithm": algorithm,
-        "cluster": cluster,
-        "user": user,
-        "media": media,
-        "param": param or (),
-        "since": since and arguments.moment(since, "--since", now),
-        "until": until and arguments.moment(until, "--until", now),
-        "sort": sort,
-        "cursor": after,
-    }
+        "project": project or (), "gid": gid, "index": index, "status": status or (), "failed": failed, "error": error,
+        "algorithm": algorithm, "cluster": cluster, "user": user, "media": media, "param": param or (),
+        "since": since and arguments.moment(since, "--since", now), "until": until and arguments.moment(until, "--until", now),
+        "sort": sort, "cursor": after,
+    }  # fmt: skip
     if project and all_projects:
         raise UsageError("give only one of --project and --all-projects")
     if launches or deleted:
         _refuse_others(given, launches)
+    where = _filter(given)
     with client() as opened:
-        where = _filter(given)
         if launches:
-            found = opened.launches(project=_one(project), gid=gid, limit=limit, hidden=deleted)
+            found = opened.launches(project=_one(where.project), gid=gid, limit=limit, hidden=deleted)
             output.show_items(found, output_format, columns=LAUNCH_COLUMNS, name=lambda launch: str(launch.gid))
             return
-        if deleted:
-            jobs: list[FoundJob] = [
-                *opened.list(project=_one(project), gid=gid, media_id=media, limit=limit, hidden=True, nodes=nodes)
-            ]
-            cursor = None
-        else:
-            jobs, cursor = _found(opened, where, limit, nodes)
-    output.show_items(
-        jobs,
-        output_format,
-        columns=JOB_COLUMNS,
-        name=lambda job: str(job.uid),
-        cursor=cursor,
-        but=() if nodes else ("nodes",),
-    )
-    if output.structured(output_format):
-        return
-    if cursor is not None:
-        output.note(f"there are more: --limit, or --after {cursor}")
-    if gid is not None and not jobs:
-        output.note(f"launch {gid} has no such job; to see its state: argosy get {gid}")
+        jobs, cursor = (_with_deleted if deleted else _found)(opened, where, limit, nodes)
+    _show(jobs, cursor, output_format, nodes, gid)
 
 
 def search(
@@ -124,7 +80,7 @@ def search(
         str,
         typer.Argument(help="An id or its first 8 letters, GID/17, a workflow or pod, a medium, a user, NAME=VALUE."),
     ],
-    project: Annotated[list[int] | None, typer.Option(help="Only of this project; repeatable.", metavar="ID")] = None,
+    project: options.Projects = None,
     output_format: Output = Format.TABLE,
 ) -> None:
     """Find launches and jobs by a word."""
@@ -147,7 +103,7 @@ def _refuse_others(given: dict[str, object], launches: bool) -> None:
         raise UsageError(f"{'--launches' if launches else '--deleted'} cannot be combined with {' or '.join(options)}")
 
 
-def _one(project: list[int] | None) -> int | None:
+def _one(project: Sequence[int]) -> int | None:
     if project and len(project) > 1:
         raise UsageError("--launches and --deleted go with one --project at most")
     return project[0] if project else None
@@ -174,6 +130,31 @@ def _found(opened: Client, where: JobFilter, limit: int, nodes: bool) -> tuple[l
         cursor = page.cursor
         if cursor is None or len(found) == limit:
             return found, cursor
+
+
+def _with_deleted(opened: Client, where: JobFilter, limit: int, nodes: bool) -> tuple[list[FoundJob], None]:
+    """So many jobs, with those that were deleted."""
+    found = opened.list(
+        project=_one(where.project), gid=where.gid, media_id=where.media, limit=limit, hidden=True, nodes=nodes
+    )
+    return [*found], None
+
+
+def _show(jobs: list[FoundJob], cursor: str | None, output_format: Format, nodes: bool, gid: UUID | None) -> None:
+    output.show_items(
+        jobs,
+        output_format,
+        columns=JOB_COLUMNS,
+        name=lambda job: str(job.uid),
+        cursor=cursor,
+        but=() if nodes else ("nodes",),
+    )
+    if output.structured(output_format):
+        return
+    if cursor is not None:
+        output.note(f"there are more: --limit, or --after {cursor}")
+    if gid is not None and not jobs:
+        output.note(f"launch {gid} has no such job; to see its state: argosy get {gid}")
 
 
 def counted(launch: LaunchShape) -> str:

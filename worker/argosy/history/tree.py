@@ -5,7 +5,7 @@ folded into a number on the row above, unless somebody unfolds it. Where not all
 last of 400 steps that follow each other has 399 above it.
 
 A node is below the steps or the DAG that it belongs to, and not, as Argo has it, below the step before it: ten steps one after the other
-are ten rows side by side. A group of one step is that step. Argo's nodes need not be a tree: nodes that only a cycle leads to are shown, too.
+are ten rows side by side. A group of one step is that step. Nodes that only a cycle leads to are shown, too.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -131,13 +131,14 @@ def read(workflow: Object, gone: bool = False) -> Sighting:
     )
 
 
-def gone(uid: UUID, attempt: int, k8s_uid: str) -> Sighting:
+def gone(uid: UUID, attempt: int, k8s_uid: str, gid: UUID | None) -> Sighting:
     """A sighting for an attempt whose workflow is gone, when nobody saw how it ended."""
     return Sighting(
         name=workflow_name(uid, attempt),
         k8s_uid=k8s_uid,
         uid=uid,
         attempt=attempt,
+        gid=gid,
         phase="",
         message="its workflow is not on the cluster any more and nobody saw how it ended",
         progress="",

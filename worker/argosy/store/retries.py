@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.errors import Conflict, InvalidRequest
+from argosy.labels import workflow_name
 from argosy.states import UNFINISHED, State
 from argosy.store import cursors, holds, notices, placements, requests, revisions, rows, targets
 from argosy.store.conditions import TOLD_OF, in_states, retry_due
@@ -127,7 +128,7 @@ def retry(
     _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, which)
     _renew_token(connection, target, sealed)
     for group in groups:
-        new_attempts(connection, group.uids, revision=group.revision)
+        new_attempts(connection, group.uids, revision=group.revision, placement=group.placement)
     connection.execute(_SHOW, {"gid": target.gid})
     for cluster_id in clusters:
         notices.queue_grew(connection, cluster_id)
@@ -147,10 +148,11 @@ def _groups(
     connection: Connection, target: Target, found: Sequence[Row[Any]], revised: Mapping[int, Inputs] | None
 ) -> list[_Group]:
     groups: dict[tuple[int, int], list[UUID]] = {}
+    placed = revisions.placements(connection, target.gid)  # its queue may have been moved since
     for row in found:
         if revised is not None and row.revision not in revised:
             raise Conflict(f"job {row.uid} was retried meanwhile, with other inputs; say it again")
-        key = (row.placement_id, 0) if revised is None else (revised[row.revision].placement_id, row.revision)
+        key = (placed[row.revision], 0) if revised is None else (revised[row.revision].placement_id, row.revision)
         groups.setdefault(key, []).append(row.uid)
     return [
         _Group(uids, placement, None if revised is None else revisions.put(connection, target.gid, revised[number]))
@@ -272,20 +274,27 @@ def _follow_each(connection: Connection, uids: list[UUID]) -> None:
             _follow_each(connection, uids[:half])
             _follow_each(connection, uids[half:])
         else:
-            log.error("an automatic retry could not be written", uid=str(uids[0]), reason=str(error.orig))
-            _give_up(connection, uids, " (its next attempt could not be written; try: argosy retry)")
+            for row in _give_up(connection, uids, " (its next attempt could not be written; try: argosy retry)"):
+                log.error(
+                    "an automatic retry could not be written",
+                    workflow=workflow_name(row.uid, row.number),
+                    gid=row.gid,
+                    cluster=row.cluster,
+                    reason=str(error.orig),
+                )
 
 
 # No more automatic retries of this job.
 _GIVE_UP = text(
     "UPDATE argosy.attempt a SET retries_left = 0, message = a.message || :words FROM argosy.job j "
-    "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt"
+    "WHERE j.uid = ANY (CAST(:uids AS uuid[])) AND a.uid = j.uid AND a.number = j.attempt "
+    "RETURNING a.uid, a.number, a.gid, (SELECT name FROM argosy.cluster c WHERE c.id = a.cluster_id) AS cluster"
 )
 
 
-def _give_up(connection: Connection, uids: list[UUID], words: str) -> None:
-    if uids:
-        connection.execute(_GIVE_UP, {"uids": uids, "words": words})
+def _give_up(connection: Connection, uids: list[UUID], words: str) -> Sequence[Row[Any]]:
+    """Returns the attempts, each with the name of its cluster."""
+    return connection.execute(_GIVE_UP, {"uids": uids, "words": words}).all() if uids else []
 
 
 # A copy of the newest attempt, with the next number; of another revision, if one is given.
@@ -303,7 +312,7 @@ _NEW_ATTEMPT = text(
     "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
     "JOIN argosy.launch l ON l.gid = j.gid "
     "LEFT JOIN argosy.revision r ON r.gid = j.gid AND r.number = CAST(:revision AS int) "
-    "JOIN argosy.placement p ON p.id = coalesce(r.placement_id, a.placement_id) ORDER BY j.gid, j.ordinal"
+    "JOIN argosy.placement p ON p.id = coalesce(CAST(:placement AS int), a.placement_id) ORDER BY j.gid, j.ordinal"
 )
 
 # The old attempt has no retries left.
@@ -319,10 +328,18 @@ _NEWEST = text(
 )
 
 
-def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True, revision: int | None = None) -> None:
+def new_attempts(
+    connection: Connection,
+    uids: list[UUID],
+    manual: bool = True,
+    revision: int | None = None,
+    placement: int | None = None,
+) -> None:
     """Insert the next attempt of each job. A manual retry is queued at once, and may have as many automatic retries as a first attempt. An
-    automatic retry is delayed, longer each time. They run the same as before, or a revision of their launch."""
-    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT, "revision": revision}
+    automatic retry is delayed, longer each time. They run the same as before, or a revision of their launch, on the same clusters or those
+    of a placement."""
+    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "revision": revision, "placement": placement}
+    parameters["longest"] = _LONGEST_WAIT
     connection.execute(_NEW_ATTEMPT, parameters)
     connection.execute(_SPENT, parameters)
     connection.execute(_NEWEST, parameters)

@@ -91,6 +91,7 @@ class Expected:
     uid: UUID
     number: int
     k8s_uid: str
+    gid: UUID | None
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def write_nodes(connection: Connection, nodes: Sequence[NodeRow]) -> None:
 
 # Workflows that must be on the cluster.
 _EXPECTED = text(
-    "SELECT uid, number, k8s_uid FROM argosy.attempt WHERE cluster_id = :cluster "
+    "SELECT uid, number, k8s_uid, gid FROM argosy.attempt WHERE cluster_id = :cluster "
     f"AND {in_states(ON_CLUSTER)} AND k8s_uid IS NOT NULL"
 )
 
@@ -245,7 +246,9 @@ _ABSENT = text(
 )
 
 # Runs after `_ABSENT`, in the same transaction, because the rows are locked then.
-_ABSENT_CANCELLED = text(f"SELECT a.uid, a.number, a.k8s_uid FROM argosy.attempt a, {_MISSING} AND j.cancel_requested")
+_ABSENT_CANCELLED = text(
+    f"SELECT a.uid, a.number, a.k8s_uid, a.gid FROM argosy.attempt a, {_MISSING} AND j.cancel_requested"
+)
 
 
 def absent(connection: Connection, missing: Iterable[Expected]) -> list[Expected]:

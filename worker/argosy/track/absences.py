@@ -124,6 +124,7 @@ class Absences:
                 "archive not asked yet",
                 cluster=self._at.name,
                 workflow=workflow_name(gone.uid, gone.number),
+                gid=gone.gid,
                 reason=str(error),
             )
             return tries >= _TRIES

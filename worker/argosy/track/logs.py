@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.inputs import log_text
@@ -50,6 +51,7 @@ class _Wanted:
 
     uid: UUID
     attempt: int
+    gid: UUID | None
     workflow: str
     nodes: tuple[str, ...]
     until: float
@@ -92,7 +94,7 @@ class LogKeeper:
         old = self._waiting.get(seen.k8s_uid)
         nodes = (*(old.nodes if old else ()), *fresh)
         until = old.until if old else time.monotonic() + _PATIENCE
-        self._waiting[seen.k8s_uid] = _Wanted(seen.uid, seen.attempt, seen.name, nodes, until)
+        self._waiting[seen.k8s_uid] = _Wanted(seen.uid, seen.attempt, seen.gid, seen.name, nodes, until)
         self._news.set()
 
     def pending(self, k8s_uid: str) -> bool:
@@ -130,20 +132,26 @@ class LogKeeper:
                         await asyncio.sleep(1)
                         continue
                     except DBAPIError:
-                        log.exception("logs not writable", cluster=self._at.name)
+                        log.exception(
+                            "logs not writable", cluster=self._at.name, workflow=wanted.workflow, gid=wanted.gid
+                        )
                     if self._waiting.get(k8s_uid) is wanted:  # else more of it has failed meanwhile
                         del self._waiting[k8s_uid]
         finally:
             self._under_way.discard(k8s_uid)
 
     async def _keep(self, k8s_uid: str, wanted: _Wanted) -> None:
-        kept = await self._at.ask(logs.kept, self._at.cluster_id, [(wanted.uid, wanted.attempt)])
-        if kept is not None:
-            await self._at.write(logs.keep, await self._fetch(k8s_uid, wanted, kept))
+        known = await self._at.ask(_known, self._at.cluster_id, wanted.uid, wanted.attempt)
+        if known is None:
+            return
+        if known.full:
+            self._count("full", len(wanted.nodes))
+            return
+        await self._at.write(logs.keep, await self._fetch(k8s_uid, wanted, known.nodes))
 
-    async def _fetch(self, k8s_uid: str, wanted: _Wanted, kept: Set[tuple[UUID, int, str]]) -> list[KeptLog]:
+    async def _fetch(self, k8s_uid: str, wanted: _Wanted, kept: Set[str]) -> list[KeptLog]:
         """What the failed containers of a workflow wrote; what was fetched in time, if not all was."""
-        nodes = [node for node in wanted.nodes if (wanted.uid, wanted.attempt, node) not in kept]
+        nodes = [node for node in wanted.nodes if node not in kept]
         found: list[KeptLog] = []
         done: set[str] = set()
         if not nodes:
@@ -173,7 +181,14 @@ class LogKeeper:
                 self._tell(error)
                 return found, "missed"
             except (answers.Missing, answers.Refused) as error:
-                log.info("log not there", cluster=self._at.name, pod=pod.name, reason=str(error))
+                log.info(
+                    "log not there",
+                    cluster=self._at.name,
+                    workflow=wanted.workflow,
+                    gid=wanted.gid,
+                    pod=pod.name,
+                    reason=str(error),
+                )
             except answers.Unclear as error:
                 self._tell(error)
                 outcome = "missed"
@@ -206,3 +221,18 @@ class LogKeeper:
 
     def _count(self, outcome: str, number: int) -> None:
         LOGS.labels(self._at.name, outcome).inc(number)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of which nodes of an attempt a log is kept, and whether its launch has no room for more."""
+
+    nodes: Set[str]
+    full: bool
+
+
+def _known(connection: Connection, cluster_id: int, uid: UUID, attempt: int) -> _Known | None:
+    """What is kept already; None if no logs are wanted from the cluster."""
+    if not logs.wanted(connection, cluster_id):
+        return None
+    return _Known(logs.kept(connection, uid, attempt), logs.full(connection, uid, attempt))

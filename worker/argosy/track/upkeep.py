@@ -200,7 +200,11 @@ class Upkeep:
             return
         there, missing = await self._read(unread)
         await self._writer.flush()
-        gone = [tracking.Expected(it.uid, it.number, it.k8s_uid) for it in missing if it.k8s_uid and not self._at.held]
+        gone = [
+            tracking.Expected(it.uid, it.number, it.k8s_uid, it.gid)
+            for it in missing
+            if it.k8s_uid and not self._at.held
+        ]
         await self._absences.settle(gone)
         await self._at.write(tracking.read, there + missing)
 
@@ -208,7 +212,9 @@ class Upkeep:
         """Read strays that have become unwanted since they were seen, so that they are terminated."""
         if not (found := await self._at.ask(strays.to_end, self._at.cluster_id)):
             return
-        there, missing = await self._read([tracking.Workflow(it.uid, it.number, it.name, it.k8s_uid) for it in found])
+        there, missing = await self._read(
+            [tracking.Workflow(it.uid, it.number, it.name, it.k8s_uid, it.gid) for it in found]
+        )
         await self._writer.flush()
         settled = [it.k8s_uid for it in there + missing if it.k8s_uid]
         await self._at.write(strays.forget, self._at.cluster_id, settled)

@@ -92,7 +92,7 @@ class Writer:
     def absent(self, cancelled: Iterable[tracking.Expected]) -> None:
         """Have cancelled jobs whose workflows are gone end when their pods have ended."""
         for each in cancelled:
-            self._put(status.gone(each.uid, each.number, each.k8s_uid), time.monotonic())
+            self._put(status.gone(each.uid, each.number, each.k8s_uid, each.gid), time.monotonic())
 
     def _put(self, seen: Sighting, at: float) -> None:
         """Put a sighting into the buffer, in place of an older one. The time of an older one that is not written yet is kept: it says since
