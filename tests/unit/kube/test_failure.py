@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argosy.kube.failure import failure, together
-from argosy.kube.status import NodeStatus
+from argosy.kube.nodes import NodeStatus
 
 
 def node(name: str, phase: str = "Failed", kind: str = "Pod", second: int = 1, **fields: Any) -> NodeStatus:
