@@ -167,10 +167,22 @@ def half_past(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_chain_of_nodes_is_shown_under_what_holds_it(job: JobShape) -> None:
     lines = printed(node_tree(job, datetime.now(UTC)))
     depth = {
-        name: next(line for line in lines if name in line).index("Succeeded") for name in ("root", "[0]", "one", "two")
+        name: next(line for line in lines if name in line).index("Failed") for name in ("root", "[0]", "one", "two")
     }
-    assert depth["root"] < depth["[0]"] == depth["one"] == depth["two"]
+    assert depth["root"] < depth["[0]"] == depth["two"] < depth["one"]
     assert sum("two" in line for line in lines) == 1
+    assert not any("child" in line for line in lines)
+
+
+def test_a_workflow_of_any_depth_is_drawn(job: JobShape) -> None:
+    for boundary in ("", "n"):
+        deep = [
+            job.nodes[0].model_copy(
+                update={"id": f"n{at}", "children": [f"n{at + 1}"], "boundary": boundary and f"n{at - 1}"}
+            )
+            for at in range(3000)
+        ]
+        assert len(printed(node_tree(job.model_copy(update={"nodes": deep}), datetime.now(UTC)))) >= 3000
 
 
 @pytest.fixture
@@ -179,7 +191,15 @@ def job() -> JobShape:
 
     def node(name: str, kind: str, *children: str) -> NodeShape:
         return NodeShape(
-            id=name, task=name, status="Succeeded", start_time=None, stop_time=None, children=[*children], type=kind
+            id=name,
+            task=name,
+            status="Failed",
+            start_time=None,
+            stop_time=None,
+            children=[*children],
+            type=kind,
+            message="" if kind == "Pod" else "child 'w-1' failed",
+            boundary="" if name == "root" else "root",
         )
 
     return JobShape(

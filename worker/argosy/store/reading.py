@@ -191,6 +191,7 @@ def nodes_of(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[U
                 pod=row.pod,
                 host=row.host,
                 resources=row.resources,
+                boundary=row.boundary,
             )
         )
     return found
