@@ -6,9 +6,12 @@ from sqlalchemy import Engine
 
 from argosy.errors import NotFound
 from argosy.history import reasons
+from argosy.history.failed import failed_step
 from argosy.shapes.history import ExplainShape
 from argosy.states import ENDED_EARLY, FINAL, State, rest_status
 from argosy.store import processes, reading, standing
+
+_FAILED = {State.FAILED, State.ERROR}
 
 
 def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainShape:
@@ -50,6 +53,7 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
         choices = standing.choices(connection, found, words=project is None)
         place = standing.place(connection, found) if found.state is State.QUEUED else None
         steps = standing.steps(connection, found)
+        nodes = reading.nodes_of(connection, [(uid, found.number)]) if found.state in _FAILED else {}
     return ExplainShape(
         uid=found.uid,
         gid=found.gid,
@@ -62,6 +66,6 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
         cluster=found.cluster,
         reasons=[
             *reasons.of_nobody(alive, found.state in FINAL),
-            *reasons.of_job(found, choices, place, steps),
+            *reasons.of_job(found, choices, place, steps, failed_step(nodes.get(uid, []))),
         ],
     )

@@ -66,7 +66,8 @@ _MESSAGE = """CASE
         WHERE doubted_at > clock_timestamp() - interval '90 seconds')
         THEN 'another database server answers: a create that was sent for it before that may still arrive on a cluster'
     WHEN a.message = '' AND c.open_until > clock_timestamp()
-        THEN concat_ws(': ', 'cluster ' || c.name || ' is left alone for a while', CASE WHEN c.health NOT IN ('ok', 'unknown') THEN c.health END)
+        THEN concat_ws(': ', 'cluster ' || c.name || ' is left alone for a while',
+            CASE WHEN c.health NOT IN ('ok', 'unknown') THEN c.health END)
     WHEN a.message = '' THEN {nobody}
     ELSE a.message END""".replace("{nobody}", processes.NOBODY)
 # Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
@@ -192,6 +193,7 @@ def nodes_of(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[U
                 pod=row.pod,
                 host=row.host,
                 resources=row.resources,
+                boundary=row.boundary,
             )
         )
     return found

@@ -52,10 +52,6 @@ _GATHER = 0.05
 """Seconds that an outcome waits for others to join its transaction while creators are at work. If PostgreSQL shares the cores with the
 apiserver, small transactions slow down creates."""
 
-_TRAVEL = 6
-"""How long after its lease a create that was sent may still arrive, in request time-outs. With the default this is the minute after which
-an apiserver gives a request up."""
-
 log = structlog.stdlib.get_logger(__name__)
 
 _LABELS: dict[type[queue.Outcome], str] = {
@@ -226,7 +222,7 @@ class Submitter:
                 self._worker,
                 self._settings.claim_lease,
                 self._settings.claim_batch,
-                _TRAVEL * self._settings.request_timeout,
+                self._settings.travel,
                 render,
             )
             failpoint("submit.claiming")
