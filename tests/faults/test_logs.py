@@ -186,10 +186,18 @@ async def test_the_check_says_whether_logs_are_permitted(proxied: Client, proxy:
     assert (report.health, report.logs, report.missing_permissions) == ("ok", False, [])
 
 
-@pytest.mark.parametrize("off", ["cluster", "setting", "cancelled", "succeeded"])
+@pytest.mark.parametrize("off", ["cluster", "setting", "cancelled", "succeeded", "enough"])
 async def test_where_no_log_is_wanted_none_is_asked_for(
-    failing: Client, impatient: Settings, proxy: Proxy, engine: Engine, there: Connection, off: str
+    failing: Client,
+    impatient: Settings,
+    proxy: Proxy,
+    engine: Engine,
+    there: Connection,
+    off: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if off == "enough":
+        monkeypatch.setattr("argosy.store.logs.MOST", 0)
     settings = impatient.model_copy(update={"log_tail": 0}) if off == "setting" else impatient
     if off == "cluster":
         failing.update_cluster("here", logs=False)
@@ -203,6 +211,10 @@ async def test_where_no_log_is_wanted_none_is_asked_for(
             job = await ran(failing, "quick" if off == "succeeded" else "failing")
         await released(engine, there)
     assert job.status == {"cancelled": "Cancelled", "succeeded": "Succeeded"}.get(off, "Failed")
+    if off == "enough":
+        assert failing.logs(job.uid, ask=False).note.endswith(
+            "nothing was kept of it, because 0 logs of its launch are"
+        )
     assert proxy.saw("get", "pods/log") == []
     if off != "cancelled":  # whose pods are watched until they have ended
         assert proxy.saw("list", "pods") == []

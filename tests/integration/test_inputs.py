@@ -84,6 +84,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ),
     ),
     "update_cluster": ({"key": "here"}, ("host", "token", "port", "organization", "cert", "labels", "max_active")),
+    "move_jobs": ({"source": "here", "target": "nothing"}, ("dry_run",)),
     "release_cluster": ({"key": "nothing"}, ()),
     "remove_cluster": ({"key": "nothing"}, ("abandon",)),
     "clusters": ({}, ("organization",)),

@@ -100,6 +100,7 @@ def test_the_statements_of_the_pages_fit_the_schema(page: Path, client: Client) 
             connection.execute(text(statement.rstrip().removesuffix(";")))
 
 
+@pytest.mark.timeout(1200)  # some fifty commands, each a process of its own: minutes on a busy machine
 async def test_the_commands_of_the_pages_run_in_the_demo(subtests: pytest.Subtests) -> None:
     with stages.demo() as stage:
         for block in pages.SHELL:

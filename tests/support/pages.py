@@ -122,7 +122,7 @@ def run(block: Block, environment: Mapping[str, str], placeholders: Mapping[str,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=600,
             text=True,
         )
     assert done.returncode == 0, f"{block.page}:{block.line}: ended with {done.returncode}\n{done.stdout}"

@@ -200,7 +200,8 @@ UNREADABLE = _counter(
 )
 LOGS = _counter(
     "argosy_logs_total",
-    "Logs of failed containers that were to be kept: kept, gone (with the pod), missed (the cluster did not give it in time), denied.",
+    "Logs of failed containers that were to be kept: kept, gone (with the pod), missed (the cluster did not give it in time), denied, "
+    "full (the launch has enough).",
     "cluster", "outcome",
 )  # fmt: skip
 KUBE_CALLS = _counter(

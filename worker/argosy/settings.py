@@ -4,6 +4,7 @@ One object is passed to all code, and no module reads the environment itself, so
 Secrets are `SecretStr`, so that printed settings do not show them.
 """
 
+import os
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -170,6 +171,17 @@ class Settings(BaseSettings):
         if self.token_public_key is None and self.token_private_key is not None:
             self.token_public_key = public_key(self.token_private_key)
         return self
+
+    @property
+    def travel(self) -> float:
+        """Seconds after the end of its claim during which a create that was sent may still arrive. With the default this is the minute
+        after which an apiserver gives a request up."""
+        return 6 * self.request_timeout
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a pod; Kubernetes sets the variable in each."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 @cache

@@ -22,7 +22,8 @@ from argosy.states import State
 from tests.support.certificates import PEM
 from tests.support.cli import SECRET, Run, add, error, executable, system_ca, token_of
 from tests.support.jobs import created, end, record
-from tests.support.queues import claim
+from tests.support.launching import HELLO
+from tests.support.queues import claim, clusters, fill
 
 
 def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Client, tmp_path: Path) -> None:
@@ -359,3 +360,26 @@ def test_a_token_that_ends_within_days_is_told_with_the_command_that_renews_it(
         )
     told = argosy("cluster", "list").stdout
     assert ("in 3 days" in told, "argosy cluster update north --token-file -" in told) == (True, True)
+
+
+def test_move_asks_tells_what_was_moved_and_what_stays(argosy: Run, client: Client, engine: Engine) -> None:
+    clusters(client, "here", "there")
+    manifest = "UPDATE argosy.launch SET manifest = :text, parameters = '[]'"
+    with engine.begin() as connection:
+        fill(connection, 1, 3)
+        connection.execute(sql(manifest), {"text": HELLO})
+    said = error(argosy("cluster", "move", "here", "there"), 2)
+    assert said.endswith("Move 3 jobs from cluster here to there? Say --yes; nobody is there to be asked")
+    moved = argosy("cluster", "move", "here", "there", "--yes")
+    assert moved.exit_code == 0
+    told = "3 jobs moved from cluster here to there\nnew launches of these algorithms still go to here: hello; "
+    assert moved.stderr == told + "argosy algorithm update NAME --cluster there\n"
+    again = argosy("cluster", "move", "here", "there", "--yes", "-o", "json")
+    assert orjson.loads(again.stdout)["jobs"] == 0
+    privileged = HELLO.replace("container:", "container:\n        securityContext: {privileged: true}")
+    with engine.begin() as connection:
+        connection.execute(sql(manifest), {"text": privileged})
+    stayed = argosy("cluster", "move", "there", "here", "--yes")
+    assert stayed.exit_code == 1
+    assert "3 jobs of launch" in stayed.stderr
+    assert "stay: algorithm 'hello': " in stayed.stderr

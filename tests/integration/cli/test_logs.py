@@ -56,6 +56,39 @@ def test_of_a_launch_without_more_words_the_running_jobs_are_asked(
     assert [str(job.uid) in shown.stderr for job in client.list(gid=launch.gid)] == [True, True, False, False]
 
 
+def test_no_more_logs_are_kept_of_a_launch_than_may_be_and_a_retrys_take_the_place_of_older_ones(
+    client: Client, engine: Engine, launch: LaunchShape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by a hostile reader: a launch of 100,000 jobs that fail, each in 50 pods, left 300 GB."""
+    monkeypatch.setattr(logs, "MOST", 3)
+    run(engine, State.FAILED)
+    uids = [job.uid for job in client.list(gid=launch.gid)]
+
+    def keep(uid: UUID, attempt: int) -> None:
+        with engine.begin() as database:
+            logs.keep(database, [KeptLog(uid, attempt, "n", "main", 1, True, "end")])
+
+    def there() -> set[tuple[UUID, int]]:
+        with engine.connect() as database:
+            found = database.execute(text("SELECT uid, attempt FROM argosy.container_log"))
+            return {(row.uid, row.attempt) for row in found}
+
+    def full(uid: UUID, attempt: int) -> bool:
+        with engine.connect() as database:
+            return logs.full(database, uid, attempt)
+
+    for uid in uids[:3]:
+        assert not full(uids[3], 1)
+        keep(uid, 1)
+    assert full(uids[3], 1)
+    client.retry(launch.gid)
+    run(engine, State.FAILED)
+    assert not full(uids[3], 2)
+    keep(uids[3], 2)
+    assert (uids[3], 2) in there()
+    assert len(there()) == 3
+
+
 def test_what_cannot_be_shown_is_said(argosy: Run, failed: list[UUID], launch: LaunchShape) -> None:
     assert "no job of it runs; those that failed: --failed" in error(argosy("logs", str(launch.gid)), 1)
     assert "there are no logs of" in argosy("logs", str(failed[3])).stderr

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from argosy.cli import arguments, history, output
+from argosy import telling
+from argosy.cli import arguments, completion, history, output
 from argosy.cli.arguments import Yes
 from argosy.cli.cluster_options import Name, Organization
 from argosy.cli.commands import App
@@ -17,17 +18,19 @@ from argosy.cli.control import cancel_on
 from argosy.cli.findings import ends_soon, findings, renew, token
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, plain
+from argosy.cli.text import counted_jobs, plain
+from argosy.cli.times import Time, age, ago
 
 if TYPE_CHECKING:
     from argosy.client import Client
+    from argosy.shapes.moved import MovedShape
     from argosy.shapes.shown import ClusterShape
 
 app = App(help="Register the Kubernetes clusters that jobs run on.")
 
 
 @app.command("list")
-def list_(organization: Organization = None, output_format: Output = Format.TABLE) -> None:
+def list_(organization: Organization = None, output_format: Output = Format.TABLE, _time: Time = None) -> None:
     """List the registered clusters and their state."""
     with client() as opened:
         found = opened.clusters(organization=organization)
@@ -35,7 +38,7 @@ def list_(organization: Organization = None, output_format: Output = Format.TABL
 
 
 @app.command()
-def get(name: Name, output_format: Output = Format.TABLE) -> None:
+def get(name: Name, output_format: Output = Format.TABLE, _time: Time = None) -> None:
     """Show one cluster."""
     with client() as opened:
         found = opened.cluster(name)
@@ -46,7 +49,7 @@ def get(name: Name, output_format: Output = Format.TABLE) -> None:
 
 
 @app.command()
-def describe(name: Name) -> None:
+def describe(name: Name, _time: Time = None) -> None:
     """Show all that is known of a cluster: where it is, how it is, what it may take, what happened there last."""
     with client() as opened:
         found, events = opened.cluster(name), opened.events(cluster=name, limit=_EVENTS).events
@@ -104,6 +107,70 @@ def release(name: Name, yes: Yes = False) -> None:
     with client() as opened:
         count = opened.release_cluster(name)
     output.note(f"cluster {name}: {count} workflow{'s' * (count != 1)} released")
+
+
+@app.command()
+def move(
+    source: Annotated[
+        str, typer.Argument(help="The cluster that has them.", metavar="FROM", autocompletion=completion.clusters)
+    ],
+    target: Annotated[
+        str, typer.Argument(help="The cluster that is to have them.", metavar="TO", autocompletion=completion.clusters)
+    ],
+    yes: Yes = False,
+    output_format: Output = Format.TABLE,
+) -> None:
+    """Move the queued jobs of a cluster to another one; exit code 1 if some must stay. What runs stays where it runs."""
+    with client() as opened:
+        planned = opened.move_jobs(source, target, dry_run=True)
+        if planned.jobs or planned.launches:
+            arguments.confirmed(_moving(planned, source, opened.cluster(target)), yes)
+            planned = opened.move_jobs(source, target)
+    if output.structured(output_format):
+        output.data(output.dump(planned), output_format)
+    elif output_format is Format.NAME:
+        output.lines([target])
+    else:
+        _tell_moved(planned, source, target)
+    if planned.stayed:
+        raise typer.Exit(1)
+
+
+def _moving(planned: MovedShape, source: str, target: ClusterShape) -> str:
+    """The question before jobs are moved."""
+    trouble = "paused" if target.paused_at else target.health
+    return f"Move {_what(planned)} from cluster {source} to {target.name}" + (
+        "?" if trouble == "ok" else f", which is {trouble}?"
+    )
+
+
+def _what(moved: MovedShape) -> str:
+    later = (
+        f"{moved.launches} launch{'es' * (moved.launches != 1)} that {'are' if moved.launches != 1 else 'is'} cut later"
+    )
+    return f"{counted_jobs(moved.jobs)}" + f" and {later} (jobs: {moved.uncut})" * bool(moved.launches)
+
+
+_STAYED = 20
+"""Launches whose reason is told."""
+
+
+def _tell_moved(moved: MovedShape, source: str, target: str) -> None:
+    if moved.jobs or moved.launches:
+        output.note(f"{_what(moved)} moved from cluster {source} to {target}")
+    elif not moved.stayed:
+        output.note(f"nothing is queued for cluster {source}")
+    if moved.claimed:
+        output.note(f"{counted_jobs(moved.claimed)} claimed or ended meanwhile; they stay where they are")
+    for each in moved.stayed[:_STAYED]:
+        output.note(f"{counted_jobs(each.jobs)} of launch {each.gid} stay: {each.reason}")
+    if (more := len(moved.stayed) - _STAYED) > 0:
+        output.note(f"and {more} more launch{'es' * (more != 1)}; all of them: -o json")
+    if moved.algorithms:
+        names = ", ".join(sorted(moved.algorithms)[:_STAYED])
+        output.note(
+            f"new launches of these algorithms still go to {source}: {names}; argosy algorithm update NAME --cluster {target}"
+        )
 
 
 @app.command()
@@ -204,7 +271,7 @@ def _message(cluster: ClusterShape, now: datetime) -> str:
     if cluster.paused_at is not None:
         return cluster.paused_reason
     if _health(cluster, now) == "not known":
-        seen = f"for {age(cluster.as_of, now)}" if cluster.as_of else "yet"
+        seen = f"for {telling.age(cluster.as_of, now)}" if cluster.as_of else "yet"
         return f"no tracker has seen it {seen}: is one running? (argosy tracker)"
     return cluster.open_reason if cluster.open_until is not None and cluster.open_until > now else ""
 

@@ -60,7 +60,7 @@ def registered(
     if overrides:
         own = _without(own, extra)
     parameters = manifest.merge_parameters(own, extra)
-    _check(algorithm.name, algorithm.manifest, clusters, parameters)
+    check(algorithm.name, algorithm.manifest, clusters, parameters)
     return Registered(algorithm, clusters, parameters)
 
 
@@ -135,7 +135,7 @@ def _changed(engine: Engine, ran: Ran, given: Sequence[Parameter]) -> Inputs:
     with Session(engine, expire_on_commit=False) as session:
         clusters = registry.placed(session, ran.inputs.placement_id)
         session.commit()
-    _check(ran.algorithm_name, ran.inputs.manifest, clusters, parameters)
+    check(ran.algorithm_name, ran.inputs.manifest, clusters, parameters)
     return replace(
         ran.inputs,
         extra_params=[parameter.model_dump() for parameter in _extra(ran, given)],
@@ -155,8 +155,18 @@ def _without(parameters: Sequence[Parameter], others: Sequence[Parameter]) -> li
     return [parameter for parameter in parameters if parameter.name not in names]
 
 
-def _check(name: str, text: str, clusters: Sequence[Cluster], parameters: Sequence[tuple[str, str]]) -> None:
-    """Check the manifest again: a cluster's policy may have changed since registration. Every cluster that may take a job must allow it."""
+def check(name: str, text: str, clusters: Sequence[Cluster], parameters: Sequence[tuple[str, str]]) -> None:
+    """Check the manifest again: a cluster's policy may have changed since registration. Every cluster that may take a job must allow it.
+
+    Args:
+        name: Of the algorithm.
+        text: Its manifest.
+        clusters: Those that may take its jobs.
+        parameters: Of the algorithm and the launch, merged.
+
+    Raises:
+        InvalidRequest: Manifest and parameters do not fit each other, or a cluster's policy.
+    """
     try:
         in_clear = all(cluster.token_in_clear for cluster in clusters)
         policies = registry.policies(clusters)

@@ -131,11 +131,14 @@ def read(engine: Engine, settings: Settings, uid: UUID, wanted: Wanted, ask: boo
     chosen = chooser(wanted, found.nodes)
     with engine.connect() as database:
         kept = logs.of(database, found.uid, found.attempt)
+        full = not kept and found.status in ("Failed", "Error") and logs.full(database, found.uid, found.attempt)
     said = _ask(engine, settings, found, chosen, wanted) if ask else _Said(("the cluster was not asked",))
     told = list(said.missing)
     there = (said.pods or frozenset()) | {each.node for each in said.logs}
     if said.pods is not None and (gone := _gone(found, chosen, there)):
         told.append(f"pods that are gone: {_few([node.task for node in gone])}")
+    if full:
+        told.append(f"nothing was kept of it, because {logs.MOST} logs of its launch are")
     tasks = {node.id: node.task for node in found.nodes}
     kept = [each for each in kept if chosen(each.node_id, each.container, each.exit_code)]
     shown, left = _bounded(_merged(said.logs, [_shape(each, tasks, wanted.tail) for each in kept], list(tasks)))

@@ -79,6 +79,7 @@ class Outbox(Base, table=True):
     __table_args__ = (
         UniqueConstraint("gid", "key", "kind", "recipient"),
         Index("ix_outbox_open", "next_try_at", postgresql_where=text("open")),
+        Index("ix_outbox_due", "kind", "project", "next_try_at", "id", postgresql_where=text("open")),
         Index("ix_outbox_mail", "created_at", postgresql_where=text("gid IS NULL")),
     )
 
@@ -99,16 +100,19 @@ class Outbox(Base, table=True):
 
 
 class ContainerLog(Base, table=True):
-    """The last lines of a container that failed, so that the reason outlives its pod. `cut`: there was more before them."""
+    """The last lines of a container that failed, so that the reason outlives its pod. `cut`: there was more before them. `gid` is there to
+    count a launch's; rows of an older release have none."""
 
     __tablename__ = "container_log"
     __table_args__ = (
         ForeignKeyConstraint(["uid", "attempt"], ["argosy.attempt.uid", "argosy.attempt.number"], ondelete="CASCADE"),
+        Index("ix_container_log_gid", "gid", "attempt"),
     )
 
     uid: UUID = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     node_id: str = Field(sa_column=Column(Text, primary_key=True))
+    gid: UUID | None = Field(default=None)
     container: str = Field(sa_column=Column(Text, primary_key=True))
     exit_code: int | None = Field(default=None)
     cut: bool

@@ -98,15 +98,28 @@ def mail(connection: Connection, project: int, spec: EmailSpec, token: bytes | N
     put(connection, mails(spec, project, f"mail.{uuid4()}", token))
 
 
-# Some rows of each project that are due.
+# Some rows of each project that are due: one look into the index `ix_outbox_due` for each project that has open rows, however many these
+# are. The statement's time and not the clock's: what changes within a statement is no bound of an index.
 _CLAIMED = text(
-    "UPDATE argosy.outbox o SET tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => :claim) FROM ("
-    "SELECT id FROM argosy.outbox WHERE id IN (SELECT id FROM (SELECT id, next_try_at, project = ANY (CAST(:busy AS bigint[])) AS busy, "
-    "row_number() OVER (PARTITION BY project ORDER BY next_try_at, id) AS place FROM argosy.outbox WHERE open AND kind = :kind "
-    "AND next_try_at <= clock_timestamp()) d WHERE place <= CASE WHEN busy THEN 1 ELSE 4 END AND (:room OR NOT busy) "
-    "ORDER BY busy, place, next_try_at LIMIT :most) AND open AND next_try_at <= clock_timestamp() "
-    "FOR UPDATE SKIP LOCKED) d WHERE o.id = d.id "
-    "RETURNING o.id, o.gid, o.project, o.kind, o.recipient, o.key, o.body, o.tries, o.token_sealed"
+    """
+    WITH RECURSIVE tenant AS (
+        (SELECT project FROM argosy.outbox WHERE open AND kind = :kind ORDER BY project LIMIT 1)
+        UNION ALL
+        SELECT (SELECT o.project FROM argosy.outbox o WHERE o.open AND o.kind = :kind AND o.project > t.project
+            ORDER BY o.project LIMIT 1) FROM tenant t WHERE t.project IS NOT NULL
+    ), due AS (
+        SELECT d.id, d.next_try_at, t.busy, row_number() OVER (PARTITION BY t.project ORDER BY d.next_try_at, d.id) AS place
+        FROM (SELECT project, project = ANY (CAST(:busy AS bigint[])) AS busy FROM tenant WHERE project IS NOT NULL) t
+        CROSS JOIN LATERAL (SELECT id, next_try_at FROM argosy.outbox WHERE open AND kind = :kind AND project = t.project
+            AND next_try_at <= statement_timestamp() ORDER BY next_try_at, id LIMIT CASE WHEN t.busy THEN 1 ELSE 4 END) d
+        WHERE :room OR NOT t.busy
+    )
+    UPDATE argosy.outbox o SET tries = tries + 1, next_try_at = clock_timestamp() + make_interval(secs => :claim) FROM (
+        SELECT id FROM argosy.outbox WHERE id IN (SELECT id FROM due ORDER BY busy, place, next_try_at LIMIT :most)
+        AND open AND next_try_at <= statement_timestamp() FOR UPDATE SKIP LOCKED
+    ) d WHERE o.id = d.id
+    RETURNING o.id, o.gid, o.project, o.kind, o.recipient, o.key, o.body, o.tries, o.token_sealed
+    """
 )
 
 

@@ -128,7 +128,7 @@ def retry(
     _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, which)
     _renew_token(connection, target, sealed)
     for group in groups:
-        new_attempts(connection, group.uids, revision=group.revision)
+        new_attempts(connection, group.uids, revision=group.revision, placement=group.placement)
     connection.execute(_SHOW, {"gid": target.gid})
     for cluster_id in clusters:
         notices.queue_grew(connection, cluster_id)
@@ -148,10 +148,11 @@ def _groups(
     connection: Connection, target: Target, found: Sequence[Row[Any]], revised: Mapping[int, Inputs] | None
 ) -> list[_Group]:
     groups: dict[tuple[int, int], list[UUID]] = {}
+    placed = revisions.placements(connection, target.gid)  # its queue may have been moved since
     for row in found:
         if revised is not None and row.revision not in revised:
             raise Conflict(f"job {row.uid} was retried meanwhile, with other inputs; say it again")
-        key = (row.placement_id, 0) if revised is None else (revised[row.revision].placement_id, row.revision)
+        key = (placed[row.revision], 0) if revised is None else (revised[row.revision].placement_id, row.revision)
         groups.setdefault(key, []).append(row.uid)
     return [
         _Group(uids, placement, None if revised is None else revisions.put(connection, target.gid, revised[number]))
@@ -311,7 +312,7 @@ _NEW_ATTEMPT = text(
     "JOIN argosy.attempt a ON a.uid = u.uid AND a.number = j.attempt "
     "JOIN argosy.launch l ON l.gid = j.gid "
     "LEFT JOIN argosy.revision r ON r.gid = j.gid AND r.number = CAST(:revision AS int) "
-    "JOIN argosy.placement p ON p.id = coalesce(r.placement_id, a.placement_id) ORDER BY j.gid, j.ordinal"
+    "JOIN argosy.placement p ON p.id = coalesce(CAST(:placement AS int), a.placement_id) ORDER BY j.gid, j.ordinal"
 )
 
 # The old attempt has no retries left.
@@ -327,10 +328,18 @@ _NEWEST = text(
 )
 
 
-def new_attempts(connection: Connection, uids: list[UUID], manual: bool = True, revision: int | None = None) -> None:
+def new_attempts(
+    connection: Connection,
+    uids: list[UUID],
+    manual: bool = True,
+    revision: int | None = None,
+    placement: int | None = None,
+) -> None:
     """Insert the next attempt of each job. A manual retry is queued at once, and may have as many automatic retries as a first attempt. An
-    automatic retry is delayed, longer each time. They run the same as before, or a revision of their launch."""
-    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "longest": _LONGEST_WAIT, "revision": revision}
+    automatic retry is delayed, longer each time. They run the same as before, or a revision of their launch, on the same clusters or those
+    of a placement."""
+    parameters: dict[str, Any] = {"uids": uids, "manual": manual, "revision": revision, "placement": placement}
+    parameters["longest"] = _LONGEST_WAIT
     connection.execute(_NEW_ATTEMPT, parameters)
     connection.execute(_SPENT, parameters)
     connection.execute(_NEWEST, parameters)

@@ -85,6 +85,18 @@ def ran(connection: Connection, target: Target) -> list[Ran]:
     return found
 
 
+# Where a launch and its revisions run.
+_PLACEMENTS = text(
+    "SELECT 0 AS number, placement_id FROM argosy.launch WHERE gid = :gid "
+    "UNION ALL SELECT number, placement_id FROM argosy.revision WHERE gid = :gid"
+)
+
+
+def placements(connection: Connection, gid: UUID) -> dict[int, int]:
+    """The placement of a launch (number 0) and of its revisions, by their numbers."""
+    return {row.number: row.placement_id for row in connection.execute(_PLACEMENTS, {"gid": gid})}
+
+
 # The media of what failed of a launch, and the newest parameters that one of these jobs had.
 _FAILED = text(
     "SELECT l.algorithm_name AS algorithm, l.project, l.user_id AS user, coalesce(f.media_ids, '{}') AS media_ids, "

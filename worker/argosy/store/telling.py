@@ -9,16 +9,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from psycopg.errors import QueryCanceled
 from pydantic import ValidationError
 from sqlalchemy import Connection, Row, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from argosy.shapes.history import FailureShape
 from argosy.shapes.mails import EmailSpec
 from argosy.shapes.shown import LaunchShape
-from argosy.store import outbox, rows, summaries
+from argosy.store import outbox, summaries
 from argosy.store.conditions import ended
+
+log = structlog.stdlib.get_logger(__name__)
 
 _AT_ONCE = 10
 """Launches of which the end is told in one transaction: their rows are locked until it ends."""
@@ -42,19 +45,18 @@ _STILL = text(
 
 _OVERTAKEN_WHY = "overtaken by a later end"
 
-# What each receiver was told last; nobody knows whether what was overtaken arrived.
+# What each receiver of a launch was told last; nobody knows whether what was overtaken arrived.
 _TOLD_LAST = text(
-    "SELECT DISTINCT ON (gid, kind, recipient) gid, kind, recipient, "
+    "SELECT DISTINCT ON (kind, recipient) kind, recipient, "
     "CASE WHEN sent_at IS NULL AND reason = :overtaken THEN '' ELSE split_part(key, '.', 2) END AS ended, "
-    "count(*) OVER (PARTITION BY gid, kind, recipient) AS many "
-    "FROM argosy.outbox WHERE gid = ANY (CAST(:gids AS uuid[])) ORDER BY gid, kind, recipient, id DESC"
+    "count(*) OVER (PARTITION BY kind, recipient) AS many "
+    "FROM argosy.outbox WHERE gid = :gid ORDER BY kind, recipient, id DESC"
 )
 
 # Another end of the same launch is not sent any more.
 _OVERTAKEN = text(
-    "UPDATE argosy.outbox o SET open = false, reason = :overtaken, token_sealed = NULL "
-    "FROM json_to_recordset(CAST(:ends AS json)) AS e (gid uuid, ended text) "
-    "WHERE o.gid = e.gid AND o.open AND split_part(o.key, '.', 2) <> e.ended"
+    "UPDATE argosy.outbox SET open = false, reason = :overtaken, token_sealed = NULL "
+    "WHERE gid = :gid AND open AND split_part(key, '.', 2) <> :ended"
 )
 
 # Their end is told.
@@ -65,24 +67,34 @@ def fill(connection: Connection) -> int:
     """Write what is to be told about launches that ended. Returns how many launches these are."""
     found = {row.gid: row for row in connection.execute(_ENDED, {"most": _AT_ONCE})}
     gids = list(connection.execute(_STILL, {"gids": list(found)}).scalars()) if found else []
-    last = {
-        (row.gid, row.kind, row.recipient): row
-        for row in connection.execute(_TOLD_LAST, {"gids": gids, "overtaken": _OVERTAKEN_WHY})
-    }
-    new, ends = [], []
     for gid in gids:
-        (launch,) = summaries.launches(connection, gid=gid)
-        end = _end(launch)
-        ends.append({"gid": gid, "ended": end})
-        for row in _rows(found[gid], launch, end, _failures(connection, gid)):
-            before = last.get((gid, row["kind"], row["recipient"]))
-            if before is None or before.ended != end:
-                number = f".{before.many + 1}" if before is not None else ""
-                new.append(row | {"key": f"{gid}.{end}{number}"})
-    connection.execute(_OVERTAKEN, {"ends": rows.recordset(ends), "overtaken": _OVERTAKEN_WHY})
-    outbox.put(connection, new)
+        try:
+            with connection.begin_nested():
+                _fill_of(connection, found[gid])
+        except (DataError, IntegrityError, ValueError):
+            # What a caller's own SQL may write: an address that no index takes, for example. It keeps nobody else's end from being told.
+            log.exception("the end of a launch cannot be told", gid=str(gid))
     connection.execute(_TOLD, {"gids": gids})
     return len(gids)
+
+
+def _fill_of(connection: Connection, told: Row[Any]) -> None:
+    """Write what is to be told about one launch."""
+    gid = told.gid
+    last = {
+        (row.kind, row.recipient): row
+        for row in connection.execute(_TOLD_LAST, {"gid": gid, "overtaken": _OVERTAKEN_WHY})
+    }
+    (launch,) = summaries.launches(connection, gid=gid)
+    end = _end(launch)
+    new = []
+    for row in _rows(told, launch, end, _failures(connection, gid)):
+        before = last.get((row["kind"], row["recipient"]))
+        if before is None or before.ended != end:
+            number = f".{before.many + 1}" if before is not None else ""
+            new.append(row | {"key": f"{gid}.{end}{number}"})
+    connection.execute(_OVERTAKEN, {"gid": gid, "ended": end, "overtaken": _OVERTAKEN_WHY})
+    outbox.put(connection, new)
 
 
 def _end(launch: LaunchShape) -> str:

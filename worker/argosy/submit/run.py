@@ -52,10 +52,6 @@ _GATHER = 0.05
 """Seconds that an outcome waits for others to join its transaction while creators are at work. If PostgreSQL shares the cores with the
 apiserver, small transactions slow down creates."""
 
-_TRAVEL = 6
-"""How long after its lease a create that was sent may still arrive, in request time-outs. With the default this is the minute after which
-an apiserver gives a request up."""
-
 log = structlog.stdlib.get_logger(__name__)
 
 _LABELS: dict[type[queue.Outcome], str] = {
@@ -140,16 +136,16 @@ class Submitter:
         try:
             await custody.look()
         except Held as error:
-            await breaker.wait(str(error), DOWN)
+            await breaker.wait("the cluster is held", error, DOWN)
             raise
         except (answers.ClusterDown, answers.Unclear) as error:
-            await breaker.failed(f"cluster {error.health}: {error}")
+            await breaker.failed(f"cluster {error.health}", error)
             return
         except answers.Wait as error:
-            await breaker.wait(f"the cluster asks to wait: {error}", error.retry_after or 1.0)
+            await breaker.wait("the cluster asks to wait", error, error.retry_after or 1.0)
             return
         except answers.KubeError as error:
-            await breaker.failed(f"its mark cannot be read: {error}")
+            await breaker.failed("its mark cannot be read", error)
             return
         metrics.submit(reached.cluster.name, _LABELS.values())
         run = Pass(reached, custody, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))
@@ -226,7 +222,7 @@ class Submitter:
                 self._worker,
                 self._settings.claim_lease,
                 self._settings.claim_batch,
-                _TRAVEL * self._settings.request_timeout,
+                self._settings.travel,
                 render,
             )
             failpoint("submit.claiming")

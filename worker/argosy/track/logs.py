@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from argosy.inputs import log_text
@@ -140,13 +141,17 @@ class LogKeeper:
             self._under_way.discard(k8s_uid)
 
     async def _keep(self, k8s_uid: str, wanted: _Wanted) -> None:
-        kept = await self._at.ask(logs.kept, self._at.cluster_id, [(wanted.uid, wanted.attempt)])
-        if kept is not None:
-            await self._at.write(logs.keep, await self._fetch(k8s_uid, wanted, kept))
+        known = await self._at.ask(_known, self._at.cluster_id, wanted.uid, wanted.attempt)
+        if known is None:
+            return
+        if known.full:
+            self._count("full", len(wanted.nodes))
+            return
+        await self._at.write(logs.keep, await self._fetch(k8s_uid, wanted, known.nodes))
 
-    async def _fetch(self, k8s_uid: str, wanted: _Wanted, kept: Set[tuple[UUID, int, str]]) -> list[KeptLog]:
+    async def _fetch(self, k8s_uid: str, wanted: _Wanted, kept: Set[str]) -> list[KeptLog]:
         """What the failed containers of a workflow wrote; what was fetched in time, if not all was."""
-        nodes = [node for node in wanted.nodes if (wanted.uid, wanted.attempt, node) not in kept]
+        nodes = [node for node in wanted.nodes if node not in kept]
         found: list[KeptLog] = []
         done: set[str] = set()
         if not nodes:
@@ -216,3 +221,18 @@ class LogKeeper:
 
     def _count(self, outcome: str, number: int) -> None:
         LOGS.labels(self._at.name, outcome).inc(number)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Of which nodes of an attempt a log is kept, and whether its launch has no room for more."""
+
+    nodes: Set[str]
+    full: bool
+
+
+def _known(connection: Connection, cluster_id: int, uid: UUID, attempt: int) -> _Known | None:
+    """What is kept already; None if no logs are wanted from the cluster."""
+    if not logs.wanted(connection, cluster_id):
+        return None
+    return _Known(logs.kept(connection, uid, attempt), logs.full(connection, uid, attempt))
