@@ -95,7 +95,8 @@ class Settings(BaseSettings):
         default=10.0, gt=1, le=300, description="Seconds until a silent tracker's cluster is taken over"
     )
     webhook_key: SecretStr | None = Field(
-        default=None, description="Key that signs webhooks, whsec_ and base64; trackers only, receivers check with it"
+        default=None,
+        description="Keys that projects' own are made from, which sign webhooks: whsec_ and base64, newest first, by commas; trackers only",
     )
     webhook_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
