@@ -1,8 +1,8 @@
 """Jobs and launches that a filter chooses, page by page, and how many jobs there are in each state.
 
 Every statement here is limited to projects, which the caller of this module may read (T10). A page begins after the last one of the page
-before, so that later pages cost as little as the first one. The index `ix_attempt_listed` has the jobs of a project and a state in the
-order of pages, `ix_launch_listed` the launches of a project; a page takes the first ones of each of these and merges them.
+before, so that later pages cost as little as the first one. The index `ix_attempt_found` has the jobs of a project and a state in the
+order of pages, `ix_launch_found` the launches of a project; a page takes the first ones of each of these and merges them.
 
 Some fields of a filter are about jobs, others about launches. With both, the smaller side leads: either the jobs are read in their order
 and each asks for its launch, or the launches are read in theirs and each asks for its jobs. How many there are of each is counted first, up
@@ -10,52 +10,27 @@ to `MOST`. The planner is not asked which is better: it does not know before it 
 `OFFSET 0` keeps it from joining what is to be asked row by row.
 """
 
-import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.batches import ticks
 from argosy.shapes.filters import JobFilter
 from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape, LaunchList
-from argosy.states import ACTIVE, FINAL, UNFINISHED, State
-from argosy.store import reading, summaries
-from argosy.store.conditions import in_states
-from argosy.store.summaries import ALIKE, FAILED
+from argosy.store import choosing, reading, summaries
 
 MOST = 10_000
 """Jobs of one state that are counted."""
 
-# Projects that have launches, each by one look into the index.
-_PROJECTS = text(
-    "WITH RECURSIVE p (id) AS (SELECT min(project) FROM argosy.launch "
-    "UNION ALL SELECT (SELECT min(project) FROM argosy.launch WHERE project > p.id) FROM p WHERE p.id IS NOT NULL) "
-    "SELECT id FROM p WHERE id IS NOT NULL"
-)
-
-# Clusters of this name; those that were removed, too.
-_CLUSTERS = text("SELECT id FROM argosy.cluster WHERE name = :name")
-
-# Whether a cluster is held: only then are there queued jobs that are being cancelled.
-_HELD = text("SELECT EXISTS (SELECT FROM argosy.cluster WHERE held_at IS NOT NULL)")
-
 _EACH_PROJECT = "unnest(CAST(:projects AS bigint[])) p (id)"
 _EACH_STATE = "unnest(CAST(:states AS text[])) s (state)"
-
-_CANCELLING = f"({in_states(UNFINISHED, 'a')} AND EXISTS (SELECT FROM argosy.job c WHERE c.uid = a.uid AND c.cancel_requested OFFSET 0))"
-"""SQL: whether the job of attempt `a` is being cancelled."""
 
 _JOBS = (
     "SELECT a.uid, a.gid, a.number, a.state, argosy.age(a.gid) AS age FROM argosy.attempt a "
     "WHERE a.project = p.id AND a.state = s.state AND a.listed{of_jobs}"
 )
 """SQL: the newest attempts of the jobs of project `p` that are in state `s`."""
-
-_ITS_LAUNCH = " AND EXISTS (SELECT FROM argosy.launch l{job} WHERE l.gid = a.gid{of_launches} OFFSET 0)"
-"""SQL: a condition on attempt `a`, that its launch is one that is meant."""
 
 _LAUNCHES = "SELECT l.gid, argosy.age(l.gid) AS age{ordinal} FROM argosy.launch l WHERE l.project = p.id{of_launches}"
 """SQL: the launches of project `p` that are meant."""
@@ -119,33 +94,6 @@ _HAS_JOBS = (
 
 _ROWS = reading.statement("SELECT * FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
-_TIMES: dict[str, str] = {
-    "gid": "{0}.gid = :gid AND argosy.age({0}.gid) = argosy.age(CAST(:gid AS uuid))",
-    "since": "argosy.age({0}.gid) <= -CAST(:since AS bigint)",
-    "until": "argosy.age({0}.gid) > -CAST(:until AS bigint)",
-}
-"""Conditions on attempts and on launches, by the field of the filter."""
-
-_OF_JOBS: dict[str, str] = {"error": f"{ALIKE} = :error AND {in_states(FAILED, 'a')}"}
-"""Conditions on attempt `a`."""
-
-_OF_LAUNCHES: dict[str, str] = {
-    "user": "l.user_id = :user",
-    "algorithm": "l.algorithm_name = :algorithm",
-    "index": "l.jobs > :index",
-    "media": "CAST(:media AS bigint) = ANY (l.media_ids)",
-}
-"""Conditions on launch `l`."""
-
-_MEDIUM = "(array_position(l.media_ids, CAST(:media AS bigint)) - 1) / l.files_per_job"
-"""SQL: the ordinal of the job of launch `l` that holds the medium."""
-
-_PARAMETER = (
-    "l.parameters @> CAST(:pair{0} AS jsonb) "
-    "AND EXISTS (SELECT FROM jsonb_array_elements(l.parameters) e WHERE e = CAST(:pair{0} AS jsonb) -> 0)"
-)
-"""SQL: whether launch `l` has a parameter. The first part is what the index can tell, whatever the order of name and value."""
-
 _AFTER = "(argosy.age(a.gid), a.gid, a.uid) {} (argosy.age(CAST(:last_gid AS uuid)), CAST(:last_gid AS uuid), CAST(:last_uid AS uuid))"
 _LAUNCH_AFTER = "(argosy.age(l.gid), l.gid) {} (argosy.age(CAST(:last_gid AS uuid)), CAST(:last_gid AS uuid))"
 
@@ -153,42 +101,6 @@ _EARLY: dict[str, tuple[str, ...]] = {
     "Queued": ("accepted", "resolved"), "Rejected": ("rejected",), "Cancelled": ("cancelled",),
 }  # fmt: skip
 """States of launches without jobs that are meant by a status."""
-
-
-@dataclass
-class _Choice:
-    """What a filter says, as conditions in SQL.
-
-    `of_jobs` are on attempt `a`, `of_launches` on launch `l`, `both` on either (`{0}`). `ordinal` is that of the one job of each launch
-    that is meant, if so.
-    """
-
-    values: dict[str, Any]
-    states: list[str]
-    both: list[str] = field(default_factory=list)
-    of_jobs: list[str] = field(default_factory=list)
-    of_launches: list[str] = field(default_factory=list)
-    ordinal: str | None = None
-
-    def jobs(self, *more: str) -> str:
-        """The conditions on attempts alone, and more of these."""
-        return _all([*(each.format("a") for each in self.both), *self.of_jobs, *more])
-
-    def launches(self, *more: str) -> str:
-        """The conditions on launches alone, and more of these."""
-        return _all([*(each.format("l") for each in self.both), *self.of_launches, *more])
-
-    def asked(self, *more: str) -> str:
-        """All conditions, on attempts that ask for their launches."""
-        if not self.of_launches:
-            return self.jobs(*more)
-        job = "" if self.ordinal is None else f" JOIN argosy.job j ON j.uid = a.uid AND j.ordinal = {self.ordinal}"
-        return self.jobs(*more) + _ITS_LAUNCH.format(of_launches=_all(self.of_launches), job=job)
-
-    @property
-    def column(self) -> str:
-        """The ordinal as a column of `_LAUNCHES`."""
-        return "" if self.ordinal is None else f", {self.ordinal} AS ordinal"
 
 
 def find(
@@ -202,8 +114,8 @@ def find(
         allowed: The projects that the caller may read; None means all.
         nodes: Whether to read the nodes too.
     """
-    chosen = _chosen(connection, where, allowed)
-    of_jobs, of_launches = [_status(where)], list[str]()
+    chosen = choosing.read(connection, where, allowed)
+    of_jobs, of_launches = [choosing.status(where)], list[str]()
     way, beyond = ("ASC", ">") if where.sort == "newest" else ("DESC", "<")
     if where.cursor is not None:
         of_jobs.append(_AFTER.format(beyond))
@@ -222,7 +134,7 @@ def find(
     return JobPage(items=found, cursor=cursor(found[-1]) if found and len(uids) > where.limit else None)
 
 
-def _launches_lead(connection: Connection, chosen: _Choice) -> bool:
+def _launches_lead(connection: Connection, chosen: choosing.Choice) -> bool:
     """Whether there are fewer launches that are meant than jobs, as far as these can be told apart. States without jobs are left out."""
     if not chosen.of_launches:
         return False
@@ -233,7 +145,7 @@ def _launches_lead(connection: Connection, chosen: _Choice) -> bool:
 
 def count(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobCounts:
     """The chosen jobs by status, whichever statuses the filter names. Arguments are those of `find`."""
-    chosen = _chosen(connection, where.but(status=(), failed=False), allowed)
+    chosen = choosing.read(connection, where.but(status=(), failed=False), allowed)
     counted = _sizes(connection, chosen)
     if chosen.of_launches:
         size = _size(connection, chosen)
@@ -241,21 +153,22 @@ def count(connection: Connection, where: JobFilter, allowed: Collection[int] | N
         counted = _counted(connection, chosen, chosen.asked(), few) | _by_launch(
             connection, chosen, counted.keys() - few
         )
-    held = connection.execute(_HELD).scalar_one()
-    ending = counted.keys() & {str(state) for state in (UNFINISHED if held else ACTIVE)}
-    cancelling = _counted(connection, chosen, chosen.asked(_CANCELLING), ending)
+    ending = counted.keys() & choosing.ending(connection)
+    cancelling = _counted(connection, chosen, chosen.asked(choosing.CANCELLING), ending)
     counts = {state.capitalize(): min(jobs, MOST) - cancelling.get(state, 0) for state, jobs in counted.items()}
     counts["Cancelling"] = sum(cancelling.values())
     more = any(jobs > MOST for jobs in counted.values())
     return JobCounts(counts={status: jobs for status, jobs in sorted(counts.items()) if jobs > 0}, more=more)
 
 
-def _sizes(connection: Connection, chosen: _Choice) -> dict[str, int]:
+def _sizes(connection: Connection, chosen: choosing.Choice) -> dict[str, int]:
     """Jobs of each state that has some, whatever the filter says of launches; up to `MOST` and one more."""
     return _counted(connection, chosen, chosen.jobs(), chosen.states)
 
 
-def _counted(connection: Connection, chosen: _Choice, conditions: str, states: Collection[str]) -> dict[str, int]:
+def _counted(
+    connection: Connection, chosen: choosing.Choice, conditions: str, states: Collection[str]
+) -> dict[str, int]:
     if not states:
         return {}
     values = chosen.values | {"states": sorted(states), "most": MOST + 1}
@@ -263,7 +176,7 @@ def _counted(connection: Connection, chosen: _Choice, conditions: str, states: C
     return {row.state: row.jobs for row in rows if row.jobs}
 
 
-def _by_launch(connection: Connection, chosen: _Choice, states: Collection[str]) -> dict[str, int]:
+def _by_launch(connection: Connection, chosen: choosing.Choice, states: Collection[str]) -> dict[str, int]:
     if not states:
         return {}
     inner = f"{_JOBS} AND {_OF_LAUNCH}" if chosen.ordinal is None else _AT_ORDINAL
@@ -276,7 +189,7 @@ def _by_launch(connection: Connection, chosen: _Choice, states: Collection[str])
     return {row.state: row.jobs for row in connection.execute(text(statement), values) if row.jobs}
 
 
-def _size(connection: Connection, chosen: _Choice) -> int:
+def _size(connection: Connection, chosen: choosing.Choice) -> int:
     """Launches that are meant, whatever the filter says of jobs; up to `MOST` and one more."""
     statement = _SIZE.format(of_launches=chosen.launches(), ordinal="")
     return int(connection.execute(text(statement), chosen.values | {"most": MOST + 1}).scalar_one())
@@ -294,8 +207,8 @@ def choice(
         also: SQL that must be true of attempt `a`, too.
         most: Jobs at most.
     """
-    chosen = _chosen(connection, where, allowed)
-    inner = _JOBS.format(of_jobs=chosen.asked(_status(where), also))
+    chosen = choosing.read(connection, where, allowed)
+    inner = _JOBS.format(of_jobs=chosen.asked(choosing.status(where), also))
     statement = f"SELECT c.* FROM {_EACH_PROJECT} CROSS JOIN {_EACH_STATE} CROSS JOIN LATERAL ({inner}) c LIMIT :most"
     return statement, chosen.values | {"states": chosen.states, "most": most}
 
@@ -303,7 +216,7 @@ def choice(
 def launches(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> LaunchList:
     """A page of launches. What the filter says of jobs (`status`, `failed`, `error`, `cluster`, `index`) must be true of one of a launch's
     jobs; or, of a status, of the launch itself where it has no jobs. Arguments are those of `find`."""
-    chosen = _chosen(connection, where, allowed)
+    chosen = choosing.read(connection, where, allowed)
     conditions = [_with_such_jobs(connection, chosen, where)]
     way, beyond = ("ASC", ">") if where.sort == "newest" else ("DESC", "<")
     if where.cursor is not None:
@@ -317,7 +230,7 @@ def launches(connection: Connection, where: JobFilter, allowed: Collection[int] 
     return LaunchList(items=found, cursor=f"{found[-1].gid.hex:0<64}" if more else None)
 
 
-def _with_such_jobs(connection: Connection, chosen: _Choice, where: JobFilter) -> str:
+def _with_such_jobs(connection: Connection, chosen: choosing.Choice, where: JobFilter) -> str:
     """SQL: whether launch `l` has a job as the filter says; its values are added. Empty if it says nothing of jobs."""
     jobs_only = where.error is not None or where.cluster is not None or where.index is not None
     if not jobs_only and not where.statuses:
@@ -326,12 +239,12 @@ def _with_such_jobs(connection: Connection, chosen: _Choice, where: JobFilter) -
     chosen.states = sorted(sizes)
     if sum(sizes.values()) <= MOST:
         values = chosen.values | {"states": chosen.states}
-        found = connection.execute(text(_GIDS.format(of_jobs=chosen.asked(_status(where)))), values).scalars()
+        found = connection.execute(text(_GIDS.format(of_jobs=chosen.asked(choosing.status(where)))), values).scalars()
         chosen.values["such"], such = list(found), "l.gid = ANY (CAST(:such AS uuid[]))"
     else:
         jobs = f"SELECT b.uid FROM {_EACH_STATE} CROSS JOIN LATERAL ({_JOBS} AND {_OF_LAUNCH} LIMIT 1) b"
         jobs = jobs if chosen.ordinal is None else _AT_ORDINAL
-        jobs = jobs.format(of_jobs=chosen.jobs(_status(where)), states="= ANY (CAST(:states AS text[]))")
+        jobs = jobs.format(of_jobs=chosen.jobs(choosing.status(where)), states="= ANY (CAST(:states AS text[]))")
         such = _HAS_JOBS.format(jobs=jobs, ordinal=chosen.column)
     early = [] if jobs_only else [state for status in where.statuses for state in _EARLY.get(status, ())]
     if early:
@@ -345,7 +258,7 @@ def uncut(connection: Connection, where: JobFilter, allowed: Collection[int] | N
     of_jobs = where.error is not None or where.cluster is not None or where.index is not None or where.media is not None
     if of_jobs or (where.statuses and "Queued" not in where.statuses):
         return []
-    chosen = _chosen(connection, where, allowed)
+    chosen = choosing.read(connection, where, allowed)
     conditions = chosen.launches("l.state IN ('accepted', 'resolved')")
     statement = _LAUNCH_PAGE.format(of_launches=conditions, ordinal="", way="ASC")
     return list(connection.execute(text(statement), chosen.values | {"most": most}).scalars())
@@ -366,61 +279,3 @@ def jobs(connection: Connection, uids: Sequence[UUID], nodes: bool = False) -> l
 def cursor(job: FoundJob) -> str:
     """The cursor that asks for the jobs after this one."""
     return job.gid.hex + job.uid.hex
-
-
-def projects(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> list[int]:
-    """The projects that are looked through: those of the filter, or else all that have launches, as far as they are allowed."""
-    chosen = where.project or connection.execute(_PROJECTS).scalars()
-    return [project for project in chosen if allowed is None or project in allowed]
-
-
-def _chosen(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> _Choice:
-    """All that the filter says but for which of the unfinished jobs are being cancelled (`_status`), and the page."""
-    chosen = _Choice({"projects": projects(connection, where, allowed)}, _states(connection, where))
-    for conditions, known in ((chosen.both, _TIMES), (chosen.of_jobs, _OF_JOBS), (chosen.of_launches, _OF_LAUNCHES)):
-        for name, sql in known.items():
-            if (value := getattr(where, name)) is not None:
-                conditions.append(sql)
-                chosen.values[name] = ticks(value) if name in {"since", "until"} else value
-    for number, pair in enumerate(where.param):
-        chosen.of_launches.append(_PARAMETER.format(number))
-        name, _, value = pair.partition("=")
-        chosen.values[f"pair{number}"] = json.dumps([[name, value]])
-    if where.media is not None:
-        chosen.ordinal = _MEDIUM
-    if where.index is not None:
-        chosen.ordinal = "CAST(:index AS integer)"
-        chosen.of_launches += [] if where.media is None else [f"{_MEDIUM} = :index"]
-    if where.cluster is not None:
-        clusters = list(connection.execute(_CLUSTERS, {"name": where.cluster}).scalars())
-        # One is compared plainly: then the index still has the order of pages, on servers before version 17, too.
-        chosen.of_jobs.append("a.cluster_id = :cluster" if len(clusters) == 1 else "a.cluster_id = ANY (:cluster)")
-        chosen.values["cluster"] = clusters[0] if len(clusters) == 1 else clusters
-        chosen.states = chosen.states if clusters else []
-    return chosen
-
-
-def _states(connection: Connection, where: JobFilter) -> list[str]:
-    """The states that the chosen jobs may be in."""
-    states = {str(state) for state in State}
-    if where.statuses:
-        ending = set[State]()
-        if "Cancelling" in where.statuses:
-            ending = set(UNFINISHED if connection.execute(_HELD).scalar_one() else ACTIVE)
-        states &= {status.lower() for status in where.statuses} | {str(state) for state in ending}
-    return sorted(states & {str(state) for state in FAILED} if where.error is not None else states)
-
-
-def _status(where: JobFilter) -> str:
-    """SQL: whether the job of attempt `a`, which is in one of the states, has one of the statuses. Empty if that follows."""
-    names = {status.lower() for status in where.statuses}
-    if "cancelling" in names:
-        plain = in_states([state for state in State if state in names], "a") if names - {"cancelling"} else "false"
-        return f"({_CANCELLING} OR {plain})"
-    if names & {str(state) for state in UNFINISHED}:
-        return f"({in_states(FINAL, 'a')} OR NOT {_CANCELLING})"
-    return ""
-
-
-def _all(conditions: Sequence[str]) -> str:
-    return "".join(f" AND {condition}" for condition in conditions if condition)

@@ -13,15 +13,12 @@ from argosy.shapes.history import FailureShape, NotificationShape
 from argosy.shapes.shown import LaunchShape
 from argosy.states import FINAL, State, rest_status
 from argosy.store import processes
-from argosy.store.conditions import in_states
+from argosy.store.conditions import FAILED, in_states
 
 _LATELY = 600
 """Seconds over which the rate is taken, at most."""
 
-FAILED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.REJECTED})
-"""Ends that are told in groups."""
-
-ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message))), 8)"
+ALIKE = "argosy.failure(a.state, a.exit_code, a.message)"
 """SQL: the key of the group to which the failure of attempt `a` belongs."""
 
 # Launches, the newest first.
