@@ -13,7 +13,8 @@ from argosy.cli.launching import going_on, judge, watch_launch
 from argosy.cli.listing import JOB_COLUMNS, counted
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import SHORT, ago, cut, plain, ranges, span, took, used
+from argosy.cli.text import SHORT, cut, plain, ranges, span, took, used
+from argosy.cli.times import Time, ago
 from argosy.errors import NotFound
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def get(
     identifier: Identifier,
     attempt: Annotated[int | None, typer.Option(help="An older attempt of the job.", min=1)] = None,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Show a job with its nodes, or a launch with its jobs."""
     from argosy.cli.progress import all_jobs

@@ -20,7 +20,7 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
     Args:
         engine: Where the rows are.
         uid: Which.
-        project: Only if it belongs to this project.
+        project: Only if it belongs to this project. What clusters say is left out then: it may be about another tenant (T10).
 
     Raises:
         NotFound: There is no such job.
@@ -50,7 +50,7 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
             )
         if project not in (None, found.project):
             raise NotFound(f"job {uid} of project {project} does not exist; see: argosy list")
-        choices = standing.choices(connection, found)
+        choices = standing.choices(connection, found, words=project is None)
         place = standing.place(connection, found) if found.state is State.QUEUED else None
         steps = standing.steps(connection, found)
         nodes = reading.nodes_of(connection, [(uid, found.number)]) if found.state in _FAILED else {}
