@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from argosy.client import Client
 from argosy.demo import embedded
 from argosy.settings import Settings
-from argosy.store import database, migrate
+from argosy.store import database
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 from tests.support import databases, rights
@@ -62,13 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _NodeTo
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """A server whose database `template` is migrated."""
-    with embedded.postgres() as url:
-        # A crash of the machine is no part of any test, and creating databases waits for the disk otherwise.
-        databases.execute(url, "ALTER SYSTEM SET fsync = off")
-        databases.execute(url, "ALTER SYSTEM SET max_wal_size = '128MB'")
-        databases.execute(url, "SELECT pg_reload_conf()")
-        databases.execute(url, "CREATE DATABASE template")
-        migrate.upgrade(Settings(database_url=databases.named(url, "template")))
+    with databases.server() as url:
         yield url
 
 

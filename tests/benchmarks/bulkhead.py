@@ -22,10 +22,9 @@ from sqlalchemy import text
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.store import migrate
+from tests.benchmarks import parts
 from tests.faults.processes import HELLO, Fleet
 from tests.support.hosts import HERE
 from tests.support.readme import exported
@@ -52,10 +51,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-bulkhead-")))
         simulators = [stack.enter_context(SimulatedCluster(pod_seconds=0.1)) for _ in range(_CLUSTERS)]
-        database_url, redis_url = stack.enter_context(embedded.postgres()), stack.enter_context(embedded.valkey())
+        database_url, redis_url = stack.enter_context(parts.database()), stack.enter_context(parts.valkey())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
         settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
-        migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         for number, simulator in enumerate(simulators):
             at = simulator.connection

@@ -13,11 +13,10 @@ from typing import Any
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.settings import Settings
-from argosy.store import migrate
+from tests.benchmarks import parts
 from tests.conftest import ROOT
 from tests.support.certificates import PEM
 from tests.support.hosts import HERE
@@ -52,12 +51,11 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 @contextmanager
 def installed() -> Iterator[tuple[Client, Settings]]:
     """A database of its own with the algorithm `hello`, one medium a job, and a cluster that nobody asks."""
-    with embedded.postgres() as database_url:
+    with parts.database() as database_url:
         keys = {name.removeprefix("ARGOSY_").lower(): value for name, value in crypto.new_keys().items()}
         settings = Settings.model_validate(
             {**keys, "database_url": database_url, "trusted_hosts": HERE, "log_level": "WARNING"}
         )
-        migrate.upgrade(settings)
         with closing(Client(settings)) as client:
             client.add_cluster(name="nowhere", host="127.0.0.1", port=1, cert=PEM, token="-", default=True)
             manifest = (ROOT / "manifests" / "hello.yaml").read_text()

@@ -16,10 +16,9 @@ from typing import Any
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
-from argosy.store import migrate
+from tests.benchmarks import parts
 from tests.benchmarks.bulkhead import times
 from tests.faults.processes import HELLO, Fleet
 from tests.integration.api_server import ApiServer, serving
@@ -44,11 +43,10 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="argosy-hanging-")))
         at = stack.enter_context(SimulatedCluster(pod_seconds=0.1)).connection
-        database_url, redis_url = stack.enter_context(embedded.postgres()), stack.enter_context(embedded.valkey())
+        database_url, redis_url = stack.enter_context(parts.database()), stack.enter_context(parts.valkey())
         api = stack.enter_context(serving())
         keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
         settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
-        migrate.upgrade(settings)
         client = stack.enter_context(closing(Client(settings)))
         client.add_cluster(
             name="c",

@@ -21,11 +21,9 @@ import orjson
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.labels import workflow_name
 from argosy.settings import Settings
-from argosy.store import migrate
-from clusters.local.cluster import LocalCluster
+from tests.benchmarks import parts
 from tests.faults.processes import World, opened
 from tests.support.hosts import HERE
 
@@ -40,13 +38,12 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="argosy-idle-") as name:
         directory = Path(name)
         with (
-            LocalCluster(audit_log=directory / "audit.log") as local,
-            embedded.postgres() as database_url,
-            embedded.valkey() as redis_url,
+            parts.cluster(directory / "audit.log") as local,
+            parts.database() as database_url,
+            parts.valkey() as redis_url,
         ):
             keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
             settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
-            migrate.upgrade(settings)
             with closing(Client(settings)) as client, opened(settings, client, local, redis_url, directory) as world:
                 world.fleet.worker()
                 world.fleet.tracker()

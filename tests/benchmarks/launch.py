@@ -12,9 +12,8 @@ from statistics import median
 from typing import Any
 
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.settings import Settings
-from argosy.store import migrate
+from tests.benchmarks import parts
 from tests.conftest import ROOT
 from tests.support.hosts import HERE
 
@@ -29,9 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure; the figures by their names."""
-    with embedded.postgres() as database_url:
+    with parts.database() as database_url:
         settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE})
-        migrate.upgrade(settings)
         with closing(Client(settings)) as client:
             manifest = (ROOT / "manifests" / "hello.yaml").read_text()
             client.register_algorithm(name="hello", project=1, user=1, manifest=manifest, files_per_job=1)

@@ -16,10 +16,8 @@ from typing import Any
 
 from argosy import crypto
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.settings import Settings
-from argosy.store import migrate
-from clusters.local.cluster import LocalCluster
+from tests.benchmarks import parts
 from tests.faults.processes import World, opened
 from tests.support.hosts import HERE
 
@@ -64,10 +62,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
 def _arm(count: int, paced: bool) -> tuple[float, float, float]:
     """Seconds until the first, half and all of the workflows have ended."""
     with tempfile.TemporaryDirectory(prefix="argosy-pace-") as name:
-        with LocalCluster() as local, embedded.postgres() as database_url, embedded.valkey() as redis_url:
+        with parts.cluster() as local, parts.database() as database_url, parts.valkey() as redis_url:
             keys = {key.removeprefix("ARGOSY_").lower(): value for key, value in crypto.new_keys().items()}
             settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE} | keys)
-            migrate.upgrade(settings)
             with closing(Client(settings)) as client, opened(settings, client, local, redis_url, Path(name)) as world:
                 client.update_cluster("here", pace=paced, max_active=100_000)
                 client.register_algorithm(name="two-steps", project=1, user=7, manifest=TWO_STEPS, files_per_job=1)

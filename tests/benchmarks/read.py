@@ -22,11 +22,11 @@ from kubernetes import client as official
 from sqlalchemy import text
 
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.metrics import KUBE_CALLS
 from clusters.local.cluster import Connection, LocalCluster
+from tests.benchmarks import parts
 from tests.benchmarks.submit import FILES_PER_JOB, MANIFEST, Bench
 
 NODES = 3
@@ -60,7 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure; the figures by their names."""
-    with LocalCluster() as cluster, embedded.postgres() as database_url:
+    with parts.cluster() as cluster, parts.database() as database_url:
         cluster.argo.stop()
         bench = Bench(cluster.connection, database_url, chosen.workflows)
         with closing(bench.client):

@@ -29,16 +29,15 @@ from argosy import crypto
 from argosy.access import Clusters
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.launch.expand import Launching, expand
 from argosy.launch.media import RestMediaSource
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.shapes.given import Policy
-from argosy.store import migrate
 from argosy.store.installation import identity
 from argosy.submit.run import Submitter
-from clusters.local.cluster import Connection, LocalCluster
+from clusters.local.cluster import Connection
+from tests.benchmarks import parts
 from tests.conftest import ROOT
 from tests.support.hosts import HERE
 
@@ -55,10 +54,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure; the figures by their names."""
-    with LocalCluster() as cluster, embedded.postgres() as database_url:
+    with parts.cluster() as cluster, parts.database() as database_url:
         cluster.argo.stop()
         bench = Bench(cluster.connection, database_url, chosen.count)
-        bench.product(warm_up := 50)
+        bench.product(warm_up := min(50, chosen.count))
         bench.raw(warm_up)
         bench.sequential(warm_up)
         ways = {"product": bench.product, "raw": bench.raw, "sequential": bench.sequential}
@@ -94,7 +93,6 @@ class Bench:
         self.settings = Settings.model_validate(
             {"database_url": database_url, "trusted_hosts": HERE, "keys": keys["ARGOSY_KEYS"]}
         )
-        migrate.upgrade(self.settings)
         self.client = Client(self.settings)
         self.client.add_cluster(
             name="bench",

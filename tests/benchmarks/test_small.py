@@ -3,28 +3,33 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import orjson
 import pytest
 
 from tests.benchmarks.__main__ import BENCHMARKS
+from tests.benchmarks.small import SMALL
 from tests.conftest import ROOT
 
-SMALL = {
-    "launch": "--media 100 --repeats 2",
-    "expand": "--media 100 --repeats 1",
-    "submit": "--count 20 --repeats 2",
-    "claim": "--queued 2000 --tenants 100 --rounds 3 --wear 1000",
-    "fair": "--tenants 2 --queued 2000 --arrivals 3",
-    "track": "--count 20 --rate 10 --seconds 2",
-    "read": "--jobs 2000 --workflows 20",
-    "pace": "--count 4 --pairs 1",
-    "idle": "--count 2",
-    "bulkhead": "--seconds 2 --rounds 1",
-    "hanging": "--seconds 2 --rounds 1",
-    "api": "--jobs 1000 --media 1000 --repeats 3",
-    "page": "--jobs 1000 --repeats 3",
-}
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[bytes]]:
+    """What the small benchmarks print, as they end."""
+    log = tmp_path_factory.mktemp("benchmarks") / "log"
+    command = [sys.executable, "-m", "tests.benchmarks.small"]
+    with log.open("wb") as errors, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors) as small:
+        assert small.stdout is not None
+        try:
+            yield _lines(small.stdout, log)
+        finally:
+            small.terminate()
+
+
+def _lines(printed: Iterator[bytes], log: Path) -> Iterator[bytes]:
+    yield from printed
+    pytest.fail(f"they ended early:\n{log.read_text(errors='replace')[-4000:]}")
 
 
 def test_every_benchmark_is_here() -> None:
@@ -32,11 +37,13 @@ def test_every_benchmark_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_benchmark_prints_the_figures_that_the_readme_names(name: str) -> None:
-    command = [sys.executable, "-m", "tests.benchmarks", name, "--json", *SMALL[name].split()]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=300, check=False)
-    assert ended.returncode == 0, ended.stderr.decode()[-4000:]
-    figures = orjson.loads(ended.stdout)
+def test_a_benchmark_prints_the_figures_that_the_readme_names(
+    name: str, lines: Iterator[bytes], ended: dict[str, dict[str, object]]
+) -> None:
+    while name not in ended:
+        benchmark = orjson.loads(next(lines))
+        ended[benchmark["name"]] = benchmark["figures"]
+    figures = ended[name]
     named, section = set(), ""
     for line in (ROOT / "tests" / "benchmarks" / "README.md").read_text().splitlines():
         if line.startswith("| "):
@@ -45,3 +52,9 @@ def test_a_benchmark_prints_the_figures_that_the_readme_names(name: str) -> None
             named |= set(re.findall(r"`(\w+)`", figure)) if section == name else set()
     assert named, "not in the table"
     assert named <= figures.keys(), named - figures.keys()
+
+
+@pytest.fixture(scope="module")
+def ended() -> dict[str, dict[str, object]]:
+    """The figures that have been read, by benchmark."""
+    return {}

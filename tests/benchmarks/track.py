@@ -30,13 +30,12 @@ from sqlalchemy import Connection, text
 from argosy import crypto
 from argosy.batches import JobUids
 from argosy.client import Client
-from argosy.demo import embedded
 from argosy.manifest import LaunchFrame, Renderer
 from argosy.settings import Settings
 from argosy.shapes.given import Policy
-from argosy.store import migrate
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
+from tests.benchmarks import parts
 from tests.conftest import ROOT
 from tests.faults.processes import Fleet, Process
 from tests.support.hosts import HERE
@@ -62,9 +61,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure; the figures by their names."""
     with (
-        LocalCluster() as cluster,
-        embedded.postgres() as database_url,
-        embedded.valkey() as redis_url,
+        parts.cluster() as cluster,
+        parts.database() as database_url,
+        parts.valkey() as redis_url,
         tempfile.TemporaryDirectory() as directory,
     ):
         for component in (cluster.player, cluster.argo, cluster.controller_manager):
@@ -79,7 +78,6 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
                 "token_public_key": keys["ARGOSY_TOKEN_PUBLIC_KEY"],
             }
         )
-        migrate.upgrade(settings)
         environment = exported(settings, ARGOSY_REDIS_URL=redis_url)
         with Fleet(environment, Path(directory), quiet=True) as fleet:
             return asyncio.run(Bench(cluster, Client(settings), fleet).measure(chosen))

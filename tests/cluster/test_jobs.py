@@ -1,6 +1,7 @@
 """The main job, over both kinds of cluster: what a launch of each example comes to, with nothing but the token that a JobCluster grants."""
 
 import asyncio
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from argosy.client import Client
+from argosy.history.tree import tree
 from argosy.kube.answers import Missing
 from argosy.kube.connection import Connection
 from argosy.kube.secrets import Secrets
@@ -109,6 +111,58 @@ async def test_a_launch_of_each_example_ends_with_every_node_recorded(
         assert all(child in known for node in job.nodes for child in node.children)
     if status == "Failed":
         assert {3} == {node.exit_code for job in jobs for node in job.nodes if node.exit_code}
+
+
+NESTED = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {generateName: nested-}
+spec:
+  entrypoint: outer
+  templates:
+    - name: outer
+      steps:
+        - - {name: prepare, template: works}
+        - - {name: inner, template: inner}
+          - {name: beside, template: works}
+        - - {name: never, template: works}
+    - name: inner
+      steps:
+        - - {name: first, template: works}
+        - - {name: graph, template: graph}
+    - name: graph
+      dag:
+        tasks:
+          - {name: detect, template: works}
+          - {name: crop, template: breaks, depends: detect, withItems: [1]}
+          - {name: join, template: works, depends: crop}
+    - name: works
+      container: {image: alpine:3.22, command: [sh, -c], args: ["exit 0"]}
+    - name: breaks
+      container: {image: alpine:3.22, command: [sh, -c], args: ["exit 3"]}
+"""
+
+
+async def test_a_step_that_fails_deep_inside_is_the_message_of_its_job_and_the_tree_is_that_of_the_manifest(
+    registered: Client, stack: Direct
+) -> None:
+    registered.register_algorithm(name="nested", project=1, user=7, manifest=NESTED, files_per_job=3)
+    gid = registered.launch("nested", project=1, user=7, media_ids=[1]).gid
+    (job,) = await finished(registered, gid, PATIENCE)
+    assert re.fullmatch(r"crop\(0:1\): (main: )?Error \(exit code 3\)", job.message)
+    (group,) = registered.failures(gid)
+    assert (group.message, group.exit_code) == (job.message, 3)
+    assert not [node.message for node in job.nodes if str(job.id) in node.message]
+    (crop,) = [node for node in job.nodes if node.task == "crop(0:1)"]
+    (reason,) = registered.explain(job.uid).reasons
+    assert f"pod {crop.pod}, container main" in reason.text
+    assert f"argosy logs {job.uid} --node 'crop(0:1)'" in reason.do
+    rows = [(row.depth, row.node.task.replace(str(job.id), "")) for row in tree(job.nodes, job.as_of).rows]
+    assert rows[:3] == [(0, ""), (1, "prepare"), (1, "[1]")]
+    inner = [(2, "inner"), (3, "first"), (3, "graph"), (4, "detect"), (4, "crop(0:1)"), (4, "join")]
+    at = rows.index((2, "inner"))
+    assert rows[at : at + len(inner)] == inner
+    assert rows[3:at] + rows[at + len(inner) :] == [(2, "beside")]
 
 
 async def test_nothing_is_left_on_the_cluster_but_released_workflows_when_a_launch_has_ended(

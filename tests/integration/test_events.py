@@ -27,7 +27,7 @@ def told(client: Client, key: UUID) -> list[tuple[str, int | None]]:
 
 def node(uid: UUID, **fields: Any) -> tracking.NodeRow:
     empty = {"task": "step", "type": "Pod", "phase": "Running", "message": "", "children": (), "exit_code": None}
-    rest = {"started_at": None, "finished_at": None, "pod": "p", "host": "h", "resources": {"cpu": 3}}
+    rest = {"started_at": None, "finished_at": None, "pod": "p", "host": "h", "resources": {"cpu": 3}, "boundary": ""}
     return tracking.NodeRow(uid, 1, **{"node_id": "n", **empty, **rest, **fields})
 
 

@@ -248,6 +248,28 @@ def test_where_one_of_two_clusters_takes_jobs_the_other_does_not_hide_the_turn(w
     assert [reason.code for reason in world.client.explain(uid).reasons] == [Code.CLUSTER_PAUSED, Code.NEXT]
 
 
+FOREIGN = "secrets argosy-of-another-tenant at 10.9.8.7"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "open_until = now() + interval '1 minute', open_tries = 1",
+        "open_tries = 1",
+        "health = 'misplaced'",
+        "as_of = now() - interval '1 hour', health = 'unreachable'",
+    ],
+)
+def test_what_a_cluster_says_of_itself_is_told_to_operators_and_to_no_tenant(world: World, change: str) -> None:
+    """Found by a hostile reader: an apiserver's words about one tenant's Secret, and its address, were shown to all that waited for it."""
+    uid = world.on_cluster() if "as_of" in change else world.queued()
+    world.sql(f"UPDATE argosy.cluster SET open_reason = '{FOREIGN}', health_message = '{FOREIGN}', {change}")
+    operators, tenants = world.client.explain(uid), world.client.explain(uid, project=1)
+    assert [reason.code for reason in tenants.reasons] == [reason.code for reason in operators.reasons]
+    assert FOREIGN in operators.model_dump_json()
+    assert FOREIGN not in tenants.model_dump_json() + world.client.get(uid).model_dump_json()
+
+
 def test_a_breaker_after_an_unclear_create_is_told(world: World) -> None:
     uid = world.queued()
     (waiting,) = claim(world.engine)

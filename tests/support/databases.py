@@ -7,10 +7,25 @@ from itertools import count
 import psycopg
 
 from argosy import crypto
+from argosy.demo import embedded
 from argosy.settings import Settings
+from argosy.store import migrate
 from tests.support.hosts import HERE
 
 _databases = count(1)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A server that has the template; the URL of its database `postgres`."""
+    with embedded.postgres() as url:
+        # A crash of the machine is no part of any test, and creating databases waits for the disk otherwise.
+        execute(url, "ALTER SYSTEM SET fsync = off")
+        execute(url, "ALTER SYSTEM SET max_wal_size = '128MB'")
+        execute(url, "SELECT pg_reload_conf()")
+        execute(url, "CREATE DATABASE template")
+        migrate.upgrade(Settings(database_url=named(url, "template")))
+        yield url
 
 
 @contextmanager

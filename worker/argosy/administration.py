@@ -4,8 +4,9 @@ Each method checks its arguments and calls the function that does the work, in a
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from pydantic import SkipValidation
 from sqlmodel import Session
 
 from argosy import linting, moving, registering, sealing
@@ -15,7 +16,7 @@ from argosy.inputs import checked, validated
 from argosy.settings import Settings
 from argosy.settings import load as load_settings
 from argosy.shapes.clusters import ClusterFields
-from argosy.shapes.given import AlgorithmFields, Id, Key, Number
+from argosy.shapes.given import AlgorithmFields, Id, Key, Number, Parameter, Parameters
 from argosy.shapes.moved import MovedShape
 from argosy.shapes.projects import ProjectFields, ProjectSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape, ProjectShape
@@ -128,28 +129,34 @@ class Administration:
         return registering.algorithm(self.engine, key)
 
     @checked
-    def lint(self, text: str, *, cluster: Key | None = None) -> Sequence[ManifestError]:
+    def lint(
+        self, text: str, *, cluster: Key | None = None, extra_params: SkipValidation[Sequence[dict[str, Any]]] = ()
+    ) -> Sequence[ManifestError]:
         """Everything that is wrong with a manifest, in the order of its lines.
 
         Args:
             text: The manifest.
             cluster: Check it against this cluster's policy, and ask its Argo Server, if it names one.
+            extra_params: Parameters of a launch, each as `{"name": …, "value": …}`: also why such a launch would be refused.
         """
-        return linting.lint(self.engine, self.settings, text, cluster)
+        return linting.lint(self.engine, self.settings, text, cluster, _given(extra_params))
 
     @checked
-    def lint_algorithm(self, algorithm: Key, *, cluster: Key | None = None) -> Sequence[ManifestError]:
+    def lint_algorithm(
+        self, algorithm: Key, *, cluster: Key | None = None, extra_params: SkipValidation[Sequence[dict[str, Any]]] = ()
+    ) -> Sequence[ManifestError]:
         """Find everything that is wrong with a registered algorithm's manifest, warnings included.
 
         Args:
             algorithm: Its name or id.
             cluster: Judged by this cluster's policy; without it, by those of all clusters that may take its jobs. Their Argo Servers are
                 asked too.
+            extra_params: As for `lint`.
 
         Raises:
             NotFound: There is no such algorithm or cluster.
         """
-        return linting.lint_algorithm(self.engine, self.settings, algorithm, cluster)
+        return linting.lint_algorithm(self.engine, self.settings, algorithm, cluster, _given(extra_params))
 
     @checked
     def lint_algorithm_by_argo(self, algorithm: Key) -> Sequence[ManifestError]:
@@ -240,3 +247,7 @@ class Administration:
     def check_cluster(self, key: Key) -> "Report":
         """Ask the cluster itself whether argosy can work there. The versions that it reports are stored."""
         return clusters.check(self.engine, self.settings, key)
+
+
+def _given(extra_params: Sequence[dict[str, Any]]) -> list[Parameter]:
+    return validated(Parameters, {"extra_params": extra_params}).extra_params

@@ -104,7 +104,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             InvalidRequest: A field, the connection, or a parameter of the algorithm cannot be used; there are no media; or they, or the
                 parameters, are too large.
             Conflict: The gid belongs to another launch.
-            NotFound: The project has no such algorithm, or no launch `after`.
+            NotFound: The project has no such algorithm, or no launch `after`, or no registered cluster may take its jobs.
             QueueFull: The project has too many queued jobs; nothing is written.
             NotConfigured: A token is given, but no public key is configured.
         """

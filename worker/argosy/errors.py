@@ -20,6 +20,20 @@ class NotFound(ArgosyError):
     """The named thing does not exist."""
 
 
+class NoDefaultCluster(NotFound):
+    """The algorithm names no cluster, and no default one is registered; a launch message waits for one.
+
+    Args:
+        algorithm: Its name.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(
+            f"no default cluster is registered, and algorithm {algorithm!r} names none; see: argosy cluster add --help, "
+            "or make one the default: argosy cluster update NAME --default"
+        )
+
+
 class Conflict(ArgosyError):
     """The request contradicts what is already there, e.g. a name that is taken."""
 

@@ -16,7 +16,7 @@ from argosy import crypto, manifest, sealing
 from argosy.errors import Conflict, InvalidRequest, NotConfigured
 from argosy.extras import late
 from argosy.inputs import validated
-from argosy.settings import Settings
+from argosy.settings import Settings, in_cluster
 from argosy.shapes.clusters import ClusterSpec
 from argosy.shapes.given import AlgorithmSpec
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
@@ -104,12 +104,18 @@ def _check_algorithm(session: Session, spec: AlgorithmSpec, own: int | None) -> 
     clusters = registry.candidates(session, named, spec.cluster_labels)
     in_clear = bool(clusters) and all(cluster.token_in_clear for cluster in clusters)
     manifest.safe_text("name", spec.name)
-    manifest.merge_parameters(spec.parameters, [])
+    parameters = manifest.merge_parameters(spec.parameters, [])
     document = manifest.check(spec.manifest, in_clear, registry.policies(clusters) or manifest.STRICTEST)
+    for fault in manifest.outside_enum(document, parameters):
+        raise InvalidRequest(f"{fault}: no launch could run")
     warnings = [str(each) for each in manifest.warnings(document, [each.name for each in spec.parameters], in_clear)]
     if spec.cluster_labels and not clusters:
         warnings.append(
             "cluster_labels: no registered cluster carries these labels; launches are rejected until one does"
+        )
+    if not (named or spec.cluster_labels or clusters or in_cluster()):
+        warnings.append(
+            "cluster: it names none, and no default cluster is registered; launches are refused until one is"
         )
     return warnings
 

@@ -4,6 +4,7 @@ One object is passed to all code, and no module reads the environment itself, so
 Secrets are `SecretStr`, so that printed settings do not show them.
 """
 
+import os
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
@@ -94,7 +95,8 @@ class Settings(BaseSettings):
         default=10.0, gt=1, le=300, description="Seconds until a silent tracker's cluster is taken over"
     )
     webhook_key: SecretStr | None = Field(
-        default=None, description="Key that signs webhooks, whsec_ and base64; trackers only, receivers check with it"
+        default=None,
+        description="Keys that projects' own are made from, which sign webhooks: whsec_ and base64, newest first, by commas; trackers only",
     )
     webhook_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],
@@ -176,6 +178,11 @@ class Settings(BaseSettings):
         """Seconds after the end of its claim during which a create that was sent may still arrive. With the default this is the minute
         after which an apiserver gives a request up."""
         return 6 * self.request_timeout
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a pod; Kubernetes sets the variable in each."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 @cache

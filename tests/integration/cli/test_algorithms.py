@@ -2,11 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import orjson
+import pytest
 
 from argosy.client import Client
-from argosy.shapes.given import Policy
+from argosy.errors import InvalidRequest
+from argosy.shapes.given import Parameter, Policy
 from argosy.shapes.shown import AlgorithmShape, ClusterShape
 from tests.support.certificates import PEM
 from tests.support.cli import HELLO, SECRET, Run, error
@@ -69,6 +72,30 @@ def test_lint_prints_a_line_for_each_finding(argosy: Run, tmp_path: Path) -> Non
     assert result.stderr == ""
     piped = argosy("algorithm", "lint", "-", input=bad.read_text(), env=bare)
     assert piped.stdout == result.stdout.replace(str(bad), "<stdin>")
+
+
+def test_lint_judges_a_launch_with_parameters_too(argosy: Run, algorithm: AlgorithmShape) -> None:
+    for which in ((HELLO,), ("--name", "hello"), (HELLO, "--cluster", "north")):
+        judged = argosy("algorithm", "lint", *which, "--param", "gid=1", "--param", "x=1")
+        assert judged.exit_code == 1, judged.output
+        refused, unused = judged.stdout.splitlines()
+        assert refused.endswith(':1:1: launch parameter "gid": the name is reserved; argosy sets it')
+        assert unused.endswith('warning: launch parameter "x": the manifest neither declares nor reads it')
+
+
+def test_an_own_parameter_outside_its_enum_is_refused_when_it_is_registered(client: Client) -> None:
+    choosy = (
+        Path(HELLO)
+        .read_text()
+        .replace(
+            "spec:\n",
+            "spec:\n  arguments:\n    parameters:\n      - {name: mode, value: fast, enum: [fast, slow]}\n",
+            1,
+        )
+    )
+    fields: Any = {"name": "c", "project": 1, "user": 7, "manifest": choosy, "files_per_job": 1}
+    with pytest.raises(InvalidRequest, match='parameter "mode": middling is not one of fast, slow'):
+        client.register_algorithm(**fields, parameters=[Parameter(name="mode", value="middling")])
 
 
 def test_lint_says_by_which_policy_a_manifest_is_good(argosy: Run, cluster: ClusterShape) -> None:

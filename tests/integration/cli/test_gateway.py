@@ -89,6 +89,9 @@ def test_it_serves_and_stops_when_it_is_told_to(settings: Settings, client: Clie
         process.terminate()
         _, said = process.communicate(timeout=30)
         assert (process.returncode, b"Traceback" in said) == (0, False), said.decode()
+        begun = orjson.loads(said.splitlines()[0])
+        assert begun["event"].startswith("api begins: it serves /rest")
+        assert (begun["address"], begun["metrics"]) == (str(http.base_url), metrics)
     assert [*tmp_path.iterdir()] == []
 
 

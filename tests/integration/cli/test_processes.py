@@ -77,6 +77,9 @@ async def test_worker_and_tracker_do_the_job_and_leave_nothing_behind(
             assert process.returncode == 0, said.decode()
             lines += [orjson.loads(line) for line in said.splitlines()]  # and nothing that is not JSON
     assert all({"pid", "host", "version"} <= line.keys() for line in lines)
+    begun = {line["event"].partition(":")[0]: line for line in lines if " begins: " in line["event"]}
+    for name, port in ports.items():
+        assert begun[f"{name} begins"]["metrics"] == f"http://127.0.0.1:{port}/metrics"
     about = [line for line in lines if "workflow" in line]
     assert {type(line["cluster"]) for line in lines if "cluster" in line} == {str}
     assert all({"uid", "gid", "attempt", "cluster"} <= line.keys() for line in about)

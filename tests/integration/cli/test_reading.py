@@ -1,6 +1,8 @@
 """`argosy list`, `argosy get`: what is shown."""
 
 import re
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid1
 
@@ -10,7 +12,7 @@ import yaml
 from sqlalchemy import Engine
 from sqlalchemy import text as sql
 
-from argosy.cli import text
+from argosy.cli import text, times
 from argosy.cli.progress import all_jobs, node_tree
 from argosy.client import Client
 from argosy.launch.expand import Launching, expand
@@ -124,18 +126,63 @@ def test_a_launch_with_more_jobs_than_a_page_is_read_whole(
 def test_times_are_told_as_people_tell_them() -> None:
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     then = datetime(2026, 1, 1, 11, 57, 30, tzinfo=UTC)
-    assert (text.ago(then, now), text.age(then, now), text.took(then, None, now)) == ("2m ago", "2m", "2m 30s")
-    assert (text.ago(None, now), text.took(None, None, now)) == ("", "")
+    assert (times.ago(then, now), times.age(then, now), text.took(then, None, now)) == ("2m ago", "2m", "2m 30s")
+    assert (times.ago(None, now), text.took(None, None, now)) == ("", "")
     assert [text.span(seconds) for seconds in (0, 59, 60, 3_600, 90_000)] == ["0s", "59s", "1m 00s", "1h 00m", "1d 1h"]
+
+
+def test_one_option_writes_times_by_the_clock_in_every_command_that_shows_some(
+    argosy: Run, client: Client, launch: LaunchShape, half_past: None
+) -> None:
+    made = launch.created_at.replace(microsecond=0)
+    utc, local = f"{made:%Y-%m-%dT%H:%M:%S}Z", f"{made.astimezone():%Y-%m-%dT%H:%M:%S}+05:30"
+    job = str(client.list(limit=1)[0].uid)
+    day = utc[:11]
+    for args, shown in (
+        (("list",), utc), (("list", "--launches"), utc), (("get", str(launch.gid)), utc), (("get", job), day),
+        (("describe", job), day), (("explain", job), day), (("events", job), day),
+        (("cluster", "list"), day), (("cluster", "get", "north"), day), (("cluster", "describe", "north"), day),
+    ):  # fmt: skip
+        assert shown in argosy(*args, "--time", "utc").stdout, args
+        assert day not in argosy(*args, "--time", "ago").stdout, args
+    listed = argosy("list", "--time", "local").stdout
+    assert local in listed
+    assert "LAUNCHED" in listed
+    assert " AGE " not in listed
+    assert argosy("list", "--since", utc, "-o", "name").stdout.count("\n") == 4
+    assert argosy("list", "--until", utc, "-o", "name").stdout == ""
+    assert "'--time': 'noon' is not one of 'ago', 'local', 'utc'" in error(argosy("list", "--time", "noon"), 2)
+
+
+@pytest.fixture
+def half_past(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A place five and a half hours before UTC."""
+    with monkeypatch.context() as here:
+        here.setenv("TZ", "XYZ-05:30")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def test_a_chain_of_nodes_is_shown_under_what_holds_it(job: JobShape) -> None:
     lines = printed(node_tree(job, datetime.now(UTC)))
     depth = {
-        name: next(line for line in lines if name in line).index("Succeeded") for name in ("root", "[0]", "one", "two")
+        name: next(line for line in lines if name in line).index("Failed") for name in ("root", "[0]", "one", "two")
     }
-    assert depth["root"] < depth["[0]"] == depth["one"] == depth["two"]
+    assert depth["root"] < depth["[0]"] == depth["two"] < depth["one"]
     assert sum("two" in line for line in lines) == 1
+    assert not any("child" in line for line in lines)
+
+
+def test_a_workflow_of_any_depth_is_drawn(job: JobShape) -> None:
+    for boundary in ("", "n"):
+        deep = [
+            job.nodes[0].model_copy(
+                update={"id": f"n{at}", "children": [f"n{at + 1}"], "boundary": boundary and f"n{at - 1}"}
+            )
+            for at in range(3000)
+        ]
+        assert len(printed(node_tree(job.model_copy(update={"nodes": deep}), datetime.now(UTC)))) >= 3000
 
 
 @pytest.fixture
@@ -144,7 +191,15 @@ def job() -> JobShape:
 
     def node(name: str, kind: str, *children: str) -> NodeShape:
         return NodeShape(
-            id=name, task=name, status="Succeeded", start_time=None, stop_time=None, children=[*children], type=kind
+            id=name,
+            task=name,
+            status="Failed",
+            start_time=None,
+            stop_time=None,
+            children=[*children],
+            type=kind,
+            message="" if kind == "Pod" else "child 'w-1' failed",
+            boundary="" if name == "root" else "root",
         )
 
     return JobShape(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,3 +102,71 @@ def test_what_failed_is_shown_however_much_is_above_or_before_it() -> None:
     ]
     found = tree([*busy, node(WIDE[-1], status="Error")], _BEGIN)
     assert [found.rows[0].node.id, found.rows[-1].node.id] == ["root", WIDE[-1]]
+
+
+def inside(boundary: str, id: str, *children: str, kind: str = "Pod", task: str = "", **fields: Any) -> NodeShape:
+    return node(id, *children, **fields).model_copy(update={"boundary": boundary, "type": kind, "task": task or id})
+
+
+STEPS = [
+    inside("", "root", "[0]", kind="Steps", status="Failed"),
+    inside("root", "[0]", "prepare", kind="StepGroup"),
+    inside("root", "prepare", "[1]"),
+    inside("root", "[1]", "inner", "beside", kind="StepGroup", status="Failed"),
+    inside("root", "inner", "in[0]", kind="Steps", status="Failed"),
+    inside("root", "beside", "[2]"),
+    inside("inner", "in[0]", "first", kind="StepGroup"),
+    inside("inner", "first", "in[1]"),
+    inside("inner", "in[1]", "graph", kind="StepGroup", status="Failed"),
+    inside("inner", "graph", "a", kind="DAG", status="Failed"),
+    inside("graph", "a", "b"),
+    inside("graph", "b", "b(0:1)", kind="TaskGroup", status="Failed"),
+    inside("graph", "b(0:1)", "c", status="Failed"),
+    inside("graph", "c", "[2]", kind="TaskGroup"),
+    inside("root", "[2]", "last", kind="StepGroup", status="Running"),
+    inside("root", "last", "last(0)", kind="Retry", status="Running"),
+    inside("root", "last(0)", status="Running"),
+]
+"""Steps, in one of which there are steps, in one of which there is a graph; what is inside ends before what comes after it."""
+
+
+def test_steps_and_graphs_nest_as_they_are_written_and_a_group_of_one_is_that_one() -> None:
+    assert [(depth, id) for depth, id, _ in shown(STEPS)] == [
+        (0, "root"),
+        (1, "prepare"),
+        (1, "[1]"),
+        (2, "inner"),
+        (3, "first"),
+        (3, "graph"),
+        (4, "a"),
+        (4, "b(0:1)"),
+        (4, "c"),
+        (2, "beside"),
+        (1, "last"),
+        (2, "last(0)"),
+    ]
+
+
+def test_ten_steps_one_after_the_other_are_ten_rows_side_by_side_though_they_began_in_one_second() -> None:
+    names = [f"step-{number}" for number in range(10)]
+    nodes = [inside("", "root", "g0", kind="Steps")]
+    for number, name in enumerate(names):
+        nodes += [
+            inside("root", f"g{number}", name, kind="StepGroup"),
+            inside("root", name, *([f"g{number + 1}"] if number < 9 else [])),
+        ]
+    assert [(depth, id) for depth, id, _ in shown(nodes[::-1])] == [(0, "root"), *((1, name) for name in names)]
+
+
+def test_what_follows_a_group_without_items_is_not_in_it() -> None:
+    nodes = [
+        inside("", "root", "none", kind="DAG"),
+        inside("root", "none", "after", kind="TaskGroup"),
+        inside("root", "after"),
+    ]
+    assert shown(nodes) == [(0, "root", 0), (1, "none", 0), (1, "after", 0)]
+
+
+def test_a_boundary_that_is_on_a_cycle_hides_nothing() -> None:
+    nodes = [inside("b", "a"), inside("a", "b"), inside("self", "self"), inside("gone", "c")]
+    assert {id for _, id, _ in shown(nodes)} == {"a", "b", "self", "c"}

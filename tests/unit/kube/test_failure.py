@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from argosy.kube.failure import failure, together
-from argosy.kube.status import NodeStatus
+from argosy.kube.nodes import NodeStatus
 
 
 def node(name: str, phase: str = "Failed", kind: str = "Pod", second: int = 1, **fields: Any) -> NodeStatus:
@@ -55,3 +55,13 @@ def test_a_workflows_own_message_is_told_where_it_says_more() -> None:
     assert together("Error (exit code 3)", "a: Error (exit code 3)") == "a: Error (exit code 3)"
     assert together("Max duration limit exceeded", "a: Failed") == "Max duration limit exceeded; a: Failed"
     assert together("", "a: Failed") == "a: Failed"
+
+
+def test_where_no_leaf_failed_what_says_why_is_told() -> None:
+    nodes = [
+        node("all", kind="Steps", second=9, message="child 'id-group' errored"),
+        node(
+            "group", "Error", kind="StepGroup", second=3, message="withParam value could not be parsed as a JSON list"
+        ),
+    ]
+    assert failure(nodes) == ("group: withParam value could not be parsed as a JSON list", None)

@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from argosy.kube.logs import Logs
-from argosy.kube.status import NodeStatus, Sighting
+from argosy.kube.nodes import NodeStatus
+from argosy.kube.status import Sighting
 from argosy.track.logs import LogKeeper
 from argosy.track.standing import Standing, Tracked
 

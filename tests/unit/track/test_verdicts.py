@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argosy.kube.status import NodeStatus, Sighting, gone
+from argosy.kube.nodes import NodeStatus
+from argosy.kube.status import Sighting, gone
 from argosy.labels import FINALIZER, workflow_name
 from argosy.states import FINAL, TRANSITIONS, State
 from argosy.store.tracking import Known

@@ -23,7 +23,7 @@ _DAYS = 3650
 def explain_job(called: Called, uid: str) -> Any:
     """Where a job is, since when, why, and what may be done about it."""
     found = job_of(called, uuid_in("uid", uid), Role.READ)
-    return called.gateway.client.explain(found.uid)
+    return called.gateway.client.explain(found.uid, project=None if called.caller.administers(None) else found.project)
 
 
 @router.get("/v1/Job/{uid}/Events", operation_id="GetJobEvents", response_model=EventPage)

@@ -216,6 +216,10 @@ def lint(
     profile: Annotated[
         str | None, typer.Option(help="Judge files by a profile: restricted (the default), baseline, trusted.")
     ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="Judge a launch with this parameter, too; repeatable.", metavar="NAME=VALUE"),
+    ] = None,
     output_format: Output = Format.TABLE,
 ) -> None:
     """Print everything that is wrong with manifests as FILE:LINE:COL: problem; exit 1 if there is more than warnings.
@@ -227,7 +231,12 @@ def lint(
         raise UsageError("give FILE... or --name")
     arguments.one_of(cluster=cluster, profile=profile)
     arguments.one_of(name=name, profile=profile)
-    found = {name: _registered(name, cluster)} if name is not None else _of_files(files or [], cluster, profile)
+    given = arguments.parameters(param or [])
+    found = (
+        {name: _registered(name, cluster, given)}
+        if name is not None
+        else _of_files(files or [], cluster, profile, given)
+    )
     if output.structured(output_format):
         told = [_told(where, each) for where, findings in found.items() for each in findings]
         output.data(told, output_format)
@@ -264,24 +273,33 @@ def warn(opened: Client, algorithm: AlgorithmShape) -> None:
         output.note(f"warning: {warning}")
 
 
-def _registered(name: str, cluster: str | None) -> Sequence[ManifestError]:
+def _registered(name: str, cluster: str | None, given: Sequence[Any]) -> Sequence[ManifestError]:
     with client() as opened:
-        return opened.lint_algorithm(name, cluster=cluster)
+        return opened.lint_algorithm(name, cluster=cluster, extra_params=given)
 
 
-def _of_files(files: Sequence[Path], cluster: str | None, profile: str | None) -> dict[str, Sequence[ManifestError]]:
+def _of_files(
+    files: Sequence[Path], cluster: str | None, profile: str | None, given: Sequence[Any]
+) -> dict[str, Sequence[ManifestError]]:
     texts = {
         "<stdin>" if file == arguments.STANDARD_INPUT else str(file): arguments.contents(file, "FILE") for file in files
     }
     if cluster is not None:
         with client() as opened:
-            return {where: opened.lint(text, cluster=cluster) for where, text in texts.items()}
+            return {where: opened.lint(text, cluster=cluster, extra_params=given) for where, text in texts.items()}
     from argosy import manifest
     from argosy.inputs import validated
-    from argosy.shapes.given import Policy
+    from argosy.shapes.given import Parameters, Policy
 
-    policy = validated(Policy, {"profile": profile} if profile else {})
-    return {where: manifest.lint(text, policies={"": policy}) for where, text in texts.items()}
+    policies = {"": validated(Policy, {"profile": profile} if profile else {})}
+    extra = validated(Parameters, {"extra_params": given}).extra_params
+    return {
+        where: [
+            *manifest.lint(text, policies=policies),
+            *(manifest.lint_launch(text, [], extra, policies) if extra else ()),
+        ]
+        for where, text in texts.items()
+    }
 
 
 def _told(where: str, found: ManifestError) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def line_of(error: Exception) -> str | None:
     if isinstance(error, typer.TyperException):
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context is not None else ""
-        return (plain(error.format_message()).rstrip(". ") or "no command is given") + hint
+        said = plain(error.format_message()).replace(": Value error, ", ": ").rstrip(". ")
+        return (said or "no command is given") + hint
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("argosy"):
         return str(missing(error))
     if isinstance(error, ArgosyError):

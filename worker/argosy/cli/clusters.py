@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from argosy import telling
 from argosy.cli import arguments, completion, history, output
 from argosy.cli.arguments import Yes
 from argosy.cli.cluster_options import Name, Organization
@@ -17,7 +18,8 @@ from argosy.cli.control import cancel_on
 from argosy.cli.findings import ends_soon, findings, renew, token
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import age, ago, counted_jobs, plain
+from argosy.cli.text import counted_jobs, plain
+from argosy.cli.times import Time, age, ago
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -28,7 +30,7 @@ app = App(help="Register the Kubernetes clusters that jobs run on.")
 
 
 @app.command("list")
-def list_(organization: Organization = None, output_format: Output = Format.TABLE) -> None:
+def list_(organization: Organization = None, output_format: Output = Format.TABLE, _time: Time = None) -> None:
     """List the registered clusters and their state."""
     with client() as opened:
         found = opened.clusters(organization=organization)
@@ -36,7 +38,7 @@ def list_(organization: Organization = None, output_format: Output = Format.TABL
 
 
 @app.command()
-def get(name: Name, output_format: Output = Format.TABLE) -> None:
+def get(name: Name, output_format: Output = Format.TABLE, _time: Time = None) -> None:
     """Show one cluster."""
     with client() as opened:
         found = opened.cluster(name)
@@ -47,7 +49,7 @@ def get(name: Name, output_format: Output = Format.TABLE) -> None:
 
 
 @app.command()
-def describe(name: Name) -> None:
+def describe(name: Name, _time: Time = None) -> None:
     """Show all that is known of a cluster: where it is, how it is, what it may take, what happened there last."""
     with client() as opened:
         found, events = opened.cluster(name), opened.events(cluster=name, limit=_EVENTS).events
@@ -269,7 +271,7 @@ def _message(cluster: ClusterShape, now: datetime) -> str:
     if cluster.paused_at is not None:
         return cluster.paused_reason
     if _health(cluster, now) == "not known":
-        seen = f"for {age(cluster.as_of, now)}" if cluster.as_of else "yet"
+        seen = f"for {telling.age(cluster.as_of, now)}" if cluster.as_of else "yet"
         return f"no tracker has seen it {seen}: is one running? (argosy tracker)"
     return cluster.open_reason if cluster.open_until is not None and cluster.open_until > now else ""
 

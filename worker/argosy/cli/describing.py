@@ -12,7 +12,7 @@ from argosy.cli.jobs import Identifier
 from argosy.cli.launching import Unsuccessful, going_on, judge
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client, configured
-from argosy.cli.text import age
+from argosy.cli.times import Time, age
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -27,7 +27,7 @@ _EVENTS = 50
 """Of the newest events."""
 
 
-def describe(identifier: Identifier) -> None:
+def describe(identifier: Identifier, _time: Time = None) -> None:
     """Show all that is known of a job or a launch: how it stands, why, and what happened."""
     jobs.get(identifier, None, Format.TABLE)
     with client(remind=False) as opened:
@@ -44,6 +44,7 @@ def top(
     project: Annotated[int | None, typer.Option(help="Only of this project.", metavar="ID")] = None,
     limit: Annotated[int, typer.Option(help="The most to show.", min=1, max=10_000)] = 30,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Show what uses the slots of clusters now, those who use most first."""
     with client() as opened:

@@ -16,7 +16,8 @@ from argosy.cli.boundary import UsageError
 from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import ago, plain
+from argosy.cli.text import plain
+from argosy.cli.times import Time, ago
 from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def api(
     """Serve the job half of the platform's REST API under /rest, argosy's own operations under /v1, their document at /schema."""
     if context.invoked_subcommand is not None:
         return
-    from argosy.cli.processes import beginning, check_database, metrics_directory, serve_probes
+    from argosy.cli.processes import beginning, check_database, metrics_directory, say_begins, serve_probes
 
     # Once it has stopped, uvicorn sends itself the signal that told it to. SIGTERM would end the process before the directory is removed;
     # an interrupt is what uvicorn expects, and ends nothing.
@@ -70,6 +71,8 @@ def api(
         log.configure(settings)
         app = create_app(settings)
         serve_probes(settings, app.state.heart)
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        say_begins(settings, "api begins: it serves /rest, /v1 and the page /ui", address=address)
         _serve(app, uvicorn.Config(
             app, host=host, port=port, log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=_STOPPING, timeout_keep_alive=_IDLE, forwarded_allow_ips=settings.trusted_proxies,
@@ -193,7 +196,7 @@ def create(
 
 
 @tokens.command("list")
-def list_(output_format: Output = Format.TABLE) -> None:
+def list_(output_format: Output = Format.TABLE, _time: Time = None) -> None:
     """List the tokens, without their text."""
     from argosy.store import api_tokens
 

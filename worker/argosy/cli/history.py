@@ -16,7 +16,8 @@ from argosy.cli.boundary import UsageError
 from argosy.cli.jobs import Identifier, MaybeIdentifier
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import ago, plain, used
+from argosy.cli.text import plain, used
+from argosy.cli.times import Time, ago, at
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -35,6 +36,7 @@ def events(
     limit: Annotated[int, typer.Option(help="The most to show, of the newest.", min=1)] = 200,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens from now on.")] = False,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Show what happened to a job, to a launch with all its jobs, or to a cluster, in order."""
     if (identifier is None) == (cluster is None):
@@ -69,7 +71,7 @@ def _line(event: EventShape, output_format: Format) -> None:
     elif output_format is Format.NAME:
         text = str(event.id)
     else:
-        when = _clock(event.last_at)
+        when = at(event.last_at)
         text = "  ".join(filter(None, (when, _of(event), event.kind, _who(event), _what(event))))
     typer.echo(plain(text))
 
@@ -77,6 +79,7 @@ def _line(event: EventShape, output_format: Format) -> None:
 def explain(
     identifier: Identifier,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Say where a job is, since when, why, and what may be done about it."""
     with client() as opened:
@@ -141,7 +144,7 @@ def _what(event: EventShape) -> str:
     parts += [words(event.detail[name]) for name, words in _DETAILS.items() if name in event.detail]
     if (code := event.detail.get("exit_code")) is not None and f"exit code {code}" not in event.message:
         parts.append(f"exit code {code}")
-    parts += [f"{event.times} times, first {_clock(event.at)}"] if event.times > 1 else []
+    parts += [f"{event.times} times, first {at(event.at)}"] if event.times > 1 else []
     return "; ".join(filter(None, parts))
 
 
@@ -152,17 +155,12 @@ _DETAILS: dict[str, Callable[[Any], str]] = {
     "resources": lambda found: (
         "used " + ", ".join(f"{name} {seconds}" for name, seconds in list(used(found).items())[:_SHOWN])
     ),
-    "not_before": lambda when: f"not before {_clock(datetime.fromisoformat(when))}",
+    "not_before": lambda when: f"not before {at(datetime.fromisoformat(when))}",
 }
 
 
-def _clock(when: datetime) -> str:
-    """The time at this place."""
-    return when.astimezone().strftime("%m-%d %H:%M:%S")
-
-
 COLUMNS: list[Column[EventShape]] = [
-    Column("AT", lambda event, _: _clock(event.last_at)),
+    Column("AT", lambda event, _: at(event.last_at)),
     Column("OF", lambda event, _: _of(event)),
     Column("WHAT", lambda event, _: event.kind),
     Column("BY", lambda event, _: plain(event.actor)),

@@ -13,15 +13,19 @@ from argosy.cli.launching import going_on, judge, watch_launch
 from argosy.cli.listing import JOB_COLUMNS, counted
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import SHORT, ago, cut, plain, ranges, span, took, used
+from argosy.cli.text import SHORT, cut, plain, ranges, span, took, used
+from argosy.cli.times import Time, ago
 from argosy.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from argosy.client import Client
+    from argosy.history.failed import FailedStep
     from argosy.shapes.history import FailureShape
     from argosy.shapes.shown import JobShape, LaunchShape
+
+_FAILED = {"Failed", "Error"}
 
 _WHICH: Any = typer.Argument(
     help="Id of a job (uid) or of a launch (gid), or its first 8 letters; GID/17 is the launch's job with that index.",
@@ -37,6 +41,7 @@ def get(
     identifier: Identifier,
     attempt: Annotated[int | None, typer.Option(help="An older attempt of the job.", min=1)] = None,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Show a job with its nodes, or a launch with its jobs."""
     from argosy.cli.progress import all_jobs
@@ -44,7 +49,7 @@ def get(
     with client() as opened:
         found = None if attempt is not None else launch_of(opened, identifier)
         if found is None:
-            _show_job(job_of(opened, identifier, attempt), output_format)
+            _show_job(job_of(opened, identifier, attempt), output_format, attempt is None)
             return
         jobs = all_jobs(opened, identifier, nodes=output.structured(output_format))
         failures = opened.failures(identifier)
@@ -102,17 +107,22 @@ def _show_failures(gid: UUID, failures: Sequence[FailureShape]) -> None:
     typer.echo("")
 
 
-def _show_job(job: JobShape, output_format: Format) -> None:
+def _show_job(job: JobShape, output_format: Format, newest: bool) -> None:
     if output.structured(output_format):
         output.data(output.dump(job), output_format)
     elif output_format is Format.NAME:
         output.lines([str(job.uid)])
     else:
         from argosy.cli.progress import node_tree
+        from argosy.history.failed import failed_step
 
-        output.facts(_facts_of_job(job))
+        failed = failed_step(job.nodes) if job.status in _FAILED else None
+        output.facts(_facts_of_job(job, failed))
         if job.nodes:
             output.console().print(node_tree(job, datetime.now(UTC)))
+        if failed is not None:
+            attempt = "" if newest else f" --attempt {job.attempt}"
+            output.note(f"what it wrote: {failed.logs(job.uid)}{attempt}; to run it again: argosy retry {job.uid}")
 
 
 def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
@@ -155,7 +165,7 @@ def _done(launch: LaunchShape) -> str:
     return f"{launch.done} of {launch.jobs} ({launch.done / launch.jobs:.0%}){rate}{left}"
 
 
-def _facts_of_job(job: JobShape) -> dict[str, str]:
+def _facts_of_job(job: JobShape, failed: FailedStep | None) -> dict[str, str]:
     now = datetime.now(UTC)
     return {
         "uid": str(job.uid),
@@ -166,6 +176,7 @@ def _facts_of_job(job: JobShape) -> dict[str, str]:
         "user": str(job.user),
         "status": job.status,
         "message": job.message,
+        "where": "" if failed is None else failed.where,
         "attempt": f"{job.attempt}" + (" (the ones before: --attempt N)" if job.attempt > 1 else ""),
         "cluster": job.cluster or "",
         "manifest": job.manifest_digest[:SHORT],

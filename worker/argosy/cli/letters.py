@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,8 @@ from argosy.cli.arguments import Yes
 from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client, configured
-from argosy.cli.text import ago, cut, plain
+from argosy.cli.text import cut, plain
+from argosy.cli.times import Time, ago
 from argosy.errors import NotConfigured
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _Ids = Annotated[
 
 
 @app.command("list")
-def list_(output_format: Output = Format.TABLE) -> None:
+def list_(output_format: Output = Format.TABLE, _time: Time = None) -> None:
     """List the dead letters of all queues, with the reason of each. Redis keeps them for a week."""
     from argosy.processes.letters import letters
 
@@ -38,7 +40,9 @@ def list_(output_format: Output = Format.TABLE) -> None:
 
 @app.command()
 def show(
-    message: Annotated[str, typer.Argument(help="Id of a message.", metavar="ID")], output_format: Output = Format.TABLE
+    message: Annotated[str, typer.Argument(help="Id of a message.", metavar="ID")],
+    output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Show one dead letter: the reason, and the message as it came."""
     from argosy.processes.letters import letter
@@ -48,7 +52,12 @@ def show(
     if output.structured(output_format):
         output.data(output.dump(found), output_format)
         return
-    facts = {"id": found.id, "queue": found.queue, "put aside": found.at.isoformat(), "reason": found.reason}
+    facts = {
+        "id": found.id,
+        "queue": found.queue,
+        "put aside": ago(found.at, datetime.now(UTC)),
+        "reason": found.reason,
+    }
     output.facts(facts | ({"launch": str(found.gid)} if found.gid else {}) | {"message": found.message})
 
 
@@ -97,7 +106,7 @@ def _redis() -> Iterator[Broker]:
 _COLUMNS: list[Column[DeadLetter]] = [
     Column("ID", lambda letter, _: letter.id),
     Column("QUEUE", lambda letter, _: letter.queue),
-    Column("AGE", lambda letter, now: ago(letter.at, now)),
+    Column("AGE", lambda letter, now: ago(letter.at, now), by_clock="PUT-ASIDE"),
     Column("LAUNCH", lambda letter, _: "" if letter.gid is None else str(letter.gid), wide=True),
     Column("REASON", lambda letter, _: cut(letter.reason, 200)),
 ]

@@ -15,7 +15,8 @@ from argosy.cli import filter_options as options
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
-from argosy.cli.text import SHORT, age, ago, cut, plain, took
+from argosy.cli.text import SHORT, cut, plain, took
+from argosy.cli.times import Time, age, ago
 from argosy.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def list_(
     ] = False,
     launches: Annotated[bool, typer.Option("--launches", help="Show launches; goes with --project and --gid.")] = False,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Find jobs, those of the newest launch first."""
     now = datetime.now(UTC)
@@ -170,7 +172,7 @@ JOB_COLUMNS: list[Column[FoundJob]] = [
     Column("ALGORITHM", lambda job, _: job.algorithm),
     Column("STATUS", lambda job, _: job.status),
     Column("MEDIA", lambda job, _: str(len(job.media_ids))),
-    Column("AGE", lambda job, now: age(job.created_at, now)),
+    Column("AGE", lambda job, now: age(job.created_at, now), by_clock="LAUNCHED"),
     Column("TOOK", lambda job, now: took(job.start_time, job.stop_time, now)),
     Column("STARTED", lambda job, now: ago(job.start_time, now), wide=True),
     Column("PROJECT", lambda job, _: str(job.project), wide=True),

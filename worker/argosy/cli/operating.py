@@ -11,8 +11,9 @@ import typer
 from argosy.cli import output
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client, configured
+from argosy.cli.times import Time, ago
 from argosy.errors import NotConfigured
-from argosy.telling import ago, span
+from argosy.telling import span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,7 @@ _COLUMNS: list[Column[Finding]] = [
 def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")] = False,
     output_format: Output = Format.TABLE,
+    _time: Time = None,
 ) -> None:
     """Show the installation on one screen: queue, clusters with their leases, processes, what went wrong last."""
     with client(remind=False) as opened:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 import typer
 
 from argosy.cli.text import COLOURS, plain
+from argosy.cli.times import by_clock
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -56,6 +57,8 @@ class Column(Generic[T]):
     heading: str
     cell: Callable[[T, datetime], str]
     wide: bool = False
+    by_clock: str = ""
+    """Its heading where times are by the clock."""
 
 
 def structured(output: Format) -> bool:
@@ -152,13 +155,12 @@ def table(items: Sequence[T], columns: Sequence[Column[T]]) -> None:
     from rich.text import Text
 
     now = datetime.now(UTC)
+    dated = by_clock()
+    headings = [(dated and column.by_clock) or column.heading for column in columns]
     rows = [[plain(column.cell(item, now)) for column in columns] for item in items]
-    widths = [
-        max(cell_len(cell) for cell in cells) for cells in zip(*([c.heading for c in columns], *rows), strict=True)
-    ]
+    widths = [max(cell_len(cell) for cell in cells) for cells in zip(headings, *rows, strict=True)]
     screen, last = console(), len(columns) - 1
     below = sum(widths[:last]) + _GAP * last + min(widths[last], _READABLE) > screen.width
-    headings = [column.heading for column in columns]
     if below and not any(row[last] for row in rows):
         headings[last] = ""
     if below or not screen.is_terminal:

@@ -53,6 +53,9 @@ def worker(
 
         log.configure(settings)
         broker(settings)  # reports a bad address once, instead of a traceback from each process
+        say_begins(
+            settings, "worker begins: it cuts launches into jobs, and submits these to their clusters", pool=processes
+        )
         # On SIGHUP Dramatiq executes sys.argv again.
         options = ["--processes", str(processes), "--threads", str(threads)]
         sys.argv = [sys.executable, "-m", "argosy.cli", "worker", *options]
@@ -111,6 +114,7 @@ async def _track(engine: Engine, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     serve_probes(settings, heart)
+    say_begins(settings, "tracker begins: it follows workflows on the clusters, and wakes workers for unfinished work")
     garbage.collect_rarely()
     with suppress(asyncio.CancelledError):
         async with heart.beating():
@@ -133,6 +137,21 @@ def beginning() -> Iterator[Settings]:
 
         log.last_line("process cannot go on", line_of(error))
         raise typer.Exit(exit_code(error)) from error
+
+
+def say_begins(settings: Settings, event: str, **fields: object) -> None:
+    """Log what this process is about to do, and where people find its figures.
+
+    Args:
+        settings: Its settings; logging is set up.
+        event: What it does.
+        fields: What else.
+    """
+    import structlog
+
+    host = f"[{settings.metrics_host}]" if ":" in settings.metrics_host else settings.metrics_host
+    address = f"http://{host}:{settings.metrics_port}/metrics"
+    structlog.stdlib.get_logger(__name__).info(event, metrics=address, **fields)
 
 
 def serve_probes(settings: Settings, heart: Heart) -> None:

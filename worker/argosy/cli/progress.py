@@ -7,7 +7,6 @@ a terminal the view is redrawn in place; elsewhere (a log, CI) each change is on
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from rich.tree import Tree
 
 from argosy.cli.text import COLOURS, plain, ranges, span, took
 from argosy.errors import NotFound
+from argosy.history.tree import held, said
 from argosy.states import ENDED_EARLY
 from argosy.states import FINAL as FINAL_STATES
 
@@ -43,9 +43,8 @@ _WINDOW = 20
 
 _PAGE = 1000
 
-_CONTAINERS = frozenset({"Steps", "DAG"})
-"""Types of nodes that contain others; only these are shown as parents. In Argo every other node is a child of the one before it: if that
-were shown, a long chain would not fit on the screen."""
+_DEEPEST = 12
+"""Levels of a tree; deeper nodes are shown on the last one, because beyond the edge of a terminal there is none."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +93,13 @@ def node_tree(job: JobShape, now: datetime) -> Tree:
     """A job and its nodes as a tree: steps and DAGs contain the nodes that run in them."""
     top = Tree(_job_line(job, now))
     by_id = {node.id: node for node in job.nodes}
-    below = {child for node in job.nodes for child in node.children}
-    waiting = deque((node, top) for node in job.nodes if node.id not in below)
-    seen = set()
+    below = held(job.nodes)
+    waiting = [(id, top, 0) for id in reversed(below[""])]
     while waiting:
-        node, parent = waiting.popleft()
-        if node.id in seen:
-            continue
-        seen.add(node.id)
-        branch = parent.add(_node_line(node, now))
-        inner = branch if node.type in _CONTAINERS else parent
-        waiting.extend((by_id[child], inner) for child in node.children if child in by_id)
+        id, parent, depth = waiting.pop()
+        branch = parent.add(_node_line(by_id[id], now))
+        inner = branch if depth < _DEEPEST else parent
+        waiting += ((child, inner, depth + 1) for child in reversed(below[id]))
     return top
 
 
@@ -211,7 +206,7 @@ def _node_line(node: NodeShape, now: datetime) -> Text:
     line.append(f"  {took(node.start_time, node.stop_time, now)}", "dim")
     line.append(f"  exit code {node.exit_code}" if node.exit_code else "", "red")
     line.append(
-        f"  {plain(node.message)}" if node.message else "", "red" if node.status in {"Failed", "Error"} else "dim"
+        f"  {plain(words)}" if (words := said(node)) else "", "red" if node.status in {"Failed", "Error"} else "dim"
     )
     return line
 

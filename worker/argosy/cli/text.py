@@ -4,8 +4,6 @@ Names and messages come from tenants and their containers. They are shown withou
 cursor or colour the reader's terminal.
 """
 
-from argosy.telling import age as age
-from argosy.telling import ago as ago
 from argosy.telling import ranges as ranges
 from argosy.telling import span as span
 from argosy.telling import took as took

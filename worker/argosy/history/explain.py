@@ -6,9 +6,12 @@ from sqlalchemy import Engine
 
 from argosy.errors import NotFound
 from argosy.history import reasons
+from argosy.history.failed import failed_step
 from argosy.shapes.history import ExplainShape
 from argosy.states import ENDED_EARLY, FINAL, State, rest_status
 from argosy.store import processes, reading, standing
+
+_FAILED = {State.FAILED, State.ERROR}
 
 
 def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainShape:
@@ -17,7 +20,7 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
     Args:
         engine: Where the rows are.
         uid: Which.
-        project: Only if it belongs to this project.
+        project: Only if it belongs to this project. What clusters say is left out then: it may be about another tenant (T10).
 
     Raises:
         NotFound: There is no such job.
@@ -47,9 +50,10 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
             )
         if project not in (None, found.project):
             raise NotFound(f"job {uid} of project {project} does not exist; see: argosy list")
-        choices = standing.choices(connection, found)
+        choices = standing.choices(connection, found, words=project is None)
         place = standing.place(connection, found) if found.state is State.QUEUED else None
         steps = standing.steps(connection, found)
+        nodes = reading.nodes_of(connection, [(uid, found.number)]) if found.state in _FAILED else {}
     return ExplainShape(
         uid=found.uid,
         gid=found.gid,
@@ -62,6 +66,6 @@ def explain(engine: Engine, uid: UUID, project: int | None = None) -> ExplainSha
         cluster=found.cluster,
         reasons=[
             *reasons.of_nobody(alive, found.state in FINAL),
-            *reasons.of_job(found, choices, place, steps),
+            *reasons.of_job(found, choices, place, steps, failed_step(nodes.get(uid, []))),
         ],
     )

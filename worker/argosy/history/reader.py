@@ -51,7 +51,7 @@ class Reader:
 
         Args:
             uid: Which.
-            project: Only if it belongs to this project.
+            project: Only if it belongs to this project. What clusters say is left out then: it is for operators.
 
         Raises:
             NotFound: There is no such job.

@@ -6,6 +6,7 @@ Every reason for which the code leaves a job where it is has a code here (P12); 
 from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 
+from argosy.history.failed import FailedStep
 from argosy.labels import LABEL_POD_WORKFLOW
 from argosy.shapes.history import ReasonShape
 from argosy.states import ENDED_EARLY, State
@@ -93,7 +94,11 @@ def of_uncut(launch: Uncut, cancelled: bool) -> Iterator[ReasonShape]:
 
 
 def of_job(
-    job: Standing, choices: Sequence[Choice], place: Place | None, steps: Sequence[Step]
+    job: Standing,
+    choices: Sequence[Choice],
+    place: Place | None,
+    steps: Sequence[Step],
+    failed: FailedStep | None = None,
 ) -> Sequence[ReasonShape]:
     """Why a job is where it is, what must end first at the top.
 
@@ -102,6 +107,7 @@ def of_job(
         choices: The clusters that may take it, or have it.
         place: Its place in the queue, if it is queued.
         steps: The steps of its workflow that have not ended.
+        failed: The step of its workflow that failed first.
     """
     if job.state is State.QUEUED:
         return [*_of_queued(job, choices, place)]
@@ -109,7 +115,7 @@ def of_job(
         return [*_of_submitting(job, choices)]
     if job.state in (State.PENDING, State.RUNNING):
         return [*_of_workflow(job, choices, steps)]
-    return [*_of_ended(job, choices)]
+    return [*_of_ended(job, choices, failed)]
 
 
 def _of_queued(job: Standing, choices: Sequence[Choice], place: Place | None) -> Iterator[ReasonShape]:
@@ -256,7 +262,7 @@ def _of_workflow(job: Standing, choices: Sequence[Choice], steps: Sequence[Step]
         )
 
 
-def _of_ended(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonShape]:
+def _of_ended(job: Standing, choices: Sequence[Choice], failed: FailedStep | None) -> Iterator[ReasonShape]:
     if job.retries_left > 0 and job.state in (State.ERROR, State.LOST) and not job.cancel_requested:
         yield from _of_holds([each for each in choices if each.held_at is not None])
         if not choices:
@@ -267,10 +273,12 @@ def _of_ended(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonShape]
             job.message,
         )
         return
-    do = "" if job.state is State.SUCCEEDED else f"argosy logs {job.uid}; then argosy retry {job.uid}"
+    logs = f"argosy logs {job.uid}" if failed is None else failed.logs(job.uid)
+    do = "" if job.state is State.SUCCEEDED else f"{logs}; then argosy retry {job.uid}"
     if job.state is State.REJECTED:
         do = f"mend what it says, then: argosy retry {job.uid} --all"
-    yield _reason(Code.ENDED, f"it ended {job.state}", job.message, do)
+    where = f" ({failed.where})" if failed is not None and failed.where else ""
+    yield _reason(Code.ENDED, f"it ended {job.state}", f"{job.message}{where}", do)
 
 
 def _reason(code: Code, words: str, why: str = "", do: str = "") -> ReasonShape:

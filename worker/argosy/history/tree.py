@@ -2,14 +2,17 @@
 
 Workflows of thousands of steps must be readable: what failed or has not ended is open with all that is above it, and what went well is
 folded into a number on the row above, unless somebody unfolds it. Where not all rows fit on a page, those that failed are kept first: the
-last of 400 steps that follow each other has 399 above it. Argo's nodes need not be a tree: a node with several parents is shown below the
-first, and nodes that only a cycle leads to are shown all the same.
+last of 400 steps that follow each other has 399 above it.
+
+A node is below the steps or the DAG that it belongs to, and not, as Argo has it, below the step before it: ten steps one after the other
+are ten rows side by side. A group of one step is that step. Nodes that only a cycle leads to are shown, too.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+from argosy.kube.nodes import ONLY_A_CHILD
 from argosy.shapes.shown import NodeShape
 
 FEW = 30
@@ -17,6 +20,14 @@ FEW = 30
 
 MOST = 120
 """Rows."""
+
+ONE = frozenset({"StepGroup", "TaskGroup"})
+"""Types of groups that are not shown where they hold one node."""
+
+_GROUPS = ONE | {"Retry"}
+"""Types of nodes whose children are what they hold. The children of other nodes may be what follows them."""
+
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 _WELL = {"Succeeded", "Skipped", "Omitted"}
 _ILL = {"Failed", "Error"}
@@ -50,8 +61,9 @@ def tree(nodes: Sequence[NodeShape], now: datetime, unfolded: Collection[str] = 
         now: Until when it is known what became of nodes that have not ended.
         unfolded: Ids of nodes below which everything is shown that is directly below them.
     """
-    below = _below(nodes)
+    below = held(nodes)
     by_id = {node.id: node for node in nodes}
+    nodes = [by_id[id] for id in _downwards(below)]
     sizes, opened = _sizes(nodes, below)
     begun = [node.start_time for node in nodes if node.start_time is not None]
     ends = [node.stop_time or now for node in nodes if node.start_time is not None]
@@ -77,14 +89,21 @@ def _urgency(node: NodeShape) -> int:
     return 0 if node.status in _ILL else 2 if node.status in _WELL else 1
 
 
-def _below(nodes: Sequence[NodeShape]) -> Mapping[str, Sequence[str]]:
-    """The nodes below each, so that each node is below one other, or below "", at the top."""
-    children = {node.id: node.children for node in nodes}
-    inner = {child for node in nodes for child in node.children if child != node.id}
-    found: dict[str, list[str]] = {id: [] for id in ("", *children)}
+def said(node: NodeShape) -> str:
+    """The message of a node, if it says more than which of those below it failed, which can be seen."""
+    return "" if ONLY_A_CHILD.fullmatch(node.message) else node.message
+
+
+def held(nodes: Sequence[NodeShape]) -> Mapping[str, Sequence[str]]:
+    """The ids of the nodes below each, in the order in which they began, so that each node is below one other, or below "", at the top; but
+    for groups of one, which are left out."""
+    by_id = {node.id: node for node in nodes}
+    children = _inner(by_id)
+    inner = {child for id, some in children.items() for child in some if child != id}
+    found: dict[str, list[str]] = {id: [] for id in ("", *by_id)}
     seen: set[str] = set()
     # What nobody has for a child is at the top; then, of what is left, the first of each cycle.
-    for root in (*(id for id in children if id not in inner), *children):
+    for root in (*(id for id in by_id if id not in inner), *by_id):
         if root in seen:
             continue
         seen.add(root)
@@ -92,11 +111,57 @@ def _below(nodes: Sequence[NodeShape]) -> Mapping[str, Sequence[str]]:
         todo = [root]
         while todo:
             id = todo.pop()
-            fresh = [each for each in dict.fromkeys(children[id]) if each in children and each not in seen]
+            fresh = [each for each in dict.fromkeys(children[id]) if each not in seen]
             seen.update(fresh)
             found[id] = fresh
             todo += fresh
+    single = {id: some[0] for id, some in found.items() if id and len(some) == 1 and by_id[id].type in ONE}
+    return {id: [_through(each, single) for each in some] for id, some in found.items() if id not in single}
+
+
+def _through(id: str, single: Mapping[str, str]) -> str:
+    """What is shown in place of a node."""
+    while id in single:
+        id = single[id]
+    return id
+
+
+def _inner(by_id: Mapping[str, NodeShape]) -> Mapping[str, Sequence[str]]:
+    """What each node holds: what belongs to it, but for what a group that belongs to it holds. A node that belongs to none that is known is
+    below the one whose child it is."""
+    groups = {
+        child: node.id
+        for node in by_id.values()
+        if node.type in _GROUPS
+        for child in node.children
+        if child in by_id and _holds(node, by_id[child])
+    }
+    found: dict[str, list[str]] = {id: [] for id in by_id}
+    for node in sorted(by_id.values(), key=_order(by_id)):
+        if node.boundary in by_id:
+            found[groups.get(node.id, node.boundary)].append(node.id)
+    for node in by_id.values():
+        found[node.id] += [child for child in node.children if child in by_id and by_id[child].boundary not in by_id]
     return found
+
+
+def _holds(group: NodeShape, child: NodeShape) -> bool:
+    """Whether a child of a group is one of those that it holds. What follows a group without items is its child, too."""
+    if child.type == "StepGroup" or child.boundary != group.boundary:
+        return False
+    return group.type != "TaskGroup" or child.task.startswith(f"{group.task}(")
+
+
+def _order(by_id: Mapping[str, NodeShape]) -> Callable[[NodeShape], tuple[datetime, int]]:
+    """The order in which nodes began; of those that began in the same second, what leads to another comes before it."""
+    following = {child for node in by_id.values() for child in node.children}
+    queue = [id for id in by_id if id not in following]
+    places = dict.fromkeys(queue, 0)
+    for id in queue:  # grows
+        fresh = [child for child in by_id[id].children if child in by_id and child not in places]
+        places |= dict.fromkeys(fresh, places[id] + 1)
+        queue += dict.fromkeys(fresh)
+    return lambda node: (node.start_time or _LAST, places.get(node.id, 0))
 
 
 def _sizes(nodes: Sequence[NodeShape], below: Mapping[str, Sequence[str]]) -> tuple[Mapping[str, int], Collection[str]]:

@@ -1,10 +1,9 @@
 """What failed in a workflow: the step that a person must look at. Argo's own message of a failed workflow only names a child. Pure."""
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from argosy.kube.status import NodeStatus
+from argosy.kube.nodes import ONLY_A_CHILD, NodeStatus
 
 LEAVES = frozenset({"Pod", "Container", "HTTP", "Plugin", "Suspend"})
 """Types of nodes that do something themselves; the others only hold them together."""
@@ -20,18 +19,13 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 def failure(nodes: Sequence[NodeStatus]) -> tuple[str, int | None] | None:
     """The failed step that ended first, in words, with its exit code.
 
-    A try that Argo followed by another one does not count, nor does a container of a pod that is listed itself.
-
     Args:
         nodes: All of a workflow.
 
     Returns:
         None if no step failed: then Argo ended the workflow for another reason.
     """
-    followed = {child for node in nodes if node.type == "Retry" for child in _followed(node)}
-    failed = {n.node_id: n for n in nodes if n.type in LEAVES and n.phase in _FAILED and n.node_id not in followed}
-    told = [n for n in failed.values() if not any(failed[c].type == "Container" for c in n.children if c in failed)]
-    found = sorted(told, key=lambda node: (node.finished_at or _LAST, node.node_id))
+    found = failed(nodes)
     if not found:
         return None
     first, more = found[0], len(found) - 1
@@ -42,6 +36,23 @@ def failure(nodes: Sequence[NodeStatus]) -> tuple[str, int | None] | None:
     # The only step of a workflow bears the workflow's name, which says nothing.
     where = "" if first.task in ("", first.node_id) else f"{first.task}: "
     return f"{where}{words}{others}", first.exit_code
+
+
+def failed(nodes: Sequence[NodeStatus]) -> Sequence[NodeStatus]:
+    """The steps that failed by themselves, the one that ended first before the others.
+
+    A try that Argo followed by another one does not count, nor does a container of a pod that is listed itself. Where no leaf failed, those
+    count that hold others together and say why: Argo could not make what belongs below them.
+
+    Args:
+        nodes: All of a workflow.
+    """
+    followed = {child for node in nodes if node.type == "Retry" for child in _followed(node)}
+    ill = {node.node_id: node for node in nodes if node.phase in _FAILED and node.node_id not in followed}
+    leaves = [node for node in ill.values() if node.type in LEAVES]
+    told = [node for node in leaves if not any(ill[c].type == "Container" for c in node.children if c in ill)]
+    own = [node for node in ill.values() if node.message and not ONLY_A_CHILD.fullmatch(node.message)]
+    return sorted(told or own, key=lambda node: (node.finished_at or _LAST, node.node_id))
 
 
 def _followed(retry: NodeStatus) -> tuple[str, ...]:
@@ -55,9 +66,6 @@ def together(message: str, failed: str) -> str:
         message: The workflow's.
         failed: From `failure`.
     """
-    if not message or _ONLY_A_CHILD.fullmatch(message) or message in failed:
+    if not message or ONLY_A_CHILD.fullmatch(message) or message in failed:
         return failed
     return f"{message}; {failed}"
-
-
-_ONLY_A_CHILD = re.compile("child '[^']*' (failed|errored)")

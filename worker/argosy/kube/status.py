@@ -7,7 +7,7 @@ type, NUL bytes or an absurd size. An object that cannot be read affects only it
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from argosy.errors import ArgosyError
 from argosy.inputs import clean
 from argosy.kube.compressed import NotUnpacked, unpack
+from argosy.kube.nodes import ONLY_A_CHILD, NodeStatus
 from argosy.labels import ANNOTATION_ENDED, FINALIZER, LABEL_ATTEMPT, LABEL_GID, LABEL_UID, workflow_name
 from argosy.states import FINAL, State
 
@@ -37,23 +38,6 @@ Object = dict[str, Any]
 
 class Unreadable(ArgosyError):
     """The status of a workflow cannot be read."""
-
-
-class NodeStatus(NamedTuple):
-    """One entry of `status.nodes`."""
-
-    node_id: str
-    task: str
-    type: str
-    phase: str
-    message: str
-    children: tuple[str, ...]
-    exit_code: int | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    pod: str = ""
-    host: str = ""
-    resources: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,7 +172,20 @@ def _nodes(status: Object, workflow: str, old_pod_names: bool) -> tuple[tuple[No
         return (), ""
     if not isinstance(nodes, dict):
         return None, "nodes: not readable (not a mapping)"
-    return tuple(_node(str(key), _mapping(node), workflow, old_pod_names) for key, node in nodes.items()), ""
+    return _named(tuple(_node(str(key), _mapping(node), workflow, old_pod_names) for key, node in nodes.items())), ""
+
+
+def _named(nodes: tuple[NodeStatus, ...]) -> tuple[NodeStatus, ...]:
+    """Nodes whose messages name other nodes as a manifest does: Argo's name ids, which nobody knows."""
+    found = [(place, ONLY_A_CHILD.fullmatch(node.message)) for place, node in enumerate(nodes) if node.message]
+    if not any(match for _, match in found):
+        return nodes
+    tasks = {node.node_id: node.task for node in nodes}
+    named = list(nodes)
+    for place, match in found:
+        if match and (task := tasks.get(match[1])):
+            named[place] = nodes[place]._replace(message=f"child '{task}' {match[2]}")
+    return tuple(named)
 
 
 def _node(key: str, node: Object, workflow: str, old_pod_names: bool) -> NodeStatus:
@@ -207,6 +204,7 @@ def _node(key: str, node: Object, workflow: str, old_pod_names: bool) -> NodeSta
         pod=_pod(_text(key), node, workflow, old_pod_names),
         host=_text(node.get("hostNodeName")),
         resources=_resources(node.get("resourcesDuration")),
+        boundary=_text(node.get("boundaryID")),
     )
 
 

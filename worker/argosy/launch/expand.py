@@ -23,6 +23,7 @@ from argosy.errors import (
     ArgosyError,
     InvalidRequest,
     MediaSourceError,
+    NoDefaultCluster,
     NotConfigured,
     SealBroken,
 )
@@ -112,6 +113,8 @@ def advance(stage: Launching, claim: launches.Claim) -> Step:
     except (SealBroken, NotConfigured) as error:
         # An operator may still add the key.
         postpone(stage, claim, f"waiting for the right key: {error}")
+    except NoDefaultCluster as error:
+        postpone(stage, claim, f"waiting for a default cluster: {error}")
     except cutting.HeldUp as error:
         with stage.engine.begin() as connection:
             launches.wait(connection, claim, str(error), _HOLD)

@@ -11,22 +11,27 @@ from typing import Any
 
 from argosy import manifest
 from argosy.batches import count
-from argosy.errors import InvalidRequest, ManifestError
+from argosy.errors import InvalidRequest, ManifestError, NoDefaultCluster
+from argosy.settings import in_cluster
 from argosy.shapes.given import LaunchRequest, Parameter
 from argosy.store.cursors import Cursor
-from argosy.store.named import named
+from argosy.store.named import named, unlabelled
 
 
 def judge(cursor: Cursor, request: LaunchRequest) -> None:
     """Refuse a launch that cannot work.
 
     Raises:
-        NotFound: The project has no such algorithm.
+        NotFound: The project has no such algorithm, or no registered cluster may take its jobs.
         InvalidRequest: There are no media or too many in a job, or a parameter cannot be used, or all together are too large.
     """
     if request.media_ids == []:
         raise InvalidRequest("no media: media_ids is empty")
     algorithm = named(cursor, request.project, request.algorithm_name)
+    if algorithm.defaults and not algorithm.placed and not in_cluster():
+        raise NoDefaultCluster(request.algorithm_name)
+    if not algorithm.defaults and not algorithm.placed:
+        raise unlabelled(algorithm.labels)
     given = parameters(algorithm.parameters, [each.model_dump() for each in request.extra_params])
     try:
         manifest.check_launch(_document(algorithm.manifest), given, {})

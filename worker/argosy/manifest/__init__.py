@@ -5,7 +5,7 @@ the same launch always renders the same bytes.
 """
 
 from argosy.manifest.document import Document, load, parse
-from argosy.manifest.lint import STRICTEST, check, check_launch, lint, warnings
+from argosy.manifest.lint import STRICTEST, check, check_launch, lint, lint_launch, outside_enum, warnings
 from argosy.manifest.parameters import (
     MEDIA_IDS_LIMIT,
     RESERVED,
@@ -40,9 +40,11 @@ __all__ = [
     "check_launch",
     "files_per_job_that_fits",
     "lint",
+    "lint_launch",
     "load",
     "media_ids_text",
     "merge_parameters",
+    "outside_enum",
     "parse",
     "safe_text",
     "sample",

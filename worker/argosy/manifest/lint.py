@@ -15,6 +15,7 @@ from argosy.manifest.allowed import check_policy
 from argosy.manifest.calls import calls, templates, workflow_parameters
 from argosy.manifest.document import MAX_FINDINGS, Document, load, outline, shorten, spell
 from argosy.manifest.lists import strange_lists
+from argosy.manifest.parameters import NamedValue, parameter_faults
 from argosy.manifest.parts import mapping
 from argosy.manifest.schema import schema_errors, well_formed
 from argosy.manifest.spelling import respell
@@ -77,24 +78,65 @@ def check_launch(
     Raises:
         InvalidRequest: One of the two is not so.
     """
+    for fault in _launch_faults(document, parameters, policies):
+        raise InvalidRequest(fault)
+
+
+def lint_launch(
+    text: str, own: Sequence[NamedValue], extra: Sequence[NamedValue], policies: Mapping[str, Policy] = STRICTEST
+) -> list[ManifestError]:
+    """Find why a launch with these parameters would be refused, and which of them its manifest does not use.
+
+    Args:
+        text: YAML or JSON; what is wrong with it by itself is for `lint`.
+        own: The algorithm's parameters.
+        extra: The launch's.
+        policies: As for `lint`.
+    """
+    try:
+        document = load(text)
+    except ManifestError:
+        return []
+    merged: dict[str, str] = {}
+    faults = [*parameter_faults(own, extra, merged)]
+    faults += _launch_faults(document, list(merged.items()), policies)
+    declared = {parameter["name"] for _, parameter in workflow_parameters(document)}
+    unused = [
+        f'launch parameter "{name}": the manifest neither declares nor reads it'
+        for name in dict.fromkeys(each.name for each in extra)
+        if name in merged and name not in declared and f"workflow.parameters.{name}" not in text
+    ]
+    whole = "{{workflow.parameters}}" in text or "workflow.parameters.json" in text
+    return [
+        *map(ManifestError, faults),
+        *(ManifestError(problem, warning=True) for problem in ([] if whole else unused)),
+    ]
+
+
+def _launch_faults(
+    document: Document, parameters: Sequence[tuple[str, str]], policies: Mapping[str, Policy]
+) -> Iterator[str]:
     size = len(orjson.dumps(document.body)) + sum(len(orjson.dumps(each)) for each in parameters)
     if size > MAX_BODY:
-        raise InvalidRequest(
+        yield (
             f"manifest and parameters would give each job a workflow of {size} bytes, and a cluster accepts {MAX_BODY} without media and "
             "status; pass large values as a file"
         )
-    values = dict(parameters)
-    for finding in validate(document, values.keys(), launched=True):
-        if not finding.warning:
-            raise InvalidRequest(str(finding))
+    given = dict(parameters).keys()
+    yield from (str(each) for each in validate(document, given, launched=True) if not each.warning)
     if any(policy.profile != "trusted" for policy in policies.values()):
-        for problem in strange_lists(document, parameters):
-            raise InvalidRequest(problem)
+        yield from strange_lists(document, parameters)
+    yield from outside_enum(document, parameters)
+
+
+def outside_enum(document: Document, parameters: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The parameters whose value is not in the `enum` that the manifest gives."""
+    values = dict(parameters)
     for _, declared in workflow_parameters(document):
         choices, name = declared.get("enum"), declared["name"]
         if isinstance(choices, list) and name in values and values[name] not in map(str, choices):
             listed = ", ".join(shorten(str(choice)) for choice in choices[:20])
-            raise InvalidRequest(f'parameter "{name}": {shorten(values[name])} is not one of {listed}')
+            yield f'parameter "{name}": {shorten(values[name])} is not one of {listed}'
 
 
 def _findings(document: Document, token_in_clear: bool, policies: Mapping[str, Policy]) -> list[ManifestError]:

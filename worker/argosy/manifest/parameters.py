@@ -8,7 +8,7 @@ the controller (CVE-2021-37914). Both are refused here, with the parameter's nam
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -70,29 +70,37 @@ def merge_parameters(algorithm: Sequence[NamedValue], extra: Sequence[NamedValue
             large.
     """
     merged: dict[str, str] = {}
+    for fault in parameter_faults(algorithm, extra, merged):
+        raise InvalidRequest(fault)
+    return list(merged.items())
+
+
+def parameter_faults(
+    algorithm: Sequence[NamedValue], extra: Sequence[NamedValue], merged: dict[str, str]
+) -> Iterator[str]:
+    """Why a launch with these parameters is refused, as `merge_parameters` says it; those that can be used are put into `merged`."""
     for owner, parameters in (("algorithm", algorithm), ("launch", extra)):
         for parameter in parameters:
-            name = parameter.name
+            what, name = f'{owner} parameter "{shorten(parameter.name)}"', parameter.name
             if not _NAME.fullmatch(name):
-                raise InvalidRequest(
-                    f'{owner} parameter "{shorten(name)}": a name has letters, digits, "_" and "-" only'
-                )
-            if name in UNUSABLE:
-                raise InvalidRequest(
-                    f'{owner} parameter "{shorten(name)}": Argo uses the name for all parameters; take another'
-                )
-            if name in RESERVED:
-                raise InvalidRequest(f'{owner} parameter "{shorten(name)}": the name is reserved; argosy sets it')
-            if name in merged:
-                raise InvalidRequest(f'{owner} parameter "{shorten(name)}": the name is given twice; remove one')
-            merged[name] = safe_text(f'{owner} parameter "{shorten(name)}"', parameter.value)
+                yield f'{what}: a name has letters, digits, "_" and "-" only'
+            elif name in UNUSABLE:
+                yield f"{what}: Argo uses the name for all parameters; take another"
+            elif name in RESERVED:
+                yield f"{what}: the name is reserved; argosy sets it"
+            elif name in merged:
+                yield f"{what}: the name is given twice; remove one"
+            else:
+                try:
+                    merged[name] = safe_text(what, parameter.value)
+                except InvalidRequest as error:
+                    yield str(error)
     size = sum(len(f"{name}{value}".encode()) for name, value in merged.items())
     if size > PARAMETERS_LIMIT:
-        raise InvalidRequest(
+        yield (
             f"the parameters of algorithm and launch have {size} bytes, and all of a launch together may have {PARAMETERS_LIMIT}; "
             "pass large values as a file"
         )
-    return list(merged.items())
 
 
 def safe_text(what: str, value: Scalar) -> str:

@@ -22,7 +22,7 @@ from argosy.shapes.projects import ProjectSpec
 
 class NodeShape(BaseModel):
     """One node of a job's workflow, in the REST reference's shape. `pod` and `host` are where it ran; `resources` what it used, in Argo's
-    units."""
+    units; `boundary` is the id of the node that it belongs to."""
 
     id: str
     task: str
@@ -36,6 +36,7 @@ class NodeShape(BaseModel):
     pod: str = ""
     host: str = ""
     resources: dict[str, int] = Field(default_factory=dict)
+    boundary: str = ""
 
 
 class FoundJob(BaseModel):

@@ -1,6 +1,6 @@
 """The algorithm that a request names, read with any cursor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,20 @@ class Named:
     files_per_job: int
     manifest: str
     parameters: list[dict[str, Any]]
+    labels: dict[str, str]
+    defaults: bool
+    placed: bool
+    """Whether there is a cluster that may take its jobs; if `defaults`, only the default one may."""
 
 
-# The algorithm; its parameters as text, because each driver reads JSON its own way.
-_NAMED = "SELECT files_per_job, manifest, parameters::text FROM argosy.algorithm WHERE project = %s AND name = %s"
+# The algorithm; its parameters and labels as text, because each driver reads JSON its own way. What it names is registered.
+_NAMED = (
+    "WITH a AS (SELECT *, cluster_labels = '{}' AND cluster_ids = '{}' AND cluster_id IS NULL AS defaults "
+    "FROM argosy.algorithm WHERE project = %s AND name = %s) "
+    "SELECT files_per_job, manifest, parameters::text, cluster_labels::text, defaults, "
+    "(NOT defaults AND cluster_labels = '{}') OR EXISTS (SELECT FROM argosy.cluster c WHERE c.removed_at IS NULL "
+    "AND CASE WHEN defaults THEN c.is_default ELSE c.labels @> a.cluster_labels END) FROM a"
+)
 
 # Those that the caller may have meant.
 _NAMES = "SELECT name FROM argosy.algorithm WHERE project = %s ORDER BY name LIMIT 1000"
@@ -35,12 +45,18 @@ def named(cursor: Cursor, project: int, name: str) -> Named:
     cursor.execute(_NAMED, (project, name))
     row = cursor.fetchone()
     if row is not None:
-        return Named(row[0], row[1], orjson.loads(row[2]))
+        return Named(row[0], row[1], orjson.loads(row[2]), orjson.loads(row[3]), row[4], row[5])
     cursor.execute(_NAMES, (project,))
     names = []
     while (row := cursor.fetchone()) is not None:
         names.append(row[0])
     raise NotFound(f"unknown algorithm {name!r} in project {project}; {known(names)}")
+
+
+def unlabelled(labels: Mapping[str, str]) -> NotFound:
+    """The error where no cluster carries the labels that an algorithm asks for."""
+    wanted = ", ".join(f"{name}={value}" for name, value in labels.items())
+    return NotFound(f"no registered cluster carries the labels {wanted}; see: argosy cluster list -o wide")
 
 
 def known(names: Sequence[str]) -> str:

@@ -65,7 +65,9 @@ _MESSAGE = """CASE
     WHEN a.message = '' AND a.cluster_id IS NULL AND a.queued_at < (SELECT doubted_at FROM argosy.installation
         WHERE doubted_at > clock_timestamp() - interval '90 seconds')
         THEN 'another database server answers: a create that was sent for it before that may still arrive on a cluster'
-    WHEN a.message = '' AND c.open_until > clock_timestamp() THEN 'cluster ' || c.name || ' is left alone: ' || c.open_reason
+    WHEN a.message = '' AND c.open_until > clock_timestamp()
+        THEN concat_ws(': ', 'cluster ' || c.name || ' is left alone for a while',
+            CASE WHEN c.health NOT IN ('ok', 'unknown') THEN c.health END)
     WHEN a.message = '' THEN {nobody}
     ELSE a.message END""".replace("{nobody}", processes.NOBODY)
 # Why a queued job waits depends on rows of others, so it is computed here and not stored in the job's own rows.
@@ -191,6 +193,7 @@ def nodes_of(connection: Connection, keys: Sequence[tuple[UUID, int]]) -> dict[U
                 pod=row.pod,
                 host=row.host,
                 resources=row.resources,
+                boundary=row.boundary,
             )
         )
     return found

@@ -7,12 +7,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
-from argosy.errors import Conflict, NotFound
+from argosy.errors import Conflict, NoDefaultCluster, NotFound
+from argosy.settings import in_cluster
 from argosy.shapes.given import Policy
 from argosy.states import ACTIVE
 from argosy.store import leases, placements, strays
 from argosy.store.conditions import DELAYED, READY, in_states
-from argosy.store.named import known
+from argosy.store.named import known, unlabelled
 from argosy.store.registered import Algorithm, Cluster
 
 IN_CLUSTER = "in-cluster"
@@ -45,21 +46,14 @@ def cluster(session: Session, key: str | int, *, token: bool = True) -> Cluster:
     return found
 
 
-def default_cluster(session: Session) -> int:
-    """Id of the default cluster; if none is registered, of the one that argosy runs in."""
-    default = session.exec(
-        select(Cluster.id).where(col(Cluster.is_default), col(Cluster.removed_at).is_(None))
-    ).one_or_none()
-    if default is not None:
-        return default
-    session.exec(
-        insert(Cluster)
-        .values(name=IN_CLUSTER, host=None)
-        .on_conflict_do_nothing(index_elements=["name"], index_where=col(Cluster.removed_at).is_(None))
-    )
-    identifier = cluster(session, IN_CLUSTER).id
-    assert identifier is not None  # noqa: S101 -- it was read from the database
-    return identifier
+def default_cluster(session: Session) -> int | None:
+    """Id of the default cluster. If none is registered and this process runs in a cluster, that one becomes the default; else None."""
+    query = select(Cluster.id).where(col(Cluster.is_default), col(Cluster.removed_at).is_(None))
+    default = session.exec(query).one_or_none()
+    if default is None and in_cluster():
+        session.exec(insert(Cluster).values(name=IN_CLUSTER, host=None, is_default=True).on_conflict_do_nothing())
+        default = session.exec(query).one_or_none()
+    return default
 
 
 def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
@@ -67,6 +61,7 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
     one.
 
     Raises:
+        NoDefaultCluster: It needs the default one, and there is none.
         NotFound: There is none.
     """
     if algorithm.cluster_labels:
@@ -75,11 +70,14 @@ def clusters_of(session: Session, algorithm: Algorithm) -> Sequence[Cluster]:
         )
         found = session.exec(query).all()
         if not found:
-            wanted = ", ".join(f"{name}={value}" for name, value in algorithm.cluster_labels.items())
-            raise NotFound(f"no registered cluster carries the labels {wanted}; see: argosy cluster list -o wide")
+            raise unlabelled(algorithm.cluster_labels)
         return found
-    named = algorithm.cluster_ids or [algorithm.cluster_id or default_cluster(session)]
-    return [cluster(session, cluster_id) for cluster_id in named]
+    if algorithm.cluster_ids:
+        return [cluster(session, cluster_id) for cluster_id in algorithm.cluster_ids]
+    sole = algorithm.cluster_id or default_cluster(session)
+    if sole is None:
+        raise NoDefaultCluster(algorithm.name)
+    return [cluster(session, sole)]
 
 
 def candidates(session: Session, ids: Sequence[int], labels: dict[str, str]) -> Sequence[Cluster]:

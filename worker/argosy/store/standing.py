@@ -1,7 +1,7 @@
 """Everything that says where one job stands, and what may keep it there: the rows that a claim looks at, read without a lock."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -118,10 +118,21 @@ _CHOICES = text(
 )
 
 
-def choices(connection: Connection, standing: Standing) -> Sequence[Choice]:
-    """The registered clusters that may take a job."""
+def choices(connection: Connection, standing: Standing, *, words: bool) -> Sequence[Choice]:
+    """The registered clusters that may take a job.
+
+    Args:
+        connection: To the database.
+        standing: The job.
+        words: With what clusters said of how they are; else only in argosy's own words.
+    """
     found = connection.execute(_CHOICES, {"placement": standing.placement_id, "project": standing.project})
-    return [Choice(**row._mapping) for row in found]
+    made = [Choice(**row._mapping) for row in found]
+    return made if words else [replace(each, open_reason=_own(each), health_message="") for each in made]
+
+
+def _own(at: Choice) -> str:
+    return "" if at.health in ("ok", "unknown") else at.health
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,8 @@ class Attempt(Base, table=True):
 
 
 class Node(Base, table=True):
-    """One entry of a workflow's `status.nodes`, as last seen; `pod` and `host` are where it ran."""
+    """One entry of a workflow's `status.nodes`, as last seen; `pod` and `host` are where it ran, `boundary` is the id of the node
+    that it belongs to."""
 
     __tablename__ = "node"
     __table_args__ = (
@@ -257,6 +258,7 @@ class Node(Base, table=True):
     pod: str = columns.string()
     host: str = columns.string()
     resources: dict[str, int] = columns.mapping()
+    boundary: str = columns.string()
 
 
 class Bulk(Base, table=True):

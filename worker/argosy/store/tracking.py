@@ -81,6 +81,7 @@ class NodeRow:
     pod: str
     host: str
     resources: dict[str, int]
+    boundary: str
 
 
 @dataclass(frozen=True)
@@ -180,14 +181,16 @@ def change(connection: Connection, changes: Sequence[Change]) -> None:
 
 
 _NODE_VALUES = (
-    "task", "type", "phase", "message", "children", "exit_code", "started_at", "finished_at", "pod", "host", "resources"
+    "task", "type", "phase", "message", "children", "exit_code", "started_at", "finished_at", "pod", "host", "resources",
+    "boundary"
 )  # fmt: skip
 
 # A node that has not changed is not written. One JSON text, because psycopg takes six times as long for one array for each column.
 _WRITE_NODES = text(
     f"INSERT INTO argosy.node AS n (uid, attempt, node_id, {', '.join(_NODE_VALUES)}) "
     "SELECT * FROM json_to_recordset(CAST(:nodes AS json)) AS c (uid uuid, number int, node_id text, task text, type text, phase text, "
-    "message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz, pod text, host text, resources jsonb) "
+    "message text, children text[], exit_code int, started_at timestamptz, finished_at timestamptz, pod text, host text, resources jsonb, "
+    "boundary text) "
     f"ON CONFLICT (uid, attempt, node_id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _NODE_VALUES)} "
     f"WHERE ({', '.join(f'n.{name}' for name in _NODE_VALUES)}) IS DISTINCT FROM "
     f"({', '.join(f'excluded.{name}' for name in _NODE_VALUES)})"

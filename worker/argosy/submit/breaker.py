@@ -6,7 +6,6 @@ tenants were unclear, or many in a row: if only one tenant's workflow makes the 
 go on (P7). If the database is away, the breaker cannot be written; this pass ends anyway.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,12 +29,8 @@ _FAILING_CREATES = 16
 log = structlog.stdlib.get_logger(__name__)
 
 
-_WORKFLOW = re.compile("job-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-[0-9]+")
-
-
-def impersonal(why: str) -> str:
-    """A reason without the names of workflows: all tenants of the cluster may read it (T10)."""
-    return _WORKFLOW.sub("a workflow", why)[:500]
+def _words(why: str, said: object) -> str:
+    return f"{why}: {said}"[:500]
 
 
 @dataclass
@@ -49,7 +44,7 @@ class Breaker:
         unclear: For each tenant, the number of unclear creates since the last clear answer; kept from pass to pass.
         probe: Whether the cluster had failed and the one job of this pass is the probe.
         hold: Seconds for which this pass opened the breaker; None if it did not.
-        why: The reason.
+        why: The reason, as tenants may read it.
         closed: Whether the probe was answered, so that there may be more to do.
     """
 
@@ -75,24 +70,24 @@ class Breaker:
         self.unclear[project] += 1
         if self.probe or len(self.unclear) >= _FAILING_TENANTS or self.unclear.total() >= _FAILING_CREATES:
             self.unclear.clear()
-            await self.failed(f"creates get no clear answer: {reason}")
+            await self.failed("creates get no clear answer", reason)
         elif self.unclear[project] == 1:
             await self._note(pacing.slow, self.cluster_id)
 
-    async def failed(self, why: str) -> None:
-        """Open the breaker until a probe is answered."""
-        why = impersonal(why)
-        await self._open(why, DOWN, pacing.failed, self.cluster_id, why, self.probe)
+    async def failed(self, why: str, said: object) -> None:
+        """Open the breaker until a probe is answered. What the cluster said is for operators: it may be about another tenant (T10)."""
+        words = _words(why, said)
+        await self._open(why, words, DOWN, pacing.failed, self.cluster_id, words, self.probe)
 
-    async def wait(self, why: str, seconds: float) -> None:
+    async def wait(self, why: str, said: object, seconds: float) -> None:
         """Open the breaker for as long as the cluster asked for."""
-        why = impersonal(why)
-        await self._open(why, seconds, pacing.wait, self.cluster_id, why, seconds)
+        words = _words(why, said)
+        await self._open(why, words, seconds, pacing.wait, self.cluster_id, words, seconds)
 
-    async def _open(self, why: str, seconds: float, write: Callable[..., None], *what: object) -> None:
+    async def _open(self, why: str, words: str, seconds: float, write: Callable[..., None], *what: object) -> None:
         if self.hold is None:
             self.hold, self.why = seconds, why
-            log.warning("nothing is submitted to the cluster for a while", cluster=self.name, reason=why)
+            log.warning("nothing is submitted to the cluster for a while", cluster=self.name, reason=words)
             await self._note(write, *what)
 
     async def _note(self, write: Callable[..., None], *what: object) -> bool:

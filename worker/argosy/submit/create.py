@@ -139,10 +139,10 @@ class Creator:
             return await self._doubt(job, error)
         except answers.Wait as error:
             seconds = error.retry_after or 1.0
-            await self._run.breaker.wait(f"the cluster asks to wait: {error}", seconds)
+            await self._run.breaker.wait("the cluster asks to wait", error, seconds)
             return _back(job, self._run.breaker.why, seconds)
         except answers.ClusterDown as error:
-            await self._run.breaker.failed(f"cluster {error.health}: {error}")
+            await self._run.breaker.failed(f"cluster {error.health}", error)
             return _back(job, self._run.breaker.why, DOWN)
         except Conflict as error:
             return _back(job, str(error), DOWN)
@@ -153,9 +153,9 @@ class Creator:
         """The workflow may have been created, whoever sent the answer and whatever its code. If the answer says something about the whole
         cluster, the breaker is opened too."""
         if error.retry_after is not None:
-            await self._run.breaker.wait(f"asked to wait: {error}", error.retry_after)
+            await self._run.breaker.wait("the cluster asks to wait", error, error.retry_after)
         elif error.health is not answers.Health.UNREACHABLE:
-            await self._run.breaker.failed(f"cluster {error.health}: {error}")
+            await self._run.breaker.failed(f"cluster {error.health}", error)
         wait = min(2.0 ** min(job.waiting.tries, 4), _LONGEST_AGAIN)
         return queue.Unresolved(*job.key(), str(error), max(wait, self._run.breaker.hold or 0.0), unclear=True)
 

@@ -136,16 +136,16 @@ class Submitter:
         try:
             await custody.look()
         except Held as error:
-            await breaker.wait(str(error), DOWN)
+            await breaker.wait("the cluster is held", error, DOWN)
             raise
         except (answers.ClusterDown, answers.Unclear) as error:
-            await breaker.failed(f"cluster {error.health}: {error}")
+            await breaker.failed(f"cluster {error.health}", error)
             return
         except answers.Wait as error:
-            await breaker.wait(f"the cluster asks to wait: {error}", error.retry_after or 1.0)
+            await breaker.wait("the cluster asks to wait", error, error.retry_after or 1.0)
             return
         except answers.KubeError as error:
-            await breaker.failed(f"its mark cannot be read: {error}")
+            await breaker.failed("its mark cannot be read", error)
             return
         metrics.submit(reached.cluster.name, _LABELS.values())
         run = Pass(reached, custody, breaker, asyncio.Queue(maxsize=self._settings.claim_batch))

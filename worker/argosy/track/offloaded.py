@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from argosy.kube import answers, status
 from argosy.kube.argo_server import ArgoServer
+from argosy.kube.nodes import NodeStatus
 from argosy.kube.status import Sighting
 
 LONGEST = 10.0
@@ -125,7 +126,7 @@ class Offloaded:
                 await asyncio.sleep(max(min(pause, waiting.until - time.monotonic()), 0))
             pause *= 2
 
-    async def _nodes(self, seen: Sighting) -> tuple[status.NodeStatus, ...] | None:
+    async def _nodes(self, seen: Sighting) -> tuple[NodeStatus, ...] | None:
         """The nodes of a workflow; None if Argo Server does not know yet that it has ended.
 
         Raises:
@@ -142,7 +143,7 @@ class Offloaded:
             raise answers.Unclear(found.note)
         return found.nodes if found.phase == seen.phase or not seen.finished else None
 
-    def _told(self, waiting: _Waiting, asked: Sighting, nodes: tuple[status.NodeStatus, ...]) -> None:
+    def _told(self, waiting: _Waiting, asked: Sighting, nodes: tuple[NodeStatus, ...]) -> None:
         """Have a workflow written with its nodes. If it has changed since they were asked for, they are read once more."""
         newest = waiting.seen
         if self._waiting.get(newest.k8s_uid) is not waiting:

@@ -10,6 +10,7 @@ not ended.
 from dataclasses import dataclass
 
 from argosy.kube.failure import LEAVES, failure, together
+from argosy.kube.nodes import ONLY_A_CHILD
 from argosy.kube.status import Sighting
 from argosy.labels import LABEL_POD_WORKFLOW, workflow_name
 from argosy.states import FINAL, ON_CLUSTER, TRANSITIONS, State, observed
@@ -133,8 +134,12 @@ def _change(
     known: tracking.Known, seen: Sighting, state: State, cluster_id: int, ending: bool
 ) -> tracking.Change | None:
     message, exit_code = seen.message or seen.note, None
-    if state in (State.FAILED, State.ERROR) and (found := failure(seen.nodes or ())) is not None:
-        message, exit_code = together(seen.message, found[0]), found[1]
+    if state in (State.FAILED, State.ERROR):
+        found = failure(seen.nodes or ())
+        if found is not None:
+            message, exit_code = together(seen.message, found[0]), found[1]
+        elif ONLY_A_CHILD.fullmatch(seen.message):
+            message = "; ".join(filter(None, ("a step failed", seen.note)))
     began = known.began or _began(seen)
     if ending and seen.pods_ended is None and known.state in ON_CLUSTER:
         return None  # nothing new is known yet

@@ -19,6 +19,7 @@ from argosy.errors import Fenced
 from argosy.failpoints import failpoint
 from argosy.kube import status
 from argosy.kube.argo_server import ArgoServer
+from argosy.kube.nodes import NodeStatus
 from argosy.kube.pods import Pods
 from argosy.kube.status import Sighting
 from argosy.metrics import ADOPTIONS, STRANGERS, UNREADABLE, WATCH_LAG
@@ -324,5 +325,5 @@ def _key(seen: Sighting) -> tuple[UUID, int] | None:
     return None if seen.uid is None or seen.attempt is None else (seen.uid, seen.attempt)
 
 
-def _node_row(row: tracking.Known, node: status.NodeStatus) -> tracking.NodeRow:
+def _node_row(row: tracking.Known, node: NodeStatus) -> tracking.NodeRow:
     return tracking.NodeRow(row.uid, row.number, **node._asdict() | {"resources": dict(node.resources)})

@@ -7,7 +7,8 @@ from array import array
 from collections.abc import Set
 from typing import TypeAlias
 
-from argosy.kube.status import NodeStatus, Sighting
+from argosy.kube.nodes import NodeStatus
+from argosy.kube.status import Sighting
 
 Hashes: TypeAlias = "array[int]"
 

@@ -80,7 +80,7 @@ def job(
         job=shown,
         newest=newest,
         attempts=attempts[::-1],
-        why=client.explain(newest.uid),
+        why=client.explain(newest.uid, project=None if visit.caller.administers(None) else newest.project),
         attempt=attempt,
         unfolded=[each for each in unfold if each in known][1 - _UNFOLDED :],
         one=JobFilter(gid=newest.gid, index=newest.index),

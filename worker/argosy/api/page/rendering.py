@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from argosy.api.callers import Role
 from argosy.api.page import filters, marks
 from argosy.api.page.visits import Visit, up
+from argosy.history.tree import said
 from argosy.shapes.filters import JobFilter
 from argosy.store import health
 from argosy.telling import age, ranges, span, took, used
@@ -148,6 +149,7 @@ def _environment() -> Environment:
         "statuses": marks.ORDER,
         "failed": marks.FAILED,
         "when": _time,
+        "said": said,
         "took": took,
         "used": used,
         "ranges": ranges,

@@ -22,7 +22,7 @@ def explained(client: Client, jobs: Sequence[FoundJob]) -> Mapping[UUID, ReasonS
     found = {}
     for job in [each for each in jobs if each.status in _WAITING][:_EXPLAINED]:
         try:
-            reasons = client.explain(job.uid).reasons
+            reasons = client.explain(job.uid, project=job.project).reasons
         except NotFound:
             continue  # forgotten since the list was read
         if reasons:
