@@ -172,7 +172,7 @@ async def test_status_shows_the_installation_on_one_screen(
     def told() -> str:
         return argosy("status").stdout
 
-    assert "no worker is alive: argosy worker, no tracker is alive: argosy tracker" in told()
+    assert "a worker (argosy worker), a tracker (argosy tracker)" in told()
     with engine.begin() as connection:
         connection.execute(text("UPDATE argosy.cluster SET health = 'unreachable', health_message = 'refused'"))
         leases.acquire(connection, leases.of_cluster(cluster.id), "host-1/17/abc", 60)
