@@ -130,7 +130,8 @@ def test_a_launch_whose_workflows_are_there_already_is_cut_for_them(
     advance(stage, taken)
     sql(
         engine,
-        "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) SELECT 1, 'k', CAST(:uid AS uuid), 1, CAST(:gid AS uuid), 'n'",
+        "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) "
+        "SELECT 1, 'k', CAST(:uid AS uuid), 1, CAST(:gid AS uuid), 'n'",
         uid=str(JobUids(gid, 2)[0]),
         gid=str(gid),
     )
