@@ -39,7 +39,7 @@ _OF_LAUNCH = "a.gid = l.gid AND argosy.age(a.gid) = l.age"
 
 _AT_ORDINAL = (
     "SELECT a.uid, a.gid, a.number, a.state FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
-    "WHERE j.gid = l.gid AND j.ordinal = l.ordinal AND a.listed AND a.state {states}{of_jobs}"
+    "WHERE j.gid = l.gid AND j.ordinal = l.ordinal AND a.listed AND a.state = ANY (CAST(:states AS text[])){of_jobs}"
 )
 """SQL: the job of launch `l` with the ordinal that is meant."""
 
@@ -76,6 +76,12 @@ _COUNTS_BY_LAUNCH = (
 
 # The launches of jobs.
 _GIDS = f"SELECT DISTINCT c.gid FROM {_EACH_PROJECT} CROSS JOIN {_EACH_STATE} CROSS JOIN LATERAL ({_JOBS}) c"
+
+# The same of launches of which one job each is meant.
+_COUNTS_AT_ORDINAL = (
+    f"SELECT c.state, count(*) AS jobs FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_LAUNCHES} OFFSET 0) l "
+    "CROSS JOIN LATERAL ({jobs} OFFSET 0) c GROUP BY c.state"
+)
 
 # How many launches are meant.
 _SIZE = f"SELECT count(*) FROM (SELECT FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_LAUNCHES}) l LIMIT :most) m"
@@ -123,7 +129,7 @@ def find(
         chosen.values |= {"last_gid": UUID(where.cursor[:32]), "last_uid": UUID(where.cursor[32:])}
     if _launches_lead(connection, chosen):
         inner = _JOBS_OF_LAUNCH if chosen.ordinal is None else _AT_ORDINAL
-        inner = inner.format(of_jobs=chosen.jobs(*of_jobs), way=way, states="= ANY (CAST(:states AS text[]))")
+        inner = inner.format(of_jobs=chosen.jobs(*of_jobs), way=way)
         conditions = chosen.launches(*of_launches)
         statement = _PAGE_BY_LAUNCH.format(of_launches=conditions, ordinal=chosen.column, jobs=inner, way=way)
     else:
@@ -150,6 +156,8 @@ def count(connection: Connection, where: JobFilter, allowed: Collection[int] | N
     if chosen.of_launches:
         size = _size(connection, chosen)
         few = {state for state, jobs in counted.items() if jobs <= size}
+        if chosen.ordinal is not None and few != counted.keys():
+            few.clear()  # one look at each launch tells all states
         counted = _counted(connection, chosen, chosen.asked(), few) | _by_launch(
             connection, chosen, counted.keys() - few
         )
@@ -179,12 +187,11 @@ def _counted(
 def _by_launch(connection: Connection, chosen: choosing.Choice, states: Collection[str]) -> dict[str, int]:
     if not states:
         return {}
-    inner = f"{_JOBS} AND {_OF_LAUNCH}" if chosen.ordinal is None else _AT_ORDINAL
-    statement = _COUNTS_BY_LAUNCH.format(
-        of_launches=chosen.launches(),
-        ordinal=chosen.column,
-        jobs=inner.format(of_jobs=chosen.jobs(), states="= s.state"),
-    )
+    if chosen.ordinal is None:
+        statement, jobs = _COUNTS_BY_LAUNCH, f"{_JOBS} AND {_OF_LAUNCH}".format(of_jobs=chosen.jobs())
+    else:
+        statement, jobs = _COUNTS_AT_ORDINAL, _AT_ORDINAL.format(of_jobs=chosen.jobs())
+    statement = statement.format(of_launches=chosen.launches(), ordinal=chosen.column, jobs=jobs)
     values = chosen.values | {"states": sorted(states), "most": MOST + 1}
     return {row.state: row.jobs for row in connection.execute(text(statement), values) if row.jobs}
 
@@ -244,7 +251,7 @@ def _with_such_jobs(connection: Connection, chosen: choosing.Choice, where: JobF
     else:
         jobs = f"SELECT b.uid FROM {_EACH_STATE} CROSS JOIN LATERAL ({_JOBS} AND {_OF_LAUNCH} LIMIT 1) b"
         jobs = jobs if chosen.ordinal is None else _AT_ORDINAL
-        jobs = jobs.format(of_jobs=chosen.jobs(choosing.status(where)), states="= ANY (CAST(:states AS text[]))")
+        jobs = jobs.format(of_jobs=chosen.jobs(choosing.status(where)))
         such = _HAS_JOBS.format(jobs=jobs, ordinal=chosen.column)
     early = [] if jobs_only else [state for status in where.statuses for state in _EARLY.get(status, ())]
     if early:
