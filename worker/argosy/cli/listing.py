@@ -188,7 +188,7 @@ JOB_COLUMNS: list[Column[FoundJob]] = [
 LAUNCH_COLUMNS: list[Column[LaunchShape]] = [
     Column("GID", lambda launch, _: str(launch.gid)),
     Column("ALGORITHM", lambda launch, _: launch.algorithm),
-    Column("STATE", lambda launch, _: launch.state),
+    Column("STATUS", lambda launch, _: launch.status),
     Column("JOBS", lambda launch, _: counted(launch)),
     Column("CREATED", lambda launch, now: ago(launch.created_at, now)),
     Column("PROJECT", lambda launch, _: str(launch.project), wide=True),
