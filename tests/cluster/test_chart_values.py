@@ -86,6 +86,8 @@ def test_values_that_contradict_each_other_are_refused_in_words(
         ("settings.databaseUrl=postgresql://user:password@host/argosy", "/settings"),
         ("settings.claimLease=1", "/settings/claimLease"),
         ("worker.replicas=two", "/worker/replicas"),
+        ("worker.podDisruptionBudget.maxUnavailable=0", "/worker/podDisruptionBudget/maxUnavailable"),
+        ("worker.podDisruptionBudget.maxUnavailable=0%", "/worker/podDisruptionBudget/maxUnavailable"),
     ],
 )
 def test_the_schema_refuses_an_unknown_value_and_one_of_the_wrong_kind(render: Render, option: str, place: str) -> None:

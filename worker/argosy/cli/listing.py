@@ -67,7 +67,7 @@ def list_(
         raise UsageError("give only one of --project and --all-projects")
     if launches or deleted:
         _refuse_others(given, launches)
-    where = _filter(given)
+    where = filter_of(given)
     with client() as opened:
         if launches:
             found = opened.launches(project=_one(where.project), gid=gid, limit=limit, hidden=deleted)
@@ -111,7 +111,12 @@ def _one(project: Sequence[int]) -> int | None:
     return project[0] if project else None
 
 
-def _filter(given: dict[str, object]) -> JobFilter:
+def filter_of(given: dict[str, object]) -> JobFilter:
+    """The filter that options give, by its fields.
+
+    Raises:
+        UsageError: One does not fit; the message names the option.
+    """
     from argosy.inputs import validated
     from argosy.shapes.filters import JobFilter
 
