@@ -17,7 +17,7 @@ def shown(directory: Path, script: str) -> str:
     """What a process shows that runs a script on argosy's metrics."""
     tail = "\nfrom prometheus_client import generate_latest\nprint(generate_latest(exposition.registry()).decode())"
     return subprocess.run(
-        [sys.executable, "-c", f"import os, signal, time\nfrom argosy import exposition, metrics\n{script}{tail}"],
+        [sys.executable, "-c", f"import os, signal, time\nfrom argosy import metrics\nfrom argosy.processes import exposition\n{script}{tail}"],
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)},
         capture_output=True,
         text=True,
