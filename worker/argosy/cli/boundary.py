@@ -94,7 +94,9 @@ def _of_database(error: Exception) -> str | None:
 
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
-        return "the database's schema is missing or too old; run: argosy db upgrade"
+        return "the database's schema is missing, or of another release: run argosy db upgrade; both releases: argosy version"
     if isinstance(error, OperationalError):
-        return plain(f"database: {cause}; check ARGOSY_DATABASE_URL and that PostgreSQL answers there")
+        from argosy.store.database import away
+
+        return plain(str(away(error)))
     return None

@@ -16,6 +16,7 @@ server may repeat it. The token is removed before the text is cut, because half 
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -300,4 +301,23 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _words(error: BaseException, secrets: Collection[str]) -> str:
-    return clean(f"{type(error).__name__} {error}".strip(), secrets)
+    return clean(_reason(error), secrets)
+
+
+def _reason(error: BaseException) -> str:
+    """Why there was no answer; in words of a library only where there are no others."""
+    where = f"{error.host}:{error.port}: " if isinstance(error, aiohttp.ClientConnectorError) else ""
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"{where}certificate verify failed: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return f"{where}{cause.reason or cause}"
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return "the connection is not made in time (ARGOSY_CONNECT_TIMEOUT)"
+    if isinstance(cause, TimeoutError) and cause.errno is None:
+        return "not in time (ARGOSY_REQUEST_TIMEOUT)"
+    if isinstance(cause, aiohttp.ServerDisconnectedError):
+        return "the connection was closed"
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return where + (os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror))
+    return f"{where}{type(cause).__name__} {cause}".strip()

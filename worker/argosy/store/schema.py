@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from argosy.errors import NotConfigured
+from argosy.store.database import away
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -37,7 +38,7 @@ def check(engine: Engine) -> None:
             found = revision(connection)
             serves = connection.execute(_SERVES).scalar_one() if found >= NEWEST else ""
     except OperationalError as error:
-        raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+        raise away(error) from error
     except ProgrammingError as error:
         raise NotConfigured(f"database: {error.orig}; grant it to the user in ARGOSY_DATABASE_URL") from error
     if found < NEWEST:
