@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from argosy.errors import ArgosyError
-from clusters.local import services
+from clusters.local import image, services
 from clusters.local.build import ensure_argo, ensure_binaries, ensure_node, ensure_services
 from clusters.local.cluster import LocalCluster
 from clusters.local.node import unable
@@ -70,6 +70,8 @@ def main() -> int:
                 ensure_argo(_say)
                 if not services.unable():
                     ensure_services(_say)
+                if not image.unable():
+                    image.build(_say)
         else:
             _up(arguments.directory, arguments.audit_log, arguments.node, arguments.archive)
     except KeyboardInterrupt:

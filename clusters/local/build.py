@@ -298,11 +298,11 @@ def _ensure(modules: tuple[Module, ...], minutes: int, progress: Progress) -> No
 
 
 @contextmanager
-def lock(progress: Progress) -> Iterator[None]:
-    """One build at a time on this cache; the kernel drops the lock with its holder."""
+def lock(progress: Progress, of: str = "build") -> Iterator[None]:
+    """One build of a kind at a time on this cache; the kernel drops the lock with its holder."""
     directory = cache_directory()
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "build.lock").open("w") as file:
+    with (directory / f"{of}.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

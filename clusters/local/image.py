@@ -78,16 +78,30 @@ def build(progress: Progress) -> Path:
     Raises:
         BuildError: A step failed; with the end of what it wrote.
     """
-    digest = _digest()
-    target = cache_directory() / f"image-{digest}.tar"
-    if target.exists():
+    target = cache_directory() / f"image-{_digest()}.tar"
+    if _used(target):
         return target
-    with lock(progress):
-        for old in cache_directory().glob("image-*.tar"):
+    with lock(progress, "image"):
+        if not _used(target):  # another process may have built it meanwhile
+            with tempfile.TemporaryDirectory(prefix="build-", dir=cache_directory()) as work:
+                _Buildah(Path(work), progress).build(target)
+        found = sorted(cache_directory().glob("image-*.tar"), key=lambda each: each.stat().st_mtime)
+        for old in found[:-KEPT]:
             old.unlink()
-        with tempfile.TemporaryDirectory(prefix="build-", dir=cache_directory()) as work:
-            _Buildah(Path(work), progress).build(target)
     return target
+
+
+KEPT = 4
+"""Images that were used last: other work trees on this machine use theirs."""
+
+
+def _used(image: Path) -> bool:
+    """Note that an image is used now; False if it is not there."""
+    try:
+        os.utime(image)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _digest() -> str:
@@ -129,6 +143,7 @@ class _Buildah:
             _run([*self._command, "push", "--disable-compression", f"{NAME}:{tag}", f"oci:{layout}:{tag}"])
         _run(["tar", "--create", f"--file={archive}", f"--directory={layout}", "."])
         archive.replace(target)
+        _run([*self._command, "rmi", "--prune"], check=False)  # layers of versions that are gone
 
     def _base(self) -> None:
         self._progress("making a base of Debian's packages, once")

@@ -34,7 +34,7 @@ BUSYBOX = [f"docker.io/library/{name}" for name in ("busybox:1.35", "alpine:3.22
 PYTHON = "docker.io/library/python:3.12-slim"
 """The name under which this machine's Python is served, for the example that has a script."""
 CGROUPS = Path("/sys/fs/cgroup")
-IMPORT_SECONDS = 120.0
+IMPORT_SECONDS = 300.0
 PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 
 

@@ -19,6 +19,9 @@ from tests.support.stack import until
 NAMESPACE, WORKFLOWS, RELEASE = "argosy-system", "jobs", "try"
 NAME = f"{RELEASE}-argosy"
 PATIENCE = 300.0
+LONGEST = 660.0
+"""Seconds for Helm, which says itself what it has waited for in vain after ten minutes."""
+WAITING = (f"--namespace={NAMESPACE}", "--wait", "--timeout=10m")
 OPTIONS = (
     "--set=evaluation.enabled=true",
     "--set=inCluster.enabled=true",
@@ -128,8 +131,7 @@ def release(local_node: LocalCluster, tmp_path_factory: pytest.TempPathFactory) 
 
 def run(release: Release, verb: str, tag: str, *more: str) -> str:
     """Install or upgrade, and wait until Helm calls it ready."""
-    where = [f"--namespace={NAMESPACE}", "--wait", "--timeout=5m"]
-    return release.helm(verb, RELEASE, str(CHART), *where, *OPTIONS, f"--set=image.tag={tag}", *more, timeout=PATIENCE)
+    return release.helm(verb, RELEASE, str(CHART), *WAITING, *OPTIONS, f"--set=image.tag={tag}", *more, timeout=LONGEST)
 
 
 async def ended(release: Release, gid: str, count: int) -> list[dict[str, Any]]:
@@ -183,9 +185,7 @@ async def test_an_upgrade_and_a_rollback_under_load_lose_and_double_no_job(relea
     assert "9999" in revision(release)
     assert len(release.pods("worker")) == 3
     second = release.launch(6)
-    await asyncio.to_thread(
-        release.helm, "rollback", RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=5m", timeout=PATIENCE
-    )
+    await asyncio.to_thread(release.helm, "rollback", RELEASE, *WAITING, timeout=LONGEST)
     await release.rolled_out()
     assert "9999" in revision(release), "the schema stays, and the release before works on it"
     assert len(release.pods("worker")) == 2
@@ -230,7 +230,7 @@ async def test_a_drain_takes_one_tracker_at_a_time(release: Release) -> None:
 
 async def test_an_uninstall_leaves_nothing_of_the_release(release: Release) -> None:
     release.argosy("cluster", "remove", "here", "--yes")
-    release.helm("uninstall", RELEASE, f"--namespace={NAMESPACE}", "--wait", "--timeout=5m", timeout=PATIENCE)
+    release.helm("uninstall", RELEASE, *WAITING, timeout=LONGEST)
     kinds = release.cluster.kubectl("api-resources", "--verbs=list", "--output=name").split()
 
     def left() -> list[str]:

@@ -25,6 +25,7 @@ from tests.support.chart import (
     render,
     templates,
 )
+from tests.support.queues import claim, clusters, fill
 
 __all__ = ["helm", "render"]
 
@@ -75,9 +76,21 @@ def test_keda_counts_the_jobs_that_wait_and_no_more_than_it_needs(render: Render
     assert authentication["spec"]["secretTargetRef"][0]["key"] == "database-url"
     query, target = trigger["metadata"]["query"], int(trigger["metadata"]["targetQueryValue"])
     assert int(re.findall(r"LIMIT (\d+)", query)[0]) == target * scaled["maxReplicaCount"]
-    with psycopg.connect(client.settings.database_url.get_secret_value()) as connection:
+    with psycopg.connect(client.settings.database_url.get_secret_value(), autocommit=True) as connection:
         connection.execute("SET search_path = public")
         assert connection.execute(query.encode()).fetchone() == (0,)
+        # Where no worker is left, somebody must begin with a launch, and with what a worker held that died.
+        clusters(client, "c")
+        client.launch("hello", project=1, user=7, media_ids=[1])
+        assert connection.execute(query.encode()).fetchone() == (1,)
+        with client.engine.begin() as database:
+            fill(database, 1, 3)
+        assert connection.execute(query.encode()).fetchone() == (4,)
+        assert len(claim(client.engine, limit=2).jobs) == 2
+        assert connection.execute(query.encode()).fetchone() == (4,)
+        with client.engine.begin() as database:
+            fill(database, 1, 5, delay=3600)
+        assert connection.execute(query.encode()).fetchone() == (4,)
 
 
 def test_prometheus_finds_every_pod_of_argosy_once(render: Render) -> None:

@@ -50,6 +50,28 @@ def test_it_does_not_render_where_workflows_could_use_argosys_own_secret(render:
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("worker.keda.enabled=true", "worker.keda.minReplicas=11"),
+            r"worker\.keda: minReplicas 11 is more than maxReplicas 10",
+        ),
+        (
+            ("worker.autoscaling.enabled=true", "worker.autoscaling.minReplicas=99"),
+            r"worker\.autoscaling: minReplicas 99 is more",
+        ),
+        (("api.ingress.enabled=true",), r"which does not run: set api\.enabled"),
+        (("api.httpRoute.enabled=true",), r"which does not run: set api\.enabled"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused_in_words(
+    render: Render, options: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(HelmFailed, match=said):
+        render(DEFAULT, options=tuple(f"--set={option}" for option in options))
+
+
+@pytest.mark.parametrize(
     ("option", "place"),
     [
         ("colour=red", ""),
@@ -64,6 +86,8 @@ def test_it_does_not_render_where_workflows_could_use_argosys_own_secret(render:
         ("settings.databaseUrl=postgresql://user:password@host/argosy", "/settings"),
         ("settings.claimLease=1", "/settings/claimLease"),
         ("worker.replicas=two", "/worker/replicas"),
+        ("worker.podDisruptionBudget.maxUnavailable=0", "/worker/podDisruptionBudget/maxUnavailable"),
+        ("worker.podDisruptionBudget.maxUnavailable=0%", "/worker/podDisruptionBudget/maxUnavailable"),
     ],
 )
 def test_the_schema_refuses_an_unknown_value_and_one_of_the_wrong_kind(render: Render, option: str, place: str) -> None:

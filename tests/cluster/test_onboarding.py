@@ -4,7 +4,7 @@ import os
 import socket
 import ssl
 import stat
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +16,7 @@ import trustme
 import yaml
 from aiohttp import web
 
+from argosy.access import access_of
 from argosy.client import Client
 from argosy.kube import granting, kubeconfig
 from argosy.kube.answers import ClusterDown, Health
@@ -24,6 +25,7 @@ from argosy.kube.tokens import Source
 from argosy.kube.workflows import Workflows
 from argosy.network.guard import inside
 from argosy.settings import Settings
+from argosy.store.registered import Cluster
 from clusters.local.cluster import Connection as LocalConnection
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
@@ -90,6 +92,7 @@ def plugin(tmp_path: Path, local_cluster: LocalCluster) -> Path:
     file = tmp_path / "get-token"
     answer = f"""#!/bin/sh
 [ "$1" = --cluster ] && [ -n "$KUBERNETES_EXEC_INFO" ] && [ -z "$ARGOSY_KEYS" ] || {{ echo no >&2; exit 3; }}
+echo "$KUBERNETES_EXEC_INFO" > {tmp_path}/info
 echo run >> {tmp_path}/runs
 cat {tmp_path}/credential
 """
@@ -102,20 +105,36 @@ cat {tmp_path}/credential
     return file
 
 
+def source_of(settings: Settings, at: LocalConnection, command: list[str]) -> Source:
+    """As a registered cluster has it."""
+    row = Cluster(
+        name="gpu", host=at.host, port=at.port, cert=at.ca, namespace=at.namespace, token_source={"command": command}
+    )
+    found = access_of(row, settings).source
+    assert found is not None
+    return found
+
+
 def through(at: LocalConnection, source: Source) -> Connection:
     return Connection(replace(access(at), source=source))
 
 
 async def test_a_plugin_gives_the_token_where_the_processes_may_run_it(
-    plugin: Path, local_cluster: LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plugin: Path, local_cluster: LocalCluster, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARGOSY_KEYS", "secret")
-    source = Source(command=(str(plugin), "--cluster", "gpu"), allowed=(str(plugin),))
+    command = [str(plugin), "--cluster", "gpu"]
+    source = source_of(settings.model_copy(update={"token_commands": [str(plugin)]}), local_cluster.connection, command)
+    at = local_cluster.connection
+    assert source.server == f"https://{at.host}:{at.port}"
     async with through(local_cluster.connection, source) as connection:
         for _ in range(3):
             await Workflows(connection).page(LABEL)
         assert connection.secrets[-1] == local_cluster.connection.token
     assert (tmp_path / "runs").read_text() == "run\n", "a token that does not end is asked for once"
+    told = yaml.safe_load((tmp_path / "info").read_text())["spec"]["cluster"]
+    assert told["server"] == source.server
+    assert b64decode(told["certificate-authority-data"]).decode() == source.ca
     async with through(local_cluster.connection, Source(command=source.command)) as connection:
         with pytest.raises(ClusterDown, match="ARGOSY_TOKEN_COMMANDS") as caught:
             await Workflows(connection).page(LABEL)

@@ -1,5 +1,7 @@
 """Work on all jobs of a filter: what was counted is what is touched, each job has an end or a reason, and an interruption loses nothing."""
 
+import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
@@ -9,11 +11,14 @@ from sqlalchemy import Connection, Engine, text
 from argosy.client import Client
 from argosy.errors import InvalidRequest, NotFound
 from argosy.launch.expand import Launching
+from argosy.settings import Settings
 from argosy.shapes.bulk import BulkShape
 from argosy.shapes.filters import JobFilter
 from argosy.states import State
 from argosy.store import bulks
+from tests.support.cli import started
 from tests.support.jobs import launched, registered, run, stage, statuses
+from tests.support.readme import exported
 
 __all__ = ["registered", "stage"]
 
@@ -131,3 +136,23 @@ def test_several_who_act_on_the_same_over_many_launches_all_stay_until_it_is_don
         with ThreadPoolExecutor(4) as pool:
             reports = list(pool.map(lambda _, id=prepared.id: registered.act(id), range(4)))
         assert [(report.state, report.done) for report in reports] == [("done", 25)] * 4
+
+
+@pytest.mark.parametrize("place", ["bulk.doing=kill@2", "bulk.done=kill"])
+def test_a_command_that_is_killed_in_the_middle_goes_on_by_the_id_that_it_printed(
+    registered: Client, stage: Launching, settings: Settings, place: str
+) -> None:
+    gids = [launched(registered, stage, 2) for _ in range(3)]
+    environment = exported(settings)
+    words = ("bulk", "cancel", "--project", "1", "--yes")
+    with started(*words, environment=environment | {"ARGOSY_FAILPOINTS": place}) as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, said
+    (command,) = re.findall("argosy (bulk act .*)", said.decode())
+    half = registered.bulk(command.split()[-1])
+    assert (half.state, half.done, half.not_done) == ("running", 2, 0)
+    with started(*command.split(), environment=environment) as process:
+        printed, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, b"")
+    assert re.search(r"^done +6 cancelled", printed.decode(), re.MULTILINE)
+    assert [statuses(registered, gid) for gid in gids] == [["Cancelled"] * 2] * 3

@@ -114,7 +114,7 @@ REACHES = {"release_cluster", "remove_cluster", "check_cluster"}
 
 @pytest.fixture
 def registered(client: Client) -> Client:
-    client.add_cluster(name="here", host="192.0.2.1", cert=PEM, token="t", default=True)
+    client.add_cluster(name="here", host="127.0.0.1", port=1, cert=PEM, token="t", default=True)
     client.register_algorithm(name="hello", project=1, user=7, manifest=HELLO, files_per_job=1)
     return client
 

@@ -6,14 +6,15 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, Engine
 
+from argosy.batches import JobUids
 from argosy.client import Client
 from argosy.errors import Conflict, InvalidRequest
-from argosy.launch.expand import Launching, expand
+from argosy.launch.expand import Launching, advance, expand
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Policy
 from argosy.shapes.moved import MovedShape
 from argosy.states import State
-from argosy.store import holds, moving
+from argosy.store import holds, launches, moving
 from tests.integration.races import meanwhile
 from tests.support.jobs import created, end, launched, record, stage
 from tests.support.launching import HELLO
@@ -116,6 +117,27 @@ async def test_a_launch_that_is_to_be_cut_yet_is_cut_for_the_other_cluster(
     assert (counted(moved), moved.launches, moved.uncut) == ((4, 0, 0), 1, 2)
     expand(stage, gid)
     assert placed(engine) == {(THERE,): 6}
+
+
+def test_a_launch_whose_workflows_are_there_already_is_cut_for_them(
+    three: Client, stage: Launching, engine: Engine
+) -> None:
+    """A caller has sent again what a restored database had lost."""
+    gid = three.launch("hello", project=1, user=7, media_ids=[1, 2]).gid
+    with engine.begin() as connection:
+        taken = launches.claim(connection, gid, "w", 0.0)
+        assert taken is not None
+    advance(stage, taken)
+    sql(
+        engine,
+        "INSERT INTO argosy.stray (cluster_id, k8s_uid, uid, number, gid, name) "
+        "SELECT 1, 'k', CAST(:uid AS uuid), 1, CAST(:gid AS uuid), 'n'",
+        uid=str(JobUids(gid, 2)[0]),
+        gid=str(gid),
+    )
+    moved = three.move_jobs("here", "there")
+    assert counted(moved) == (0, 0, 2)
+    assert "its jobs may run there already" in moved.stayed[0].reason
 
 
 @pytest.mark.parametrize("held", [HERE, THERE])

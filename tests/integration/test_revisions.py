@@ -134,7 +134,7 @@ def test_what_cannot_run_is_refused_before_anything_is_queued(
 def test_the_newest_also_says_where(registered: Client, stage: Launching, engine: Engine) -> None:
     gid = launch(registered, stage)
     run(engine, State.FAILED)
-    other = registered.add_cluster(name="other", host="192.0.2.9", cert=PEM, token="t", namespace="b")
+    other = registered.add_cluster(name="other", host="127.0.0.1", port=9, cert=PEM, token="t", namespace="b")
     registered.update_algorithm("hello", cluster=other.id, run_deadline=5)
     registered.retry(gid)
     (waiting,) = run(engine, State.FAILED)

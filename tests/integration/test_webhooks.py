@@ -1,6 +1,7 @@
 """Webhooks: who is told how a launch ended, once, signed, and never at an address of our own network."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from threading import Event
@@ -15,10 +16,12 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typer.testing import CliRunner
 
 from argosy import crypto
+from argosy.cli import app
 from argosy.client import Client
-from argosy.errors import InvalidRequest
+from argosy.errors import InvalidRequest, NotConfigured
 from argosy.launch.expand import Launching, expand
 from argosy.notify.delivery import Undelivered
 from argosy.notify.sender import Sender
@@ -35,7 +38,12 @@ from tests.support.stack import until
 
 __all__ = ["registered", "stage"]
 
-KEY = crypto.new_keys()["ARGOSY_WEBHOOK_KEY"]
+KEY, OLD = (crypto.new_keys()["ARGOSY_WEBHOOK_KEY"] for _ in range(2))
+
+
+def key_of(project: int, installations: str = KEY) -> str:
+    """The key that a project's receivers have."""
+    return b64encode(crypto.webhook_keys(SecretStr(installations), project)[0]).decode()
 
 
 @dataclass
@@ -43,6 +51,7 @@ class Receiver:
     """A server that gets webhooks, and checks them as its owner would: with the specification's own library."""
 
     url: str = ""
+    key: str = field(default_factory=lambda: key_of(1))
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
     got: list[Any] = field(default_factory=list)
@@ -51,7 +60,7 @@ class Receiver:
 
     async def take(self, request: Request) -> Response:
         try:
-            self.got.append(Webhook(KEY).verify(await request.body(), dict(request.headers)))
+            self.got.append(Webhook(self.key).verify(await request.body(), dict(request.headers)))
         except WebhookVerificationError:
             self.forged += 1
         self.ids.append(request.headers["webhook-id"])
@@ -123,6 +132,39 @@ async def test_the_end_of_a_launch_is_told_once_and_signed(
     assert told["data"]["failures"][0]["message"] == "why"
     assert receiver.ids == [f"{gid}.failed"]
     assert receiver.forged == 0
+
+
+async def test_who_has_one_projects_key_can_make_no_webhook_of_another(
+    registered: Client, stage: Launching, engine: Engine, receiver: Receiver, sending: None
+) -> None:
+    """Found by a hostile reader: one key signed for all, and every receiver had it."""
+    receiver.key = key_of(2)
+    launched(registered, stage, receiver.url, 1)
+    run(engine, State.SUCCEEDED)
+    fill(engine)
+    await shut(engine)
+    assert (receiver.got, receiver.forged) == ([], 1)
+    assert CliRunner().invoke(app, ["project", "webhook-key", "7"], env=ENVIRONMENT).stdout == f"whsec_{key_of(7)}\n"
+
+
+ENVIRONMENT = {"ARGOSY_WEBHOOK_KEY": KEY, "ARGOSY_DATABASE_URL": "postgresql://nowhere.invalid/"}
+
+
+@pytest.mark.parametrize("has", [KEY, OLD])
+async def test_receivers_change_their_key_one_after_the_other(settings: Settings, receiver: Receiver, has: str) -> None:
+    receiver.key = key_of(1, has)
+    webhooks = Webhooks(settings.model_copy(update={"webhook_key": SecretStr(f"{KEY},{OLD}")}))
+    await webhooks.deliver(outbox.Notification(1, UUID(int=1), 1, "webhook", receiver.url, "k", {}, 1))
+    await webhooks.close()
+    assert (len(receiver.got), receiver.forged) == (1, 0)
+
+
+@pytest.mark.parametrize("keys", ["", "whsec_", "whsec_c2hvcnQ=", f"{KEY},", f"{KEY},whsec_", KEY[:-3], "whsec_é"])
+def test_a_key_that_anybody_can_guess_signs_nothing(keys: str) -> None:
+    """Found by a hostile reader: `whsec_` alone was taken, and everybody could sign with it."""
+    with pytest.raises(NotConfigured, match="ARGOSY_WEBHOOK_KEY") as error:
+        crypto.webhook_keys(SecretStr(keys), 1)
+    assert KEY[:-3] not in str(error.value)
 
 
 async def test_a_retry_that_ends_otherwise_is_told_too(

@@ -4,6 +4,7 @@ Top to bottom as somebody looks who was woken: is it well, what do users see, wh
 processes stand on. A figure that is in none of its panels is in `LEFT_OUT`, with the reason.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from string import ascii_uppercase
@@ -43,9 +44,18 @@ CLUSTER = 'cluster=~"$cluster"'
 HEIGHT = 7
 
 
+RELEASE = 'namespace=~"$namespace", release=~"$release"'
+"""Several installations may be in one Prometheus. Without the chart there are no such labels, and that fits, too."""
+_SERIES = re.compile(r"\b((?:argosy|process)[_:][\w:]+)(?:\{([^}]*)\})?")
+
+
 def query(expression: str, legend: str = "") -> Dataquery:
-    """What a panel asks, and how it calls each series."""
-    return Dataquery().expr(expression).legend_format(legend or "__auto")
+    """What a panel asks of the chosen release, and how it calls each series."""
+
+    def chosen(found: re.Match[str]) -> str:
+        return f"{found[1]}{{{', '.join(filter(None, (found[2], RELEASE)))}}}"
+
+    return Dataquery().expr(_SERIES.sub(chosen, expression)).legend_format(legend or "__auto")
 
 
 def stat(title: str, what: str, expression: str, unit: str, bad: float | None = None, legend: str = "") -> Stat:
@@ -306,6 +316,20 @@ OURS = " * on (instance) group_left (process, version) argosy_build_info"
 """Only argosy's own processes, with what each of them is."""
 
 
+def choice(label: str, title: str, series: str) -> QueryVariable:
+    """What may be chosen: the values that a label of some series has; at first all."""
+    return (
+        QueryVariable(label)
+        .label(title)
+        .datasource(SOURCE)
+        .query(f"label_values({series}, {label})")
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")
+    )
+
+
 def dashboard() -> str:
     """The dashboard, as Grafana imports it."""
     made = (
@@ -318,16 +342,9 @@ def dashboard() -> str:
         .time("now-3h", "now")
         .timezone("browser")
         .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-        .with_variable(
-            QueryVariable("cluster")
-            .label("Cluster")
-            .datasource(SOURCE)
-            .query("label_values(argosy_cluster_capacity, cluster)")
-            .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
-            .multi(True)
-            .include_all(True)
-            .all_value(".*")
-        )
+        .with_variable(choice("namespace", "Namespace", "argosy_build_info"))
+        .with_variable(choice("release", "Release", 'argosy_build_info{namespace=~"$namespace"}'))
+        .with_variable(choice("cluster", "Cluster", f"argosy_cluster_capacity{{{RELEASE}}}"))
     )
     rows = {
         "Is it well?": well(),

@@ -55,7 +55,8 @@ def asked(prometheus: Prometheus, seconds: float) -> list[dict[str, Any]]:
     for panel in json.loads((ROOT / "helm/argosy/files/dashboard.json").read_text())["panels"]:
         series = []
         for target in panel.get("targets", ()):
-            expression = target["expr"].replace("$__rate_interval", "20s").replace("$cluster", ".*")
+            expression = target["expr"].replace("$__rate_interval", "20s")
+            expression = re.sub(r"\$(cluster|namespace|release)\b", ".*", expression)
             for labels, points in prometheus.range(expression, seconds, STEP):
                 series.append({"legend": _legend(target["legendFormat"], labels), "points": points})
         unit = panel.get("fieldConfig", {}).get("defaults", {}).get("unit", "")

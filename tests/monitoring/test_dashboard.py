@@ -41,3 +41,11 @@ def test_every_panel_says_its_unit_and_names_what_it_shows() -> None:
         assert panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_every_question_is_about_the_chosen_release_only() -> None:
+    for panel in panels():
+        for target in panel["targets"]:
+            selectors = re.findall(r"\b(?:argosy|process)[_:][\w:]+(\{[^}]*\})?", target["expr"])
+            assert selectors
+            assert all('namespace=~"$namespace", release=~"$release"' in each for each in selectors), target["expr"]

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import orjson
+import typer.testing
 from rich.console import Console
 from typer.testing import Result
 
@@ -23,6 +25,9 @@ SECRET = "eyJ-token-that-must-never-come-out"
 HELLO = str(ROOT / "manifests" / "hello.yaml")
 
 Run = Callable[..., Result]
+
+# Typer's runner makes all commands anew for each that it runs, which takes longer than most of them.
+typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
 def error(result: Result, code: int) -> str:

@@ -72,7 +72,10 @@ def _source(cluster: Cluster, settings: Settings) -> Source | None:
         return None
     given = TokenSource.model_validate(cluster.token_source)
     commands, directory = tuple(settings.token_commands), settings.token_directory
-    return Source(given.file, tuple(given.command), directory, commands)
+    server = ""
+    if cluster.host is not None:
+        server = str(URL.build(scheme="https", host=cluster.host, port=cluster.port, path=cluster.path))
+    return Source(given.file, tuple(given.command), directory, commands, server, cluster.cert)
 
 
 def check_hosts(settings: Settings, host: str | None, argo_server: str) -> None:

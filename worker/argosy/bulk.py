@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, SkipValidation
 from sqlalchemy import Engine
 
+from argosy.failpoints import failpoint
 from argosy.inputs import checked
 from argosy.shapes.bulk import BulkShape, Verb
 from argosy.shapes.filters import JobFilter
@@ -61,6 +62,8 @@ class Bulks:
         while more:
             with self.engine.begin() as connection:
                 more = bulks.go_on(connection, found, sealed)
+                failpoint("bulk.doing")
+            failpoint("bulk.done")
         return self.bulk(bulk)
 
     @checked

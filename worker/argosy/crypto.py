@@ -7,6 +7,7 @@ itself (P8). Keys of both kinds are rings, so that they can be changed while arg
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
+from hmac import digest
 from secrets import token_bytes
 from typing import Protocol
 
@@ -123,6 +124,34 @@ class TokenRing:
         except (ValueError, CryptoError):
             return False
         return True
+
+
+_SIGNS = 24
+"""The fewest bytes of a key that signs, as Standard Webhooks have it."""
+
+
+def webhook_keys(keys: SecretStr | None, project: int) -> list[bytes]:
+    """The keys that sign a project's webhooks, newest first. Each project has its own, made from the installation's: who can check a
+    signature can also make one, and is to make none in another project's name (T23).
+
+    Args:
+        keys: `ARGOSY_WEBHOOK_KEY`: each `whsec_` and base64, newest first, separated by commas.
+        project: Whose.
+
+    Raises:
+        NotConfigured: There is none, or one is no key.
+    """
+    if keys is None:
+        raise NotConfigured("ARGOSY_WEBHOOK_KEY is not set; make one: argosy keys")
+    try:
+        found = [b64decode(key.removeprefix("whsec_"), validate=True) for key in keys.get_secret_value().split(",")]
+    except ValueError:
+        found = [b""]
+    if min(map(len, found)) < _SIGNS:
+        raise NotConfigured(
+            f"ARGOSY_WEBHOOK_KEY: each must be whsec_ and {_SIGNS} bytes or more in base64, separated by commas; make one: argosy keys"
+        )
+    return [digest(key, f"argosy webhooks of project {project}".encode(), "sha256") for key in found]
 
 
 _MAKE = "a new installation makes its keys once, with: argosy keys; all its processes have the same"

@@ -34,6 +34,8 @@ NAMES = frozenset(
         "notify.taken",  # the receiver has taken a notification, its record is not written
         "cancel.requesting",  # a cancel is written and not committed
         "cancel.requested",  # it is committed
+        "bulk.doing",  # some jobs of many are done and not committed
+        "bulk.done",  # they are committed, and there are more
         "secrets.resealing",  # secrets are sealed anew and not committed
     }
 )

@@ -55,6 +55,9 @@ def move(engine: Engine, settings: Settings, source: str | int, target: str | in
     for each in waiting:
         with engine.begin() as connection:
             algorithm, refused = judge.against(connection, each)
+        refused = refused or (
+            "its jobs may run there already; they are looked for when it is cut" if each.strays else ""
+        )
         if refused:
             stays = StayedShape(gid=each.gid, algorithm=algorithm, jobs=each.jobs + each.uncut, reason=refused)
             done.stayed.append(stays)

@@ -84,18 +84,19 @@ class Settings(BaseSettings):
     media_page: int = Field(default=5000, ge=1, description="Media asked for in one page of a query")
     media_page_bytes: int = Field(default=64 << 20, ge=1, description="Largest page of media accepted, bytes")
     media_max: int = Field(default=5_000_000, ge=1, description="Largest number of media in one launch")
-    claim_lease: float = Field(
-        default=15.0, gt=1, le=300, description="Seconds until a silent worker's claim may be taken over"
+    claim_lease: float = Field(  # a shorter one is over before its creates are sent
+        default=15.0, ge=4, le=300, description="Seconds until a silent worker's claim may be taken over"
     )
     claim_batch: int = Field(default=64, ge=1, le=1000, description="Jobs claimed in one transaction")
     creates_in_flight: int = Field(
         default=64, ge=1, le=1000, description="Concurrent creates on one cluster, a process"
     )
     tracker_lease: float = Field(
-        default=10.0, gt=1, le=300, description="Seconds until a silent tracker's cluster is taken over"
+        default=10.0, ge=3, le=300, description="Seconds until a silent tracker's cluster is taken over"
     )
     webhook_key: SecretStr | None = Field(
-        default=None, description="Key that signs webhooks, whsec_ and base64; trackers only, receivers check with it"
+        default=None,
+        description="Keys that projects' own are made from, which sign webhooks: whsec_ and base64, newest first, by commas; trackers only",
     )
     webhook_hosts: Annotated[list[str], NoDecode] = Field(
         default=[],

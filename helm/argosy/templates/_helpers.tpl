@@ -272,6 +272,13 @@ spec:
   {{- end }}
 {{- end -}}
 
+{{/* Refuses bounds that leave no number. Takes of (where they are) and values. */}}
+{{- define "argosy.bounds" -}}
+{{- if gt (int .values.minReplicas) (int .values.maxReplicas) -}}
+{{- fail (printf "%s: minReplicas %v is more than maxReplicas %v" .of .values.minReplicas .values.maxReplicas) -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 A Deployment of the release, with what keeps it up and what gives it its size. Takes what argosy.pod takes, but for serves.
 */}}
@@ -310,6 +317,7 @@ spec:
 {{- end }}
 {{- with .values.autoscaling }}
 {{- if .enabled }}
+{{- include "argosy.bounds" (dict "of" (printf "%s.autoscaling" $.component) "values" .) }}
 ---
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler

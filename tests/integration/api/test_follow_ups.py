@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 import argosy.api.jobs
 from argosy.states import State
 from argosy.store import secrets
+from tests.conftest import ROOT
 from tests.integration.api.conftest import World
 from tests.integration.api.launches import cut, launch
 from tests.support.jobs import run
@@ -27,6 +28,24 @@ async def test_the_answer_says_how_many_media_were_left_out(registered: World, e
     assert answer["message"].endswith(": 1 jobs, 3 media left out because they are done")
     shown = registered.http.get(f"/v1/Launch/{found.gid}").json()
     assert (shown["jobs"], shown["skipped"]) == (1, 3)
+
+
+def test_what_failed_is_retried_with_what_is_registered_now_or_with_other_parameters(
+    registered: World, engine: Engine
+) -> None:
+    gid, uids = launch(registered, media_ids=[1])
+    cut(registered, engine, gid)
+    digests = [registered.client.get(uids[0]).manifest_digest]
+    registered.client.update_algorithm("hello", manifest=(ROOT / "manifests" / "count-media.yaml").read_text())
+    for spec in ({}, {"latest": True}, {"extra_params": [{"name": "threshold", "value": 0.5}]}):
+        run(engine, State.FAILED)
+        answer = registered.http.post(f"/v1/Launch/{gid}/Retry", json=spec)
+        assert answer.json()["message"] == "1 jobs are queued again", answer.text
+        digests.append(registered.client.get(uids[0]).manifest_digest)
+    assert digests[0] == digests[1] != digests[2] == digests[3]
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT extra_params FROM argosy.revision ORDER BY number DESC LIMIT 1"))
+        assert {"name": "threshold", "value": 0.5} in found.scalar_one()
 
 
 def test_failed_batches_are_split_with_the_callers_token(registered: World, engine: Engine) -> None:

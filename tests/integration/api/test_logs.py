@@ -87,5 +87,5 @@ def test_a_job_without_a_workflow_and_a_cluster_that_is_gone_have_no_logs_and_sa
     world.client.cancel(waiting.uid)
     world.client.remove_algorithm("hello")
     world.client.remove_cluster("c", abandon=True)
-    world.client.add_cluster(name="c", host="192.0.2.1", cert=PEM, token="t")
+    world.client.add_cluster(name="c", host="127.0.0.1", port=1, cert=PEM, token="t")
     assert "not registered any more" in ask(world, failed)["note"], "and not another's of that name"

@@ -62,7 +62,7 @@ def token_file(tmp_path: Path) -> str:
 @pytest.fixture
 def cluster(client: Client) -> ClusterShape:
     """A registered cluster that nobody calls."""
-    return client.add_cluster(name="north", host="192.0.2.1", cert=PEM, token=SECRET, default=True)
+    return client.add_cluster(name="north", host="127.0.0.1", port=1, cert=PEM, token=SECRET, default=True)
 
 
 @pytest.fixture

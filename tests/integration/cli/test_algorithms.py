@@ -133,7 +133,7 @@ def test_what_is_registered_is_judged_by_the_clusters_that_may_take_it(
 def test_an_algorithm_names_a_cluster_several_or_labels_and_each_takes_the_others_place(
     argosy: Run, algorithm: AlgorithmShape, client: Client
 ) -> None:
-    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET, labels={"gpu": "a100"})
+    client.add_cluster(name="south", host="127.0.0.1", port=2, cert=PEM, token=SECRET, labels={"gpu": "a100"})
 
     def chosen() -> tuple[int | None, list[int], dict[str, str]]:
         found = client.algorithm("hello")

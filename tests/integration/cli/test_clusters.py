@@ -31,7 +31,7 @@ def test_a_clusters_token_goes_in_and_never_comes_out(argosy: Run, client: Clien
     ca.write_text(PEM)
     token = tmp_path / "token"
     token.write_text(SECRET)
-    where = ["--host", "192.0.2.1", "--ca-file", str(ca)]
+    where = ["--host", "127.0.0.1", "--port", "1", "--ca-file", str(ca)]
     one, two, three = ([*where, "--namespace", namespace] for namespace in ("one", "two", "three"))
     assert argosy("cluster", "add", "file", *one, "--token-file", str(token)).exit_code == 0
     assert argosy("cluster", "add", "pipe", *two, "--token-file", "-", input=SECRET + "\n").exit_code == 0
@@ -47,12 +47,12 @@ def test_a_cluster_is_added_with_every_option(argosy: Run, client: Client, tmp_p
     ca = tmp_path / "ca.pem"
     ca.write_text(PEM)
     args = (
-        f"cluster add south --host 192.0.2.2 --port 6443 --ca-file {ca} --token-file {token_file} --namespace jobs "
+        f"cluster add south --host 127.0.0.1 --port 6 --ca-file {ca} --token-file {token_file} --namespace jobs "
         "--organization 5 --service-account runner --default --no-finalizer --token-in-clear --max-active 9"
     )
     assert argosy(*args.split()).exit_code == 0
     added = client.cluster("south")
-    assert (added.host, added.port, added.cert, added.namespace) == ("192.0.2.2", 6443, PEM, "jobs")
+    assert (added.host, added.port, added.cert, added.namespace) == ("127.0.0.1", 6, PEM, "jobs")
     assert (added.organization, added.service_account, added.max_active) == (5, "runner", 9)
     assert (added.default, added.finalizer, added.token_in_clear) == (True, False, True)
 
@@ -60,7 +60,7 @@ def test_a_cluster_is_added_with_every_option(argosy: Run, client: Client, tmp_p
 def test_a_cluster_names_its_argo_server(argosy: Run, client: Client, tmp_path: Path, token_file: str) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text(PEM)
-    where = ["--host", "192.0.2.2", "--ca-file", str(ca), "--token-file", token_file]
+    where = ["--host", "127.0.0.1", "--port", "1", "--ca-file", str(ca), "--token-file", token_file]
     server = ["--argo-server", "https://argo.example.org:2746/", "--argo-server-ca", str(ca)]
     assert argosy("cluster", "add", "south", *where, *server).exit_code == 0
     added = client.cluster("south")
@@ -85,7 +85,7 @@ def test_a_new_argo_server_needs_the_token_again(
         assert connection.execute(sql("SELECT credential_version FROM argosy.cluster")).scalar_one() > version
     assert argosy("cluster", "update", "north", "--max-active", "3").exit_code == 0  # the same address needs none
     assert client.cluster("north").argo_server == "https://elsewhere.example.org"
-    assert argosy("cluster", "update", "north", "--host", "192.0.2.8", "--token-file", token_file).exit_code == 0
+    assert argosy("cluster", "update", "north", "--host", "localhost", "--token-file", token_file).exit_code == 0
     assert client.cluster("north").argo_server == ""  # the new cluster's token is not for the old one's Argo Server
 
 
@@ -164,7 +164,7 @@ def test_a_cluster_that_never_answered_is_removed_without_being_asked(argosy: Ru
 def test_a_cluster_that_is_held_is_abandoned_only_with_a_word_about_what_it_perhaps_ran(
     argosy: Run, client: Client, launch: LaunchShape
 ) -> None:
-    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
+    client.add_cluster(name="south", host="127.0.0.1", port=2, cert=PEM, token=SECRET)
     client.update_algorithm("hello", cluster=client.cluster("south").id)
     client.launch("hello", project=1, user=7, media_ids=[1])
     client.database_restored()
@@ -182,7 +182,7 @@ def test_a_list_of_nothing_says_where_to_look(argosy: Run, client: Client) -> No
 def test_a_cluster_that_is_gone_with_jobs_on_it_is_abandoned_and_its_jobs_are_counted(
     argosy: Run, client: Client, launch: LaunchShape
 ) -> None:
-    client.add_cluster(name="south", host="192.0.2.2", cert=PEM, token=SECRET)
+    client.add_cluster(name="south", host="127.0.0.1", port=2, cert=PEM, token=SECRET)
     client.update_algorithm("hello", cluster=client.cluster("south").id)
     assert "--abandon" in error(argosy("cluster", "remove", "--yes", "north"), 1)
     told = argosy("cluster", "remove", "--yes", "north", "--abandon").stderr

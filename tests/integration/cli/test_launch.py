@@ -90,7 +90,7 @@ def test_a_rejected_launch_fails_with_its_reason(
         assert result.exit_code == 1
         assert f"launch {gid} was rejected: unknown algorithm 'nothing'" in result.stderr.splitlines()[-1]
     shown = argosy("get", str(gid))
-    assert re.search(r"^state +rejected$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^status +rejected$", shown.stdout, re.MULTILINE)
     assert "unknown algorithm" in shown.stdout
 
 

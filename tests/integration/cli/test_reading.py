@@ -227,3 +227,20 @@ def job() -> JobShape:
             node("two", "Pod"),
         ],
     )
+
+
+def test_a_launch_is_what_its_jobs_are_wherever_it_is_shown(
+    argosy: Run, client: Client, engine: Engine, launch: LaunchShape
+) -> None:
+    def shown() -> set[str]:
+        listed = orjson.loads(argosy("list", "--launches", "-o", "json").stdout)["items"][0]["status"]
+        found = orjson.loads(argosy("search", str(launch.gid), "-o", "json").stdout)["items"][0]["status"]
+        (row,) = argosy("list", "--launches").stdout.splitlines()[1:]
+        (facts,) = re.findall(r"^status +(.*)$", argosy("get", str(launch.gid)).stdout, re.MULTILINE)
+        return {listed, found, row.split()[2], facts, client.launches(gid=launch.gid)[0].status}
+
+    assert shown() == {"Running"}
+    for state, word in (("succeeded", "Succeeded"), ("failed", "Failed"), ("cancelled", "Cancelled")):
+        with engine.begin() as connection:
+            connection.execute(sql("UPDATE argosy.attempt SET state = :state, finished_at = now()"), {"state": state})
+        assert shown() == {word}

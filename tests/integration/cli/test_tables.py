@@ -11,9 +11,10 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from argosy.cli import output
+from argosy.cli import bulks, output
 from argosy.cli.listing import JOB_COLUMNS, LAUNCH_COLUMNS
 from argosy.cli.output import Column, Format
+from argosy.shapes.bulk import Refused
 from argosy.shapes.shown import FoundJob, LaunchShape
 
 T = TypeVar("T")
@@ -48,6 +49,16 @@ def job(index: int, status: str, message: str = "") -> FoundJob:
 JOBS = [
     job(0, "Succeeded"),
     job(1, "Failed", "hello: exit code 3: no such file or directory: /data/video-4711.mp4\nsecond line \x1b[31m"),
+]
+
+REFUSED = [
+    Refused(
+        gid=GID,
+        uid=each.uid,
+        index=each.index,
+        why="it has a newer attempt, or ended in another way, since it was chosen",
+    )
+    for each in JOBS
 ]
 
 LAUNCHES = [
@@ -96,7 +107,7 @@ def drawn(
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-@pytest.mark.parametrize("what", ["jobs", "launches"])
+@pytest.mark.parametrize("what", ["jobs", "launches", "refused"])
 def test_a_table_on_a_terminal_looks_like_this(monkeypatch: pytest.MonkeyPatch, what: str, width: int) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -104,6 +115,8 @@ def test_a_table_on_a_terminal_looks_like_this(monkeypatch: pytest.MonkeyPatch, 
         drawn(monkeypatch, JOBS, JOB_COLUMNS, width)
         if what == "jobs"
         else drawn(monkeypatch, LAUNCHES, LAUNCH_COLUMNS, width)
+        if what == "launches"
+        else drawn(monkeypatch, REFUSED, bulks.COLUMNS, width)
     )
     shown = shown.replace("\x1b[1m", "").replace("\x1b[0m", "")
     print(shown)
@@ -113,7 +126,7 @@ def test_a_table_on_a_terminal_looks_like_this(monkeypatch: pytest.MonkeyPatch, 
     )
     flat = "".join(shown.split())
     assert all(str(each.uid) in flat for each in JOBS) or what == "launches"
-    assert str(GID) in flat
+    assert str(GID) in flat or what == "refused"
 
 
 def test_a_table_in_a_pipe_is_whole_and_not_padded(monkeypatch: pytest.MonkeyPatch) -> None:

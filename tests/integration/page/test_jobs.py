@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from argosy.states import State
+from tests.conftest import ROOT
 from tests.integration.page.conftest import Desk, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -47,6 +48,32 @@ async def test_two_thousand_steps_show_the_failed_one_and_fold_the_others(world:
     await tree.locator(".fold").first.click()
     await expect(page.locator(".tree li", has_text=re.compile(r"task-1\b"))).to_be_visible()
     assert len(await page.content()) < 300_000
+
+
+async def test_a_job_is_retried_with_what_is_registered_now_and_each_attempt_says_what_it_ran(
+    world: World, desk: Desk
+) -> None:
+    project = world.project()
+    gid = world.launched(project, 2)
+    world.end(gid, State.FAILED)
+    (job, other) = world.client.list(gid=gid)
+    page = await desk.page(f"job/{job.uid}/latest")
+    await expect(page.locator("main")).to_contain_text("is what these jobs ran")
+    await expect(page.get_by_role("button", name="Retry 1 job")).to_be_disabled()
+    manifest = (ROOT / "manifests" / "count-media.yaml").read_text()
+    world.client.update_algorithm(f"hello-{project}", manifest=manifest)
+    await page.goto(f"{world.url}/ui/job/{job.uid}")
+    await page.get_by_role("link", name="with what is registered now").click()
+    await expect(page.locator("main")).to_contain_text(f"than these jobs ran: {job.manifest_digest[:12]}")
+    await page.get_by_role("button", name="Retry 1 job").click()
+    row = page.locator(".side tr", has_text="Manifest")
+    new = world.client.get(job.uid).manifest_digest
+    assert new != job.manifest_digest
+    await expect(row).to_contain_text(re.compile(f"{job.manifest_digest[:12]}.*{new[:12]}", re.DOTALL))
+    await page.goto(f"{world.url}/ui/launch/{gid}/latest")
+    await page.get_by_role("button", name="Retry 1 job").click()
+    await expect(page.locator(".counts")).to_contain_text("Queued 2")
+    assert world.client.get(other.uid).manifest_digest == new
 
 
 async def test_attempts_are_side_by_side_and_only_what_failed_is_retried_while_others_run(

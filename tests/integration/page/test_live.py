@@ -110,6 +110,21 @@ async def test_two_tabs_show_the_same(world: World, desk: Desk) -> None:
     await expect(tabs[1].locator(".counts")).to_contain_text("Cancelled 3")
 
 
+async def test_a_stream_that_is_being_opened_is_not_called_lost(world: World, desk: Desk) -> None:
+    gid = world.launched(world.project(), 1)
+    page, may = await desk.page(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await may.wait()
+        await route.continue_()
+
+    await page.route("**/ui/stream*", late)
+    await page.goto(f"{world.url}/ui/launch/{gid}")
+    await expect(page.locator("#live-state")).to_have_text("Connecting")
+    may.set()
+    await expect(page.locator("#live-state")).to_have_text("Live")
+
+
 async def test_without_the_stream_the_page_asks_by_itself_and_says_so(world: World, desk: Desk) -> None:
     project = world.project()
     gid = world.launched(project, 3)
@@ -153,8 +168,12 @@ async def test_a_cluster_that_goes_away_is_told_on_every_page_and_leaves_again(w
         )  # fmt: skip
         page = await desk.page("clusters")
         stranger = await desk.page("clusters", token=world.secret("read", [world.project()], []))
+        card = page.locator(".card", has_text="second")
+        await expect(card).to_contain_text("0 of 40 slots")
+        world.set("UPDATE argosy.cluster SET pace_window = 65 WHERE name = 'second'")
+        await page.reload()
+        await expect(card).to_contain_text("0 of 65 slots as many as Argo handles at present; its own limit is 500")
         async with running(world.settings):
-            card = page.locator(".card", has_text="second")
             await expect(card).to_contain_text("ok")
             second.stop()
             banner = page.get_by_role("complementary", name="Clusters that are away")

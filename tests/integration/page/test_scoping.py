@@ -68,7 +68,13 @@ class Things:
         """Whether it says something that only those of the project know."""
         return any(
             word in answer.text
-            for word in (f"hello-{self.project}", f"/{self.uid}/log", f"{self.project}/pause", "1 job")
+            for word in (
+                f"hello-{self.project}",
+                f"/{self.uid}/log",
+                f"{self.project}/pause",
+                "1 job",
+                "what these jobs ran",
+            )
         )
 
 

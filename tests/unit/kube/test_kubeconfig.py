@@ -70,6 +70,14 @@ def test_other_credentials_are_refused_with_the_reason(tmp_path: Path, user: dic
     assert why in kubeconfig.read(written(tmp_path, user)).refused
 
 
+def test_a_plugin_is_told_its_cluster_but_not_what_only_it_understands(tmp_path: Path) -> None:
+    user = {"exec": EKS | {"provideClusterInfo": True}}
+    assert kubeconfig.read(written(tmp_path, user)).command == ("aws", "eks", "get-token")
+    own = [{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}]
+    assert "which argosy does not keep" in kubeconfig.read(written(tmp_path, user, extensions=own)).refused
+    assert kubeconfig.read(written(tmp_path, {"exec": EKS}, extensions=own)).refused == ""
+
+
 @pytest.mark.parametrize(
     ("cluster", "why"),
     [

@@ -5,15 +5,17 @@ from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import BaseModel
+from sqlalchemy import Engine
 
 from argosy import control
 from argosy.api import wire
-from argosy.api.callers import Role, require
+from argosy.api.callers import Caller, Role, require
 from argosy.api.clusters import asking, managed
 from argosy.api.routing import ERRORS, Busy, Called, uuid_in
 from argosy.errors import InvalidRequest, NotFound
+from argosy.launch import inputs
 from argosy.shapes.filters import RetryFilter
-from argosy.shapes.given import Id, In, Row, Text
+from argosy.shapes.given import Id, In, Parameters, Row, Text
 from argosy.shapes.shown import JobShape, LaunchShape, LogShape, ProjectShape
 from argosy.store.summaries import cursor_of
 
@@ -29,12 +31,14 @@ class PauseSpec(In):
     reason: Text = ""
 
 
-class RetrySpec(RetryFilter):
+class RetrySpec(RetryFilter, Parameters):
     """`all` retries what succeeded or was rejected, too, where `status` names nothing; the others choose among them. `split` makes jobs of
-    one medium each, in a new launch, of batches that have several."""
+    one medium each, in a new launch, of batches that have several. `latest` runs manifest, parameters and clusters as they are registered
+    now, `extra_params` other parameters."""
 
     all: bool = False
     split: bool = False
+    latest: bool = False
 
 
 class RetryResponse(BaseModel):
@@ -99,14 +103,14 @@ def get_job_log(
 def retry_job(called: Called, uid: str, retry_spec: RetrySpec) -> RetryResponse:
     """Try an ended job again; its uid stays, unless its media are split."""
     found = job_of(called, uuid_in("uid", uid), Role.EXECUTE)
-    return _retried(called, found.uid, found.project, retry_spec)
+    return retried(called.gateway.client.engine, called.caller, found.uid, retry_spec)
 
 
 @router.post("/v1/Launch/{gid}/Retry", operation_id="RetryJobList", response_model=RetryResponse, status_code=201)
 def retry_job_list(called: Called, gid: str, retry_spec: RetrySpec) -> RetryResponse:
     """Try what failed of a launch again."""
     found = launch_of(called, uuid_in("gid", gid), Role.EXECUTE)
-    return _retried(called, found.gid, found.project, retry_spec)
+    return retried(called.gateway.client.engine, called.caller, found.gid, retry_spec)
 
 
 @router.post("/v1/Project/{project}/Pause", operation_id="PauseProject", response_model=wire.MessageResponse)
@@ -162,20 +166,31 @@ def launch_of(called: Called, gid: UUID, role: Role) -> LaunchShape:
     return found[0]
 
 
-def _retried(called: Called, key: UUID, project: int, spec: RetrySpec) -> RetryResponse:
-    """Retry with the launch's own token, or with the caller's where that was wiped."""
-    engine, which = called.gateway.client.engine, control.which(spec, failed_only=not spec.all)
+def retried(engine: Engine, caller: Caller, key: UUID, spec: RetrySpec) -> RetryResponse:
+    """Retry with the launch's own token, or with the caller's where that was wiped.
+
+    Args:
+        engine: Where the rows are.
+        caller: Who asks, and may.
+        key: uid of a job or gid of a launch.
+        spec: Which jobs, and what they run.
+    """
+    which = control.which(spec, failed_only=not spec.all)
+    revised = (
+        inputs.revise(engine, key, None, spec.latest, spec.extra_params) if spec.latest or spec.extra_params else None
+    )
 
     def retry(sealed: bytes | None) -> RetryResponse:
         if not spec.split:
-            return RetryResponse(message=f"{control.retry(engine, key, project, which, sealed)} jobs are queued again")
-        made, count = control.split(engine, key, project, which, sealed)
+            count = control.retry(engine, key, None, which, sealed, revised)
+            return RetryResponse(message=f"{count} jobs are queued again")
+        made, count = control.split(engine, key, None, which, sealed, revised)
         split = f", {made.jobs} jobs of one medium each are in launch {made.gid}" if made.gid else ""
         return RetryResponse(message=f"{count} jobs are queued again{split}", gid=made.gid)
 
     try:
         return retry(None)
     except InvalidRequest:
-        if (sealed := called.caller.sealed()) is None:
+        if (sealed := caller.sealed()) is None:
             raise
         return retry(sealed)

@@ -11,6 +11,7 @@ import typer
 from argosy.cli import (
     algorithms,
     applying,
+    bulks,
     clusters,
     control,
     demo,
@@ -53,6 +54,7 @@ app.command()(control.cancel)
 app.command()(control.retry)
 app.command()(control.delete)
 app.command(epilog=applying.EXAMPLES)(applying.apply)
+app.add_typer(bulks.app, name="bulk")
 app.add_typer(algorithms.app, name="algorithm")
 clusters.app.command(epilog=registration.EXAMPLES)(registration.add)
 clusters.app.command()(registration.update)

@@ -292,8 +292,12 @@ def _facts(cluster: ClusterShape, now: datetime) -> dict[str, str]:
         "seen": ago(cluster.as_of, now) or "never",
         "held": _since(cluster.held_at, cluster.held_reason, now),
         "paused": _since(cluster.paused_at, cluster.paused_reason, now),
-        "slots": f"{cluster.active} used of {cluster.max_active}"
-        + (f", {cluster.window} at its pace" if cluster.pace and cluster.window else ""),
+        "slots": f"{cluster.active} used of {cluster.capacity}"
+        + (
+            f", as many as Argo handles at present; its own limit is {cluster.max_active}"
+            if cluster.capacity < cluster.max_active
+            else ""
+        ),
         "each project": str(cluster.project_max_active or ""),
         "deadlines": ", ".join(f"{name} {seconds:g} s" for name, seconds in deadlines.items() if seconds),
         "policy": f"profile {cluster.policy.profile}"

@@ -131,7 +131,7 @@ def _facts_of_launch(launch: LaunchShape) -> dict[str, str]:
         "algorithm": launch.algorithm,
         "project": str(launch.project),
         "user": str(launch.user),
-        "state": launch.state + (", all its jobs have ended" if launch.jobs and launch.done == launch.jobs else ""),
+        "status": launch.status,
         "reason": launch.reason,
         "created": ago(launch.created_at, datetime.now(UTC)),
         "jobs": counted(launch),

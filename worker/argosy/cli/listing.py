@@ -67,7 +67,7 @@ def list_(
         raise UsageError("give only one of --project and --all-projects")
     if launches or deleted:
         _refuse_others(given, launches)
-    where = _filter(given)
+    where = filter_of(given)
     with client() as opened:
         if launches:
             found = opened.launches(project=_one(where.project), gid=gid, limit=limit, hidden=deleted)
@@ -111,7 +111,12 @@ def _one(project: Sequence[int]) -> int | None:
     return project[0] if project else None
 
 
-def _filter(given: dict[str, object]) -> JobFilter:
+def filter_of(given: dict[str, object]) -> JobFilter:
+    """The filter that options give, by its fields.
+
+    Raises:
+        UsageError: One does not fit; the message names the option.
+    """
     from argosy.inputs import validated
     from argosy.shapes.filters import JobFilter
 
@@ -188,7 +193,7 @@ JOB_COLUMNS: list[Column[FoundJob]] = [
 LAUNCH_COLUMNS: list[Column[LaunchShape]] = [
     Column("GID", lambda launch, _: str(launch.gid)),
     Column("ALGORITHM", lambda launch, _: launch.algorithm),
-    Column("STATE", lambda launch, _: launch.state),
+    Column("STATUS", lambda launch, _: launch.status),
     Column("JOBS", lambda launch, _: counted(launch)),
     Column("CREATED", lambda launch, now: ago(launch.created_at, now)),
     Column("PROJECT", lambda launch, _: str(launch.project), wide=True),

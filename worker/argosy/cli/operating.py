@@ -117,7 +117,7 @@ def _facts(found: StatusShape) -> dict[str, str]:
     unsent = f"{found.notifications}, the oldest since {span(found.oldest_notification_seconds)}"
     return {
         "schema": found.schema_revision + newest,
-        "not alive": ", ".join(f"no {kind} is alive: argosy {kind}" for kind in found.missing),
+        "missing": ", ".join(f"a {kind} (argosy {kind})" for kind in found.missing),
         "jobs": ", ".join(f"{count} {state.capitalize()}" for state, count in found.jobs.items()) or "none",
         "launches to cut": waiting if found.waiting_launches else "none",
         "notifications to send": unsent if found.notifications else "none",

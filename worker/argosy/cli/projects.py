@@ -10,7 +10,7 @@ from argosy.cli import output
 from argosy.cli.boundary import UsageError
 from argosy.cli.commands import App
 from argosy.cli.output import Column, Format, Output
-from argosy.cli.session import client
+from argosy.cli.session import client, configured
 from argosy.cli.text import plain, used
 
 if TYPE_CHECKING:
@@ -76,6 +76,20 @@ def resume(project: Project) -> None:
     with client() as opened:
         opened.resume(project=project)
     output.note(f"project {project} is no longer paused")
+
+
+@app.command("webhook-key")
+def webhook_key(project: Project) -> None:
+    """Print the key with which receivers check a project's webhooks. It is of no use for other projects'.
+
+    It is made from ARGOSY_WEBHOOK_KEY, which must be that of the trackers; the database is not asked.
+    """
+    from base64 import b64encode
+
+    from argosy.crypto import webhook_keys
+
+    newest, *_ = webhook_keys(configured().webhook_key, project)
+    output.lines([f"whsec_{b64encode(newest).decode()}"])
 
 
 @app.command("list")

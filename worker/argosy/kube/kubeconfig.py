@@ -78,7 +78,7 @@ def read(file: Path, context: str | None = None) -> Found:
         path,
         _ca(file, cluster),
         str(chosen.get("namespace") or ""),
-        **_credentials(file, user),
+        **_credentials(file, user, cluster),
     )
 
 
@@ -156,13 +156,13 @@ def _text(file: Path, what: str) -> str:
         raise InvalidRequest(f"{what}: {file}: not text") from error
 
 
-def _credentials(file: Path, user: Mapping[str, Any]) -> dict[str, Any]:
+def _credentials(file: Path, user: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
     if token := user.get("token"):
         return {"token": str(token).strip()}
     if name := user.get("tokenFile"):
         return {"token_file": str((file.parent / str(name)).resolve())}
     if isinstance(command := user.get("exec"), dict):
-        return _command(command)
+        return _command(command, cluster)
     for field, why in _REFUSED.items():
         if user.get(field):
             return {"refused": f"{field}: {why}"}
@@ -178,9 +178,15 @@ _REFUSED = {
 }
 
 
-def _command(given: Mapping[str, Any]) -> dict[str, Any]:
+_OWN = "client.authentication.k8s.io/exec"
+"""Extension of a cluster that only plugins understand."""
+
+
+def _command(given: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("interactiveMode") == "Always":
         return {"refused": "exec: interactiveMode Always: nobody is there to be asked"}
+    if given.get("provideClusterInfo") and any(each.get("name") == _OWN for each in _entries(cluster, "extensions")):
+        return {"refused": f"exec: its plugin reads {_OWN} of the cluster, which argosy does not keep"}
     if not given.get("command"):
         return {"refused": "exec: it names no command"}
     environment = given.get("env") or []

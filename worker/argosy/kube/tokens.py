@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import time
-from base64 import urlsafe_b64decode
+from base64 import b64encode, urlsafe_b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -54,12 +54,16 @@ class Source:
         command: A plugin and its arguments, which prints an ExecCredential.
         directory: Files must be below it; empty for none.
         allowed: Plugins that may be run, as `command` names them.
+        server: Address of the Kubernetes API, https://…, which a plugin is told; empty for the one around this process.
+        ca: Its CA certificates as PEM text; empty for the system's.
     """
 
     file: str = ""
     command: tuple[str, ...] = ()
     directory: str = ""
     allowed: tuple[str, ...] = ()
+    server: str = ""
+    ca: str = ""
 
     def check(self) -> None:
         """See that this process may use it.
@@ -139,7 +143,8 @@ class Renewed:
     async def _run(self) -> tuple[str, float]:
         """Run the plugin: https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins."""
         command, version = self._source.command, "client.authentication.k8s.io/v1"
-        info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        spec = {"interactive": False} | ({"cluster": _about(self._source)} if self._source.server else {})
+        info = {"apiVersion": version, "kind": "ExecCredential", "spec": spec}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ARGOSY_")}
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -163,6 +168,12 @@ class Renewed:
         if code:
             raise ValueError(f"ended with {code}: {clean(err.decode('utf-8', 'replace').strip(), limit=500)}")
         return _credential(out)
+
+
+def _about(source: Source) -> dict[str, str]:
+    """The cluster as `provideClusterInfo` of a kubeconfig has it told. What it tells is no secret, so every plugin is told."""
+    authority = {"certificate-authority-data": b64encode(source.ca.encode()).decode()} if source.ca else {}
+    return {"server": source.server} | authority
 
 
 def _apart(work: Callable[[], bytes]) -> asyncio.Future[bytes]:

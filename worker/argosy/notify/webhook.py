@@ -6,13 +6,12 @@ Its id follows from the launch and how it ended, so a receiver recognises a repe
 import base64
 import hmac
 import time
-from binascii import Error as Base64Error
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from argosy.errors import NotConfigured
+from argosy.crypto import webhook_keys
 from argosy.inputs import clean
 from argosy.network.guard import Forbidden, Resolver, outside
 from argosy.notify.delivery import Undelivered
@@ -29,14 +28,14 @@ class Webhooks:
     """Delivers webhooks, until it is closed.
 
     Args:
-        settings: The key, and the hosts that are trusted.
+        settings: The keys, and the hosts that are trusted.
     """
 
     kind = "webhook"
 
     def __init__(self, settings: Settings) -> None:
         self._guard = outside(settings.webhook_hosts)
-        self._key = settings.webhook_key
+        self._keys = settings.webhook_key
         connector = aiohttp.TCPConnector(resolver=Resolver(self._guard), force_close=True, use_dns_cache=False)
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         self._session = aiohttp.ClientSession(
@@ -68,22 +67,13 @@ class Webhooks:
         return ""
 
     def _headers(self, notification: Notification, body: bytes) -> dict[str, str]:
-        if self._key is None:
-            raise NotConfigured("ARGOSY_WEBHOOK_KEY is not set; make one: argosy keys")
         moment = str(int(time.time()))
-        key = _opened(self._key.get_secret_value())
-        signed = hmac.digest(key, f"{notification.key}.{moment}.".encode() + body, "sha256")
+        said = f"{notification.key}.{moment}.".encode() + body
+        signed = [hmac.digest(key, said, "sha256") for key in webhook_keys(self._keys, notification.project)]
         return {
             "content-type": "application/json",
             "user-agent": "argosy",
             "webhook-id": notification.key,
             "webhook-timestamp": moment,
-            "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+            "webhook-signature": " ".join(f"v1,{base64.b64encode(each).decode()}" for each in signed),
         }
-
-
-def _opened(key: str) -> bytes:
-    try:
-        return base64.b64decode(key.removeprefix("whsec_"), validate=True)
-    except Base64Error:
-        raise NotConfigured("ARGOSY_WEBHOOK_KEY: must be whsec_ and base64; make one: argosy keys") from None

@@ -12,9 +12,12 @@ from pydantic import (
     BaseModel,
     Field,
     SerializeAsAny,
+    computed_field,
 )
 
+from argosy.scheduling.pace import FIRST
 from argosy.shapes.clusters import TokenSource
+from argosy.shapes.filters import FAILED
 from argosy.shapes.given import AlgorithmSpec, Parameter, Policy
 from argosy.shapes.history import NotificationShape
 from argosy.shapes.projects import ProjectSpec
@@ -80,7 +83,7 @@ class JobPage(BaseModel):
 
 
 class JobCounts(BaseModel):
-    """Jobs by status. `more`: there are more of those that are counted as 100,000."""
+    """Jobs by status. `more`: there are more of those that are counted as 10,000."""
 
     counts: dict[str, int]
     more: bool
@@ -115,6 +118,7 @@ class LogShape(BaseModel):
 class LaunchShape(BaseModel):
     """A launch: its `state` (accepted, resolved, expanded, rejected or cancelled), and its jobs counted by status.
 
+    `status` is how it stands in one word: that of its jobs as soon as it has some, else its state.
     `done` jobs have ended; `rate` of them a second, within the last ten minutes, and so the others may take `seconds_left`; null where none
     ended lately. `resources` is what the pods of all its attempts used, as Argo counts it (seconds of a CPU, of 100 MiB of memory); null in
     lists, as are `notifications` (who is told how it ended) and `splits` (launches that have the media of its failed batches).
@@ -143,6 +147,21 @@ class LaunchShape(BaseModel):
     webhook: str | None
     notifications: list[NotificationShape] | None
     splits: list[UUID] | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def status(self) -> str:
+        """Waiting for another launch, its state before it is cut, then Running until all jobs have ended, Failed if one did, Cancelled if
+        one was."""
+        if self.waiting:
+            return "waiting"
+        if self.state != "expanded":
+            return self.state
+        if self.done < self.jobs:
+            return "Running"
+        if any(self.counts.get(status) for status in FAILED):
+            return "Failed"
+        return "Succeeded" if self.counts.get("Succeeded", 0) == self.jobs else "Cancelled"
 
 
 class LaunchList(BaseModel):
@@ -278,6 +297,11 @@ class ClusterShape(BaseModel):
     kubernetes_version: str
     argo_version: str
     warnings: list[str] = Field(default_factory=list)
+
+    @property
+    def capacity(self) -> int:
+        """How many unfinished workflows it may have now: what its pace allows, where that is less than `max_active`."""
+        return min(self.max_active, self.window or FIRST) if self.pace else self.max_active
 
 
 class ProjectShape(ProjectSpec):

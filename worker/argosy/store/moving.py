@@ -32,13 +32,15 @@ class Movement:
 
 @dataclass(frozen=True)
 class Queued:
-    """What a launch, or a revision of it, has queued for a cluster: jobs, and how many are to be cut yet."""
+    """What a launch, or a revision of it, has queued for a cluster: jobs, and how many are to be cut yet. `strays`: workflows of it are
+    there already, which its jobs adopt when they are cut for that cluster."""
 
     gid: UUID
     revision: int
     placement: int
     jobs: int
     uncut: int
+    strays: bool
 
 
 # By launch, revision and placement. The conditions are those of the two indexes of the queue.
@@ -49,7 +51,8 @@ _QUEUED = text(
     f"UNION ALL SELECT a.* FROM placed JOIN argosy.attempt a ON a.placement_id = placed.id AND {DELAYED}"
     ") a GROUP BY gid, revision, placement_id), uncut AS (SELECT gid, 0 AS revision, placement_id, jobs - expanded_jobs AS jobs "
     "FROM argosy.launch WHERE state = 'resolved' AND placement_id IN (SELECT id FROM placed)) "
-    "SELECT gid, revision, placement_id AS placement, coalesce(q.jobs, 0) AS jobs, coalesce(u.jobs, 0) AS uncut "
+    "SELECT gid, revision, placement_id AS placement, coalesce(q.jobs, 0) AS jobs, coalesce(u.jobs, 0) AS uncut, "
+    "u.gid IS NOT NULL AND EXISTS (SELECT FROM argosy.stray s WHERE s.gid = u.gid AND s.cluster_id = :source) AS strays "
     "FROM queued q FULL JOIN uncut u USING (gid, revision, placement_id) ORDER BY uncut DESC, gid, revision, placement_id"
 )
 

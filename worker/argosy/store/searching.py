@@ -151,7 +151,7 @@ def _of_index(gid: UUID, index: int) -> UUID:
 def _of_launch(launch: LaunchShape, why: str) -> Hit:
     return Hit(
         kind="launch", gid=launch.gid, uid=None, index=None, project=launch.project, user=launch.user,
-        algorithm=launch.algorithm, status=launch.state, why=why,
+        algorithm=launch.algorithm, status=launch.status, why=why,
     )  # fmt: skip
 
 

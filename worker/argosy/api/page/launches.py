@@ -7,13 +7,12 @@ from starlette.responses import Response
 
 from argosy.api.callers import Role
 from argosy.api.page.filters import filtered, narrows
-from argosy.api.page.marks import FAILED
 from argosy.api.page.rendering import show
 from argosy.api.page.rows import JOBS, explained
 from argosy.api.page.visits import Visit, Visited
 from argosy.api.routing import uuid_in
 from argosy.errors import NotFound
-from argosy.shapes.filters import JobFilter
+from argosy.shapes.filters import FAILED, JobFilter
 from argosy.shapes.shown import LaunchShape
 
 router = APIRouter()

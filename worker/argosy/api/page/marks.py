@@ -3,14 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from argosy.shapes.shown import LaunchShape
-
 ORDER = (
     "Failed", "Error", "Rejected", "Lost", "Deleted", "Running", "Pending", "Submitting", "Cancelling", "Queued", "Cancelled", "Succeeded",
 )  # fmt: skip
 """Statuses as they are listed: what needs somebody comes first."""
-
-FAILED = ("Failed", "Error", "Rejected", "Lost", "Deleted")
 
 _TONES = {
     "Failed": "bad", "Error": "bad", "Rejected": "bad", "Lost": "odd", "Deleted": "odd",
@@ -34,19 +30,6 @@ def ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Counts by status, those that need somebody first."""
     known = [(status, counts[status]) for status in ORDER if counts.get(status)]
     return known + [(status, count) for status, count in counts.items() if count and status not in ORDER]
-
-
-def word_of(launch: LaunchShape) -> str:
-    """How a launch is, in the words of its jobs as soon as it has some."""
-    if launch.waiting:
-        return "waiting"
-    if launch.state != "expanded":
-        return launch.state
-    if launch.done < launch.jobs:
-        return "Running"
-    if any(launch.counts.get(status) for status in FAILED):
-        return "Failed"
-    return "Succeeded" if launch.counts.get("Succeeded", 0) == launch.jobs else "Cancelled"
 
 
 @dataclass(frozen=True)

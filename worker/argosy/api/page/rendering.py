@@ -16,7 +16,7 @@ from argosy.api.callers import Role
 from argosy.api.page import filters, marks
 from argosy.api.page.visits import Visit, up
 from argosy.history.tree import said
-from argosy.shapes.filters import JobFilter
+from argosy.shapes.filters import FAILED, JobFilter
 from argosy.store import health
 from argosy.telling import age, ranges, span, took, used
 
@@ -145,9 +145,8 @@ def _environment() -> Environment:
         "tone": marks.tone,
         "ordered": marks.ordered,
         "parts": marks.parts,
-        "word_of": marks.word_of,
         "statuses": marks.ORDER,
-        "failed": marks.FAILED,
+        "failed": FAILED,
         "when": _time,
         "said": said,
         "took": took,

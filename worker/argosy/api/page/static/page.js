@@ -3,6 +3,7 @@
   "use strict";
   const BEAT = 35_000; // without a sign of life for so long, the stream is lost; one comes every 15 s
   const POLL = 15_000; // between two looks without a stream
+  const PATIENCE = 5_000; // for a stream that is asked for and not there yet
   const AGAIN = 1_000; // between two refreshes
   const FOLLOW = 3_000; // between two looks at a log
   const LONGEST = 30_000; // between two tries to open a stream
@@ -12,7 +13,7 @@
   const word = document.getElementById("live-state");
   const button = document.getElementById("pause");
   let source = null, heard = 0, failed = false, foreign = false, paused = false, wanted = false, asking = false, timer = 0, last = Date.now();
-  let opened = 0, tries = 0, again = 0; // of the stream: since when it is open, tries that did not last, when the next one may be
+  let asked = 0, opened = 0, tries = 0, again = 0; // of the stream: when it was asked for, since when it is open, tries that did not last, when the next one may be
   let ahead = 0; // of this browser's clock before the server's
 
   // What somebody opened stays open, what they type stays as it is.
@@ -23,23 +24,27 @@
   const follows = () => document.querySelector("#follow[data-follow]");
   const connected = () => source !== null && source.readyState === EventSource.OPEN && Date.now() - heard < BEAT;
 
+  const connecting = () => source !== null && source.readyState === EventSource.CONNECTING && !tries && Date.now() - asked < PATIENCE;
+
   function state() {
     if (paused) return "Paused";
     if (foreign) return "Something else answers in argosy's place; reload to see it";
     if (failed) return "No answer from the server";
     if (follows()) return "Following";
+    if (connecting()) return "Connecting";
     return connected() ? "Live" : "Stream lost, asking every 15 s";
   }
 
   function show() {
     const told = state();
     if (word.textContent !== told) word.textContent = told;
-    live.dataset.state = paused ? "paused" : told === "Live" || told === "Following" ? "live" : "lost";
+    live.dataset.state = paused ? "paused" : ["Live", "Following", "Connecting"].includes(told) ? "live" : "lost";
   }
 
   function open() {
     if (source || paused || document.hidden || !streams() || Date.now() < again) return;
     source = new EventSource(streams());
+    asked = Date.now();
     const sign = () => { heard = Date.now(); show(); };
     source.addEventListener("open", () => { opened = Date.now(); sign(); wish(); });
     source.addEventListener("beat", sign);
