@@ -42,7 +42,6 @@ def _fitting(opened: Client) -> Iterator[None]:
     Raises:
         NotConfigured: This argosy may not run on it.
     """
-    from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
     from sqlalchemy.exc import ProgrammingError
 
     from argosy.store import schema
@@ -50,7 +49,7 @@ def _fitting(opened: Client) -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
-        if isinstance(error.orig, UndefinedTable | UndefinedColumn | InvalidSchemaName):
+        if isinstance(error.orig, schema.LACKING):
             schema.check(opened.engine)
         raise
 

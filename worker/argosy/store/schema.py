@@ -8,7 +8,7 @@ run. A migration that takes away what older code uses raises it (worker/docs/mig
 
 from pathlib import Path
 
-from psycopg.errors import InvalidSchemaName, UndefinedTable
+from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedFunction, UndefinedTable
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
@@ -19,6 +19,9 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 NEWEST = "0032"
 """The newest migration that this code knows. Migrations are numbered, so they compare as texts."""
+
+LACKING = (InvalidSchemaName, UndefinedColumn, UndefinedFunction, UndefinedTable)
+"""The driver's errors where a schema lacks what this code uses."""
 
 # The revision of the schema, if there is any.
 _REVISION = text("SELECT (SELECT version_num FROM argosy.alembic_version)")
