@@ -16,7 +16,6 @@ server may repeat it. The token is removed before the text is cut, because half 
 """
 
 import asyncio
-import os
 import ssl
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ import orjson
 
 from argosy.errors import ArgosyError
 from argosy.inputs import clean
+from argosy.network import broken
 
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
 """Messages of a 409 when a delete names the uid of another object. The server checks it when it reads the object, and again in etcd's
@@ -300,24 +300,9 @@ def _seconds(header: str | None) -> float | None:
     return min(float(header[:9]), _LONGEST_WAIT)
 
 
-def _words(error: BaseException, secrets: Collection[str]) -> str:
-    return clean(_reason(error), secrets)
-
-
-def _reason(error: BaseException) -> str:
-    """Why there was no answer; in words of a library only where there are no others."""
-    where = f"{error.host}:{error.port}: " if isinstance(error, aiohttp.ClientConnectorError) else ""
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"{where}certificate verify failed: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"{where}{cause.reason or cause}"
-    if isinstance(cause, aiohttp.ConnectionTimeoutError):
-        return "the connection is not made in time (ARGOSY_CONNECT_TIMEOUT)"
-    if isinstance(cause, TimeoutError) and cause.errno is None:
-        return "not in time (ARGOSY_REQUEST_TIMEOUT)"
-    if isinstance(cause, aiohttp.ServerDisconnectedError):
-        return "the connection was closed"
-    if isinstance(cause, OSError) and cause.errno is not None:
-        return where + (os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror))
-    return f"{where}{type(cause).__name__} {cause}".strip()
+def _words(error: Exception, secrets: Collection[str]) -> str:
+    late = isinstance(error, TimeoutError) and error.errno is None
+    setting = (
+        "ARGOSY_CONNECT_TIMEOUT" if isinstance(error, aiohttp.ConnectionTimeoutError) else "ARGOSY_REQUEST_TIMEOUT"
+    )
+    return clean(broken.words(error) + (f" ({setting})" if late else ""), secrets)
