@@ -110,7 +110,9 @@ CASES = [
         end=35,
     ),
 ]
-NOT_WHEN_DOWN = ("ArgosyStatusOld", "ArgosyQueueStuck", "ArgosyStatusLate", "ArgosyWorkflowsNotReleased")
+NOT_WHEN_DOWN = (
+    "ArgosyStatusOld", "ArgosyQueueStuck", "ArgosyStatusLate", "ArgosyWorkflowsNotReleased", "ArgosyMarkOld",
+)  # fmt: skip
 
 
 def values(steps: list[tuple[int, str | float | None]]) -> str:

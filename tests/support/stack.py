@@ -61,20 +61,22 @@ async def running(settings: Settings) -> AsyncIterator[Direct]:
 async def until(
     ask: Callable[[], T] | Callable[[], Awaitable[T]], holds: Callable[[T], object], seconds: float = 30
 ) -> T:
-    """Ask (in a thread, unless it is a coroutine function) until it holds.
+    """Ask (in a thread, unless it is a coroutine function) until it holds, the less often the longer that takes.
 
     Raises:
         AssertionError: It did not in time; the last answer is in the message.
     """
-    deadline = asyncio.get_running_loop().time() + seconds
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     while True:
         answer = (
             await ask() if inspect.iscoroutinefunction(ask) else await asyncio.to_thread(cast(Callable[[], T], ask))
         )
         if holds(answer):
             return cast(T, answer)
-        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {answer!r}"
-        await asyncio.sleep(0.05)
+        waited = clock() - begun
+        assert waited < seconds, f"not within {seconds} s: {answer!r}"
+        await asyncio.sleep(min(0.05 + waited / 20, 0.3))
 
 
 async def finished(client: Client, gid: UUID, seconds: float = 30) -> list[JobShape]:

@@ -76,3 +76,14 @@ def test_every_name_that_is_said_to_be_in_a_module_is_there(document: Path) -> N
         for _, path in found
     }
     assert [(n, path) for n, path in found if n.split(".")[-1] not in paths[path].read_text()] == []
+
+
+def test_whoever_is_woken_looks_in_the_namespace_into_which_the_chart_is_installed() -> None:
+    install = re.search(
+        r"helm install argosy helm/argosy --namespace (\S+)", (ROOT / "helm/argosy/README.md").read_text()
+    )
+    assert install is not None
+    pages = "".join(page.read_text() for page in DOCS.rglob("*.md"))
+    used = re.findall(r"kubectl --namespace (\S+) (?:\S+ )*?(?:deployment/argosy-|--selector app)", pages)
+    assert len(used) > 10
+    assert set(used) == {install[1]}

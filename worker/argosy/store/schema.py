@@ -16,7 +16,7 @@ from argosy.errors import NotConfigured
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-NEWEST = "0030"
+NEWEST = "0032"
 """The newest migration that this code knows. Migrations are numbered, so they compare as texts."""
 
 # The revision of the schema, if there is any.
