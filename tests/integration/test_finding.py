@@ -190,22 +190,6 @@ def test_which_attempt_is_listed_follows_from_the_jobs(filled: Client) -> None:
         assert all(connection.execute(seen).one())
 
 
-def test_a_page_reads_the_jobs_of_the_page_only(filled: Client) -> None:
-    with filled.engine.connect() as connection:
-        connection.execute(text("SET enable_seqscan = off"))
-        plan = "\n".join(
-            connection.execute(
-                text(
-                    "EXPLAIN SELECT a.uid FROM argosy.attempt a WHERE project = 1 AND state = 'failed' AND listed "
-                    "AND (argosy.age(gid), gid, uid) > (0, gen_random_uuid(), gen_random_uuid()) "
-                    "ORDER BY argosy.age(gid), gid, uid LIMIT 101"
-                )
-            ).scalars()
-        )
-    assert "ix_attempt_listed" in plan
-    assert "Sort" not in plan
-
-
 def _launches(client: Client, where: JobFilter, projects: Any = None) -> list[UUID]:
     found: list[UUID] = []
     while True:

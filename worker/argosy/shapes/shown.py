@@ -83,7 +83,7 @@ class JobPage(BaseModel):
 
 
 class JobCounts(BaseModel):
-    """Jobs by status. `more`: there are more of those that are counted as 100,000."""
+    """Jobs by status. `more`: there are more of those that are counted as 10,000."""
 
     counts: dict[str, int]
     more: bool

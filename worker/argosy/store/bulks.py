@@ -30,6 +30,9 @@ _SHOWN = 100
 _DAYS = 30
 """For which it is kept."""
 
+_MOST = 100_000
+"""Jobs, and launches without jobs, of one."""
+
 _FITS: dict[str, str] = {
     "cancel": f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})",
     "retry": in_states(FINAL, "a"),
@@ -94,11 +97,11 @@ def prepare(
     connection.execute(_FORGET, {"days": _DAYS})
     made = {"verb": verb, "chosen": where.but(cursor=None).model_dump_json(), "user": user, "priority": priority}
     bulk: UUID = connection.execute(_CREATE, made).scalar_one()
-    jobs, values = finding.choice(connection, where, allowed, _FITS[verb], finding.MOST + 1)
-    if connection.execute(text(_ITEMS.format(jobs=jobs)), values | {"bulk": bulk}).rowcount > finding.MOST:
-        raise InvalidRequest(f"more than {finding.MOST} jobs are chosen; narrow the filter, for example to one launch")
+    jobs, values = finding.choice(connection, where, allowed, _FITS[verb], _MOST + 1)
+    if connection.execute(text(_ITEMS.format(jobs=jobs)), values | {"bulk": bulk}).rowcount > _MOST:
+        raise InvalidRequest(f"more than {_MOST} jobs are chosen; narrow the filter, for example to one launch")
     if verb == "cancel":
-        gids = finding.uncut(connection, where, allowed)
+        gids = finding.uncut(connection, where, allowed, _MOST)
         connection.execute(text(_EARLY), {"bulk": bulk, "gids": gids})
     connection.execute(_SUM, {"bulk": bulk})
     return report(connection, bulk)

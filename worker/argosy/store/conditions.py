@@ -13,6 +13,9 @@ UIDS_NODE = "substring(sha256(uuid_send(gid)) from 4 for 5)"
 AGE = "argosy.age(gid)"
 """SQL: a number that is the smaller the newer a launch is, by the time in its gid."""
 
+ALIKE = "argosy.failure(state, exit_code, message)"
+"""SQL: the key of the group to which the failure of an attempt belongs."""
+
 
 def in_states(states: Iterable[State], alias: str = "") -> str:
     """SQL: whether an attempt (of this alias) is in one of these states."""
@@ -44,6 +47,9 @@ def of_revision(column: str) -> str:
     revised = f"(SELECT r.{column} FROM argosy.revision r WHERE r.gid = a.gid AND r.number = a.revision)"
     return f"CASE WHEN a.revision = 0 THEN l.{column} ELSE {revised} END"
 
+
+FAILED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.REJECTED})
+"""Ends that are told in groups."""
 
 TOLD_OF = "(webhook IS NOT NULL OR success_email IS NOT NULL OR failure_email IS NOT NULL)"
 """SQL: whether somebody wants to know how a launch ends."""

@@ -1,167 +1,112 @@
-"""Jobs that a filter chooses, page by page, and how many there are in each state.
+"""Jobs and launches that a filter chooses, page by page, and how many jobs there are in each state.
 
-Every statement here is limited to projects, which the caller of this module may read (T10). A page begins after the last job of the page
-before, so that later pages cost as little as the first one. The index `ix_attempt_listed` has the jobs of a project and a state in the
-order of pages; a page takes the first ones of each of these and merges them. Jobs are counted in that index, up to 100,000 of a state.
+Every statement here is limited to projects, which the caller of this module may read (T10). A page begins after the last one of the page
+before, so that later pages cost as little as the first one. The index `ix_attempt_found` has the jobs of a project and a state in the
+order of pages, `ix_launch_found` the launches of a project; a page takes the first ones of each of these and merges them.
+
+Some fields of a filter are about jobs, others about launches. With both, the smaller side leads: either the jobs are read in their order
+and each asks for its launch, or the launches are read in theirs and each asks for its jobs. How many there are of each is counted first, up
+to `MOST`. The planner is not asked which is better: it does not know before it has seen statistics, and is wrong by a factor of a hundred.
+`OFFSET 0` keeps it from joining what is to be asked row by row.
 """
 
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
-from argosy.batches import JobUids, ticks
 from argosy.shapes.filters import JobFilter
-from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape, LaunchList, LaunchShape
-from argosy.states import ACTIVE, FINAL, UNFINISHED, State
-from argosy.store import reading, summaries
-from argosy.store.conditions import in_states
-from argosy.store.summaries import ALIKE, FAILED
+from argosy.shapes.shown import FoundJob, JobCounts, JobPage, JobShape, LaunchList
+from argosy.store import choosing, reading, summaries
 
-MOST = 100_000
+MOST = 10_000
 """Jobs of one state that are counted."""
 
-# Projects that have launches, each by one look into the index.
-_PROJECTS = text(
-    "WITH RECURSIVE p (id) AS (SELECT min(project) FROM argosy.launch "
-    "UNION ALL SELECT (SELECT min(project) FROM argosy.launch WHERE project > p.id) FROM p WHERE p.id IS NOT NULL) "
-    "SELECT id FROM p WHERE id IS NOT NULL"
-)
+_EACH_PROJECT = "unnest(CAST(:projects AS bigint[])) p (id)"
+_EACH_STATE = "unnest(CAST(:states AS text[])) s (state)"
 
-_CHOSEN = (
-    "SELECT a.uid, a.gid, a.number, a.state, argosy.age(a.gid) AS age FROM argosy.attempt a {joins} "
-    "WHERE a.project = p.id AND a.state = s.state AND a.listed{conditions}"
+_JOBS = (
+    "SELECT a.uid, a.gid, a.number, a.state, argosy.age(a.gid) AS age FROM argosy.attempt a "
+    "WHERE a.project = p.id AND a.state = s.state AND a.listed{of_jobs}"
 )
-"""SQL: the newest attempts of the chosen jobs of project `p` that are in state `s`."""
+"""SQL: the newest attempts of the jobs of project `p` that are in state `s`."""
 
-_STREAMS = "unnest(CAST(:projects AS bigint[])) p (id) CROSS JOIN unnest(CAST(:states AS text[])) s (state)"
+_LAUNCHES = "SELECT l.gid, argosy.age(l.gid) AS age{ordinal} FROM argosy.launch l WHERE l.project = p.id{of_launches}"
+"""SQL: the launches of project `p` that are meant."""
+
+_OF_LAUNCH = "a.gid = l.gid AND argosy.age(a.gid) = l.age"
+
+_AT_ORDINAL = (
+    "SELECT a.uid, a.gid, a.number, a.state FROM argosy.job j JOIN argosy.attempt a ON a.uid = j.uid AND a.number = j.attempt "
+    "WHERE j.gid = l.gid AND j.ordinal = l.ordinal AND a.listed AND a.state = ANY (CAST(:states AS text[])){of_jobs}"
+)
+"""SQL: the job of launch `l` with the ordinal that is meant."""
 
 # A page: the first ones of each project and state, and of these the first ones.
 _PAGE = (
-    f"SELECT f.uid FROM {_STREAMS} CROSS JOIN LATERAL ({_CHOSEN} ORDER BY {{order}} LIMIT :most) f "
+    f"SELECT f.uid FROM {_EACH_PROJECT} CROSS JOIN {_EACH_STATE} CROSS JOIN LATERAL "
+    f"({_JOBS} ORDER BY argosy.age(a.gid) {{way}}, a.gid {{way}}, a.uid {{way}} LIMIT :most) f "
     "ORDER BY f.age {way}, f.gid {way}, f.uid {way} LIMIT :most"
 )
 
-_JOB = "JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number AND NOT j.hidden"
-_LAUNCH = "JOIN argosy.launch l ON l.gid = a.gid"
+# The same, launch by launch.
+_PAGE_BY_LAUNCH = (
+    f"SELECT f.uid FROM {_EACH_PROJECT} CROSS JOIN LATERAL (SELECT l.age, l.gid, c.uid FROM "
+    f"({_LAUNCHES} ORDER BY argosy.age(l.gid) {{way}}, l.gid {{way}} OFFSET 0) l CROSS JOIN LATERAL ({{jobs}}) c "
+    "ORDER BY l.age {way}, l.gid {way}, c.uid {way} LIMIT :most) f ORDER BY f.age {way}, f.gid {way}, f.uid {way} LIMIT :most"
+)
 
-_STATUS = f"CASE WHEN j.cancel_requested AND {in_states(UNFINISHED, 'a')} THEN 'cancelling' ELSE a.state END"
+_JOBS_OF_LAUNCH = (
+    f"SELECT b.uid FROM {_EACH_STATE} CROSS JOIN LATERAL "
+    f"({_JOBS} AND {_OF_LAUNCH} ORDER BY a.uid {{way}} LIMIT :most) b"
+)
 
 # How many jobs there are in each state.
 _COUNTS = (
-    "SELECT s.state, (SELECT count(*) FROM (SELECT FROM unnest(CAST(:projects AS bigint[])) p (id) CROSS JOIN LATERAL ({chosen}) c "
-    "LIMIT :most) m) AS jobs FROM unnest(CAST(:states AS text[])) s (state)"
+    f"SELECT s.state, (SELECT count(*) FROM (SELECT FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_JOBS}) c LIMIT :most) m) AS jobs "
+    f"FROM {_EACH_STATE}"
 )
 
-# Whether a cluster is held: only then are there queued jobs that are being cancelled.
-_HELD = text("SELECT EXISTS (SELECT FROM argosy.cluster WHERE held_at IS NOT NULL)")
-
-# The jobs that hold a medium, one of each launch.
-_OF_MEDIUM = text(
-    "SELECT j.uid FROM (SELECT gid, (array_position(media_ids, CAST(:media AS bigint)) - 1) / files_per_job AS ordinal "
-    "FROM argosy.launch WHERE project = ANY (CAST(:projects AS bigint[]))) l JOIN argosy.job j ON j.gid = l.gid AND j.ordinal = l.ordinal "
-    "WHERE l.ordinal IS NOT NULL"
+# The same, launch by launch.
+_COUNTS_BY_LAUNCH = (
+    f"SELECT s.state, (SELECT count(*) FROM (SELECT FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_LAUNCHES} OFFSET 0) l "
+    f"CROSS JOIN LATERAL ({{jobs}} OFFSET 0) c LIMIT :most) m) AS jobs FROM {_EACH_STATE}"
 )
+
+# The launches of jobs.
+_GIDS = f"SELECT DISTINCT c.gid FROM {_EACH_PROJECT} CROSS JOIN {_EACH_STATE} CROSS JOIN LATERAL ({_JOBS}) c"
+
+# The same of launches of which one job each is meant.
+_COUNTS_AT_ORDINAL = (
+    f"SELECT c.state, count(*) AS jobs FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_LAUNCHES} OFFSET 0) l "
+    "CROSS JOIN LATERAL ({jobs} OFFSET 0) c GROUP BY c.state"
+)
+
+# How many launches are meant.
+_SIZE = f"SELECT count(*) FROM (SELECT FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_LAUNCHES}) l LIMIT :most) m"
+
+# A page of launches: the first ones of each project, and of these the first ones.
+_LAUNCH_PAGE = (
+    f"SELECT f.gid FROM {_EACH_PROJECT} CROSS JOIN LATERAL ({_LAUNCHES} AND NOT l.hidden "
+    "ORDER BY argosy.age(l.gid) {way}, l.gid {way} LIMIT :most) f ORDER BY f.age {way}, f.gid {way} LIMIT :most"
+)
+
+_HAS_JOBS = (
+    "EXISTS (SELECT FROM (SELECT l.gid, argosy.age(l.gid) AS age{ordinal} OFFSET 0) l "
+    "CROSS JOIN LATERAL ({jobs} OFFSET 0) c OFFSET 0)"
+)
+"""SQL: whether launch `l` has a job that is meant."""
 
 _ROWS = reading.statement("SELECT * FROM argosy.job WHERE uid = ANY (CAST(:uids AS uuid[]))")
 
-_ATTEMPT: dict[str, str] = {
-    "gid": "a.gid = :gid AND argosy.age(a.gid) = argosy.age(CAST(:gid AS uuid))",
-    "user": "a.user_id = :user",
-    "cluster": "a.cluster_id = ANY (ARRAY(SELECT id FROM argosy.cluster WHERE name = :cluster))",
-    "error": f"{ALIKE} = :error",
-    "since": "argosy.age(a.gid) <= -CAST(:since AS bigint)",
-    "until": "argosy.age(a.gid) > -CAST(:until AS bigint)",
-}
-"""Conditions on attempt `a`, by the field of the filter."""
-
 _AFTER = "(argosy.age(a.gid), a.gid, a.uid) {} (argosy.age(CAST(:last_gid AS uuid)), CAST(:last_gid AS uuid), CAST(:last_uid AS uuid))"
-
-_PARAMETER = "EXISTS (SELECT FROM jsonb_array_elements(l.parameters) e WHERE e ->> 0 = :name{number} AND e ->> 1 = :value{number})"
-
-
-_LAUNCH_OF_JOBS = (
-    "(l.state = ANY (CAST(:early AS text[])) OR l.gid IN (SELECT a.gid FROM argosy.attempt a {joins} "
-    "WHERE a.project = p.id AND a.state = ANY (CAST(:states AS text[])) AND a.listed{conditions}))"
-)
-
-# A page of launches: the first ones of each project, and of these the first ones.
-_LAUNCHES = (
-    "SELECT f.gid FROM unnest(CAST(:projects AS bigint[])) p (id) CROSS JOIN LATERAL (SELECT l.gid, l.created_at FROM argosy.launch l "
-    "WHERE l.project = p.id AND NOT l.hidden{conditions} ORDER BY l.created_at {way}, l.gid {way} LIMIT :most) f "
-    "ORDER BY f.created_at {way}, f.gid {way} LIMIT :most"
-)
-
-_OF_LAUNCH: dict[str, str] = {
-    "gid": "l.gid = :gid",
-    "user": "l.user_id = :user",
-    "algorithm": "l.algorithm_name = :algorithm",
-    "since": "l.created_at >= :since",
-    "until": "l.created_at < :until",
-    "media": "CAST(:media AS bigint) = ANY (l.media_ids)",
-}
-"""Conditions on launch `l`, by the field of the filter."""
+_LAUNCH_AFTER = "(argosy.age(l.gid), l.gid) {} (argosy.age(CAST(:last_gid AS uuid)), CAST(:last_gid AS uuid))"
 
 _EARLY: dict[str, tuple[str, ...]] = {
     "Queued": ("accepted", "resolved"), "Rejected": ("rejected",), "Cancelled": ("cancelled",),
 }  # fmt: skip
 """States of launches without jobs that are meant by a status."""
-
-
-def launches(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> LaunchList:
-    """A page of launches. What the filter says of jobs (`status`, `failed`, `error`, `cluster`, `index`) must be true of one of a launch's
-    jobs; or, of a status, of the launch itself where it has no jobs. Arguments are those of `find`."""
-    values: dict[str, Any] = {"projects": projects(connection, where, allowed), "most": where.limit + 1}
-    conditions = _launch_conditions(where, values)
-    if where.statuses or where.error is not None or where.cluster is not None or where.index is not None:
-        conditions.append(_with_such_jobs(where, values))
-    way, beyond = ("DESC", "<") if where.sort == "newest" else ("ASC", ">")
-    if where.cursor is not None:
-        conditions.append(f"(l.created_at, l.gid) {beyond} (to_timestamp(0) + :at * interval '1 microsecond', :last)")
-        values |= {"last": UUID(where.cursor[:32]), "at": int(where.cursor[32:], 16) & _LATEST}
-    statement = text(_LAUNCHES.format(conditions=_all(conditions), way=way))
-    gids = list(connection.execute(statement, values).scalars())
-    found = summaries.some(connection, gids[: where.limit])
-    more = found and len(gids) > where.limit
-    return LaunchList(items=found, cursor=_launch_cursor(found[-1]) if more else None)
-
-
-def _launch_conditions(where: JobFilter, values: dict[str, Any]) -> list[str]:
-    """What the filter says of launches, as SQL on launch `l`; its values are added."""
-    conditions = []
-    for name, sql in _OF_LAUNCH.items():
-        if (value := getattr(where, name)) is not None:
-            conditions.append(sql)
-            values[name] = value
-    for number, pair in enumerate(where.param):
-        conditions.append(_PARAMETER.format(number=number))
-        values[f"name{number}"], _, values[f"value{number}"] = pair.partition("=")
-    return conditions
-
-
-_LATEST = (1 << 53) - 1
-"""Microseconds of the last time in a cursor."""
-
-
-def _launch_cursor(launch: LaunchShape) -> str:
-    since = launch.created_at - datetime(1970, 1, 1, tzinfo=UTC)
-    return f"{launch.gid.hex}{since // timedelta(microseconds=1):032x}"
-
-
-def _with_such_jobs(where: JobFilter, values: dict[str, Any]) -> str:
-    """SQL: whether launch `l` has a job as the filter says; its values are added."""
-    conditions = [_ATTEMPT[name] for name in ("cluster", "error") if getattr(where, name) is not None]
-    values |= {"cluster": where.cluster, "error": where.error, "index": where.index, "states": _states(where)}
-    if where.index is not None:
-        conditions.append("j.ordinal = :index")
-    if where.statuses:
-        conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
-        values["statuses"] = [status.lower() for status in where.statuses]
-    jobs_only = where.error is not None or where.cluster is not None or where.index is not None
-    values["early"] = [] if jobs_only else [state for status in where.statuses for state in _EARLY.get(status, ())]
-    return _LAUNCH_OF_JOBS.format(joins=_JOB, conditions=_all(conditions))
 
 
 def find(
@@ -175,33 +120,86 @@ def find(
         allowed: The projects that the caller may read; None means all.
         nodes: Whether to read the nodes too.
     """
-    conditions, values = _chosen(connection, where, allowed)
+    chosen = choosing.read(connection, where, allowed)
+    of_jobs, of_launches = [choosing.status(where)], list[str]()
     way, beyond = ("ASC", ">") if where.sort == "newest" else ("DESC", "<")
     if where.cursor is not None:
-        conditions.append(_AFTER.format(beyond))
-        values |= {"last_gid": UUID(where.cursor[:32]), "last_uid": UUID(where.cursor[32:])}
-    order = f"argosy.age(a.gid) {way}, a.gid {way}, a.uid {way}"
-    statement = _PAGE.format(joins=f"{_JOB} {_joined(where)}", conditions=_all(conditions), order=order, way=way)
-    values |= {"most": where.limit + 1}
+        of_jobs.append(_AFTER.format(beyond))
+        of_launches.append(_LAUNCH_AFTER.format(f"{beyond}="))
+        chosen.values |= {"last_gid": UUID(where.cursor[:32]), "last_uid": UUID(where.cursor[32:])}
+    if _launches_lead(connection, chosen):
+        inner = _JOBS_OF_LAUNCH if chosen.ordinal is None else _AT_ORDINAL
+        inner = inner.format(of_jobs=chosen.jobs(*of_jobs), way=way)
+        conditions = chosen.launches(*of_launches)
+        statement = _PAGE_BY_LAUNCH.format(of_launches=conditions, ordinal=chosen.column, jobs=inner, way=way)
+    else:
+        statement = _PAGE.format(of_jobs=chosen.asked(*of_jobs), way=way)
+    values = chosen.values | {"states": chosen.states, "most": where.limit + 1}
     uids = list(connection.execute(text(statement), values).scalars())
     found = jobs(connection, uids[: where.limit], nodes)
     return JobPage(items=found, cursor=cursor(found[-1]) if found and len(uids) > where.limit else None)
 
 
-def _chosen(
-    connection: Connection, where: JobFilter, allowed: Collection[int] | None
-) -> tuple[list[str], dict[str, Any]]:
-    """All conditions but the states, with all values."""
-    conditions, values = _conditions(connection, where, allowed)
-    values["states"] = _states(where)
-    if where.statuses:
-        # Plain conditions where they say the same: the planner cannot judge the other one, and would sort all jobs.
-        if "Cancelling" in where.statuses:
-            conditions.append(f"{_STATUS} = ANY (CAST(:statuses AS text[]))")
-            values["statuses"] = [status.lower() for status in where.statuses]
-        elif any(status.lower() in UNFINISHED for status in where.statuses):
-            conditions.append(f"({in_states(FINAL, 'a')} OR NOT j.cancel_requested)")
-    return conditions, values
+def _launches_lead(connection: Connection, chosen: choosing.Choice) -> bool:
+    """Whether there are fewer launches that are meant than jobs, as far as these can be told apart. States without jobs are left out."""
+    if not chosen.of_launches:
+        return False
+    sizes = _sizes(connection, chosen)
+    chosen.states = sorted(sizes)
+    return sum(sizes.values()) > _size(connection, chosen)
+
+
+def count(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobCounts:
+    """The chosen jobs by status, whichever statuses the filter names. Arguments are those of `find`."""
+    chosen = choosing.read(connection, where.but(status=(), failed=False), allowed)
+    counted = _sizes(connection, chosen)
+    if chosen.of_launches:
+        size = _size(connection, chosen)
+        few = {state for state, jobs in counted.items() if jobs <= size}
+        if chosen.ordinal is not None and few != counted.keys():
+            few.clear()  # one look at each launch tells all states
+        counted = _counted(connection, chosen, chosen.asked(), few) | _by_launch(
+            connection, chosen, counted.keys() - few
+        )
+    ending = counted.keys() & choosing.ending(connection)
+    cancelling = _counted(connection, chosen, chosen.asked(choosing.CANCELLING), ending)
+    counts = {state.capitalize(): min(jobs, MOST) - cancelling.get(state, 0) for state, jobs in counted.items()}
+    counts["Cancelling"] = sum(cancelling.values())
+    more = any(jobs > MOST for jobs in counted.values())
+    return JobCounts(counts={status: jobs for status, jobs in sorted(counts.items()) if jobs > 0}, more=more)
+
+
+def _sizes(connection: Connection, chosen: choosing.Choice) -> dict[str, int]:
+    """Jobs of each state that has some, whatever the filter says of launches; up to `MOST` and one more."""
+    return _counted(connection, chosen, chosen.jobs(), chosen.states)
+
+
+def _counted(
+    connection: Connection, chosen: choosing.Choice, conditions: str, states: Collection[str]
+) -> dict[str, int]:
+    if not states:
+        return {}
+    values = chosen.values | {"states": sorted(states), "most": MOST + 1}
+    rows = connection.execute(text(_COUNTS.format(of_jobs=conditions)), values)
+    return {row.state: row.jobs for row in rows if row.jobs}
+
+
+def _by_launch(connection: Connection, chosen: choosing.Choice, states: Collection[str]) -> dict[str, int]:
+    if not states:
+        return {}
+    if chosen.ordinal is None:
+        statement, jobs = _COUNTS_BY_LAUNCH, f"{_JOBS} AND {_OF_LAUNCH}".format(of_jobs=chosen.jobs())
+    else:
+        statement, jobs = _COUNTS_AT_ORDINAL, _AT_ORDINAL.format(of_jobs=chosen.jobs())
+    statement = statement.format(of_launches=chosen.launches(), ordinal=chosen.column, jobs=jobs)
+    values = chosen.values | {"states": sorted(states), "most": MOST + 1}
+    return {row.state: row.jobs for row in connection.execute(text(statement), values) if row.jobs}
+
+
+def _size(connection: Connection, chosen: choosing.Choice) -> int:
+    """Launches that are meant, whatever the filter says of jobs; up to `MOST` and one more."""
+    statement = _SIZE.format(of_launches=chosen.launches(), ordinal="")
+    return int(connection.execute(text(statement), chosen.values | {"most": MOST + 1}).scalar_one())
 
 
 def choice(
@@ -216,42 +214,61 @@ def choice(
         also: SQL that must be true of attempt `a`, too.
         most: Jobs at most.
     """
-    conditions, values = _chosen(connection, where, allowed)
-    chosen = _CHOSEN.format(joins=f"{_JOB} {_joined(where)}", conditions=_all([*conditions, also]))
-    return f"SELECT c.* FROM {_STREAMS} CROSS JOIN LATERAL ({chosen}) c LIMIT :most", values | {"most": most}
+    chosen = choosing.read(connection, where, allowed)
+    inner = _JOBS.format(of_jobs=chosen.asked(choosing.status(where), also))
+    statement = f"SELECT c.* FROM {_EACH_PROJECT} CROSS JOIN {_EACH_STATE} CROSS JOIN LATERAL ({inner}) c LIMIT :most"
+    return statement, chosen.values | {"states": chosen.states, "most": most}
 
 
-def uncut(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> list[UUID]:
-    """The chosen launches that are not cut into jobs yet; none where the filter says something of jobs."""
+def launches(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> LaunchList:
+    """A page of launches. What the filter says of jobs (`status`, `failed`, `error`, `cluster`, `index`) must be true of one of a launch's
+    jobs; or, of a status, of the launch itself where it has no jobs. Arguments are those of `find`."""
+    chosen = choosing.read(connection, where, allowed)
+    conditions = [_with_such_jobs(connection, chosen, where)]
+    way, beyond = ("ASC", ">") if where.sort == "newest" else ("DESC", "<")
+    if where.cursor is not None:
+        conditions.append(_LAUNCH_AFTER.format(beyond))
+        chosen.values["last_gid"] = UUID(where.cursor[:32])
+    statement = _LAUNCH_PAGE.format(of_launches=chosen.launches(*conditions), ordinal="", way=way)
+    values = chosen.values | {"states": chosen.states, "most": where.limit + 1}
+    gids = list(connection.execute(text(statement), values).scalars())
+    found = summaries.some(connection, gids[: where.limit])
+    more = found and len(gids) > where.limit
+    return LaunchList(items=found, cursor=f"{found[-1].gid.hex:0<64}" if more else None)
+
+
+def _with_such_jobs(connection: Connection, chosen: choosing.Choice, where: JobFilter) -> str:
+    """SQL: whether launch `l` has a job as the filter says; its values are added. Empty if it says nothing of jobs."""
+    jobs_only = where.error is not None or where.cluster is not None or where.index is not None
+    if not jobs_only and not where.statuses:
+        return ""
+    sizes = _sizes(connection, chosen)
+    chosen.states = sorted(sizes)
+    if sum(sizes.values()) <= MOST:
+        values = chosen.values | {"states": chosen.states}
+        found = connection.execute(text(_GIDS.format(of_jobs=chosen.asked(choosing.status(where)))), values).scalars()
+        chosen.values["such"], such = list(found), "l.gid = ANY (CAST(:such AS uuid[]))"
+    else:
+        jobs = f"SELECT b.uid FROM {_EACH_STATE} CROSS JOIN LATERAL ({_JOBS} AND {_OF_LAUNCH} LIMIT 1) b"
+        jobs = jobs if chosen.ordinal is None else _AT_ORDINAL
+        jobs = jobs.format(of_jobs=chosen.jobs(choosing.status(where)))
+        such = _HAS_JOBS.format(jobs=jobs, ordinal=chosen.column)
+    early = [] if jobs_only else [state for status in where.statuses for state in _EARLY.get(status, ())]
+    if early:
+        chosen.values["early"] = early
+        return f"(l.state = ANY (CAST(:early AS text[])) OR {such})"
+    return such
+
+
+def uncut(connection: Connection, where: JobFilter, allowed: Collection[int] | None, most: int) -> list[UUID]:
+    """The chosen launches that are not cut into jobs yet, so many at most; none where the filter says something of jobs."""
     of_jobs = where.error is not None or where.cluster is not None or where.index is not None or where.media is not None
     if of_jobs or (where.statuses and "Queued" not in where.statuses):
         return []
-    values: dict[str, Any] = {"projects": projects(connection, where, allowed), "most": MOST}
-    conditions = [*_launch_conditions(where, values), "l.state IN ('accepted', 'resolved')"]
-    return list(connection.execute(text(_LAUNCHES.format(conditions=_all(conditions), way="ASC")), values).scalars())
-
-
-def count(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobCounts:
-    """The chosen jobs by status, whichever statuses the filter names. Arguments are those of `find`."""
-    conditions, values = _conditions(connection, where, allowed)
-    states = _states(where.but(status=(), failed=False))
-    held = connection.execute(_HELD).scalar_one()
-    ending = [state for state in states if state in (UNFINISHED if held else ACTIVE)]
-    joined = f"{_JOB} {_joined(where)}"
-    counted = _counted(connection, _joined(where) if where.index is None else joined, conditions, values, states)
-    cancelling = _counted(connection, joined, [*conditions, "j.cancel_requested"], values, ending)
-    counts = {state.capitalize(): min(jobs, MOST) - cancelling.get(state, 0) for state, jobs in counted.items()}
-    counts["Cancelling"] = sum(cancelling.values())
-    more = any(jobs > MOST for jobs in counted.values())
-    return JobCounts(counts={status: jobs for status, jobs in sorted(counts.items()) if jobs > 0}, more=more)
-
-
-def _counted(
-    connection: Connection, joins: str, conditions: Sequence[str], values: dict[str, Any], states: Sequence[str]
-) -> dict[str, int]:
-    statement = _COUNTS.format(chosen=_CHOSEN.format(joins=joins, conditions=_all(conditions)))
-    rows = connection.execute(text(statement), values | {"states": states, "most": MOST + 1})
-    return {row.state: row.jobs for row in rows}
+    chosen = choosing.read(connection, where, allowed)
+    conditions = chosen.launches("l.state IN ('accepted', 'resolved')")
+    statement = _LAUNCH_PAGE.format(of_launches=conditions, ordinal="", way="ASC")
+    return list(connection.execute(text(statement), chosen.values | {"most": most}).scalars())
 
 
 def jobs(connection: Connection, uids: Sequence[UUID], nodes: bool = False) -> list[FoundJob]:
@@ -269,58 +286,3 @@ def jobs(connection: Connection, uids: Sequence[UUID], nodes: bool = False) -> l
 def cursor(job: FoundJob) -> str:
     """The cursor that asks for the jobs after this one."""
     return job.gid.hex + job.uid.hex
-
-
-def projects(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> list[int]:
-    """The projects that are looked through: those of the filter, or else all that have launches, as far as they are allowed."""
-    chosen = where.project or connection.execute(_PROJECTS).scalars()
-    return [project for project in chosen if allowed is None or project in allowed]
-
-
-def _states(where: JobFilter) -> list[str]:
-    """The states that the chosen jobs may be in."""
-    states = {str(state) for state in State}
-    if where.statuses:
-        states &= {status.lower() for status in where.statuses} | (
-            {str(state) for state in UNFINISHED} if "Cancelling" in where.statuses else set()
-        )
-    return sorted(states & {str(state) for state in FAILED} if where.error is not None else states)
-
-
-def _conditions(
-    connection: Connection, where: JobFilter, allowed: Collection[int] | None
-) -> tuple[list[str], dict[str, Any]]:
-    """All conditions but that on the status, as SQL on attempt `a`, job `j` and launch `l`, with their values."""
-    values: dict[str, Any] = {"projects": projects(connection, where, allowed)}
-    conditions = []
-    for name, sql in _ATTEMPT.items():
-        if (value := getattr(where, name)) is not None:
-            conditions.append(sql)
-            values[name] = ticks(value) if name in {"since", "until"} else value
-    if where.algorithm is not None:
-        conditions.append("l.algorithm_name = :algorithm")
-        values["algorithm"] = where.algorithm
-    for number, pair in enumerate(where.param):
-        conditions.append(_PARAMETER.format(number=number))
-        values[f"name{number}"], _, values[f"value{number}"] = pair.partition("=")
-    if where.index is not None:
-        conditions.append("j.ordinal = :index")
-        values["index"] = where.index
-    uids = None
-    if where.media is not None:
-        uids = set(connection.execute(_OF_MEDIUM, values | {"media": where.media}).scalars())
-    if where.gid is not None and where.index is not None:
-        uid = JobUids(where.gid, where.index + 1)[where.index]
-        uids = {uid} if uids is None else uids & {uid}
-    if uids is not None:
-        conditions.append("a.uid = ANY (CAST(:uids AS uuid[]))")
-        values["uids"] = list(uids)
-    return conditions, values
-
-
-def _joined(where: JobFilter) -> str:
-    return _LAUNCH if where.algorithm is not None or where.param else ""
-
-
-def _all(conditions: Sequence[str]) -> str:
-    return "".join(f" AND {condition}" for condition in conditions)

@@ -43,7 +43,7 @@ READ: Mapping[str, Collection[str]] = {
 }
 """The tables that callers read, each without these columns. Columns of bytes are what lies sealed; they are left out everywhere."""
 
-FUNCTIONS = ("age(uuid)", "alike(text)", "keep_launch(uuid, bigint)", "room_of(bigint)")
+FUNCTIONS = ("age(uuid)", "alike(text)", "failure(text, integer, text)", "keep_launch(uuid, bigint)", "room_of(bigint)")
 """The functions that callers call."""
 
 _ROLE = """DO $$ BEGIN

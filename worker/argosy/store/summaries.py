@@ -13,15 +13,12 @@ from argosy.shapes.history import FailureShape, NotificationShape
 from argosy.shapes.shown import LaunchShape
 from argosy.states import FINAL, State, rest_status
 from argosy.store import processes
-from argosy.store.conditions import in_states
+from argosy.store.conditions import FAILED, in_states
 
 _LATELY = 600
 """Seconds over which the rate is taken, at most."""
 
-FAILED = frozenset({State.FAILED, State.ERROR, State.LOST, State.DELETED, State.REJECTED})
-"""Ends that are told in groups."""
-
-ALIKE = "left(md5(concat_ws('/', a.state, a.exit_code, argosy.alike(a.message))), 8)"
+ALIKE = "argosy.failure(a.state, a.exit_code, a.message)"
 """SQL: the key of the group to which the failure of attempt `a` belongs."""
 
 # Launches, the newest first.
@@ -124,14 +121,17 @@ class _Progress:
 
 # How many jobs of each launch are in each state, how many ended lately, and since when they could.
 _COUNTS = text(
-    # LATERAL forces one index lookup per launch, or the planner would read the whole table of jobs.
+    # LATERAL forces one index lookup per launch, or the planner would read the whole table of jobs. Most attempts are their jobs' newest
+    # and have ended: these need not ask their jobs.
     "SELECT l.gid, "
     "extract(epoch FROM clock_timestamp() - greatest(n.expanded_at, now() - make_interval(secs => :lately)))::float8 AS seconds, "
     "c.* FROM unnest(CAST(:gids AS uuid[])) AS l (gid) JOIN argosy.launch n ON n.gid = l.gid CROSS JOIN LATERAL ("
-    "SELECT a.state, j.cancel_requested, count(*) AS jobs, "
-    "count(*) FILTER (WHERE a.finished_at > now() - make_interval(secs => :lately)) AS lately FROM argosy.job j "
-    "JOIN argosy.attempt a ON a.gid = l.gid AND a.uid = j.uid AND a.number = j.attempt WHERE j.gid = l.gid "
-    "GROUP BY a.state, j.cancel_requested) c"
+    "SELECT a.state, a.cancel_requested, count(*) AS jobs, "
+    "count(*) FILTER (WHERE a.finished_at > (SELECT now() - make_interval(secs => :lately))) AS lately FROM ("
+    "SELECT t.state, t.finished_at, CASE WHEN t.listed AND t.finished_at IS NOT NULL THEN false ELSE "
+    "(SELECT cancel_requested FROM argosy.job WHERE uid = t.uid AND attempt = t.number) END AS cancel_requested "
+    "FROM argosy.attempt t WHERE t.gid = l.gid OFFSET 0) a WHERE a.cancel_requested IS NOT NULL "
+    "GROUP BY a.state, a.cancel_requested) c"
 )
 
 

@@ -31,7 +31,7 @@ from sqlmodel import Field
 
 from argosy.states import ACTIVE, State
 from argosy.store import columns, happened
-from argosy.store.conditions import AGE, DELAYED, GID_NODE, READY, UIDS_NODE, in_states, retry_due
+from argosy.store.conditions import AGE, ALIKE, DELAYED, FAILED, GID_NODE, READY, UIDS_NODE, in_states, retry_due
 from argosy.store.registered import Base
 
 metadata = happened.Event.metadata
@@ -62,6 +62,14 @@ class Launch(Base, table=True):
         Index("ix_launch_parent", "parent_gid", postgresql_where=text("parent_gid IS NOT NULL")),
         CheckConstraint("NOT waiting OR state = 'accepted' AND after_gid IS NOT NULL", name="waiting"),
         Index("ix_launch_waiting", "after_gid", postgresql_where=text("waiting")),
+        # Finds launches, the newest first; others' and those of other algorithms are skipped without a look at their rows.
+        Index("ix_launch_found", "project", text(AGE), "gid", "user_id", "algorithm_name"),
+        Index(
+            "ix_launch_parameters",
+            "parameters",
+            postgresql_using="gin",
+            postgresql_ops={"parameters": "jsonb_path_ops"},
+        ),
         Index("ix_launch_uids_node", text(f"({UIDS_NODE})")),
         Index(
             "ix_launch_expanded_at", text("expanded_at DESC"), "gid", postgresql_where=text("expanded_at IS NOT NULL")
@@ -191,8 +199,29 @@ class Attempt(Base, table=True):
         Index("ix_attempt_gid", "gid", "finished_at"),
         Index("ix_attempt_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
         Index("ix_attempt_retry_due", "finished_at", postgresql_where=text(retry_due())),
-        # Finds and counts jobs by state, the newest launch first.
-        Index("ix_attempt_listed", "project", "state", text(AGE), "gid", "uid", postgresql_where=text("listed")),
+        # Finds and counts jobs by state, the newest launch first. The cluster is the last column: what is on another one is skipped without
+        # a look at its row.
+        Index(
+            "ix_attempt_found",
+            "project",
+            "state",
+            text(AGE),
+            "gid",
+            "uid",
+            "cluster_id",
+            postgresql_where=text("listed"),
+        ),
+        # The same of those that failed alike.
+        Index(
+            "ix_attempt_alike",
+            text(ALIKE),
+            "project",
+            "state",
+            text(AGE),
+            "gid",
+            "uid",
+            postgresql_where=text(f"listed AND {in_states(FAILED)}"),
+        ),
     )
 
     uid: UUID = Field(sa_column=Column(ForeignKey("argosy.job.uid", ondelete="CASCADE"), primary_key=True))

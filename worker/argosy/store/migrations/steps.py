@@ -21,6 +21,7 @@ def create_index(
     *,
     unique: bool = False,
     where: str | None = None,
+    using: str | None = None,
 ) -> None:
     """Build an index while others write.
 
@@ -30,6 +31,7 @@ def create_index(
         columns: Names, or expressions.
         unique: Whether no two rows may have the same.
         where: Only rows for which this holds.
+        using: Its kind; a B-tree by default.
     """
     with _alone():
         # A build that was interrupted leaves an index that is kept up to date and never used.
@@ -41,6 +43,7 @@ def create_index(
             schema=SCHEMA,
             unique=unique,
             postgresql_where=None if where is None else text(where),
+            postgresql_using=using,
             postgresql_concurrently=True,
         )
 
