@@ -40,14 +40,17 @@ hypothesis.settings.load_profile("argosy")
 
 
 class _NodeTogether(LoadScopeScheduling):
-    """Tests on a real node stay together, and so do those in a browser, so that one of the processes side by side has one; of the others
-    each goes where there is room.
+    """Tests on a real node stay together, and so do those in a browser and the benchmarks, so that one of the processes side by side has
+    one; of the others each goes where there is room.
     (xdist's own groups go by names of tests that pytest 9 does not let it change.)"""
 
     def _split_scope(self, nodeid: str) -> str:
         if _ON_NODE.search(nodeid):
             return "node"
-        return "page" if "tests/integration/page/" in nodeid else nodeid
+        for together in ("tests/integration/page/", "tests/benchmarks/"):
+            if together in nodeid:
+                return together
+        return nodeid
 
 
 def pytest_configure(config: pytest.Config) -> None:
