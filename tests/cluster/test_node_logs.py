@@ -8,20 +8,25 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from playwright.async_api import async_playwright, expect
 from prometheus_client import REGISTRY
 
+from argosy.api.app import create_app
 from argosy.client import Client
 from argosy.kube.check import check
 from argosy.kube.connection import Connection
 from argosy.settings import Settings
 from argosy.shapes.shown import LogShape
+from argosy.store import api_tokens
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
 from tests.cluster.manifests import IMAGE
 from tests.faults.conftest import become
 from tests.support import pages
+from tests.support.browser import ARGUMENTS, chromium
 from tests.support.cli import command_output, executable, started
 from tests.support.on_node import PATIENCE, at, begun, ended, launch, manifest, stack
+from tests.support.platform import serving
 from tests.support.readme import exported
 from tests.support.stack import Direct, finished, until
 
@@ -59,6 +64,21 @@ spec:
     - name: fails
       retryStrategy: {{limit: 1}}
       container: {{image: {image}, command: [sh, -c], args: ["echo it fails; exit 1"]}}
+"""
+
+COUNTS = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+metadata: {{generateName: counts-}}
+spec:
+  entrypoint: main
+  templates:
+    - name: main
+      steps: [[{{name: counts, template: counts}}], [{{name: stays, template: stays}}]]
+    - name: counts
+      container: {{image: {image}, command: [sh, -c], args: ["for i in 1 2 3 4 5 6 7 8 9; do echo line $i; sleep 1; done"]}}
+    - name: stays
+      container: {{image: {image}, command: [sh, -c], args: ["sleep 600"]}}
 """
 
 DETECT = """
@@ -225,6 +245,42 @@ async def test_a_follower_ends_quietly(
     assert await asyncio.to_thread(follow) == (130 if how == "interrupt" else 1, b"again\n", b"")
     at.cancel(stands().uid)
     assert (await ended(at)).status == "Cancelled"
+
+
+async def test_a_log_is_followed_on_the_page_and_stays_there_when_its_pod_is_gone(
+    at: Client, stack: Direct, local_node: LocalCluster, settings: Settings
+) -> None:
+    stands = launch(at, COUNTS.format(image=IMAGE))
+    pod = await begun(local_node, "line 1")
+    with at.engine.begin() as connection:
+        _, token = api_tokens.create(
+            connection, name="t", user=7, role="read", projects=[1], organizations=None, days=1, sealed=None
+        )
+    app = create_app(settings.model_copy(update={"auth": "tokens"}))
+    with serving(app) as url:
+        async with (
+            async_playwright() as driver,
+            await driver.chromium.launch(executable_path=chromium(), args=ARGUMENTS) as browser,
+        ):
+            page = await browser.new_page()
+            await page.context.add_cookies([{"name": "argosy_token", "value": token, "url": f"{url}/ui/"}])
+            await page.goto(f"{url}/ui/job/{stands().uid}/log")
+            text = page.locator(".log pre")
+            await expect(page.locator("#live-state")).to_have_text("Following")
+            await expect(text).to_contain_text("line 1\n")
+            await expect(text).to_contain_text("line 9\n", timeout=60_000)
+            await until(
+                stands, lambda job: ("counts", "Succeeded") in [(n.task, n.status) for n in job.nodes], PATIENCE
+            )
+            await asyncio.to_thread(local_node.kubectl, "delete", "pod", "-n", "argosy", pod)
+            await expect(page.locator("#log-note")).to_have_text("pods that are gone: counts", timeout=60_000)
+            await expect(text.first).to_contain_text("line 9\n")
+            at.cancel(stands().uid)
+            await ended(at)
+            await expect(page.locator(".facts")).to_contain_text("Cancelled", timeout=60_000)
+            await expect(text.first).to_contain_text("line 9\n")
+            await expect(page.locator("#live-state")).to_have_text("Live")
+        app.state.hub.stop()
 
 
 async def test_where_the_role_for_logs_is_missing_the_check_says_so(local_node: LocalCluster, mine: str) -> None:

@@ -154,9 +154,10 @@ async def test_a_missing_namespace_is_said_and_fails_no_job(
                 lambda: proxied.list(gid=launched.gid),
                 lambda jobs: bool(jobs and "namespace_missing" in jobs[0].message),
             )
+            said = proxied.cluster("here")
         (job,) = await finished(proxied, launched.gid, 60)
     assert waiting.status == "Queued"
-    assert 'namespaces "missing" not found' in waiting.message
+    assert 'namespaces "missing" not found' in said.open_reason + said.health_message
     assert (job.status, job.attempt) == ("Succeeded", 1)
 
 

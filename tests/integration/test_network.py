@@ -1,5 +1,6 @@
 """Servers that are asked for somebody else: where a request goes, whatever names and addresses say, and how much of an answer is read."""
 
+import asyncio
 import gzip
 import json
 import socket
@@ -10,13 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
+from uuid import UUID
 
+import aiohttp
 import pytest
 import trustme
+from pydantic import SecretStr
 from yarl import URL
 
+from argosy import crypto
+from argosy.kube import answers
 from argosy.network.guard import Forbidden, inside
 from argosy.network.http import Http, TooLarge, Unanswered
+from argosy.notify.delivery import Undelivered
+from argosy.notify.webhook import Webhooks
+from argosy.settings import Settings
+from argosy.store.outbox import Notification
 from tests.conftest import ROOT
 from tests.support.hosts import HERE
 
@@ -217,3 +227,53 @@ def test_an_address_that_may_not_be_asked_is_not_asked() -> None:
         for each in (url, url.with_scheme("https"), url.with_host("localhost").with_scheme("https"), URL("/rest")):
             with pytest.raises(Forbidden):
                 http.request("GET", each, limit=9, seconds=5)
+
+
+BANNER = b"SSH-2.0-OpenSSH_9.2 build-host-17"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        BANNER + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + BANNER + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + BANNER + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Said: " + BANNER * 300 + b"\r\n\r\n",
+    ],
+)
+async def test_what_a_server_of_another_protocol_says_is_not_told(said: bytes) -> None:
+    """Found by a hostile reader: a webhook or a cluster at a server that is no web server showed its banner."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(answer, HERE[0], 0)
+    address = f"http://{HERE[0]}:{server.sockets[0].getsockname()[1]}/"
+    settings = Settings(
+        database_url=SecretStr("postgresql://"),
+        webhook_key=SecretStr(crypto.new_keys()["ARGOSY_WEBHOOK_KEY"]),
+        webhook_hosts=HERE,
+    )
+    told = []
+    webhooks = Webhooks(settings)
+    try:
+        await webhooks.deliver(Notification(1, UUID(int=1), 1, "webhook", address, "k", {}, 1))
+    except Undelivered as error:
+        told.append(str(error))
+    finally:
+        await webhooks.close()
+    async with aiohttp.ClientSession() as session:
+        try:
+            await (await session.get(address)).read()
+        except aiohttp.ClientError as error:
+            told.append(str(answers.of_exception(error)))
+    with Http(inside(HERE)) as http:
+        try:
+            await asyncio.to_thread(http.request, "GET", URL(address), limit=100, seconds=5)
+        except Unanswered as error:
+            told.append(str(error))
+    server.close()
+    assert told
+    assert "build-host" not in "".join(told)

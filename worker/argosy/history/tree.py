@@ -47,10 +47,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Tree:
-    """Rows in their order, and how many more there would be."""
+    """Rows in their order, and how many more there would be; `count` nodes with those that are folded."""
 
     rows: Sequence[Row]
     left_out: int
+    count: int
 
 
 def tree(nodes: Sequence[NodeShape], now: datetime, unfolded: Collection[str] = ()) -> Tree:
@@ -81,7 +82,7 @@ def tree(nodes: Sequence[NodeShape], now: datetime, unfolded: Collection[str] = 
     rows = [
         Row(depth, node, folded, *_bar(node, first, last, now)) for depth, node, folded in map(found.__getitem__, kept)
     ]
-    return Tree(rows, len(found) - len(rows))
+    return Tree(rows, len(found) - len(rows), len(nodes))
 
 
 def _urgency(node: NodeShape) -> int:

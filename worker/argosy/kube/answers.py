@@ -27,6 +27,7 @@ import orjson
 
 from argosy.errors import ArgosyError
 from argosy.inputs import clean
+from argosy.network import broken
 
 _OTHER_UID = ("the UID in the precondition", "Precondition failed: UID")
 """Messages of a 409 when a delete names the uid of another object. The server checks it when it reads the object, and again in etcd's
@@ -299,5 +300,9 @@ def _seconds(header: str | None) -> float | None:
     return min(float(header[:9]), _LONGEST_WAIT)
 
 
-def _words(error: BaseException, secrets: Collection[str]) -> str:
-    return clean(f"{type(error).__name__} {error}".strip(), secrets)
+def _words(error: Exception, secrets: Collection[str]) -> str:
+    late = isinstance(error, TimeoutError) and error.errno is None
+    setting = (
+        "ARGOSY_CONNECT_TIMEOUT" if isinstance(error, aiohttp.ConnectionTimeoutError) else "ARGOSY_REQUEST_TIMEOUT"
+    )
+    return clean(broken.words(error) + (f" ({setting})" if late else ""), secrets)

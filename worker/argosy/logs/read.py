@@ -47,6 +47,10 @@ _JOBS = 20
 """Jobs of a launch whose logs are read."""
 
 
+NOT_ASKED = "the cluster was not asked"
+"""The note of logs that were asked for without asking the cluster."""
+
+
 class NotAsked(ArgosyError):
     """The cluster cannot be asked for logs."""
 
@@ -132,7 +136,7 @@ def read(engine: Engine, settings: Settings, uid: UUID, wanted: Wanted, ask: boo
     with engine.connect() as database:
         kept = logs.of(database, found.uid, found.attempt)
         full = not kept and found.status in ("Failed", "Error") and logs.full(database, found.uid, found.attempt)
-    said = _ask(engine, settings, found, chosen, wanted) if ask else _Said(("the cluster was not asked",))
+    said = _ask(engine, settings, found, chosen, wanted) if ask else _Said((NOT_ASKED,))
     told = list(said.missing)
     there = (said.pods or frozenset()) | {each.node for each in said.logs}
     if said.pods is not None and (gone := _gone(found, chosen, there)):

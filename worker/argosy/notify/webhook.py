@@ -13,6 +13,7 @@ from yarl import URL
 
 from argosy.crypto import webhook_keys
 from argosy.inputs import clean
+from argosy.network import broken
 from argosy.network.guard import Forbidden, Resolver, outside
 from argosy.notify.delivery import Undelivered
 from argosy.settings import Settings
@@ -61,7 +62,7 @@ class Webhooks:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if isinstance(error.__cause__, Forbidden):
                 raise Undelivered(str(error.__cause__), final=True) from error
-            raise Undelivered(clean(f"{type(error).__name__}: {error}", limit=300)) from error
+            raise Undelivered(f"no answer: {clean(broken.words(error), limit=300)}") from error
         if not 200 <= status < 300:
             raise Undelivered(f"it answered {status}", final=status == _GONE)
         return ""

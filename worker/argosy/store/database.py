@@ -219,6 +219,12 @@ def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
     first.autocommit = False
 
 
+def away(error: OperationalError) -> NotConfigured:
+    """The error of a person's command that needs a database which does not answer."""
+    said = str(error.orig or error).partition("\n")[0].removeprefix("connection failed: ")
+    return NotConfigured(f"database: {said}; check ARGOSY_DATABASE_URL, and that PostgreSQL answers there")
+
+
 def denied(error: object) -> NotAllowed | None:
     """What a driver's error means, if it is that the user lacks a right; None if it means something else.
 

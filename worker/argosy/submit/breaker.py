@@ -44,7 +44,7 @@ class Breaker:
         unclear: For each tenant, the number of unclear creates since the last clear answer; kept from pass to pass.
         probe: Whether the cluster had failed and the one job of this pass is the probe.
         hold: Seconds for which this pass opened the breaker; None if it did not.
-        why: The reason, as tenants may read it.
+        why: The reason, as the jobs of all tenants may have it; only the job whose create was answered has the cluster's words.
         closed: Whether the probe was answered, so that there may be more to do.
     """
 

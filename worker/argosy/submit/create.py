@@ -140,10 +140,10 @@ class Creator:
         except answers.Wait as error:
             seconds = error.retry_after or 1.0
             await self._run.breaker.wait("the cluster asks to wait", error, seconds)
-            return _back(job, self._run.breaker.why, seconds)
+            return _back(job, f"the cluster asks to wait: {error}", seconds)
         except answers.ClusterDown as error:
             await self._run.breaker.failed(f"cluster {error.health}", error)
-            return _back(job, self._run.breaker.why, DOWN)
+            return _back(job, f"cluster {error.health}: {error}", DOWN)
         except Conflict as error:
             return _back(job, str(error), DOWN)
         except (answers.KubeError, SealBroken) as error:

@@ -13,8 +13,10 @@ from argosy.api.page.rendering import end_of, show
 from argosy.api.page.rows import JOBS, explained
 from argosy.api.page.visits import Visit, Visited, redirect
 from argosy.api.routing import Busy, uuid_in
+from argosy.client import Client
 from argosy.errors import NotFound
 from argosy.history.tree import tree
+from argosy.logs.read import NOT_ASKED
 from argosy.shapes.filters import JobFilter
 from argosy.shapes.given import Row, Text
 from argosy.shapes.shown import JobShape, LogShape
@@ -85,9 +87,7 @@ def job(
         unfolded=[each for each in unfold if each in known][1 - _UNFOLDED :],
         one=JobFilter(gid=newest.gid, index=newest.index),
         steps=tree(shown.nodes, shown.as_of, unfold),
-        log=_cut(client.logs(newest.uid, attempt=shown.attempt, tail=_TAIL, ask=False), _FEW_BYTES)
-        if shown.attempt
-        else None,
+        log=_kept(client, shown) if shown.attempt else None,
         events=client.events(newest.uid, limit=_EVENTS).events,
         role=visit.role(newest.project),
         stream=f"uid={newest.uid}",
@@ -107,7 +107,16 @@ def log(visit: Visited, uid: str, node: Text = "", attempt: Row | None = None) -
         kept = client.logs(found.uid, node=asked, attempt=number or None, tail=_TAIL, ask=False)
         said = kept.model_copy(update={"note": f"{kept.note}: {error}"})
     ended = said.status not in ("Queued", "Submitting", "Pending", "Running", "Cancelling")
-    return show(visit, "log.html", job=found, log=_cut(said), node=node, attempt=number, ended=ended)
+    return show(
+        visit,
+        "log.html",
+        job=found,
+        log=_cut(said),
+        node=node,
+        attempt=number,
+        ended=ended,
+        stream=f"uid={found.uid}",
+    )
 
 
 def job_of(visit: Visit, uid: UUID, role: Role = Role.READ) -> JobShape:
@@ -128,6 +137,12 @@ def job_of(visit: Visit, uid: UUID, role: Role = Role.READ) -> JobShape:
 
 def _older(newest: int) -> range:
     return range(newest - 1, max(newest - _ATTEMPTS, 0), -1)
+
+
+def _kept(client: Client, job: JobShape) -> LogShape:
+    """What is kept of a job's logs. That its cluster was not asked is no news on a page that asks none."""
+    said = _cut(client.logs(job.uid, attempt=job.attempt, tail=_TAIL, ask=False), _FEW_BYTES)
+    return said.model_copy(update={"note": said.note.removeprefix(NOT_ASKED).removeprefix("; ")})
 
 
 def _cut(said: LogShape, most: int = _LOG_BYTES) -> LogShape:

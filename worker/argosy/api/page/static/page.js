@@ -6,6 +6,7 @@
   const PATIENCE = 5_000; // for a stream that is asked for and not there yet
   const AGAIN = 1_000; // between two refreshes
   const FOLLOW = 3_000; // between two looks at a log
+  const KEPT = 50; // logs of containers that are gone
   const LONGEST = 30_000; // between two tries to open a stream
 
   const main = () => document.getElementById("main");
@@ -99,15 +100,14 @@
 
   // A log that was read stays when its pod is gone and nothing was kept.
   function keepLog(event) {
-    const old = document.querySelector("#follow:not([data-empty])");
-    if (!old || !event.detail.serverResponse.includes("data-empty")) return;
+    const old = document.getElementById("follow");
+    if (!old) return;
     const next = new DOMParser().parseFromString(event.detail.serverResponse, "text/html");
-    const part = next.querySelector("#follow[data-empty]");
-    if (!part) return;
-    const note = part.querySelector("#log-note");
-    part.replaceChildren(...[...old.querySelectorAll(".log")].map((each) => each.cloneNode(true)));
-    if (note) part.append(note);
-    part.removeAttribute("data-empty");
+    const part = next.getElementById("follow");
+    if (!part || part.dataset.attempt !== old.dataset.attempt) return;
+    const gone = [...old.querySelectorAll(".log")].filter((each) => !next.getElementById(each.id)).slice(-KEPT);
+    if (!gone.length) return;
+    part.prepend(...gone.map((each) => each.cloneNode(true)));
     event.detail.serverResponse = next.body.innerHTML;
   }
 
