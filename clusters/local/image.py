@@ -136,7 +136,10 @@ class _Buildah:
             self._base()
         self._progress("building argosy's image")
         begin = [*self._command, "build", "--isolation=chroot", "--layers", "--pull-never"]
-        _run([*begin, *self._secrets(), f"--build-arg=BASE={_BASE}", f"--tag={NAME}:now", str(ROOT)])
+        made = [*begin, *self._secrets(), f"--build-arg=BASE={_BASE}"]
+        # With a name of its own the stage with the packages outlives what is removed below.
+        _run([*made, "--target=build", f"--tag={NAME}:build", str(ROOT)])
+        _run([*made, f"--tag={NAME}:now", str(ROOT)])
         self._next(begin)
         layout, archive = self._work / "image", self._work / "image.tar"
         for tag in ("now", "next"):  # they share all layers but one

@@ -9,8 +9,7 @@ import orjson
 import pytest
 from sqlalchemy import Engine
 
-from argosy import control
-from argosy.client import Client
+from argosy.client import Client, control
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
 from argosy.launch.expand import expand

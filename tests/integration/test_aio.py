@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from argosy.aio import AsyncClient
-from argosy.client import Client, Launched
+from argosy.client import AsyncClient, Client, Launched
 from argosy.errors import InvalidRequest, NotFound
 from argosy.launch.expand import Launching, expand
 from argosy.settings import Settings
@@ -166,7 +165,7 @@ async def test_the_wrong_client_for_a_connection_says_which_is_the_right_one(
     url = settings.database_url.get_secret_value()
     for way in WAYS.values():
         async with way(url) as (connection, _):
-            with pytest.raises(InvalidRequest, match=r"argosy\.aio\.AsyncClient"):
+            with pytest.raises(InvalidRequest, match=r"argosy\.client\.AsyncClient"):
                 registered.launch(**LAUNCH, connection=connection)
     with registered.engine.connect() as connection, pytest.raises(InvalidRequest, match=r"argosy\.client\.Client"):
         await awaited.launch(**LAUNCH, connection=connection)

@@ -84,6 +84,7 @@ async def test_a_database_address_means_the_same_to_everybody_however_its_scheme
         f"mysql://argosy:{SECRET}@127.0.0.1/argosy",
         f"postgresql+asyncpg://argosy:{SECRET}@127.0.0.1/argosy",
         f"postgresql://argosy:{SECRET}@127.0.0.1:port/argosy",
+        f"postgresql://argosy:first@{SECRET}@127.0.0.1/argosy",
         f"postgresql://argosy:{SECRET}@127.0.0.1/argosy?no_such_option=1",
         f"//argosy:{SECRET}@127.0.0.1/argosy",
     ],

@@ -36,7 +36,7 @@ CALLER = (
     BLOCKER
     + """
 import asyncio
-from argosy.aio import AsyncClient
+from argosy.client import AsyncClient
 from argosy.client import Client
 from argosy.errors import NotConfigured
 

@@ -23,7 +23,7 @@ __all__ = ["end", "registered", "stage"]
 
 NOT_OF_A_PROJECT = {
     "add_cluster", "update_cluster", "remove_cluster", "release_cluster", "check_cluster", "cluster", "clusters", "held", "status",
-    "database_restored", "reconcile", "rotate_secrets", "projects", "close",
+    "database_restored", "reconcile", "rotate_secrets", "projects", "close", "move_jobs",
 }  # fmt: skip
 """They are an operator's."""
 

@@ -4,8 +4,8 @@ import json
 import re
 from typing import Any
 
-from argosy.exposition import PROCESS
 from argosy.metrics import FIGURES
+from argosy.processes.exposition import PROCESS
 from tests.conftest import ROOT
 from tests.monitoring.dashboard import LEFT_OUT, dashboard
 from tests.monitoring.test_rules import RECORDED

@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from argosy.client import Client
 from argosy.demo.embedded import free_ports
 from argosy.demo.simulator import SimulatedCluster
-from argosy.exposition import PROCESS
 from argosy.metrics import FIGURES
+from argosy.processes.exposition import PROCESS
 from argosy.settings import Settings
 from clusters.local.guard import Guard
 from tests.conftest import ROOT

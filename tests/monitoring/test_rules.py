@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from argosy.exposition import PROCESS
 from argosy.metrics import FIGURES
+from argosy.processes.exposition import PROCESS
 from tests.conftest import ROOT
 from tests.monitoring.conftest import ALERTS
 from tests.support.chart import CHART, VALUES, Helm, helm, one

@@ -1,6 +1,7 @@
 """A stand-in of the platform: users, projects, media, uploads; and in front of argosy's gateway, whose half of the REST API it hands on, as
 a platform's proxy does."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,21 +159,38 @@ def _application(state: PlatformServer, http: httpx.Client) -> Starlette:
     )
 
 
+class _Server(uvicorn.Server):
+    """Ends when it is told; uvicorn's own looks for that ten times a second, which is most of a short test."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.serving = Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        self.serving.set()
+        await self._ended.wait()
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+
+
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
     """Serve an application; its address."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="on"))
+    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="on"))
     thread = Thread(target=server.run)
     thread.start()
     try:
-        while not server.started:
+        while not server.serving.wait(0.1):
             if not thread.is_alive():
                 raise RuntimeError("the server did not start")
-            thread.join(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.should_exit = True
+        if server.serving.is_set():
+            server.end()
         thread.join()
 
 

@@ -15,9 +15,10 @@ SOURCES = sorted((ROOT / "worker" / "argosy").rglob("*.py"))
 
 def shown(directory: Path, script: str) -> str:
     """What a process shows that runs a script on argosy's metrics."""
+    head = "import os, signal, time\nfrom argosy import metrics\nfrom argosy.processes import exposition\n"
     tail = "\nfrom prometheus_client import generate_latest\nprint(generate_latest(exposition.registry()).decode())"
     return subprocess.run(
-        [sys.executable, "-c", f"import os, signal, time\nfrom argosy import exposition, metrics\n{script}{tail}"],
+        [sys.executable, "-c", head + script + tail],
         env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)},
         capture_output=True,
         text=True,

@@ -122,10 +122,13 @@ def release(engine: Engine, settings: Settings, key: str | int) -> int:
 
     Raises:
         NotFound: There is no such cluster.
-        KubeError: The cluster cannot be asked; a second call continues with the rest.
+        Conflict: The cluster cannot be asked; a second call continues with the rest.
     """
-    selector = _selector(engine)
-    return _on(settings, _row(engine, key), lambda connection: finalizers.release(connection, selector))
+    row, selector = _row(engine, key), _selector(engine)
+    try:
+        return _on(settings, row, lambda connection: finalizers.release(connection, selector))
+    except KubeError as error:
+        raise Conflict(f"cluster {row.name!r} cannot be asked: {error}") from error
 
 
 def remove(engine: Engine, settings: Settings, key: str | int, abandon: bool, waiting: Waiting | None = None) -> int:

@@ -196,5 +196,6 @@ def load() -> Settings:
         return Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
     except ValidationError as error:
         where, why = faults(error)[0]
+        why = "not set" if error.errors()[0]["type"] == "missing" else why
         name = "ARGOSY_" + where.replace(".", "_").upper()
         raise NotConfigured(f"{name}: {why}; set it in the environment (see worker/docs/settings.md)") from None

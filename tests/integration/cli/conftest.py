@@ -1,10 +1,13 @@
 """A registered cluster, algorithm and launch, and the command on their database."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer
 from sqlalchemy import Engine
+from typer import testing
 from typer.testing import CliRunner, Result
 
 from argosy import settings as settings_module
@@ -19,6 +22,14 @@ from tests.conftest import ROOT
 from tests.support.certificates import PEM
 from tests.support.cli import HELLO, SECRET, Run, add
 from tests.support.readme import exported
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command() -> Iterator[None]:
+    """The tree of commands is built once, and not for each call: that takes longer than most commands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "_get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_a_database_that_is_away_is_one_line_without_its_password(argosy: Run) -
 def test_a_database_without_the_schema_says_what_to_run(argosy: Run, client: Client) -> None:
     with client.engine.begin() as connection:
         connection.execute(sql("DROP SCHEMA argosy CASCADE"))
-    assert error(argosy("list"), 1).endswith("run: argosy db upgrade")
+    assert error(argosy("list"), 1).endswith("run argosy db upgrade")
     assert argosy("db", "upgrade").exit_code == 0
     assert argosy("list").exit_code == 0
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 from sqlalchemy import Engine
 
-from argosy import control
 from argosy.api import wire
 from argosy.api.callers import Caller, Role, require
 from argosy.api.clusters import asking, managed
 from argosy.api.routing import ERRORS, Busy, Called, uuid_in
+from argosy.client import control
 from argosy.errors import InvalidRequest, NotFound
 from argosy.launch import inputs
 from argosy.shapes.filters import RetryFilter

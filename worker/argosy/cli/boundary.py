@@ -89,12 +89,15 @@ def line_of(error: Exception) -> str | None:
 def _of_database(error: Exception) -> str | None:
     if "sqlalchemy.exc" not in sys.modules:
         return None
-    from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedTable
     from sqlalchemy.exc import DBAPIError, OperationalError
 
+    from argosy.store import schema
+
     cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, UndefinedTable | UndefinedColumn | InvalidSchemaName):
-        return "the database's schema is missing or too old; run: argosy db upgrade"
+    if isinstance(cause, schema.LACKING):
+        return "the database's schema is missing, or of another release: run argosy db upgrade; both releases: argosy version"
     if isinstance(error, OperationalError):
-        return plain(f"database: {cause}; check ARGOSY_DATABASE_URL and that PostgreSQL answers there")
+        from argosy.store.database import away
+
+        return plain(str(away(error)))
     return None

@@ -270,7 +270,7 @@ def _message(cluster: ClusterShape, now: datetime) -> str:
         return f"token {token(cluster, now)}: {renew(cluster)}"
     if cluster.paused_at is not None:
         return cluster.paused_reason
-    if _health(cluster, now) == "not known":
+    if _health(cluster, now) in ("not known", "unknown"):
         seen = f"for {telling.age(cluster.as_of, now)}" if cluster.as_of else "yet"
         return f"no tracker has seen it {seen}: is one running? (argosy tracker)"
     return cluster.open_reason if cluster.open_until is not None and cluster.open_until > now else ""

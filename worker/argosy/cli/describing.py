@@ -92,20 +92,23 @@ def version() -> None:
     """Print the versions of argosy, of the schema that it knows, and of the one in the database."""
     from importlib.metadata import version as installed
 
+    from sqlalchemy.exc import OperationalError
+
     from argosy.errors import ArgosyError
     from argosy.store import database, schema
 
     found = {"argosy": installed("argosy"), "knows schema": schema.NEWEST}
     try:
         engine = database.engine(configured(), 1)
+        try:
+            with engine.connect() as connection:
+                found["database"] = f"schema {schema.revision(connection) or 'none'}"
+        except OperationalError as error:
+            raise database.away(error) from error
+        finally:
+            engine.dispose()
     except ArgosyError as error:
-        output.facts(found | {"database": str(error)})
-        return
-    try:
-        with engine.connect() as connection:
-            found["database"] = f"schema {schema.revision(connection)}"
-    finally:
-        engine.dispose()
+        found["database"] = str(error)
     output.facts(found)
 
 

@@ -92,13 +92,13 @@ def drop(messages: _Ids, yes: Yes = False) -> None:
 def _redis() -> Iterator[Broker]:
     from redis.exceptions import RedisError
 
-    from argosy.processes.wakeups import broker
+    from argosy.processes.wakeups import broker, words_of
 
     made = broker(configured())
     try:
         yield made
     except RedisError as error:
-        raise NotConfigured(f"Redis: {error}; check ARGOSY_REDIS_URL and that it answers there") from error
+        raise NotConfigured(f"Redis: {words_of(error)}; check ARGOSY_REDIS_URL, and that it answers there") from error
     finally:
         made.client.close()
 

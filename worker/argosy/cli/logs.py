@@ -45,13 +45,16 @@ def logs(
         if follow:
             _follow(opened, jobs, node, tail, attempt)
             return
-        shown = 0
+        shown, unread = 0, False
         for uid in jobs:
             found = opened.logs(uid, node=node, attempt=attempt, tail=tail, failed=failed)
             _show(found, len(jobs) > 1, tail is not None)
             shown += len(found.logs)
             if found.note:
                 output.note(f"job {uid}: {found.note}")
+                unread = True
+    if unread and not shown:
+        raise NotFound(f"no logs of {identifier} could be read, and none were kept")
     if not shown:
         raise NotFound(
             f"there are no logs of {identifier}: its pods wrote nothing, or are gone and nothing was kept of them "

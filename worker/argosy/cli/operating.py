@@ -80,10 +80,12 @@ def _look(opened: Client, output_format: Format) -> None:
     """Look again. Somebody who watches goes on to watch while the database is away."""
     from sqlalchemy.exc import OperationalError
 
+    from argosy.store.database import away
+
     try:
         found = opened.status()
     except OperationalError as error:
-        output.note(f"database: {error.orig}")
+        output.note(str(away(error)))
         return
     if output.console().is_terminal:
         output.console().clear()

@@ -47,8 +47,8 @@ What to do about them: [runbooks](runbooks/README.md). Rules and dashboard: [hel
 
 def metrics_page() -> str:
     """Every metric in a table."""
-    from argosy.exposition import PROCESS
     from argosy.metrics import FIGURES
+    from argosy.processes.exposition import PROCESS
 
     rows = []
     for figure in [*FIGURES, *PROCESS]:

@@ -36,6 +36,25 @@ def user() -> str:
 
 
 @contextmanager
+def _fitting(opened: Client) -> Iterator[None]:
+    """Where the schema lacks something: say which releases it and this argosy are of.
+
+    Raises:
+        NotConfigured: This argosy may not run on it.
+    """
+    from sqlalchemy.exc import ProgrammingError
+
+    from argosy.store import schema
+
+    try:
+        yield
+    except ProgrammingError as error:
+        if isinstance(error.orig, schema.LACKING):
+            schema.check(opened.engine)
+        raise
+
+
+@contextmanager
 def client(remind: bool = True) -> Iterator[Client]:
     """The client of one command. If a cluster is held, every command says so at its end, on standard error.
 
@@ -50,7 +69,7 @@ def client(remind: bool = True) -> Iterator[Client]:
 
     opened = Client()
     try:
-        with acting(f"{user()}@{gethostname()}"):
+        with acting(f"{user()}@{gethostname()}"), _fitting(opened):
             yield opened
         for name, why in opened.held().items() if remind else ():
             output.note(f"cluster {name} is held, nothing is created or ended there: {why}")

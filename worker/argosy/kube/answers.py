@@ -301,4 +301,8 @@ def _seconds(header: str | None) -> float | None:
 
 
 def _words(error: Exception, secrets: Collection[str]) -> str:
-    return clean(broken.words(error), secrets)
+    late = isinstance(error, TimeoutError) and error.errno is None
+    setting = (
+        "ARGOSY_CONNECT_TIMEOUT" if isinstance(error, aiohttp.ConnectionTimeoutError) else "ARGOSY_REQUEST_TIMEOUT"
+    )
+    return clean(broken.words(error) + (f" ({setting})" if late else ""), secrets)

@@ -17,7 +17,7 @@ from argosy import sealing
 from argosy.crypto import KeyRing, open_token, seal_token
 from argosy.errors import NotAllowed, NotConfigured, SealBroken
 from argosy.loops import reason_of
-from argosy.processes.wakeups import broker
+from argosy.processes.wakeups import broker, words_of
 from argosy.settings import Settings
 from argosy.store import database, processes, registry, schema
 from argosy.store.processes import TRACKER, WORKER
@@ -167,7 +167,7 @@ def _redis(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "Redis",
             State.FAILED,
-            str(error),
+            words_of(error),
             "check ARGOSY_REDIS_URL, and that Redis or Valkey answers there and can be written to",
         )
     else:

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from prometheus_client import MetricsHandler
 
-from argosy import exposition
+from argosy.processes import exposition
 
 log = structlog.stdlib.get_logger(__name__)
 

@@ -7,6 +7,7 @@ The broker's settings are not Dramatiq's defaults: with these, the messages of a
 system (only other commands on the same queue start maintenance, with a probability of 0.1 %).
 """
 
+import re
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -133,6 +134,11 @@ class _Consumer(_RedisConsumer):
         for message_id in ids:
             self.broker.do_nack(self.queue_name, message_id)
             self.broker.note(self.queue_name, message_id, str(error))
+
+
+def words_of(error: RedisError) -> str:
+    """Why Redis cannot be used, without the library's own words around it."""
+    return re.sub(r"^Error -?\d+ connecting to (\S+)\. (.*?)\.?$", r"\1: \2", str(error))
 
 
 def broker(settings: Settings, middleware: list[dramatiq.Middleware] | None = None) -> Broker:

@@ -107,7 +107,7 @@ def cursor(connection: Any) -> Iterator[Cursor]:
         InvalidRequest: It is none of these, or not PostgreSQL's.
     """
     if asynchronous(connection) and (_of_sqlalchemy(connection) or not in_greenlet()):
-        raise InvalidRequest("connection: it is one that is used with await; hand it to argosy.aio.AsyncClient")
+        raise InvalidRequest("connection: it is one that is used with await; hand it to argosy.client.AsyncClient")
     if isinstance(connection, Session):
         connection = connection.connection()
     if isinstance(connection, Connection):

@@ -158,13 +158,16 @@ def _url(settings: Settings) -> URL:
     """The database's address, with our driver. Accepts the other usual ways of writing the scheme."""
     try:
         url = make_url(settings.database_url.get_secret_value())
-        usable = url.drivername in {"postgres", "postgresql", "postgresql+psycopg"}
+        # The rest of a password whose @ is not written %40 is taken for the beginning of the host, and shown with it.
+        usable = url.drivername in {"postgres", "postgresql", "postgresql+psycopg"} and "@" not in (url.host or "")
         psycopg.conninfo.make_conninfo(**_arguments(url))
     except (ArgumentError, ValueError, psycopg.Error):
         usable = False
     if not usable:
         # The message does not contain the address: a password may be in it.
-        raise NotConfigured("ARGOSY_DATABASE_URL: write postgresql://user:password@host:port/database")
+        raise NotConfigured(
+            "ARGOSY_DATABASE_URL: write postgresql://user:password@host:port/database, special characters of the password as %XX"
+        )
     return url.set(drivername="postgresql+psycopg")
 
 
@@ -217,6 +220,12 @@ def _see_that_sessions_are_own(raw: Any, settings: Settings) -> None:
         if len(set(seen)) > 1 or len(set(seen[0])) != 2 or seen[0][1] != seen[0][2]:
             raise NotConfigured(_POOLED)
     first.autocommit = False
+
+
+def away(error: OperationalError) -> NotConfigured:
+    """The error of a person's command that needs a database which does not answer."""
+    said = str(error.orig or error).partition("\n")[0].removeprefix("connection failed: ")
+    return NotConfigured(f"database: {said}; check ARGOSY_DATABASE_URL, and that PostgreSQL answers there")
 
 
 def denied(error: object) -> NotAllowed | None:

@@ -4,6 +4,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from argosy.errors import NotConfigured
+from argosy.store.database import away
 
 # The table has one row.
 _IDENTITY = text("SELECT id FROM argosy.installation")
@@ -21,4 +22,4 @@ def identity(engine: Engine) -> str:
     except ProgrammingError as error:
         raise NotConfigured("the database has no argosy schema yet; run: argosy db upgrade") from error
     except OperationalError as error:
-        raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+        raise away(error) from error

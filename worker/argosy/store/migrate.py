@@ -209,7 +209,7 @@ def _alone(settings: Settings) -> Iterator[Engine]:
                 _wait(until, "another upgrade is under way")
             yield engine
     except OperationalError as error:
-        raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+        raise database.away(error) from error
     finally:
         engine.dispose()
 

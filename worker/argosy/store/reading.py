@@ -171,7 +171,9 @@ def job(connection: Connection, where: Filter) -> JobShape:
 
 # All nodes of some attempts.
 NODES = text(
-    f"SELECT n.* FROM argosy.node n JOIN {rows.KEYS} ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
+    "SELECT n.uid, n.attempt, n.node_id, n.task, n.phase, n.started_at, n.finished_at, n.children, n.type, n.message, n.exit_code, n.pod, "
+    f"n.host, n.resources, n.boundary FROM argosy.node n JOIN {rows.KEYS} "
+    "ON n.uid = k.uid AND n.attempt = k.number ORDER BY n.started_at NULLS LAST, n.node_id"
 )
 
 

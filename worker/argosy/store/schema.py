@@ -8,16 +8,20 @@ run. A migration that takes away what older code uses raises it (worker/docs/mig
 
 from pathlib import Path
 
-from psycopg.errors import InvalidSchemaName, UndefinedTable
+from psycopg.errors import InvalidSchemaName, UndefinedColumn, UndefinedFunction, UndefinedTable
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from argosy.errors import NotConfigured
+from argosy.store.database import away
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 NEWEST = "0032"
 """The newest migration that this code knows. Migrations are numbered, so they compare as texts."""
+
+LACKING = (InvalidSchemaName, UndefinedColumn, UndefinedFunction, UndefinedTable)
+"""The driver's errors where a schema lacks what this code uses."""
 
 # The revision of the schema, if there is any.
 _REVISION = text("SELECT (SELECT version_num FROM argosy.alembic_version)")
@@ -37,7 +41,7 @@ def check(engine: Engine) -> None:
             found = revision(connection)
             serves = connection.execute(_SERVES).scalar_one() if found >= NEWEST else ""
     except OperationalError as error:
-        raise NotConfigured(f"database: {error.orig}; check ARGOSY_DATABASE_URL") from error
+        raise away(error) from error
     except ProgrammingError as error:
         raise NotConfigured(f"database: {error.orig}; grant it to the user in ARGOSY_DATABASE_URL") from error
     if found < NEWEST:

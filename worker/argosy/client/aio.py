@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy.util import greenlet_spawn
 
-from argosy.client import Client
+from argosy.client.client import Client
 from argosy.errors import InvalidRequest
 from argosy.settings import Settings
 from argosy.shapes.launched import Launched
@@ -134,6 +134,7 @@ class AsyncClient:
     update_cluster = _in_thread(Client.update_cluster)
     release_cluster = _in_thread(Client.release_cluster)
     remove_cluster = _in_thread(Client.remove_cluster)
+    move_jobs = _in_thread(Client.move_jobs)
     clusters = _in_thread(Client.clusters)
     cluster = _in_thread(Client.cluster)
     check_cluster = _in_thread(Client.check_cluster)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from pydantic import SkipValidation
 from sqlmodel import Session
 
-from argosy import linting, moving, registering, sealing
+from argosy import sealing
+from argosy.client import linting, moving, registering
 from argosy.errors import ManifestError
 from argosy.extras import late
 from argosy.inputs import checked, validated

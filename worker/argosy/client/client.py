@@ -1,9 +1,4 @@
-"""The library for an API server: launch and read, register algorithms and clusters. It is typed and synchronous, and needs only PostgreSQL.
-
-If the caller passes its connection, a launch is written in the caller's own transaction, so the API server needs neither Redis nor a second
-commit. Everything is read from the database, without asking a cluster (P10). The only exceptions are methods about a cluster itself, such
-as `check_cluster`, those about logs, and `lint`, which asks the Argo Server that a cluster names.
-"""
+"""The methods for launches and jobs."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -12,11 +7,11 @@ from uuid import uuid1
 
 from pydantic import SkipValidation
 
-from argosy import control
-from argosy.administration import Administration
-from argosy.bulk import Bulks
+from argosy.client import control
+from argosy.client.administration import Administration
+from argosy.client.bulk import Bulks
+from argosy.client.finding import Finder
 from argosy.errors import InvalidRequest
-from argosy.finding import Finder
 from argosy.history.reader import Reader
 from argosy.inputs import checked, validated
 from argosy.launch import inputs
@@ -40,8 +35,6 @@ from argosy.shapes.given import (
 from argosy.shapes.launched import Launched
 from argosy.shapes.shown import CancelShape, JobShape, OutdatedShape, SplitShape
 from argosy.store import reading
-
-__all__ = ["Client", "Launched"]
 
 
 class Client(Administration, Reader, LogReader, Finder, Bulks):
@@ -98,7 +91,7 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             webhook: URL that gets a signed POST when all its jobs have ended (worker/docs/enqueue.md, “Webhooks”).
             connection: A connection of psycopg, psycopg2 or Django, or a connection or session of SQLAlchemy. The launch is written in its
                 transaction, and the caller commits. Default: a transaction of its own, committed on return. For asynchronous ones there is
-                `argosy.aio.AsyncClient`.
+                `argosy.client.AsyncClient`.
 
         Raises:
             InvalidRequest: A field, the connection, or a parameter of the algorithm cannot be used; there are no media; or they, or the
