@@ -5,6 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -21,9 +22,7 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 from tests.support import databases, rights
 
-_ON_NODE = re.compile(
-    r"/test_(node(_logs)?|argo_server_on_a_node|chart_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]"
-)
+_ON_NODE = re.compile(r"/test_node(_logs)?\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,15 +38,23 @@ hypothesis.settings.register_profile("argosy", deadline=None)
 hypothesis.settings.load_profile("argosy")
 
 
-class _NodeTogether(LoadScopeScheduling):
-    """Tests on a real node stay together, and so do those in a browser, so that one of the processes side by side has one; of the others
-    each goes where there is room.
+class _Together(LoadScopeScheduling):
+    """Tests on a real node stay together, and so do those in a browser, and those of a module that share a fixture, so that one of the
+    processes side by side has it; of the others each goes where there is room. An Argo Server and a chart have a node of their own.
     (xdist's own groups go by names of tests that pytest 9 does not let it change.)"""
 
     def _split_scope(self, nodeid: str) -> str:
         if _ON_NODE.search(nodeid):
             return "node"
-        return "page" if "tests/integration/page/" in nodeid else nodeid
+        if "tests/integration/page/" in nodeid:
+            return "page"
+        module = nodeid.partition("::")[0]
+        return module if _shares(module) else nodeid
+
+
+@cache
+def _shares(module: str) -> bool:
+    return module.endswith("_on_a_node.py") or 'scope="module"' in (ROOT / module).read_text()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,9 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(rights.Tally(config, rights.granted(), files))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _NodeTogether:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:
     """How tests are shared out; called by pytest-xdist."""
-    return _NodeTogether(config, log)
+    return _Together(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,14 @@ def _size(text: str) -> int:
     return len(escape(text).encode())
 
 
+def _bytes(value: str) -> int:
+    return len(value.encode())
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in labels.items())
+
+
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}".replace(",", "\u202f")
 
@@ -138,7 +146,16 @@ def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("argosy.api.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # fmt: skip
-    made.filters |= {"clean": _clean, "most": _most, "number": _number, "rate": _rate, "span": span, "query": _query}
+    made.filters |= {
+        "clean": _clean,
+        "most": _most,
+        "bytes": _bytes,
+        "labels": _labels,
+        "number": _number,
+        "rate": _rate,
+        "span": span,
+        "query": _query,
+    }
     made.globals |= {
         "Role": Role,
         "version": VERSION,
