@@ -116,6 +116,7 @@ MAY_NOT: dict[str, Call] = {
     "lint": lambda client, gid, uid: client.lint("kind: Workflow", cluster="c"),
     "lint_algorithm": lambda client, gid, uid: client.lint_algorithm("hello"),
     "lint_algorithm_by_argo": lambda client, gid, uid: client.lint_algorithm_by_argo("hello"),
+    "move_jobs": lambda client, gid, uid: client.move_jobs("c", "c"),
     "pause": lambda client, gid, uid: client.pause(cluster="c"),
     "prepare": lambda client, gid, uid: client.prepare("retry", JobFilter(), user=7),
     "reconcile": lambda client, gid, uid: client.reconcile(),
