@@ -61,7 +61,7 @@ def main() -> None:
         page.locator(".split", has_text=re.compile("[1-9][0-9] Failed")).first.wait_for(timeout=120_000)
         page.screenshot(path=PICTURES / "launches.png")
         page.goto(f"{told['page']}/launch/{fails}?status=Failed")
-        page.locator("#live[data-state=live]").wait_for()
+        page.locator("#live-state", has_text="Live").wait_for()
         page.screenshot(path=PICTURES / "launch.png")
         browser.close()
     for picture in PICTURES.glob("*.png"):

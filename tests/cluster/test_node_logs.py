@@ -195,6 +195,10 @@ async def test_of_a_set_of_containers_those_are_kept_that_failed(at: Client, sta
     assert [(each.container, each.exit_code, each.text) for each in found.logs] == [
         ("bad", 4, "from the bad one\nError: exit status 4\n")
     ]
+    (pod,) = [node.pod for node in job.nodes if node.type == "Pod"]
+    (reason,) = at.explain(job.uid).reasons
+    assert f"(pod {pod}, container bad, on " in reason.text
+    assert reason.do.startswith(f"argosy logs {job.uid} --node bad; ")
     all_ = await asyncio.to_thread(at.logs, job.uid)
     assert {each.container: each.text for each in all_.logs} == {
         "good": "from the good one\n",

@@ -1,5 +1,6 @@
 """The library for callers that await, on the connections that they use: a launch lives and dies with their own rows."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -128,6 +129,35 @@ async def test_fastapi_launches_with_its_own_async_session(awaited: AsyncClient,
         answer = await http.post("/orders", json=[1, 2, 3, 4])
     (launch,) = await awaited.launches()
     assert (answer.status_code, answer.json()["gid"], len(answer.json()["uids"])) == (201, str(launch.gid), 2)
+
+
+async def test_a_launch_that_is_cancelled_in_the_middle_leaves_its_callers_transaction_to_the_caller(
+    awaited: AsyncClient, registered: Client, settings: Settings
+) -> None:
+    url = settings.database_url.get_secret_value().replace("postgresql://", "postgresql+psycopg://")
+    engine = create_async_engine(url, poolclass=NullPool)
+
+    async def launch() -> None:
+        async with engine.begin() as connection:
+            await awaited.launch(**LAUNCH, connection=connection)
+
+    waits = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with registered.engine.begin() as other:
+        other.execute(text("LOCK TABLE argosy.launch"))
+        launching = asyncio.create_task(launch())
+        with registered.engine.connect() as looking:
+            while not launching.done() and not looking.execute(waits).scalar_one():
+                looking.rollback()
+                await asyncio.sleep(0)
+        launching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await launching
+    assert registered.launches() == []
+    await launch()
+    assert len(registered.launches()) == 1
+    await engine.dispose()
 
 
 async def test_without_a_connection_it_works_as_the_client_does(awaited: AsyncClient, registered: Client) -> None:

@@ -110,6 +110,12 @@ def test_a_command_that_needs_an_extra_says_which(settings: Settings, blocked: s
     assert (found.returncode, found.stdout) == (1, "")
 
 
+def test_the_library_brings_nothing_for_terminals_and_logs_into_its_callers_process() -> None:
+    script = "import sys, argosy.client; print(*sorted({'rich', 'structlog', 'typer', 'asyncpg', 'alembic'} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout == "\n"
+
+
 def test_commands_that_read_need_no_extra(registered: Client, settings: Settings, blocked: str) -> None:
     registered.launch("hello", project=1, user=7, media_ids=[1])
     found = run(BLOCKER + "from argosy.cli import main; main()", settings, blocked, "list", "--launches")

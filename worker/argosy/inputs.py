@@ -100,6 +100,9 @@ def _in_words(fault: ErrorDetails, fields: Collection[str]) -> str:
         close = difflib.get_close_matches(str(fault["loc"][-1]), fields, 1) if len(fault["loc"]) == 1 else []
         return "no such field" + (f'; did you mean "{close[0]}"?' if close else "")
     words = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    words = re.sub(
+        r"^(Value|List|Tuple|String|Dictionary) should have (.*?)( after validation.*)?$", r"must have \2", words
+    )
     return re.sub("^Input should be", "must be", words)
 
 

@@ -74,6 +74,23 @@ def test_lint_prints_a_line_for_each_finding(argosy: Run, tmp_path: Path) -> Non
     assert piped.stdout == result.stdout.replace(str(bad), "<stdin>")
 
 
+def test_apply_beside_somebody_who_applies_the_same_file_changes_what_they_registered(
+    argosy: Run, client: Client, cluster: ClusterShape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "two.yaml"
+    spec = {"name": "two", "project": 1, "user": 7, "files_per_job": 2, "manifest": Path(HELLO).read_text()}
+    file.write_text(orjson.dumps(spec).decode())
+    register = Client.register_algorithm
+
+    def second(self: Client, **fields: Any) -> AlgorithmShape:
+        register(self, **fields | {"files_per_job": 9})  # somebody else, since it was looked for
+        return register(self, **fields)
+
+    monkeypatch.setattr(Client, "register_algorithm", second)
+    assert argosy("apply", str(file)).stderr == "algorithm two is changed\n"
+    assert client.algorithm("two").files_per_job == 2
+
+
 def test_lint_judges_a_launch_with_parameters_too(argosy: Run, algorithm: AlgorithmShape) -> None:
     for which in ((HELLO,), ("--name", "hello"), (HELLO, "--cluster", "north")):
         judged = argosy("algorithm", "lint", *which, "--param", "gid=1", "--param", "x=1")

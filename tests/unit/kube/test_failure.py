@@ -40,6 +40,18 @@ def test_a_container_is_told_and_not_the_pod_that_holds_it() -> None:
     assert failure(held) == ("main: Failed (exit code 4)", 4)
 
 
+def test_a_container_that_waited_for_another_is_told_and_not_their_pod() -> None:
+    held = [
+        node("pod", children=("id-good",), message="pod failed"),
+        node("good", "Succeeded", kind="Container", children=("id-bad",), boundary="id-pod"),
+        node("bad", kind="Container", exit_code=4, boundary="id-pod"),
+        node("worse", kind="Container", exit_code=5, boundary="id-pod", second=2),
+    ]
+    assert failure(held) == ("bad: Failed (exit code 4); 1 more step failed", 4)
+    chained = [held[0], held[2]._replace(children=("id-worse",)), held[3]]
+    assert failure(chained) == ("bad: Failed (exit code 4); 1 more step failed", 4)
+
+
 def test_where_no_step_failed_nothing_is_told() -> None:
     assert failure([node("all", kind="Steps"), node("a", "Succeeded")]) is None
     assert failure([]) is None

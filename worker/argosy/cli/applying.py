@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,11 @@ from argosy.cli import arguments, output
 from argosy.cli.algorithms import findings_of, warn
 from argosy.cli.boundary import UsageError
 from argosy.cli.session import client
-from argosy.errors import NotFound
+from argosy.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from argosy.client import Client
+    from argosy.shapes.shown import AlgorithmShape
 
 EXAMPLES = """Examples:
 
@@ -40,13 +44,19 @@ def apply(
         if not isinstance(name, str):
             raise UsageError(f"FILE: {file}: name: which algorithm? write name: NAME")
         with client() as opened, findings_of(str(file)):
-            try:
-                before = opened.algorithm(name)
-            except NotFound:
-                made = opened.register_algorithm(**fields)
-                done = "registered"
-            else:
-                made = opened.update_algorithm(name, **fields)
-                done = "unchanged" if made.model_copy(update={"warnings": []}) == before else "changed"
+            made, done = _put(opened, name, fields)
             warn(opened, made)
         output.note(f"algorithm {made.name} is {done}")
+
+
+def _put(opened: Client, name: str, fields: dict[str, Any]) -> tuple[AlgorithmShape, str]:
+    """Register or update; whoever else does the same at this moment is no hindrance."""
+    try:
+        before = opened.algorithm(name)
+    except NotFound:
+        try:
+            return opened.register_algorithm(**fields), "registered"
+        except Conflict:
+            before = opened.algorithm(name)
+    made = opened.update_algorithm(name, **fields)
+    return made, "unchanged" if made.model_copy(update={"warnings": []}) == before else "changed"

@@ -6,10 +6,13 @@ new cluster is asked which place it is (kube/marks.py, P1).
 """
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from argosy import crypto, manifest, sealing
@@ -47,7 +50,7 @@ def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmSh
         NotFound: The cluster is not registered.
     """
     spec = validated(AlgorithmSpec, dict(fields))
-    with Session(engine, expire_on_commit=False) as session:
+    with _meanwhile(spec.name), Session(engine, expire_on_commit=False) as session:
         warnings = _check_algorithm(session, spec, None)
         row = Algorithm(**_algorithm_row(spec))
         session.add(row)
@@ -57,8 +60,8 @@ def register_algorithm(engine: Engine, fields: Mapping[str, Any]) -> AlgorithmSh
 
 def update_algorithm(engine: Engine, key: str | int, fields: Mapping[str, Any]) -> AlgorithmShape:
     """Change fields of an algorithm; launches that exist keep what they were launched with. Raises as `register_algorithm`."""
-    with Session(engine, expire_on_commit=False) as session:
-        row = registry.algorithm(session, key)
+    with _meanwhile(str(fields.get("name", key))), Session(engine, expire_on_commit=False) as session:
+        row = registry.algorithm(session, key, lock=True)
         now = _algorithm_shape(row).model_dump(include=set(AlgorithmSpec.model_fields))
         if not {"cluster", "clusters", "cluster_labels"}.isdisjoint(fields):
             now |= {"cluster": None, "clusters": [], "cluster_labels": {}}
@@ -73,8 +76,29 @@ def update_algorithm(engine: Engine, key: str | int, fields: Mapping[str, Any]) 
 def remove_algorithm(engine: Engine, key: str | int) -> None:
     """Remove an algorithm; its launches continue."""
     with Session(engine) as session:
-        session.delete(registry.algorithm(session, key))
+        session.delete(registry.algorithm(session, key, lock=True))
         session.commit()
+
+
+@contextmanager
+def _meanwhile(name: str) -> Iterator[None]:
+    """Somebody else may write between the checks and the commit.
+
+    Raises:
+        Conflict: They have taken the name, or removed a cluster that is named.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        if isinstance(error.orig, ForeignKeyViolation):
+            raise Conflict(
+                f"{name!r}: a cluster that it names was removed just now; see: argosy cluster list"
+            ) from error
+        if isinstance(error.orig, UniqueViolation):
+            raise Conflict(
+                f"{name!r}: somebody has registered the same just now; update that one, or try again"
+            ) from error
+        raise
 
 
 def algorithms(engine: Engine, project: int | None) -> Sequence[AlgorithmShape]:
@@ -150,7 +174,7 @@ def add_cluster(engine: Engine, settings: Settings, fields: Mapping[str, Any]) -
         _check_cluster(session, spec, None)
     row = Cluster(**_cluster_row(settings, spec))
     mark = _place(engine, settings, row)
-    with Session(engine, expire_on_commit=False) as session:
+    with _meanwhile(spec.name), Session(engine, expire_on_commit=False) as session:
         if row.token_sealed is not None:
             sealing.hold(session.connection(), settings)
         if mark is not None:
@@ -178,7 +202,7 @@ def update_cluster(engine: Engine, settings: Settings, key: str | int, fields: M
         after = Cluster(**before.model_dump() | _changed(session, settings, before, fields))
     moved = _address(after) != _address(before)
     mark = _place(engine, settings, after) if moved else None
-    with Session(engine, expire_on_commit=False) as session:
+    with _meanwhile(after.name), Session(engine, expire_on_commit=False) as session:
         if fields.get("token"):
             sealing.hold(session.connection(), settings)
         row = registry.locked(session, key)

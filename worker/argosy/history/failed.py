@@ -58,5 +58,6 @@ def failed_step(nodes: Sequence[NodeShape]) -> FailedStep | None:
 
 def _status(node: NodeShape) -> NodeStatus:
     return NodeStatus(
-        node.id, node.task, node.type, node.status, node.message, tuple(node.children), node.exit_code, node.start_time, node.stop_time
+        node.id, node.task, node.type, node.status, node.message, tuple(node.children), node.exit_code, node.start_time, node.stop_time,
+        boundary=node.boundary,
     )  # fmt: skip

@@ -50,7 +50,10 @@ def failed(nodes: Sequence[NodeStatus]) -> Sequence[NodeStatus]:
     followed = {child for node in nodes if node.type == "Retry" for child in _followed(node)}
     ill = {node.node_id: node for node in nodes if node.phase in _FAILED and node.node_id not in followed}
     leaves = [node for node in ill.values() if node.type in LEAVES]
-    told = [node for node in leaves if not any(ill[c].type == "Container" for c in node.children if c in ill)]
+    # In a pod a container is the child of the one that it waits for.
+    pods = {node.boundary for node in leaves if node.type == "Container"}
+    below = {node.node_id for node in leaves if any(ill[c].type == "Container" for c in node.children if c in ill)}
+    told = [node for node in leaves if node.node_id not in pods and (node.type != "Pod" or node.node_id not in below)]
     own = [node for node in ill.values() if node.message and not ONLY_A_CHILD.fullmatch(node.message)]
     return sorted(told or own, key=lambda node: (node.finished_at or _LAST, node.node_id))
 

@@ -103,8 +103,9 @@ def _savepoint(cursor: cursors.Cursor) -> Iterator[None]:
         yield
     except Exception as error:
         cursor.execute("ROLLBACK TO SAVEPOINT argosy_launch")
+        cursor.execute("RELEASE SAVEPOINT argosy_launch")
         if refused := database.denied(error):
             raise refused from error
         raise
-    finally:
-        cursor.execute("RELEASE SAVEPOINT argosy_launch")
+    # Who was cancelled has a connection that may be in the middle of a statement: only its owner can end that.
+    cursor.execute("RELEASE SAVEPOINT argosy_launch")

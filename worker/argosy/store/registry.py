@@ -228,14 +228,15 @@ def algorithms(session: Session, project: int | None = None) -> Sequence[Algorit
     return session.exec(query).all()
 
 
-def algorithm(session: Session, key: str | int) -> Algorithm:
-    """An algorithm by name or id.
+def algorithm(session: Session, key: str | int, *, lock: bool = False) -> Algorithm:
+    """An algorithm by name or id; with `lock`, its row is locked until the transaction ends.
 
     Raises:
         NotFound: There is none; the message names what is there.
     """
     same = Algorithm.id == key if isinstance(key, int) else Algorithm.name == key
-    found = session.exec(select(Algorithm).where(same)).one_or_none()
+    query = select(Algorithm).where(same)
+    found = session.exec(query.with_for_update() if lock else query).one_or_none()
     if found is None:
         raise NotFound(f"algorithm {key!r} is not registered; {known([each.name for each in algorithms(session)])}")
     return found

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import structlog
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -50,8 +49,6 @@ placed by labels waits instead, because a cluster may get these labels again."""
 
 WIPED = "token: the launch's API token was wiped after its last job had ended; give it again (--token-file)"
 """Message of a retry that needs the token."""
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 # Show the job again, and tell its next end to who wants to know it.
@@ -269,13 +266,17 @@ def _follow_each(connection: Connection, uids: list[UUID]) -> None:
     except OperationalError:
         raise
     except DBAPIError as error:
+        from structlog.stdlib import (
+            get_logger,
+        )  # only trackers come here, and callers' processes begin faster without it
+
         if len(uids) > 1:
             half = len(uids) // 2
             _follow_each(connection, uids[:half])
             _follow_each(connection, uids[half:])
         else:
             for row in _give_up(connection, uids, " (its next attempt could not be written; try: argosy retry)"):
-                log.error(
+                get_logger(__name__).error(
                     "an automatic retry could not be written",
                     workflow=workflow_name(row.uid, row.number),
                     gid=row.gid,
