@@ -22,9 +22,7 @@ from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, of_local
 from tests.support import databases, rights
 
-_ON_NODE = re.compile(
-    r"/test_(node(_logs)?|argo_server_on_a_node|chart_on_a_node)\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]"
-)
+_ON_NODE = re.compile(r"/test_node(_logs)?\.py::|tests/cluster/.*\[(.*-)?node(-.*)?\]")
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,7 +40,7 @@ hypothesis.settings.load_profile("argosy")
 
 class _Together(LoadScopeScheduling):
     """Tests on a real node stay together, and so do those in a browser, and those of a module that share a fixture, so that one of the
-    processes side by side has it; of the others each goes where there is room.
+    processes side by side has it; of the others each goes where there is room. An Argo Server and a chart have a node of their own.
     (xdist's own groups go by names of tests that pytest 9 does not let it change.)"""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -56,7 +54,13 @@ class _Together(LoadScopeScheduling):
 
 @cache
 def _shares(module: str) -> bool:
-    return 'scope="module"' in (ROOT / module).read_text()
+    return module.endswith("_on_a_node.py") or 'scope="module"' in (ROOT / module).read_text()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What tests/cluster and the rest used of argosy's rights is added up (T9)."""
+    files = set((ROOT / "tests" / "cluster").glob("test_*.py"))
+    config.pluginmanager.register(rights.Tally(config, rights.granted(), files))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:

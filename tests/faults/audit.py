@@ -29,9 +29,11 @@ from clusters.local.cluster import LocalCluster
 from tests.faults import servers
 from tests.faults.conftest import TOKEN_ENV, manifest
 from tests.faults.containers import Containers
-from tests.faults.plan import PASSING, Launched, Meddler, Place, Site, held, revive, told, torment
+from tests.faults.meddling import Meddler
+from tests.faults.plan import revive, torment
 from tests.faults.processes import Fleet
 from tests.faults.proxy import HOST, Proxy
+from tests.faults.site import PASSING, Launched, Place, Site, held, told
 from tests.faults.tally import PHASES, Allowances, Tally, tally
 from tests.faults.witness import Witness
 from tests.integration.api_server import serving

@@ -1,77 +1,33 @@
-"""The plan of an audit: what is done to the jobs on purpose, and what goes wrong around them.
+"""The plan of an audit: what is done to the jobs on purpose (acts.py), and what goes wrong around them.
 
-Faults are dealt from a shuffled deck, so that a short run has each kind too; those of single requests are drawn by the proxy. What is done
-to a job on purpose is written down in `expected`, because that and its algorithm are all that its end can truthfully come from.
+Faults are dealt from a shuffled deck, so that a short run has each kind too; those of single requests are drawn by the proxy (meddling.py).
 """
 
 import asyncio
-import random
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import redis
-from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from argosy.batches import JobUids
-from argosy.client import Client
-from argosy.errors import Conflict, InvalidRequest, NotFound
+from argosy.errors import Conflict, NotFound
 from argosy.failpoints import NAMES
-from argosy.labels import LABEL_INSTALLATION
 from argosy.processes.wakeups import WakeUps, broker
-from argosy.shapes.shown import JobShape
-from argosy.store.installation import identity
-from clusters.local.cluster import LocalCluster
-from clusters.local.player import METADATA_ONLY
-from tests.faults import servers
+from tests.faults.acts import _BARE, _MERGE, age, cancel, delete_workflow, retry, try_again
 from tests.faults.conftest import become
-from tests.faults.processes import Fleet, Process, workflows
-from tests.faults.proxy import (
-    CUTS,
-    FOREIGN,
-    Action,
-    Answer,
-    Cut,
-    Drop,
-    Hold,
-    HoldAnswer,
-    Instead,
-    Proxy,
-    Request,
-    Sever,
-    Swallow,
-    intermediary,
-    status_body,
-)
-from tests.faults.witness import Witness
-from tests.integration.api_server import ApiServer
+from tests.faults.processes import Process, workflows
+from tests.faults.site import PASSING, Site, persistent, told
 from tests.support.stack import until
-
-EVERYWHERE = "/apis/argoproj.io/v1alpha1/workflows"
-
-WORKERS, TRACKERS = 3, 2
-
-PASSING = 2
-"""Which place's namespace is deleted some time."""
-
-_BARE, _MERGE = {"metadata": {"finalizers": None}}, {"Content-Type": "application/merge-patch+json"}
 
 _PAUSE, _PAUSE_ON_NODE = (0.1, 1.5), (2.0, 12.0)
 """Seconds between two faults: a pod that is real takes two seconds of a processor to start."""
 
 APART = timedelta(seconds=100)
 """Between two losses of commits, once every fault was dealt: a queued job that may run on several clusters waits 75 s after each."""
-
-CREATE_CHANCE, OTHER_CHANCE = 0.15, 0.04
-"""Of a mishap, of a request to the apiserver."""
 
 LOST_SECONDS = 1.2
 """Of commits that a fail-over loses; less than a workflow needs to come, end and go by its shortest time-to-live."""
@@ -84,185 +40,6 @@ RECONCILED: list[str] = ["db", "reconcile", "--apply", "--gone", "lost", "--wait
 
 ROUNDS, ROUND_SECONDS = 4, 8
 """How often he looks, and how long he waits before each look."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A registered cluster: a namespace of the control plane, behind a proxy of its own."""
-
-    name: str
-    namespace: str
-    token: str = field(repr=False)
-    proxy: Proxy
-
-
-@dataclass(frozen=True)
-class Launched:
-    """What a caller asked for, so that he can ask for it again; `media` is a query, or how many there are from the first on."""
-
-    gid: UUID
-    algorithm: str
-    media: range | str
-    uids: JobUids
-
-
-@dataclass
-class Site:
-    """Everything that runs, and what the audit knows of it.
-
-    Args:
-        random: Of the plan.
-        client: The callers'; its database is the relay's.
-        local: The control plane.
-        places: The clusters on it.
-        workflows: Witness of them.
-        pods: The same.
-        fleet: The processes.
-        relay: In front of PostgreSQL.
-        standby: Follows the relay's target.
-        valkey: Redis.
-        platform: Who resolves media queries.
-        directory: For files.
-        left_out: Names of faults that are not to be dealt.
-        launches: All that was asked for.
-        expected: How each job may truthfully have ended.
-        asked: The newest attempt that was asked for, of jobs that were tried again.
-        aged: Jobs that may have been forgotten.
-        unsure: Jobs whose commits may have been lost.
-        losses: When the database became an older one.
-        abandoned: The namespace that is gone for good, with its cluster.
-    """
-
-    random: random.Random
-    client: Client
-    local: LocalCluster
-    places: list[Place]
-    workflows: Witness
-    pods: Witness
-    fleet: Fleet
-    relay: servers.Relay
-    standby: servers.Postgres
-    valkey: servers.Valkey
-    platform: ApiServer
-    directory: Path
-    left_out: Collection[str] = ()
-    workers: list[Process] = field(default_factory=list)
-    trackers: list[Process] = field(default_factory=list)
-    launches: dict[UUID, Launched] = field(default_factory=dict)
-    expected: dict[UUID, set[str]] = field(default_factory=dict)
-    asked: dict[UUID, int] = field(default_factory=dict)
-    aged: set[UUID] = field(default_factory=set)
-    unsure: set[UUID] = field(default_factory=set)
-    losses: list[datetime] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
-    pickups: list[float] = field(default_factory=list)
-    background: set["asyncio.Task[None]"] = field(default_factory=set)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    halted: bool = False
-    dealt: bool = False
-    dumped: Path | None = None
-    abandoned: str = ""
-
-    async def launch(self, launched: Launched) -> None:
-        """As often as it takes: with the same gid it is the same launch."""
-        media: dict[str, Any] = (
-            {"media_query": launched.media} if isinstance(launched.media, str) else {"media_ids": launched.media}
-        )
-        await persistent(
-            lambda: self.client.launch(launched.algorithm, project=1, user=7, gid=launched.gid, token="canary", **media)
-        )
-
-    async def sql(self, query: str, **values: object) -> list[Any]:
-        """Rows, once the database answers."""
-
-        def ask() -> list[Any]:
-            with self.client.engine.begin() as connection:
-                return list(connection.execute(text(query), values).all())
-
-        rows: list[Any] = await persistent(ask)
-        return rows
-
-    async def some(self, *states: str) -> UUID | None:
-        """A job whose newest attempt is in one of these states."""
-        rows = await self.sql(
-            "SELECT a.uid FROM argosy.attempt a JOIN argosy.job j ON j.uid = a.uid AND j.attempt = a.number "
-            "WHERE a.state = ANY (:states) ORDER BY a.uid DESC LIMIT 200",
-            states=list(states),
-        )
-        uid: UUID | None = self.random.choice(rows).uid if rows else None
-        return uid
-
-    def later(self, work: Awaitable[None]) -> None:
-        """Go on beside the plan."""
-        task = asyncio.ensure_future(work)
-        self.background.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        if task.cancelled() or task.exception() is None:  # else whoever waits for all of them is to hear of it
-            self.background.discard(task)
-
-    def start(self) -> None:
-        """All processes, anew."""
-        self.workers = [self.fleet.worker() for _ in range(WORKERS)]
-        self.trackers = [self.fleet.tracker() for _ in range(TRACKERS)]
-
-
-async def persistent(ask: Callable[[], Any]) -> Any:
-    """What a caller does whose database blinks: the same again."""
-    while True:
-        try:
-            return await asyncio.to_thread(ask)
-        except OperationalError:
-            await asyncio.sleep(0.2)
-
-
-async def cancel(site: Site) -> None:
-    """A job, or a whole launch."""
-    uid = await site.some("queued", "submitting", "pending", "running")
-    if uid is None:
-        return
-    job: JobShape = await persistent(lambda: site.client.get(uid))
-    group = site.random.random() < 0.2
-    key = job.gid if group else uid
-    hit = (
-        [found.uid for found in await persistent(lambda: site.client.list(gid=job.gid, limit=1000))] if group else [uid]
-    )
-    for each in hit:
-        site.expected[each].add("Cancelled")
-    await persistent(lambda: site.client.cancel(key))
-
-
-async def delete_workflow(site: Site) -> None:
-    """Somebody deletes a running workflow."""
-    uid = await site.some("running")
-    if uid is None:
-        return
-    job: JobShape = await persistent(lambda: site.client.get(uid))
-    if job.id is not None and job.status == "Running":
-        (place,) = (place for place in site.places if place.name == job.cluster)
-        site.expected[uid].add("Deleted")
-        with suppress(httpx.TransportError):
-            await asyncio.to_thread(site.local.admin.delete, f"{workflows(place.namespace)}/{job.id}")
-
-
-async def retry(site: Site) -> None:
-    """Somebody tries again what failed."""
-    uid = await site.some("failed", "cancelled", "deleted")
-    if uid is not None:
-        await try_again(site, uid)
-
-
-async def try_again(site: Site, uid: UUID) -> bool:
-    """Whether the job has a new attempt of that."""
-    try:
-        before: JobShape = await persistent(lambda: site.client.get(uid))
-        await persistent(lambda: site.client.retry(uid, token=None))
-        job: JobShape = await persistent(lambda: site.client.get(uid))
-    except (Conflict, InvalidRequest, NotFound):  # its token was wiped, or is in use; it was forgotten
-        return False
-    site.asked[uid] = max(site.asked.get(uid, 1), job.attempt)
-    return job.attempt > before.attempt
 
 
 async def kill_worker(site: Site) -> None:
@@ -444,55 +221,6 @@ async def roll(site: Site) -> None:
                 processes[at] = site.fleet.worker() if processes is site.workers else site.fleet.tracker()
 
 
-def held(site: Site) -> list[str]:
-    """Names of the workflows that have finalizers."""
-    selector = f"{LABEL_INSTALLATION}={identity(site.client.engine)}"
-    found = told(
-        site, EVERYWHERE, params={"labelSelector": selector}, headers={"Accept": METADATA_ONLY.format(list="List")}
-    )
-    return [item["metadata"]["name"] for item in found if item["metadata"].get("finalizers")]
-
-
-def told(site: Site, path: str, **options: Any) -> list[dict[str, Any]]:
-    """What an administrator is listed, once an apiserver that was restarted a moment ago is ready to; within a minute it is."""
-    deadline = time.monotonic() + 60
-    while (answer := site.local.admin.get(path, timeout=120, **options)).status_code == httpx.codes.TOO_MANY_REQUESTS:
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.5)
-    found: list[dict[str, Any]] = answer.raise_for_status().json()["items"] or []
-    return found
-
-
-async def age(site: Site) -> None:
-    """Retention comes to launches that have ended just when somebody tries their jobs again."""
-    rows = await site.sql(
-        "SELECT l.gid FROM argosy.launch l WHERE l.state = 'expanded' AND NOT EXISTS (SELECT FROM argosy.attempt a "
-        "WHERE a.gid = l.gid AND a.finished_at IS NULL) ORDER BY l.created_at DESC LIMIT 40"
-    )
-    # What argosy has forgotten it lets nobody else forget either; in ninety days its workflows are long released.
-    unreleased = {UUID(name[4:40]) for name in await asyncio.to_thread(held, site)}
-    gids = [row.gid for row in rows if unreleased.isdisjoint(site.launches[row.gid].uids)]
-    gids = site.random.sample(gids, min(5, len(gids)))
-    site.aged |= {uid for gid in gids for uid in site.launches[gid].uids}
-    for change in (
-        "UPDATE argosy.launch SET created_at = created_at - interval '2 days', expanded_at = expanded_at - interval '2 days' "
-        "WHERE gid = ANY (:gids)",
-        "UPDATE argosy.attempt SET finished_at = finished_at - interval '2 days' WHERE gid = ANY (:gids)",
-    ):
-        await site.sql(f"WITH changed AS ({change} RETURNING gid) SELECT count(*) FROM changed", gids=gids)
-    site.later(try_aged(site, gids))
-
-
-async def try_aged(site: Site, gids: list[UUID]) -> None:
-    """At some time until retention has looked; what was said to be tried again must not be forgotten."""
-    for gid in gids:
-        await asyncio.sleep(site.random.uniform(0, 15))
-        for uid in site.launches[gid].uids:
-            if await try_again(site, uid):
-                site.aged -= set(site.launches[gid].uids)
-
-
 async def platform_hangs(site: Site) -> None:
     site.later(platform(site, pause=60.0))
 
@@ -596,52 +324,6 @@ FAULTS: list[Callable[[Site], Awaitable[None]]] = [
     flush_valkey, restart_valkey, restart_postgres, break_sessions, vanish_postgres, fail_over, dump, restore, age, roll,
     restart_apiserver, compact, redeliver, cluster_away, end_namespace, platform_hangs, platform_is_slow, platform_fails,
 ]  # fmt: skip
-
-
-class Meddler:
-    """What becomes of single requests to one cluster; each kind of fault in turn, in a drawn order."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self._random = chance
-        self._decks: dict[str, list[Callable[[], Action]]] = {}
-
-    def __call__(self, request: Request) -> Action | None:
-        """What becomes of this one."""
-        kind = request.verb if request.verb in {"create", "watch", "list"} else ""
-        if self._random.random() >= (CREATE_CHANCE if kind == "create" else OTHER_CHANCE):
-            return None
-        deck = self._decks.setdefault(kind, [])
-        if not deck:
-            deck.extend(_MISHAPS[kind])
-            self._random.shuffle(deck)
-        return deck.pop()()
-
-
-def _later(seconds: float) -> asyncio.Event:
-    event = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, event.set)
-    return event
-
-
-def _always(action: Action) -> Callable[[], Action]:
-    return lambda: action
-
-
-_REFUSED = Answer(429, status_body(429, "TooManyRequests", "slow down"), {"Retry-After": "1"})
-_AWAY = Answer(503, status_body(503, "ServiceUnavailable", "shutting down"))
-_BROKEN = Answer(500, status_body(500, "InternalError", "etcdserver: request timed out"))
-_OTHERS = [*map(intermediary, (502, 503, 504)), FOREIGN]
-_OF_ALL = [
-    *map(_always, (Drop(), _REFUSED, _AWAY, _BROKEN, *map(Cut, CUTS), *_OTHERS, *map(Instead, _OTHERS))),
-    lambda: Hold(_later(2)), lambda: Hold(_later(12)), lambda: HoldAnswer(_later(12)),
-]  # fmt: skip
-_MISHAPS: dict[str, list[Callable[[], Action]]] = {
-    "create": _OF_ALL,
-    "watch": [*map(_always, (Drop(), _BROKEN, *_OTHERS)), lambda: Sever(_later(5)), lambda: Swallow(_later(5))],
-    "list": [*map(_always, (Drop(), _REFUSED, _AWAY, _BROKEN, Cut("in-the-body"), *_OTHERS))],
-    "": _OF_ALL,
-}
-"""By verb; the last of all others."""
 
 
 async def torment(site: Site) -> None:
