@@ -20,7 +20,7 @@ from argosy.settings import Settings
 from argosy.shapes.filters import FAILED, JobFilter
 from argosy.shapes.shown import JobShape
 from argosy.states import State
-from argosy.store import searching
+from argosy.store import finding, searching
 from tests.support.certificates import PEM
 from tests.support.launching import HELLO
 
@@ -139,7 +139,10 @@ def _random(random: Random, jobs: list[JobShape], keys: dict[UUID, str]) -> JobF
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_pages_and_counts_are_the_choice_among_all_jobs(filled: Client, seed: int) -> None:
+def test_pages_and_counts_are_the_choice_among_all_jobs(
+    filled: Client, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(finding, "_FEW", seed % 2 * 1000)  # launches lead, or jobs do
     random, jobs = Random(seed), _all(filled)
     with filled.engine.connect() as connection:
         rows = connection.execute(text("SELECT gid, parameters -> 0 ->> 1 AS p FROM argosy.launch"))
@@ -207,7 +210,11 @@ def _launches(client: Client, where: JobFilter, projects: Any = None) -> list[UU
         "index=4", "status=Failed&cluster=c&user=7", "status=Rejected", "cluster=elsewhere", "status=Succeeded&index=0&project=1",
     ],
 )  # fmt: skip
-def test_launches_are_found_by_their_jobs(filled: Client, query: str) -> None:
+@pytest.mark.parametrize("most", [0, 1000])
+def test_launches_are_found_by_their_jobs(
+    filled: Client, monkeypatch: pytest.MonkeyPatch, query: str, most: int
+) -> None:
+    monkeypatch.setattr(finding, "MOST", most)  # each launch is asked for its jobs, or the jobs for their launches
     where = JobFilter.of_query(f"{query}&limit=4")
     expected = {job.gid for job in filled.find(where.but(limit=1000)).items}
     newest = [launch.gid for launch in filled.launches(limit=100) if launch.gid in expected]

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,11 +31,19 @@ from argosy.errors import ArgosyError, InvalidRequest, NotConfigured
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from argosy.client import Client
+
 _ROOT = Path(argosy.__file__).parents[2]
 """The checkout of the repository, if argosy runs from one."""
 
 _STOP = 15
 """Seconds that a process has to end before it is killed."""
+
+_BEGINNING = 20.0
+"""The most seconds that are waited for processes to begin."""
+
+_LOOK = 0.1
+"""Seconds between two looks."""
 
 PROJECT, USER = 1, 1
 
@@ -156,8 +165,20 @@ def _start(stack: ExitStack, kind: ClusterKind, node: bool, console: Console) ->
         log = directory / f"{command[0]}.log"
         own = {"ARGOSY_METRICS_PORT": port, "ARGOSY_AUTH": "tokens"}
         stack.enter_context(_process(command, environment | own, log))
-        console.print(f"{command[0]:11} running, metrics on http://127.0.0.1:{port}/metrics")
+        console.print(f"{command[0]:11} started, metrics on http://127.0.0.1:{port}/metrics")
     return _Parts(connection, environment, f"http://127.0.0.1:{served}/ui", _token(environment))
+
+
+def _await_processes(client: Client) -> None:
+    """Until worker and tracker have said that they are there; what comes of one that does not is said by its jobs."""
+    from argosy.store import processes
+
+    ends = time.monotonic() + _BEGINNING
+    while time.monotonic() < ends:
+        with client.engine.connect() as connection:
+            if {processes.WORKER, processes.TRACKER} <= processes.kinds(connection):
+                return
+        time.sleep(_LOOK)
 
 
 def _token(environment: dict[str, str]) -> str:
@@ -197,7 +218,9 @@ def _run(
             client.register_algorithm(
                 name=name, project=PROJECT, user=USER, manifest=file.read_text(), files_per_job=files_per_job
             )
-        console.print(f"registered  cluster demo, algorithms {', '.join(sorted(examples))}")
+        console.print(f"registered  cluster demo, algorithms {', '.join(sorted(examples))}", soft_wrap=True)
+        with console.status("waiting for the worker and the tracker …"):
+            _await_processes(client)
         launched = client.launch(algorithm, project=PROJECT, user=USER, media_ids=media, token="token-of-the-demo-user")  # noqa: S106
         jobs = live(client, launched.gid, console=console)
         if not jobs:

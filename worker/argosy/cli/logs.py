@@ -54,7 +54,7 @@ def logs(
                 output.note(f"job {uid}: {found.note}")
                 unread = True
     if unread and not shown:
-        raise NotFound(f"no logs of {identifier} could be read, and none were kept")
+        raise NotFound(f"no logs of {identifier} could be read, and none were kept (a simulated cluster has none)")
     if not shown:
         raise NotFound(
             f"there are no logs of {identifier}: its pods wrote nothing, or are gone and nothing was kept of them "

@@ -4,10 +4,10 @@ Every statement here is limited to projects, which the caller of this module may
 before, so that later pages cost as little as the first one. The index `ix_attempt_found` has the jobs of a project and a state in the
 order of pages, `ix_launch_found` the launches of a project; a page takes the first ones of each of these and merges them.
 
-Some fields of a filter are about jobs, others about launches. With both, the smaller side leads: either the jobs are read in their order
-and each asks for its launch, or the launches are read in theirs and each asks for its jobs. How many there are of each is counted first, up
-to `MOST`. The planner is not asked which is better: it does not know before it has seen statistics, and is wrong by a factor of a hundred.
-`OFFSET 0` keeps it from joining what is to be asked row by row.
+Some fields of a filter are about jobs, others about launches. With both, one side leads: either the jobs are read in their order and each
+asks for its launch, or the launches are read in theirs and each asks for its jobs. For a page the jobs lead where they are few, for a count
+whichever are fewer, of up to `MOST`. The planner is not asked which is better: it does not know before it has seen statistics, and is
+wrong by a factor of a hundred. `OFFSET 0` keeps it from joining what is to be asked row by row.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,6 +22,9 @@ from argosy.store import choosing, reading, summaries
 
 MOST = 10_000
 """Jobs of one state that are counted."""
+
+_FEW = 1_000
+"""Jobs of a page's states that are each asked for their launch."""
 
 _EACH_PROJECT = "unnest(CAST(:projects AS bigint[])) p (id)"
 _EACH_STATE = "unnest(CAST(:states AS text[])) s (state)"
@@ -141,12 +144,13 @@ def find(
 
 
 def _launches_lead(connection: Connection, chosen: choosing.Choice) -> bool:
-    """Whether there are fewer launches that are meant than jobs, as far as these can be told apart. States without jobs are left out."""
+    """Whether launches are asked for their jobs, because the jobs are too many to ask each for its launch. States without jobs are left
+    out."""
     if not chosen.of_launches:
         return False
-    sizes = _sizes(connection, chosen)
+    sizes = _counted(connection, chosen, chosen.jobs(), chosen.states, _FEW)
     chosen.states = sorted(sizes)
-    return sum(sizes.values()) > _size(connection, chosen)
+    return sum(sizes.values()) > _FEW
 
 
 def count(connection: Connection, where: JobFilter, allowed: Collection[int] | None = None) -> JobCounts:
@@ -175,11 +179,12 @@ def _sizes(connection: Connection, chosen: choosing.Choice) -> dict[str, int]:
 
 
 def _counted(
-    connection: Connection, chosen: choosing.Choice, conditions: str, states: Collection[str]
+    connection: Connection, chosen: choosing.Choice, conditions: str, states: Collection[str], most: int | None = None
 ) -> dict[str, int]:
+    """Jobs of each of these states that has some, up to a most (`MOST`) and one more."""
     if not states:
         return {}
-    values = chosen.values | {"states": sorted(states), "most": MOST + 1}
+    values = chosen.values | {"states": sorted(states), "most": (most or MOST) + 1}
     rows = connection.execute(text(_COUNTS.format(of_jobs=conditions)), values)
     return {row.state: row.jobs for row in rows if row.jobs}
 
