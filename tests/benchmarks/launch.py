@@ -7,15 +7,11 @@ turn, so that a machine whose speed drifts hurts both; the figures are medians.
 import argparse
 import gc
 import time
-from contextlib import closing
 from statistics import median
 from typing import Any
 
 from argosy.client import Client
-from argosy.settings import Settings
-from tests.benchmarks import parts
-from tests.conftest import ROOT
-from tests.support.hosts import HERE
+from tests.benchmarks.expand import installed
 
 FEW = 10
 
@@ -28,14 +24,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
     """Measure; the figures by their names."""
-    with parts.database() as database_url:
-        settings = Settings.model_validate({"database_url": database_url, "trusted_hosts": HERE})
-        with closing(Client(settings)) as client:
-            manifest = (ROOT / "manifests" / "hello.yaml").read_text()
-            client.register_algorithm(name="hello", project=1, user=1, manifest=manifest, files_per_job=1)
-            _seconds(client, FEW)
-            _seconds(client, chosen.media)
-            pairs = [(_seconds(client, FEW), _seconds(client, chosen.media)) for _ in range(chosen.repeats)]
+    with installed() as (client, _):
+        _seconds(client, FEW)
+        _seconds(client, chosen.media)
+        pairs = [(_seconds(client, FEW), _seconds(client, chosen.media)) for _ in range(chosen.repeats)]
     few, many = (median(column) for column in zip(*pairs, strict=True))
     return {
         "media": chosen.media,
