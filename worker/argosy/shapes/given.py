@@ -50,6 +50,9 @@ def _storable(value: object, depth: int = 0) -> object:
             value.encode()
         except UnicodeEncodeError as error:
             raise ValueError("contains half a character (a lone surrogate)") from error
+    elif isinstance(value, bytes):
+        if b"\x00" in value:  # pydantic takes bytes for text
+            raise ValueError("contains a NUL character")
     elif isinstance(value, float):
         if not isfinite(value):
             raise ValueError(f"{value} is not a JSON number")
