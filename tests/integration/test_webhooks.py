@@ -150,7 +150,7 @@ async def test_who_has_one_projects_key_can_make_no_webhook_of_another(
 ENVIRONMENT = {"ARGOSY_WEBHOOK_KEY": KEY, "ARGOSY_DATABASE_URL": "postgresql://nowhere.invalid/"}
 
 
-@pytest.mark.parametrize("has", [KEY, OLD])
+@pytest.mark.parametrize("has", [KEY, OLD], ids=["new", "old"])
 async def test_receivers_change_their_key_one_after_the_other(settings: Settings, receiver: Receiver, has: str) -> None:
     receiver.key = key_of(1, has)
     webhooks = Webhooks(settings.model_copy(update={"webhook_key": SecretStr(f"{KEY},{OLD}")}))
@@ -159,7 +159,11 @@ async def test_receivers_change_their_key_one_after_the_other(settings: Settings
     assert (len(receiver.got), receiver.forged) == (1, 0)
 
 
-@pytest.mark.parametrize("keys", ["", "whsec_", "whsec_c2hvcnQ=", f"{KEY},", f"{KEY},whsec_", KEY[:-3], "whsec_é"])
+@pytest.mark.parametrize(
+    "keys",
+    ["", "whsec_", "whsec_c2hvcnQ=", f"{KEY},", f"{KEY},whsec_", KEY[:-3], "whsec_é"],
+    ids=["none", "empty", "short", "a comma more", "an empty one more", "cut", "no base64"],
+)
 def test_a_key_that_anybody_can_guess_signs_nothing(keys: str) -> None:
     """Found by a hostile reader: `whsec_` alone was taken, and everybody could sign with it."""
     with pytest.raises(NotConfigured, match="ARGOSY_WEBHOOK_KEY") as error:
