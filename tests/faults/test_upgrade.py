@@ -24,19 +24,21 @@ from tests.support.stack import until
 JOBS = 3
 
 _LOAD = f"""
-import sys, time
+import signal, sys, time
 from argosy.client import Client
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
 client, under_way = Client(), []
-while True:
+while not told:
     under_way.append(client.launch("hello", project=1, user=7, media_ids=range(1, {JOBS + 1}), token="canary").gid)
     print(under_way[-1], flush=True)
-    while len(under_way) > 3:
+    while len(under_way) > 3 and not told:
         ended = [job.status == "Succeeded" for job in client.list(gid=under_way[0])]
         if ended and all(ended):
             del under_way[0]
         time.sleep(0.1)
 """
-"""A caller with the library of its release: four launches are under way at any time."""
+"""A caller with the library of its release: four launches are under way at any time. When it is told to end, what it launched is said."""
 
 
 @pytest.fixture
