@@ -86,7 +86,9 @@ def serving(serve: Serve) -> Iterator[URL]:
         with connection, suppress(OSError):
             seen = b""
             while b"\r\n\r\n" not in seen:
-                seen += connection.recv(4096)
+                if not (data := connection.recv(4096)):
+                    return
+                seen += data
             serve(connection)
             done.wait(0.5)
 
