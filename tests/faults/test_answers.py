@@ -101,7 +101,7 @@ def bearer(token: str) -> Callable[[Request], Request]:
 async def test_a_cluster_that_cannot_be_reached_is_unreachable_and_fails_no_job(
     proxied: Client, proxy: Proxy, impatient: Settings, there: Connection
 ) -> None:
-    await goes_on(proxied, impatient, proxy, None, "unreachable", "Cannot connect")
+    await goes_on(proxied, impatient, proxy, None, "unreachable", "Connection refused")
 
 
 async def test_a_cluster_whose_connections_break_is_unreachable_and_fails_no_job(

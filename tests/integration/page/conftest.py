@@ -139,7 +139,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Desk:
-    """Somebody at a browser. `complaints` is what the browser said; a test takes out what it means to provoke."""
+    """Somebody at a browser. `complaints` is what the browser said; a test excuses what it means to provoke."""
 
     def __init__(self, browser: Browser, world: World, stack: AsyncExitStack) -> None:
         self._browser, self._world, self._stack = browser, world, stack
@@ -169,6 +169,11 @@ class Desk:
         if path:
             await opened.goto(f"{self._world.url}/ui/{path}")
         return opened
+
+    async def excuse(self) -> None:
+        """Close all windows, so that nothing is said any more, and forget what was."""
+        await self._stack.aclose()
+        self.complaints.clear()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

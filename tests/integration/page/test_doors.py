@@ -23,7 +23,7 @@ async def test_somebody_signs_in_with_a_token_comes_back_to_where_they_were_and_
     await page.get_by_label("Token").fill("argosy_wrong")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_contain_text("unknown")
-    desk.complaints.clear()  # of the status 401
+    await desk.excuse()  # of the status 401
     await page.get_by_label("Token").fill(world.token)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page).to_have_url(re.compile(r"/ui/projects\?x=1"))
@@ -127,7 +127,7 @@ async def test_without_javascript_every_page_can_be_read(world: World, desk: Des
         if name == "launch":
             await expect(page.locator("#jobs .row")).to_have_count(2)
             await expect(page.locator(".facts time")).to_contain_text("UTC")
-    desk.complaints.clear()  # of the status 404
+    await desk.excuse()  # of the status 404
 
 
 async def _violations(page: Page) -> list[Any]:
@@ -143,7 +143,7 @@ async def test_axe_finds_nothing(world: World, desk: Desk, paths: dict[str, str]
         await page.goto(f"{world.url}/ui/{path}")
         await page.evaluate("() => document.querySelectorAll('details').forEach((part) => { part.open = true; })")
         assert await _violations(page) == [], name
-    desk.complaints.clear()  # of the status 404
+    await desk.excuse()  # of the status 404
 
 
 @pytest.mark.parametrize("width", [320, 768, 2560])
@@ -152,7 +152,7 @@ async def test_nothing_is_wider_than_the_screen(world: World, desk: Desk, paths:
     for name, path in paths.items():
         await page.goto(f"{world.url}/ui/{path}")
         assert await page.evaluate("() => document.documentElement.scrollWidth") <= width, name
-    desk.complaints.clear()  # of the status 404
+    await desk.excuse()  # of the status 404
 
 
 async def test_the_keyboard_is_enough(world: World, desk: Desk, paths: dict[str, str]) -> None:

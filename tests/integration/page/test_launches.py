@@ -137,7 +137,7 @@ async def test_the_url_is_the_whole_state_and_filters_are_chips_that_counts_foll
 async def test_a_wrong_filter_is_told_in_words(world: World, desk: Desk) -> None:
     page = await desk.page("jobs?colour=red")
     await expect(page.get_by_role("alert")).to_contain_text("colour")
-    desk.complaints.clear()  # of the status 400
+    await desk.excuse()  # of the status 400
 
 
 async def test_pages_follow_each_other_and_none_is_shown_twice(world: World, desk: Desk) -> None:

@@ -137,7 +137,7 @@ async def test_without_the_stream_the_page_asks_by_itself_and_says_so(world: Wor
     world.end(gid, State.SUCCEEDED)
     await page.clock.run_for(20_000)
     await expect(page.locator(".progress")).to_contain_text("100 % done")
-    desk.complaints.clear()  # of the stream
+    await desk.excuse()  # of the stream
 
 
 async def test_a_server_that_is_gone_is_told_and_what_is_shown_grows_old(world: World, desk: Desk) -> None:
@@ -157,7 +157,7 @@ async def test_a_server_that_is_gone_is_told_and_what_is_shown_grows_old(world: 
     await page.unroute("**/ui/**", cut)
     await page.clock.run_for(40_000)
     await expect(page.locator("#live-state")).to_have_text("Live")
-    desk.complaints.clear()  # of the requests that failed
+    await desk.excuse()  # of the requests that failed
 
 
 async def test_a_cluster_that_goes_away_is_told_on_every_page_and_leaves_again(world: World, desk: Desk) -> None:
@@ -234,4 +234,4 @@ async def test_a_stream_that_is_refused_is_asked_for_less_and_less_often(world: 
     for _ in range(120):  # seconds; an answer comes between two of them
         await page.clock.run_for(1_000)
     assert 3 <= len(asked) <= 12, len(asked)
-    desk.complaints.clear()  # of the stream
+    await desk.excuse()  # of the stream
