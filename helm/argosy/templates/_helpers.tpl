@@ -144,7 +144,7 @@ spec:
     - name: schema
       image: {{ include "argosy.image" $root | quote }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      command: [sh, -c, "until argosy db upgrade; do sleep 2; done"]
+      command: [sh, -c, "n=2; until argosy db upgrade; do sleep $n; [ $n -ge 32 ] || n=$((n * 2)); done"]
       resources:
         {{- toYaml $root.Values.migration.resources | nindent 8 }}
       securityContext:
