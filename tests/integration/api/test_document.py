@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.integration.api.conftest import World
 from tests.support.environments import environment
 from tests.support.platform import FULL
+from tests.support.stack import until
 
 GOLDEN = Path(__file__).with_name("schema.json")
 
@@ -86,8 +87,9 @@ def test_it_is_small_and_the_same_for_a_slow_yaml_reader(world: World, made: dic
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_probes_need_no_credentials(world: World) -> None:
+async def test_probes_need_no_credentials(world: World) -> None:
     with world.as_(None) as http:
+        await until(lambda: http.get("/readyz").status_code, (200).__eq__)
         assert [http.get(path).status_code for path in ("/livez", "/readyz", "/nothing")] == [200, 200, 404]
 
 

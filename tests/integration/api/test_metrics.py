@@ -60,6 +60,7 @@ def counts() -> Callable[..., Grows]:
 async def test_a_request_is_counted_and_timed_by_its_operation(
     world: World, counts: Callable[..., Grows], method: str, path: str, operation: str, status: str
 ) -> None:
+    await until(lambda: world.http.get("/readyz").status_code, (200).__eq__)
     counted = counts("argosy_api_requests_total", operation=operation, method=method, status=status)
     timed = counts("argosy_api_request_seconds_count", operation=operation)
     answer = world.http.request(method, path)

@@ -109,7 +109,7 @@ def test_all_that_is_known_of_a_cluster_is_on_one_page(argosy: Run, client: Clie
     client.pause(cluster="north", reason="new disks")
     said = argosy("cluster", "describe", "north").stdout
     for line in (
-        r"address +192\.0\.2\.1:443",
+        r"address +127\.0\.0\.1:1",
         r"paused +since .*: new disks",
         "policy +profile restricted",
         "slots +0 used of 40, as many as Argo handles at present; its own limit is 500",
