@@ -160,6 +160,15 @@ def test_an_upgrade_that_waits_for_a_lock_lets_the_others_pass_again_and_again(
     assert upgrade.result(60) == number
 
 
+def test_an_upgrade_of_two_tables_gives_way_before_a_reader_of_both_is_ended_by_a_deadlock(engine: Engine) -> None:
+    """Found by the release before: its `client.list` was ended. Who has waited for a second looks for deadlocks, and ends itself."""
+    shorter = text(
+        "SELECT CAST(:limit AS interval) < CAST(setting || unit AS interval) FROM pg_settings WHERE name = 'deadlock_timeout'"
+    )
+    with engine.connect() as connection:
+        assert connection.execute(shorter, {"limit": migrate.LIMITS["lock_timeout"]}).scalar_one() is True
+
+
 def test_what_older_processes_use_is_not_taken_from_them_while_they_are_alive(
     settings: Settings, engine: Engine, add: Add
 ) -> None:

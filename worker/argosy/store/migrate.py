@@ -1,8 +1,9 @@
 """Changes of the schema, forwards and back, while processes work on it.
 
 Each migration has a transaction of its own, so that an upgrade that was interrupted goes on where it was. Its sessions have time-outs: if a
-lock is not given in a few seconds, everybody would wait behind it, so the migration is taken back and tried again; and a statement that
-takes minutes while it holds its locks is a mistake. What takes longer has steps of its own (`migrations/steps.py`). One upgrade goes at a
+lock is not given at once, everybody would wait behind it, so the migration is taken back and tried again. It waits for less than the second
+after which PostgreSQL looks for deadlocks: of a migration that changes two tables and a reader of both, the reader might be ended. A statement
+that takes minutes while it holds its locks is a mistake. What takes longer has steps of its own (`migrations/steps.py`). One upgrade goes at a
 time; the others wait without a transaction, because an index that is built beside writers waits for all that are open.
 
 What code may run on which schema: `schema.py`. How migrations are written: worker/docs/migrations.md.
@@ -26,7 +27,7 @@ from argosy.errors import Conflict, InvalidRequest, NotConfigured
 from argosy.settings import Settings
 from argosy.store import database, processes, roles, schema
 
-LIMITS = {"lock_timeout": "5s", "statement_timeout": "5min", "timezone": "UTC"}
+LIMITS = {"lock_timeout": "500ms", "statement_timeout": "5min", "timezone": "UTC"}
 """Of a migration's session."""
 
 _BUSY = ("40P01", "55P03")
