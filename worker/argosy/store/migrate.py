@@ -2,9 +2,9 @@
 
 Each migration has a transaction of its own, so that an upgrade that was interrupted goes on where it was. Its sessions have time-outs: if a
 lock is not given at once, everybody would wait behind it, so the migration is taken back and tried again. It waits for less than the second
-after which PostgreSQL looks for deadlocks: of a migration that changes two tables and a reader of both, the reader might be ended. A statement
-that takes minutes while it holds its locks is a mistake. What takes longer has steps of its own (`migrations/steps.py`). One upgrade goes at a
-time; the others wait without a transaction, because an index that is built beside writers waits for all that are open.
+after which PostgreSQL looks for deadlocks: of a migration that changes two tables and a reader of both, the reader might be ended. A
+statement that takes minutes while it holds its locks is a mistake. What takes longer has steps of its own (`migrations/steps.py`). One
+upgrade goes at a time; the others wait without a transaction, because an index that is built beside writers waits for all that are open.
 
 What code may run on which schema: `schema.py`. How migrations are written: worker/docs/migrations.md.
 """
