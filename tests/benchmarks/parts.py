@@ -96,5 +96,5 @@ def _empty(local: LocalCluster) -> None:
     for item in local.admin.get(path, timeout=60).raise_for_status().json()["items"]:
         body = {"metadata": {"finalizers": None}}
         headers = {"Content-Type": "application/merge-patch+json"}
-        local.admin.patch(f"{path}/{item['metadata']['name']}", json=body, headers=headers)
+        local.admin.patch(f"{path}/{item['metadata']['name']}", json=body, headers=headers).raise_for_status()
     local.admin.delete(path, timeout=60).raise_for_status()
