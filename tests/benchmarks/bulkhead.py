@@ -25,7 +25,8 @@ from argosy.client import Client
 from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from tests.benchmarks import parts
-from tests.faults.processes import HELLO, Fleet
+from tests.faults.processes import Fleet
+from tests.faults.world import HELLO
 from tests.support.hosts import HERE
 from tests.support.readme import exported
 from tests.support.stack import finished, until

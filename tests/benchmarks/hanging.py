@@ -20,7 +20,8 @@ from argosy.demo.simulator import SimulatedCluster
 from argosy.settings import Settings
 from tests.benchmarks import parts
 from tests.benchmarks.bulkhead import times
-from tests.faults.processes import HELLO, Fleet
+from tests.faults.processes import Fleet
+from tests.faults.world import HELLO
 from tests.integration.api_server import ApiServer, serving
 from tests.support.hosts import HERE
 from tests.support.readme import exported

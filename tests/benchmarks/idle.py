@@ -24,7 +24,7 @@ from argosy.client import Client
 from argosy.labels import workflow_name
 from argosy.settings import Settings
 from tests.benchmarks import parts
-from tests.faults.processes import World, opened
+from tests.faults.world import World, opened
 from tests.support.hosts import HERE
 
 

@@ -18,7 +18,7 @@ from argosy import crypto
 from argosy.client import Client
 from argosy.settings import Settings
 from tests.benchmarks import parts
-from tests.faults.processes import World, opened
+from tests.faults.world import World, opened
 from tests.support.hosts import HERE
 
 TWO_STEPS = """

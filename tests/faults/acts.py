@@ -11,8 +11,8 @@ import httpx
 
 from argosy.errors import Conflict, InvalidRequest, NotFound
 from argosy.shapes.shown import JobShape
-from tests.faults.processes import workflows
 from tests.faults.site import Site, held, persistent
+from tests.faults.world import workflows
 
 _BARE, _MERGE = {"metadata": {"finalizers": None}}, {"Content-Type": "application/merge-patch+json"}
 

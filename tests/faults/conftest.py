@@ -30,9 +30,11 @@ from argosy.settings import Settings
 from argosy.store.installation import identity
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster, delete
-from tests.faults.processes import SHORT, World, opened
-from tests.faults.proxy import HOST, Proxy, Request
+from tests.faults.actions import Request
+from tests.faults.processes import SHORT
+from tests.faults.proxy import HOST, Proxy
 from tests.faults.witness import Witness
+from tests.faults.world import World, opened
 from tests.support.hosts import HERE
 from tests.support.stack import Direct, until
 

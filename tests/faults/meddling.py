@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 
-from tests.faults.proxy import (
+from tests.faults.actions import (
     CUTS,
     FOREIGN,
     Action,

@@ -19,8 +19,9 @@ from argosy.failpoints import NAMES
 from argosy.processes.wakeups import WakeUps, broker
 from tests.faults.acts import _BARE, _MERGE, age, cancel, delete_workflow, retry, try_again
 from tests.faults.conftest import become
-from tests.faults.processes import Process, workflows
+from tests.faults.processes import Process
 from tests.faults.site import PASSING, Site, persistent, told
+from tests.faults.world import workflows
 from tests.support.stack import until
 
 _PAUSE, _PAUSE_ON_NODE = (0.1, 1.5), (2.0, 12.0)

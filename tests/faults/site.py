@@ -23,9 +23,7 @@ from clusters.local.cluster import LocalCluster
 from clusters.local.player import METADATA_ONLY
 from tests.faults import servers
 from tests.faults.processes import Fleet, Process
-from tests.faults.proxy import (
-    Proxy,
-)
+from tests.faults.proxy import Proxy
 from tests.faults.witness import Witness
 from tests.integration.api_server import ApiServer
 

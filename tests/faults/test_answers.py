@@ -20,8 +20,9 @@ from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import Cluster
 from tests.cluster.manifests import FOR_EVER, container, workflow
+from tests.faults.actions import Action, Answer, Drop, Edit, Hold, HoldAnswer, Request
 from tests.faults.conftest import Audited, become, expire, register, remove, rows, stepping, tracking
-from tests.faults.proxy import Action, Answer, Drop, Edit, Hold, HoldAnswer, Proxy, Request
+from tests.faults.proxy import Proxy
 from tests.support.seen import becomes
 from tests.support.stack import finished, running, until
 

@@ -10,10 +10,11 @@ from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.settings import Settings
 from tests.conftest import ROOT
+from tests.faults.actions import Answer, status_body
 from tests.faults.audit import WRONG
 from tests.faults.conftest import Creates
 from tests.faults.plan import FAULTS
-from tests.faults.proxy import Answer, Proxy, status_body
+from tests.faults.proxy import Proxy
 from tests.support.stack import finished, running
 
 

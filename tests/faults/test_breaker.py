@@ -10,8 +10,9 @@ from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.scheduling import pace
 from argosy.settings import Settings
+from tests.faults.actions import Action, Answer, Hold, HoldAnswer, Request, status_body
 from tests.faults.conftest import Steps, become, manifest, stepping
-from tests.faults.proxy import Action, Answer, Hold, HoldAnswer, Proxy, Request, status_body
+from tests.faults.proxy import Proxy
 from tests.support.queues import sql
 from tests.support.stack import until
 

@@ -41,9 +41,10 @@ from argosy.settings import Settings
 from argosy.store import api_tokens
 from tests.cluster.clusters import access
 from tests.conftest import ROOT
+from tests.faults.actions import Answer, status_body
 from tests.faults.conftest import TOKEN_ENV, manifest, register
 from tests.faults.processes import SHORT, Fleet
-from tests.faults.proxy import HOST, Answer, Proxy, status_body
+from tests.faults.proxy import HOST, Proxy
 from tests.support.cli import command_output
 from tests.support.platform import serving
 from tests.support.readme import exported

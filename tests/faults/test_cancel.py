@@ -9,9 +9,10 @@ from argosy.client import Client
 from argosy.failpoints import NAMES
 from argosy.kube.connection import Connection
 from argosy.settings import Settings
+from tests.faults.actions import Action, Drop, Lose
 from tests.faults.conftest import TOKEN_ENV, Creates, manifest, ours, stepping
-from tests.faults.processes import World
-from tests.faults.proxy import Action, Drop, Lose, Proxy
+from tests.faults.proxy import Proxy
+from tests.faults.world import World
 from tests.support.seen import shown
 from tests.support.stack import finished, running, until
 

@@ -16,8 +16,9 @@ from argosy.launch.expand import expand
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import delete
+from tests.faults.actions import CUTS, Answer, Cut, Drop, Hold, status_body
 from tests.faults.conftest import Creates, become, gone, ours, remove, rows, stepping, tracking
-from tests.faults.proxy import CUTS, Answer, Cut, Drop, Hold, Proxy, status_body
+from tests.faults.proxy import Proxy
 from tests.support.seen import shown, strangers, terminated
 from tests.support.stack import finished, running, until
 

@@ -14,8 +14,9 @@ from argosy.labels import LABEL_POD_WORKFLOW, workflow_name
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape
 from clusters.local.cluster import LocalCluster
+from tests.faults.actions import Action, Answer, Drop, status_body
 from tests.faults.conftest import remove
-from tests.faults.proxy import Action, Answer, Drop, Proxy, status_body
+from tests.faults.proxy import Proxy
 from tests.support.seen import shown
 from tests.support.stack import running, until
 

@@ -11,8 +11,9 @@ from argosy.client import Client
 from argosy.errors import Conflict
 from argosy.kube.connection import Connection
 from argosy.settings import Settings
+from tests.faults.actions import Answer, status_body
 from tests.faults.conftest import Creates, become, ours, stepping, tracking
-from tests.faults.proxy import Answer, Proxy, status_body
+from tests.faults.proxy import Proxy
 from tests.support.seen import shown
 from tests.support.stack import finished, running, until
 

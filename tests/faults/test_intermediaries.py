@@ -18,8 +18,9 @@ from argosy.network.guard import inside
 from argosy.settings import Settings
 from argosy.store import registry
 from tests.cluster.manifests import LABEL, container, workflow
+from tests.faults.actions import Answer, Instead, status_body
 from tests.faults.conftest import Creates, ours, remove, stepping, tracking
-from tests.faults.proxy import HOST, Answer, Instead, Proxy, status_body
+from tests.faults.proxy import HOST, Proxy
 from tests.support.hosts import HERE
 from tests.support.seen import becomes
 from tests.support.stack import finished, running, until

@@ -3,7 +3,7 @@
 import pytest
 
 from argosy.failpoints import NAMES
-from tests.faults.processes import World
+from tests.faults.world import World
 from tests.support.stack import until
 
 JOBS = 5

@@ -27,9 +27,10 @@ from argosy.settings import Settings
 from argosy.store import processes
 from argosy.store.processes import TRACKER
 from tests.cluster.clusters import access
+from tests.faults.actions import HoldAnswer
 from tests.faults.conftest import Creates, register
 from tests.faults.processes import Fleet
-from tests.faults.proxy import HoldAnswer, Proxy
+from tests.faults.proxy import Proxy
 from tests.support.readme import exported
 from tests.support.seen import shown
 from tests.support.stack import Direct, finished, running, until

@@ -19,8 +19,9 @@ from argosy.network.guard import inside
 from argosy.settings import Settings
 from argosy.shapes.shown import JobShape, LogShape
 from argosy.track import logs as keeping
+from tests.faults.actions import Action, Answer, Cut, Endless, Hold, Request, status_body
 from tests.faults.conftest import become, manifest, ours
-from tests.faults.proxy import HOST, Action, Answer, Cut, Endless, Hold, Proxy, Request, status_body
+from tests.faults.proxy import HOST, Proxy
 from tests.support.hosts import HERE
 from tests.support.stack import finished, running, until
 

@@ -11,8 +11,8 @@ from argosy.network.guard import inside
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import register
-from tests.faults.processes import workflows
 from tests.faults.proxy import HOST, Proxy
+from tests.faults.world import workflows
 from tests.support.hosts import HERE
 from tests.support.stack import running, until
 

@@ -8,8 +8,9 @@ import pytest
 from argosy.client import Client
 from argosy.settings import Settings
 from argosy.store import tracking as tracking_rows
+from tests.faults.actions import Answer, Cut, Hold
 from tests.faults.conftest import Creates, Steps, stepping, tracking
-from tests.faults.proxy import Answer, Cut, Hold, Proxy
+from tests.faults.proxy import Proxy
 from tests.support.queues import sql
 from tests.support.stack import finished, until
 

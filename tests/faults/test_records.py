@@ -14,8 +14,9 @@ from argosy.store import queue
 from argosy.store.installation import identity
 from argosy.submit import run
 from argosy.submit.run import Submitter
+from tests.faults.actions import HoldAnswer
 from tests.faults.conftest import Creates, remove, rows, stepping, tracking
-from tests.faults.proxy import HoldAnswer, Proxy
+from tests.faults.proxy import Proxy
 from tests.support.seen import shown
 
 

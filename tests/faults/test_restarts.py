@@ -18,7 +18,8 @@ from argosy.client import Client
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults import servers
-from tests.faults.processes import SHORT, Process, World, opened
+from tests.faults.processes import SHORT, Process
+from tests.faults.world import World, opened
 from tests.support.stack import until
 
 JOBS = 60

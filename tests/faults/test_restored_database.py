@@ -13,7 +13,8 @@ from argosy.recovery.reconcile import Decisions
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
 from tests.faults.conftest import manifest
-from tests.faults.processes import SHORT, World, opened
+from tests.faults.processes import SHORT
+from tests.faults.world import World, opened
 from tests.support.held import dump, restore
 from tests.support.stack import finished, until
 

@@ -13,8 +13,9 @@ from argosy.kube.workflows import Workflows
 from argosy.labels import LABEL_GID
 from argosy.settings import Settings
 from clusters.local.cluster import LocalCluster
+from tests.faults.actions import Drop, Edit, Request
 from tests.faults.conftest import Creates, ours
-from tests.faults.proxy import Drop, Edit, Proxy, Request
+from tests.faults.proxy import Proxy
 from tests.support.seen import shown, strangers, terminated
 from tests.support.stack import running, until
 

@@ -11,8 +11,9 @@ from argosy.client import Client
 from argosy.kube.connection import Connection
 from argosy.kube.workflows import Workflows
 from argosy.settings import Settings
+from tests.faults.actions import Answer, Swallow, status_body
 from tests.faults.conftest import become
-from tests.faults.proxy import Answer, Proxy, Swallow, status_body
+from tests.faults.proxy import Proxy
 from tests.support.stack import finished, running, until
 
 

@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from argosy.labels import workflow_name
-from tests.faults.processes import Process, World
+from tests.faults.processes import Process
+from tests.faults.world import World
 from tests.support.stack import until
 
 TWO_STEPS = """

@@ -17,7 +17,7 @@ from argosy.settings import Settings
 from argosy.store import migrate, processes, schema
 from argosy.store.processes import TRACKER, WORKER
 from tests.conftest import ROOT
-from tests.faults.processes import World
+from tests.faults.world import World
 from tests.support.readme import exported
 from tests.support.stack import until
 

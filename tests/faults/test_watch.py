@@ -17,8 +17,9 @@ from argosy.settings import Settings
 from argosy.shapes.shown import JobShape
 from clusters.local.cluster import LocalCluster
 from tests.cluster.clusters import access
+from tests.faults.actions import Answer, Edit, Hold, Swallow, status_body
 from tests.faults.conftest import become, expire, register, remove
-from tests.faults.proxy import Answer, Edit, Hold, Proxy, Swallow, status_body
+from tests.faults.proxy import Proxy
 from tests.support.stack import finished, running, until
 
 MERGE = "application/merge-patch+json"

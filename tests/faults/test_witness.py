@@ -3,8 +3,8 @@
 from uuid import uuid4
 
 from clusters.local.cluster import LocalCluster
-from tests.faults.processes import WORKFLOWS
 from tests.faults.witness import Witness
+from tests.faults.world import WORKFLOWS
 
 
 def come_and_go(local: LocalCluster, name: str) -> None:

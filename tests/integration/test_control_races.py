@@ -120,7 +120,7 @@ def test_an_old_attempt_is_not_judged_while_a_retry_of_it_is_under_way(
             return tracking.known(connection, [key], 1)
 
     with engine.begin() as connection:
-        retries.retry(connection, targets.locked(connection, gid, None), retries.Which(), None)
+        retries.retry(connection, targets.locked(connection, gid, None), retries.Again())
         assert judged() == ({}, {key})
     rows, busy = judged()
     assert not rows[key].newest
@@ -147,7 +147,7 @@ async def test_no_retry_goes_to_a_cluster_whose_removal_commits_meanwhile(
             if automatic:
                 return retries.follow(connection)
             try:
-                return retries.retry(connection, targets.locked(connection, gid, None), retries.Which(), None)
+                return retries.retry(connection, targets.locked(connection, gid, None), retries.Again())
             except Conflict as error:
                 return error
 

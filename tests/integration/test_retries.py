@@ -94,7 +94,7 @@ def test_a_token_is_not_wiped_under_a_retry_that_commits_meanwhile(
     gid = launched(registered, stage, 1, token="first")
     run(engine, State.FAILED)
     with engine.begin() as retrying:
-        retries.retry(retrying, targets.locked(retrying, gid, None), retries.Which(), None)
+        retries.retry(retrying, targets.locked(retrying, gid, None), retries.Again())
         with engine.begin() as wiping:
             assert secrets.wipe_tokens(wiping) == 0
     with engine.begin() as wiping:

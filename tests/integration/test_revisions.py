@@ -161,7 +161,7 @@ def test_a_split_runs_what_the_batches_ran_or_the_newest(registered: Client, sta
     registered.update_algorithm("hello", manifest=MENDED)
     registered.retry(gid, latest=True)
     run(engine, State.FAILED)
-    made = registered.retry(gid, split=True, extra_params=[{"name": "x", "value": "1"}])
+    made = registered.split(gid, extra_params=[{"name": "x", "value": "1"}])
     expand(stage, made.gid)  # type: ignore[arg-type]
     (job, *_) = registered.list(gid=made.gid)
     assert job.manifest_digest == digest(MENDED)

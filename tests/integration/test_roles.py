@@ -128,6 +128,7 @@ MAY_NOT: dict[str, Call] = {
     "remove_cluster": lambda client, gid, uid: client.remove_cluster("c"),
     "resume": lambda client, gid, uid: client.resume(cluster="c"),
     "retry": lambda client, gid, uid: client.retry(gid),
+    "split": lambda client, gid, uid: client.split(gid),
     "rotate_secrets": lambda client, gid, uid: client.rotate_secrets(),
     "set_project": lambda client, gid, uid: client.set_project(1, weight=2.0),
     "update_algorithm": lambda client, gid, uid: client.update_algorithm("hello", files_per_job=2),

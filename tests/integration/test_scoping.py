@@ -102,6 +102,7 @@ ONE_OF = {
     "cancel": "key",
     "delete": "key",
     "retry": "key",
+    "split": "key",
     "events": "key",
     "pause": "",
     "resume": "",

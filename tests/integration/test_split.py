@@ -46,7 +46,7 @@ def test_failed_batches_become_jobs_of_one_medium_in_a_launch_of_their_own(
     old = launch(registered, stage, 10, priority=5, extra_params=[{"name": "x", "value": 1}])
     run_each(registered, engine, {2, 10})  # of 1-3, 4-6, 7-9 and 10 alone
     registered.update_algorithm("hello", files_per_job=50)  # what was frozen stays
-    made = registered.retry(old, split=True)
+    made = registered.split(old)
     assert (made.jobs, made.new, made.queued) == (3, True, 1)
     expand(stage, made.gid)  # type: ignore[arg-type]
     assert media(registered, made.gid) == [[1], [2], [3]]
@@ -65,25 +65,25 @@ def test_asking_again_is_the_same_launch_until_that_has_ended_and_then_only_what
 ) -> None:
     old = launch(registered, stage, 6)
     run_each(registered, engine, {2, 5})
-    first = registered.retry(old, split=True)
-    assert registered.retry(old, split=True) == first.model_copy(update={"new": False})
+    first = registered.split(old)
+    assert registered.split(old) == first.model_copy(update={"new": False})
     expand(stage, first.gid)  # type: ignore[arg-type]
     run(engine, State.FAILED, 1)
-    assert registered.retry(old, split=True).gid == first.gid  # one has failed, the others still run
+    assert registered.split(old).gid == first.gid  # one has failed, the others still run
     run_each(registered, engine, {2})
-    second = registered.retry(old, split=True)
+    second = registered.split(old)
     assert (second.new, second.jobs) == (True, 2)
     expand(stage, second.gid)  # type: ignore[arg-type]
     assert media(registered, second.gid) == [[1], [2]]
     run_each(registered, engine, set())
-    assert registered.retry(old, split=True) == SplitShape(gid=None, jobs=0, new=False, queued=0)
+    assert registered.split(old) == SplitShape(gid=None, jobs=0, new=False, queued=0)
 
 
 def test_two_who_ask_at_once_get_one_launch(registered: Client, stage: Launching, engine: Engine) -> None:
     old = launch(registered, stage, 3)
     run(engine, State.FAILED)
     with ThreadPoolExecutor(4) as threads:
-        made = list(threads.map(lambda _: registered.retry(old, split=True), range(4)))
+        made = list(threads.map(lambda _: registered.split(old), range(4)))
     assert len({each.gid for each in made}) == 1
     assert sorted(each.new for each in made) == [False, False, False, True]
 
@@ -93,8 +93,8 @@ def test_one_job_and_then_its_whole_launch_run_no_medium_twice(
 ) -> None:
     old = launch(registered, stage, 6)
     run(engine, State.FAILED)
-    one = registered.retry(registered.list(gid=old)[1].uid, split=True)
-    both = registered.retry(old, split=True)
+    one = registered.split(registered.list(gid=old)[1].uid)
+    both = registered.split(old)
     expand(stage, one.gid)  # type: ignore[arg-type]
     expand(stage, both.gid)  # type: ignore[arg-type]
     assert (media(registered, one.gid), media(registered, both.gid)) == ([[4], [5], [6]], [[1], [2], [3]])
@@ -103,7 +103,7 @@ def test_one_job_and_then_its_whole_launch_run_no_medium_twice(
 def test_a_batch_of_one_medium_is_retried_as_any(registered: Client, stage: Launching, engine: Engine) -> None:
     old = launch(registered, stage, 1)
     run(engine, State.FAILED)
-    assert registered.retry(old, split=True) == SplitShape(gid=None, jobs=0, new=False, queued=1)
+    assert registered.split(old) == SplitShape(gid=None, jobs=0, new=False, queued=1)
     assert statuses(registered, old) == ["Queued"]
 
 
@@ -116,14 +116,14 @@ def test_the_token_goes_on_and_is_asked_for_once_it_is_wiped(
 
     old = launch(registered, stage, 3, token="first")
     run(engine, State.FAILED)
-    made = registered.retry(old, split=True)
+    made = registered.split(old)
     assert token(made.gid) == "first"
     registered.cancel(made.gid)
     with engine.begin() as connection:
         assert secrets.wipe_tokens(connection) == 1  # that of the other one was wiped with its end
     with pytest.raises(InvalidRequest, match="--token-file"):
-        registered.retry(old, split=True)
-    again = registered.retry(old, split=True, token="second")
+        registered.split(old)
+    again = registered.split(old, token="second")
     assert (token(again.gid), again.new) == ("second", True)
 
 
@@ -132,11 +132,11 @@ def test_a_refusal_leaves_neither_half(registered: Client, stage: Launching, eng
     run(engine, State.FAILED)
     registered.set_project(1, max_queued=3)
     with pytest.raises(QueueFull, match="has 1, this adds 3, and it may have 3"):
-        registered.retry(old, split=True)
+        registered.split(old)
     assert statuses(registered, old) == ["Failed", "Failed"]
     assert len(registered.launches()) == 1
     registered.set_project(1, max_queued=4)
-    assert registered.retry(old, split=True).queued == 1
+    assert registered.split(old).queued == 1
 
 
 def test_what_will_be_tried_again_by_itself_or_still_runs_is_not_split(
@@ -150,8 +150,8 @@ def test_what_will_be_tried_again_by_itself_or_still_runs_is_not_split(
     end(engine, first, State.ERROR)
     sql(engine, "UPDATE argosy.cluster SET held_at = NULL")
     assert statuses(registered, old) == ["Error", "Queued"]
-    assert registered.retry(registered.list(gid=old)[1].uid, split=True).gid is None
-    assert registered.retry(old, split=True).gid is None
+    assert registered.split(registered.list(gid=old)[1].uid).gid is None
+    assert registered.split(old).gid is None
 
 
 def test_the_workflow_of_a_lost_job_that_shows_up_again_is_ended(
@@ -159,7 +159,7 @@ def test_the_workflow_of_a_lost_job_that_shows_up_again_is_ended(
 ) -> None:
     old = launch(registered, stage, 3)
     (waiting,) = run(engine, State.LOST)
-    registered.retry(old, split=True)
+    registered.split(old)
     assert statuses(registered, old) == ["Lost"]
     end(engine, waiting, State.RUNNING)
     assert statuses(registered, old) == ["Cancelling"]
@@ -168,9 +168,9 @@ def test_the_workflow_of_a_lost_job_that_shows_up_again_is_ended(
 def test_another_projects_launch_and_one_without_jobs_are_refused(registered: Client, stage: Launching) -> None:
     waits = registered.launch("hello", project=1, user=7, media_ids=[1, 2]).gid
     with pytest.raises(NotFound):
-        registered.retry(waits, project=2, split=True)
+        registered.split(waits, project=2)
     with pytest.raises(Conflict, match="not cut into jobs yet"):
-        registered.retry(waits, split=True)
+        registered.split(waits)
 
 
 def test_a_large_launch_is_split_and_its_single_jobs_are_retried_batch_by_batch(
@@ -181,6 +181,6 @@ def test_a_large_launch_is_split_and_its_single_jobs_are_retried_batch_by_batch(
     old = launch(registered, stage, 9)
     sql(engine, "UPDATE argosy.job SET media_ids = media_ids[1:1] WHERE ordinal IN (1, 2)")
     run(engine, State.FAILED)
-    made = registered.retry(old, split=True)
+    made = registered.split(old)
     assert (made.jobs, made.queued) == (4, 3)
     assert statuses(registered, old) == ["Failed", "Queued", "Queued", "Failed", "Queued"]

@@ -1,5 +1,6 @@
 """Routes that the REST reference does not have: retry, launches, logs, pause. Status words are the true ones here."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from argosy.launch import inputs
 from argosy.shapes.filters import RetryFilter
 from argosy.shapes.given import Id, In, Parameters, Row, Text
 from argosy.shapes.shown import JobShape, LaunchShape, LogShape, ProjectShape
+from argosy.store.retries import Again
 from argosy.store.summaries import cursor_of
 
 router = APIRouter(responses=ERRORS)
@@ -175,22 +177,22 @@ def retried(engine: Engine, caller: Caller, key: UUID, spec: RetrySpec) -> Retry
         key: uid of a job or gid of a launch.
         spec: Which jobs, and what they run.
     """
-    which = control.which(spec, failed_only=not spec.all)
     revised = (
         inputs.revise(engine, key, None, spec.latest, spec.extra_params) if spec.latest or spec.extra_params else None
     )
+    asked = Again(control.which(spec, failed_only=not spec.all), revised=revised)
 
-    def retry(sealed: bytes | None) -> RetryResponse:
+    def retry(again: Again) -> RetryResponse:
         if not spec.split:
-            count = control.retry(engine, key, None, which, sealed, revised)
+            count = control.retry(engine, key, None, again)
             return RetryResponse(message=f"{count} jobs are queued again")
-        made, count = control.split(engine, key, None, which, sealed, revised)
+        made, count = control.split(engine, key, None, again)
         split = f", {made.jobs} jobs of one medium each are in launch {made.gid}" if made.gid else ""
         return RetryResponse(message=f"{count} jobs are queued again{split}", gid=made.gid)
 
     try:
-        return retry(None)
+        return retry(asked)
     except InvalidRequest:
         if (sealed := caller.sealed()) is None:
             raise
-        return retry(sealed)
+        return retry(replace(asked, sealed=sealed))

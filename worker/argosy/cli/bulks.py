@@ -3,11 +3,9 @@
 Annotations are read when a command is called, so they are not texts here.
 """
 
-import inspect
-from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -15,100 +13,40 @@ import typer
 from argosy.cli import arguments, output
 from argosy.cli import filter_options as options
 from argosy.cli.arguments import Yes
-from argosy.cli.boundary import UsageError
 from argosy.cli.commands import App
+from argosy.cli.launch_options import RetryToken
 from argosy.cli.launching import Unsuccessful
-from argosy.cli.listing import filter_of
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import counted_jobs, plain
 
 if TYPE_CHECKING:
     from argosy.client import Client
-    from argosy.shapes.bulk import BulkShape, Refused
-
-F = TypeVar("F", bound=Callable[..., None])
+    from argosy.shapes.bulk import BulkShape, Refused, Verb
 
 app = App(
     help="Cancel, retry or order all jobs that a filter chooses: counted first, then done with just those, then told."
 )
 
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
-]
 Id = Annotated[UUID, typer.Argument(help="Id of the work, as it was printed before it began.", metavar="ID")]
+
+_choosing = partial(options.choosing, needed=True)
 
 _DONE = {"cancel": "cancelled, or Cancelling until their workflows have ended", "retry": "queued again"}
 
 
-def _filter(
-    project: options.Projects = None,
-    all_projects: Annotated[
-        bool, typer.Option("--all-projects", help="Of all projects, where nothing else is chosen.")
-    ] = False,
-    gid: options.Gid = None,
-    index: options.Index = None,
-    status: options.Statuses = None,
-    failed: options.Failed = False,
-    error: options.Error = None,
-    algorithm: options.Algorithm = None,
-    cluster: options.Cluster = None,
-    user: options.User = None,
-    media: options.Medium = None,
-    param: options.Params = None,
-    since: options.Since = None,
-    until: options.Until = None,
-) -> dict[str, object]:
-    """What is chosen, by the fields of `JobFilter`.
-
-    Raises:
-        UsageError: Nothing is, or a time is none.
-    """
-    now = datetime.now(UTC)
-    given: dict[str, object] = {
-        "project": project, "gid": gid, "index": index, "status": status, "failed": failed, "error": error, "algorithm": algorithm,
-        "cluster": cluster, "user": user, "media": media, "param": param,
-        "since": since and arguments.moment(since, "--since", now), "until": until and arguments.moment(until, "--until", now),
-    }  # fmt: skip
-    chosen = {name: value for name, value in given.items() if value not in (None, False, [])}
-    if not chosen and not all_projects:
-        raise UsageError(
-            "say which jobs: --gid, --project, --failed or another filter; --all-projects for all there are"
-        )
-    if project and all_projects:
-        raise UsageError("give only one of --project and --all-projects")
-    return chosen
-
-
-def _filtered(command: F) -> F:
-    """A command whose first argument is what `_filter` makes of its options."""
-    options_of, own = (inspect.signature(each).parameters.values() for each in (_filter, command))
-    names = {each.name for each in options_of}
-
-    def called(**values: Any) -> None:
-        given = {name: values.pop(name) for name in names}
-        command(_filter(**given), **values)
-
-    called.__doc__, called.__name__ = command.__doc__, command.__name__
-    shown = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*options_of, *[*own][1:])]
-    called.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    called.__annotations__ = {each.name: each.annotation for each in shown}
-    return called  # type: ignore[return-value]
-
-
 @app.command()
-@_filtered
-def cancel(chosen: dict[str, object], yes: Yes = False, output_format: Output = Format.TABLE) -> None:
+@_choosing
+def cancel(chosen: dict[str, Any], yes: Yes = False, output_format: Output = Format.TABLE) -> None:
     """Cancel all unfinished jobs that fit, and launches without jobs yet."""
     with client() as opened:
         _prepared(opened, "cancel", chosen, yes, output_format)
 
 
 @app.command()
-@_filtered
+@_choosing
 def retry(
-    chosen: dict[str, object], token_file: TokenFile = None, yes: Yes = False, output_format: Output = Format.TABLE
+    chosen: dict[str, Any], token_file: RetryToken = None, yes: Yes = False, output_format: Output = Format.TABLE
 ) -> None:
     """Retry all jobs that fit; without --status, --failed or --error those that failed, were lost, deleted or cancelled."""
     with client() as opened:
@@ -116,9 +54,9 @@ def retry(
 
 
 @app.command()
-@_filtered
+@_choosing
 def priority(
-    chosen: dict[str, object],
+    chosen: dict[str, Any],
     number: Annotated[int, typer.Argument(help="From -100 to 100; higher comes first.", metavar="N")],
     yes: Yes = False,
     output_format: Output = Format.TABLE,
@@ -129,7 +67,7 @@ def priority(
 
 
 @app.command()
-def act(bulk: Id, token_file: TokenFile = None, output_format: Output = Format.TABLE) -> None:
+def act(bulk: Id, token_file: RetryToken = None, output_format: Output = Format.TABLE) -> None:
     """Go on with what was interrupted. What is done is not done again."""
     with client() as opened:
         _tell(_done(opened, bulk, token_file), output_format)
@@ -144,15 +82,15 @@ def show(bulk: Id, output_format: Output = Format.TABLE) -> None:
 
 def _prepared(
     opened: "Client",
-    verb: str,
-    chosen: dict[str, object],
+    verb: "Verb",
+    chosen: dict[str, Any],
     yes: bool,
     output_format: Format,
     priority: int | None = None,
     token_file: Path | None = None,
 ) -> None:
     """Count, ask, act and report."""
-    bulk = opened.prepare(verb, filter_of(chosen), user=0, priority=priority)  # type: ignore[arg-type]
+    bulk = opened.prepare(verb, options.filter_of(chosen), user=0, priority=priority)
     if not bulk.count and not bulk.launches:
         output.note("no job fits; what there is: argosy list with the same filter")
     else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from argosy.cli import arguments, output
+from argosy.cli import launch_options as options
 from argosy.cli.arguments import Yes
 from argosy.cli.boundary import UsageError
 from argosy.cli.jobs import Identifier, MaybeIdentifier
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from argosy.client import Client
     from argosy.shapes.shown import CancelShape, OutdatedShape, SplitShape
-
-Guard = Annotated[int | None, typer.Option(help="Only if it belongs to this project.")]
 
 
 def cancel(
@@ -80,7 +78,7 @@ def cancel_on(opened: Client, cluster: str, yes: bool, project: int | None = Non
     )
 
 
-def delete(identifier: Identifier, project: Guard = None, yes: Yes = False) -> None:
+def delete(identifier: Identifier, project: options.Guard = None, yes: Yes = False) -> None:
     """Cancel a job or a launch and hide it from lists; its record stays and `argosy get` shows it."""
     arguments.confirmed(f"Cancel {identifier}, and hide it from lists?", yes)
     with client() as opened:
@@ -89,33 +87,17 @@ def delete(identifier: Identifier, project: Guard = None, yes: Yes = False) -> N
 
 def retry(
     identifier: Identifier,
-    project: Guard = None,
-    all_: Annotated[bool, typer.Option("--all", help="Also what succeeded or was rejected.")] = False,
-    error: Annotated[
-        str | None,
-        typer.Option(help="Only jobs that failed like this: the key of a group of `argosy get GID`.", metavar="KEY"),
-    ] = None,
-    status: Annotated[
-        list[str] | None, typer.Option(help="Only jobs with this status, e.g. Failed; repeatable.", metavar="STATUS")
-    ] = None,
-    media: Annotated[str | None, typer.Option(help="Only jobs that hold one of these media, e.g. 1,2,5-9.")] = None,
-    split: Annotated[
-        bool, typer.Option("--split", help="Batches of several media as jobs of one medium each, in a new launch.")
-    ] = False,
-    latest: Annotated[
-        bool, typer.Option("--latest", help="Run manifest, parameters and clusters as they are registered now.")
-    ] = False,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(help="Parameter in place of, or beside, what they had; repeatable.", metavar="NAME=VALUE"),
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(help="File with the user's API token, forgotten when a launch has ended; - reads standard input."),
-    ] = None,
+    project: options.Guard = None,
+    all_: options.Everything = False,
+    error: options.Alike = None,
+    status: options.Statuses = None,
+    media: options.Holding = None,
+    split: options.Split = False,
+    latest: options.Latest = False,
+    param: options.Instead = None,
+    token_file: options.RetryToken = None,
 ) -> None:
     """Retry jobs that failed, were lost, deleted or cancelled; old attempts stay: argosy get UID --attempt 1."""
-    token = None if token_file is None else arguments.secret(token_file, "--token-file")
     where: Any = {  # the client checks it
         "error": error,
         "status": [each.capitalize() for each in status or ()] or None,
@@ -125,26 +107,21 @@ def retry(
         "project": project,
         "failed_only": not all_,
         "where": where,
-        "token": token,
+        "token": None if token_file is None else arguments.secret(token_file, "--token-file"),
         "latest": latest,
         "extra_params": arguments.parameters(param or []),
     }
     with client() as opened:
         outdated = None if latest else opened.outdated(identifier, project=project)
-        if split:
-            made = opened.retry(identifier, split=True, **request)
-            count = made.queued
-            _tell_split(made)
-        else:
-            made, count = None, opened.retry(identifier, **request)
-    again = count or (made is not None and made.new)
-    if outdated is not None and again:
+        made = opened.split(identifier, **request) if split else None
+        count = opened.retry(identifier, **request) if made is None else made.queued
+    if made is not None:
+        _tell_split(made)
+    if outdated is not None and (count or (made is not None and made.new)):
         output.note(_outdated(outdated, identifier))
-    if made is not None and made.gid is not None and not count:
-        return
     if count:
         output.note(f"{counted_jobs(count)} queued again; follow: argosy watch {identifier}")
-    else:
+    elif made is None or made.gid is None:
         output.note(
             f"nothing to retry: no job there has ended and matches; what failed: argosy get {identifier}"
             if any(where.values())

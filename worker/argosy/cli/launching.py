@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, completion, output
+from argosy.cli import arguments, output
+from argosy.cli import launch_options as options
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Format, Output
 from argosy.cli.session import client
@@ -50,62 +51,25 @@ class Unsuccessful(ArgosyError):
 
 
 def launch(
-    algorithm: Annotated[
-        str | None,
-        typer.Argument(
-            help="Name of a registered algorithm.",
-            metavar="ALGORITHM",
-            show_default=False,
-            autocompletion=completion.algorithms,
-        ),
-    ] = None,
-    project: Annotated[
-        int | None, typer.Option(help="Id of the project whose media are worked on.", metavar="ID")
-    ] = None,
-    user: Annotated[int | None, typer.Option(help="Id of the user who launches.", metavar="ID")] = None,
-    media: Annotated[str | None, typer.Option(help="Media ids in their order, e.g. 1,2,5-9.")] = None,
-    media_file: Annotated[
-        Path | None, typer.Option(help="File of media ids, by commas or lines; - reads standard input.", metavar="FILE")
-    ] = None,
-    query: Annotated[
-        str | None, typer.Option(help="Query string of the API server's media list instead.", metavar="QUERY")
-    ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="All media of the project.")] = False,
-    failed_of: Annotated[
-        UUID | None,
-        typer.Option(
-            help="The media of what failed of a launch; algorithm, project, user and parameters are that one's too, unless given.",
-            metavar="GID",
-        ),
-    ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="Parameter that workflows receive; repeatable.", metavar="NAME=VALUE")
-    ] = None,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(help="File with the user's API token for the workflows; - reads standard input.", metavar="FILE"),
-    ] = None,
-    gid: Annotated[
-        UUID | None, typer.Option(help="Version-1 UUID of the launch; launching the same one again changes nothing.")
-    ] = None,
-    priority: Annotated[
-        int, typer.Option(help="Before (or, below 0, behind) the user's other jobs of the project.", min=-100, max=100)
-    ] = 0,
-    skip_done: Annotated[
-        bool, typer.Option("--skip-done", help="Leave out media on which the algorithm has Succeeded already.")
-    ] = False,
-    after: Annotated[
-        UUID | None, typer.Option(help="gid of a launch of the project: begin when all its jobs have Succeeded.")
-    ] = None,
-    after_any: Annotated[bool, typer.Option("--after-any", help="Begin after it however its jobs end.")] = False,
-    cancel_with: Annotated[
-        bool, typer.Option("--cancel-with", help="Cancelled with that launch, as long as it waits for it.")
-    ] = False,
-    webhook: Annotated[
-        str | None, typer.Option(help="URL that gets a signed POST when all its jobs have ended.", metavar="URL")
-    ] = None,
-    wait: Annotated[float, typer.Option(help="Seconds to wait until it is cut into jobs.", min=0)] = 10,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow its jobs until all have ended.")] = False,
+    algorithm: options.Algorithm = None,
+    project: options.Project = None,
+    user: options.User = None,
+    media: options.Media = None,
+    media_file: options.MediaFile = None,
+    query: options.Query = None,
+    all_: options.All = False,
+    failed_of: options.FailedOf = None,
+    param: options.Params = None,
+    token_file: options.LaunchToken = None,
+    gid: options.Gid = None,
+    priority: options.Priority = 0,
+    skip_done: options.SkipDone = False,
+    after: options.After = None,
+    after_any: options.AfterAny = False,
+    cancel_with: options.CancelWith = False,
+    webhook: options.Webhook = None,
+    wait: options.Wait = 10,
+    watch: options.Watch = False,
     output_format: Output = Format.TABLE,
 ) -> None:
     """Run an algorithm on media; prints the launch's gid."""
@@ -115,8 +79,10 @@ def launch(
     arguments.one_input(("--media-file", media_file), ("--token-file", token_file))
     if after is None and (after_any or cancel_with):
         raise UsageError("--after-any and --cancel-with go together with --after GID")
-    request: dict[str, Any] = {
+    given = {"algorithm_name": algorithm, "project": project, "user": user}
+    request: dict[str, Any] = {name: value for name, value in given.items() if value is not None} | {
         "media_ids": _media(media, media_file),
+        "extra_params": arguments.parameters(param or []),
         "media_query": query,
         "gid": gid,
         "priority": priority,
@@ -128,13 +94,9 @@ def launch(
         "webhook": webhook,
     }
     with client() as opened:
-        given = {"algorithm_name": algorithm, "project": project, "user": user}
-        request |= {name: value for name, value in given.items() if value is not None}
-        request["extra_params"] = arguments.parameters(param or [])
-        if failed_of is not None:
-            request = _of_failed(opened, failed_of, request)
-        launched = opened.launch(**request)
-        _tell_written(launched, request["project"], output_format)
+        whole = request if failed_of is None else _of_failed(opened, failed_of, request)
+        launched = opened.launch(**whole)
+        _tell_written(launched, whole["project"], output_format)
         if watch:
             watch_launch(opened, launched.gid)
         else:

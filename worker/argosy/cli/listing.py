@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from argosy.cli import arguments, output
 from argosy.cli import filter_options as options
+from argosy.cli import output
 from argosy.cli.boundary import UsageError
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
 from argosy.cli.text import SHORT, cut, plain, took
 from argosy.cli.times import Time, age, ago
-from argosy.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from argosy.client import Client
@@ -27,23 +24,9 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
+@options.choosing
 def list_(
-    project: options.Projects = None,
-    all_projects: Annotated[
-        bool, typer.Option("--all-projects", help="Of all projects, as without --project.")
-    ] = False,
-    gid: options.Gid = None,
-    index: options.Index = None,
-    status: options.Statuses = None,
-    failed: options.Failed = False,
-    error: options.Error = None,
-    algorithm: options.Algorithm = None,
-    cluster: options.Cluster = None,
-    user: options.User = None,
-    media: options.Medium = None,
-    param: options.Params = None,
-    since: options.Since = None,
-    until: options.Until = None,
+    chosen: dict[str, Any],
     sort: options.Order = "newest",
     limit: Annotated[int, typer.Option(help="The most to show.", min=1, max=100_000)] = 100,
     after: options.After = None,
@@ -56,25 +39,17 @@ def list_(
     _time: Time = None,
 ) -> None:
     """Find jobs, those of the newest launch first."""
-    now = datetime.now(UTC)
-    given: dict[str, object] = {
-        "project": project or (), "gid": gid, "index": index, "status": status or (), "failed": failed, "error": error,
-        "algorithm": algorithm, "cluster": cluster, "user": user, "media": media, "param": param or (),
-        "since": since and arguments.moment(since, "--since", now), "until": until and arguments.moment(until, "--until", now),
-        "sort": sort, "cursor": after,
-    }  # fmt: skip
-    if project and all_projects:
-        raise UsageError("give only one of --project and --all-projects")
+    chosen |= {"sort": sort, "cursor": after}
     if launches or deleted:
-        _refuse_others(given, launches)
-    where = filter_of(given)
+        _refuse_others(chosen, launches)
+    where = options.filter_of(chosen)
     with client() as opened:
         if launches:
-            found = opened.launches(project=_one(where.project), gid=gid, limit=limit, hidden=deleted)
+            found = opened.launches(project=_one(where.project), gid=where.gid, limit=limit, hidden=deleted)
             output.show_items(found, output_format, columns=LAUNCH_COLUMNS, name=lambda launch: str(launch.gid))
             return
         jobs, cursor = (_with_deleted if deleted else _found)(opened, where, limit, nodes)
-    _show(jobs, cursor, output_format, nodes, gid)
+    _show(jobs, cursor, output_format, nodes, where.gid)
 
 
 def search(
@@ -93,38 +68,22 @@ def search(
         output.note(f"nothing is found for {text[:80]!r}")
 
 
-def _refuse_others(given: dict[str, object], launches: bool) -> None:
+def _refuse_others(chosen: dict[str, Any], launches: bool) -> None:
     """Check that no filter is given that would not be looked at."""
     allowed = {"project", "gid"} if launches else {"project", "gid", "media"}
-    options = [
+    others = [
         f"--{'after' if name == 'cursor' else name}"
-        for name, value in given.items()
-        if name not in allowed and value not in (None, False, (), "newest")
+        for name, value in chosen.items()
+        if name not in allowed and value not in (None, "newest")
     ]
-    if options:
-        raise UsageError(f"{'--launches' if launches else '--deleted'} cannot be combined with {' or '.join(options)}")
+    if others:
+        raise UsageError(f"{'--launches' if launches else '--deleted'} cannot be combined with {' or '.join(others)}")
 
 
 def _one(project: Sequence[int]) -> int | None:
     if project and len(project) > 1:
         raise UsageError("--launches and --deleted go with one --project at most")
     return project[0] if project else None
-
-
-def filter_of(given: dict[str, object]) -> JobFilter:
-    """The filter that options give, by its fields.
-
-    Raises:
-        UsageError: One does not fit; the message names the option.
-    """
-    from argosy.inputs import validated
-    from argosy.shapes.filters import JobFilter
-
-    try:
-        return validated(JobFilter, given)
-    except InvalidRequest as error:  # its words name fields, as `status.0`; here they are options
-        said = re.sub(r"^cursor\b", "after", str(error))
-        raise UsageError(re.sub(r"^(\w+)(\.\d+)?:", r"--\1:", said)) from None
 
 
 def _found(opened: Client, where: JobFilter, limit: int, nodes: bool) -> tuple[list[FoundJob], str | None]:

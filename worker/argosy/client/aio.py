@@ -91,6 +91,7 @@ class AsyncClient:
     cancel = _in_thread(Client.cancel)
     delete = _in_thread(Client.delete)
     retry = _in_thread(Client.retry)
+    split = _in_thread(Client.split)
     outdated = _in_thread(Client.outdated)
     pause = _in_thread(Client.pause)
     resume = _in_thread(Client.resume)

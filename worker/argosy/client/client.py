@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal
 from uuid import uuid1
 
 from pydantic import SkipValidation
@@ -35,6 +35,7 @@ from argosy.shapes.given import (
 from argosy.shapes.launched import Launched
 from argosy.shapes.shown import CancelShape, JobShape, OutdatedShape, SplitShape
 from argosy.store import reading
+from argosy.store.retries import Again
 
 
 class Client(Administration, Reader, LogReader, Finder, Bulks):
@@ -123,14 +124,8 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             },
         )
         written = accept(self.engine, self.settings, request, connection, judge)
-        known = written.jobs is not None
         return Launched(
-            gid=request.gid,
-            expanded=known,
-            jobs=written.jobs or 0,
-            new=written.new,
-            state=written.state,
-            position=written.position,
+            gid=request.gid, expanded=written.jobs is not None, **{**vars(written), "jobs": written.jobs or 0}
         )
 
     @checked
@@ -155,32 +150,6 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         """The REST reference's DELETE: cancel a job or launch, and hide it from default lists. Raises as `cancel`."""
         return CancelShape(**vars(control.cancel(self.engine, uuid_of(key), project, hide=True)))
 
-    @overload
-    def retry(
-        self,
-        key: Ref,
-        *,
-        project: Id | None = None,
-        failed_only: bool = True,
-        where: RetryFilter | None = None,
-        token: LaunchToken | None = None,
-        split: Literal[False] = False,
-        latest: bool = False,
-        extra_params: Sequence[dict[str, Any]] = (),
-    ) -> int: ...
-    @overload
-    def retry(
-        self,
-        key: Ref,
-        *,
-        project: Id | None = None,
-        failed_only: bool = True,
-        where: RetryFilter | None = None,
-        token: LaunchToken | None = None,
-        split: Literal[True],
-        latest: bool = False,
-        extra_params: Sequence[dict[str, Any]] = (),
-    ) -> SplitShape: ...
     @checked
     def retry(
         self,
@@ -190,15 +159,10 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
         failed_only: bool = True,
         where: RetryFilter | None = None,
         token: LaunchToken | None = None,
-        split: bool = False,
         latest: bool = False,
         extra_params: SkipValidation[Sequence[dict[str, Any]]] = (),
-    ) -> int | SplitShape:
+    ) -> int:
         """Retry ended jobs. Each gets a new attempt under the same uid; `get(uid, attempt=…)` still reads the old ones.
-
-        With `split`, ended batches of several media stay as they ended, and their media become jobs of one medium each, of a new launch
-        with the same manifest and parameters: its `parent_gid` is the old one's gid. The same call again returns the same new launch until
-        that has ended; after that, it makes another one of those media on which no such launch has Succeeded.
 
         Args:
             key: uid of a job or gid of a launch.
@@ -206,12 +170,11 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             failed_only: Only jobs that ended `Failed`, `Error`, `Lost`, `Deleted` or `Cancelled`; else also `Rejected` and `Succeeded`.
             where: Only some of them: by the key of a group of `failures`, by status, by medium.
             token: The user's API token. It is needed again after all jobs of the launch had ended, because it was wiped then.
-            split: Retry each medium of a batch by itself.
             latest: Run manifest, parameters, clusters and deadlines of the algorithm as they are registered now; else, what these jobs ran.
             extra_params: Parameters in place of, or beside, those that these jobs had, each as `{"name": …, "value": …}`.
 
         Returns:
-            How many jobs are queued again; with `split` also the new launch.
+            How many jobs are queued again.
 
         Raises:
             NotFound: There is no such job or launch; or, with `latest`, no such algorithm any more.
@@ -219,13 +182,54 @@ class Client(Administration, Reader, LogReader, Finder, Bulks):
             InvalidRequest: The token is needed and not given, or manifest and parameters do not fit each other.
             QueueFull: The project has too many queued jobs; nothing is written.
         """
-        given = validated(Parameters, {"extra_params": _listed("extra_params", extra_params)}).extra_params
-        sealed, which = seal(self.settings, token), control.which(where, failed_only)
-        revised = inputs.revise(self.engine, uuid_of(key), project, latest, given) if latest or given else None
-        if not split:
-            return control.retry(self.engine, uuid_of(key), project, which, sealed, revised)
-        made, queued = control.split(self.engine, uuid_of(key), project, which, sealed, revised)
+        return control.retry(
+            self.engine,
+            uuid_of(key),
+            project,
+            self._again(key, project, failed_only, where, token, latest, extra_params),
+        )
+
+    @checked
+    def split(
+        self,
+        key: Ref,
+        *,
+        project: Id | None = None,
+        failed_only: bool = True,
+        where: RetryFilter | None = None,
+        token: LaunchToken | None = None,
+        latest: bool = False,
+        extra_params: SkipValidation[Sequence[dict[str, Any]]] = (),
+    ) -> SplitShape:
+        """Retry each medium by itself. Arguments and errors are those of `retry`.
+
+        Ended batches of several media stay as they ended, and their media become jobs of one medium each, of a new launch with the same
+        manifest and parameters: its `parent_gid` is the old one's gid. Ended jobs of one medium are queued again. The same call again
+        returns the same new launch until that has ended; after that, it makes another one of those media on which no such launch has
+        Succeeded.
+        """
+        made, queued = control.split(
+            self.engine,
+            uuid_of(key),
+            project,
+            self._again(key, project, failed_only, where, token, latest, extra_params),
+        )
         return SplitShape(**vars(made), queued=queued)
+
+    def _again(
+        self,
+        key: Ref,
+        project: int | None,
+        failed_only: bool,
+        where: RetryFilter | None,
+        token: LaunchToken | None,
+        latest: bool,
+        extra_params: Sequence[dict[str, Any]],
+    ) -> Again:
+        """What `retry` and `split` ask for."""
+        given = validated(Parameters, {"extra_params": _listed("extra_params", extra_params)}).extra_params
+        revised = inputs.revise(self.engine, uuid_of(key), project, latest, given) if latest or given else None
+        return Again(control.which(where, failed_only), seal(self.settings, token), revised)
 
     @checked
     def outdated(self, key: Ref, *, project: Id | None = None) -> OutdatedShape | None:

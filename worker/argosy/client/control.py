@@ -5,7 +5,6 @@ tracker has seen that their workflow has ended. It does not ask a cluster, so it
 adds attempts and leaves the old ones as they ended.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from uuid import UUID, uuid1
@@ -19,11 +18,11 @@ from argosy.shapes.filters import RetryFilter
 from argosy.states import State
 from argosy.store import cancels, pausing, registry, retries, splitting, targets
 from argosy.store.cancels import Cancelled
-from argosy.store.revisions import Inputs
+from argosy.store.retries import FAILED, Again, Which
 from argosy.store.splitting import Split
 from argosy.store.targets import Target
 
-_FAILED = retries.Which()
+_AGAIN = Again()
 
 
 def cancel(engine: Engine, key: UUID | None, project: int | None = None, hide: bool = False) -> Cancelled:
@@ -73,7 +72,7 @@ def _cancel(engine: Engine, key: UUID, project: int | None, hide: bool) -> Cance
         first = following
 
 
-def which(where: RetryFilter | None, failed_only: bool) -> retries.Which:
+def which(where: RetryFilter | None, failed_only: bool) -> Which:
     """Which ended jobs a caller wants to retry.
 
     Args:
@@ -81,21 +80,19 @@ def which(where: RetryFilter | None, failed_only: bool) -> retries.Which:
         failed_only: Where it names no status, only those that failed; else all that have ended.
     """
     chosen = where or RetryFilter()
-    states = retries.FAILED if failed_only else retries.FAILED | {State.REJECTED, State.SUCCEEDED}
+    states = FAILED if failed_only else FAILED | {State.REJECTED, State.SUCCEEDED}
     if chosen.error is not None:
         states |= {State.REJECTED}  # a group of failures may be one of rejected jobs
     if chosen.status is not None:
         states = frozenset(State(status.lower()) for status in chosen.status)
-    return retries.Which(states, chosen.error, chosen.media_ids)
+    return Which(states, chosen.error, chosen.media_ids)
 
 
 def retry(
     engine: Engine,
     key: UUID,
     project: int | None = None,
-    which: retries.Which = _FAILED,
-    sealed: bytes | None = None,
-    revised: Mapping[int, Inputs] | None = None,
+    again: Again = _AGAIN,
 ) -> int:
     """Retry ended jobs: a new attempt of each, with the same uid and gid. One batch in each transaction, as in `cancel`.
 
@@ -103,9 +100,8 @@ def retry(
         engine: Where the rows are.
         key: uid of a job or gid of a launch.
         project: Only if it belongs to this project.
-        which: Which of them; by default those that failed, were lost, deleted or cancelled, or ended with an error.
-        sealed: The launch's API token, sealed, if the old one was wiped or is to be replaced.
-        revised: What they run in place of what they ran, by the number of the revision that they ran; default: the same again.
+        again: What is asked for; by default, that those run the same again that failed, were lost, deleted or cancelled, or ended with an
+            error.
 
     Returns:
         How many jobs are queued again.
@@ -119,17 +115,15 @@ def retry(
     """
     with engine.begin() as connection:
         target = targets.locked(connection, key, project)
-        queued, following = retries.retry(connection, target, which, sealed, 0, revised)
-    return _retry_others(engine, target, which, sealed, queued, following, revised)
+        queued, following = retries.retry(connection, target, again)
+    return _retry_others(engine, target, again, queued, following)
 
 
 def split(
     engine: Engine,
     key: UUID,
     project: int | None = None,
-    which: retries.Which = _FAILED,
-    sealed: bytes | None = None,
-    revised: Mapping[int, Inputs] | None = None,
+    again: Again = _AGAIN,
 ) -> tuple[Split, int]:
     """Retry ended batches of several media as jobs of one medium each, of a new launch, and ended jobs of one medium as `retry` does.
 
@@ -143,27 +137,19 @@ def split(
     """
     with engine.begin() as connection:
         target = targets.locked(connection, key, project)
-        single = replace(which, single=True)
-        queued, following = retries.retry(connection, target, single, sealed, 0, revised)
-        made = splitting.split(connection, target, which, sealed, uuid1(), revised)
-    return made, _retry_others(engine, target, single, sealed, queued, following, revised)
+        single = replace(again, which=replace(again.which, single=True))
+        queued, following = retries.retry(connection, target, single)
+        made = splitting.split(connection, target, again, uuid1())
+    return made, _retry_others(engine, target, single, queued, following)
 
 
-def _retry_others(
-    engine: Engine,
-    target: Target,
-    which: retries.Which,
-    sealed: bytes | None,
-    count: int,
-    following: int | None,
-    revised: Mapping[int, Inputs] | None,
-) -> int:
+def _retry_others(engine: Engine, target: Target, again: Again, count: int, following: int | None) -> int:
     """The batches of a retry after the first one, in which `count` jobs were queued again."""
     while following is not None:
         try:
             with engine.begin() as connection:
                 targets.locked(connection, target.uid or target.gid, None)
-                queued, following = retries.retry(connection, target, which, sealed, following, revised)
+                queued, following = retries.retry(connection, target, again, following)
         except ArgosyError as error:
             raise type(error)(f"{count} jobs are queued again, and then: {error}") from error
         count += queued

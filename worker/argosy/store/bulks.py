@@ -6,7 +6,7 @@ it. A job that has a newer attempt since, or that somebody else has ended, is le
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -261,11 +261,11 @@ def _act(connection: Connection, bulk: BulkShape, target: Target, sealed: bytes 
         connection.execute(_PRIORITY, {"priority": bulk.priority, "uids": target.uids})
         notices.queues_go_on(connection)
     else:
-        which = retries.Which(FINAL)
+        again = retries.Again(retries.Which(FINAL))
         try:
             with connection.begin_nested():
-                retries.retry(connection, target, which, None)
+                retries.retry(connection, target, again)
         except InvalidRequest:
             if sealed is None:
                 raise
-            retries.retry(connection, target, which, sealed)
+            retries.retry(connection, target, replace(again, sealed=sealed))

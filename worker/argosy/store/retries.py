@@ -88,23 +88,24 @@ class Which:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def retry(
-    connection: Connection,
-    target: Target,
-    which: Which,
-    sealed: bytes | None,
-    first: int = 0,
-    revised: Mapping[int, Inputs] | None = None,
-) -> tuple[int, int | None]:
+@dataclass(frozen=True)
+class Again:
+    """What a retry asks for: which ended jobs; the launch's token, sealed, if the old one was wiped or is to be replaced; and what they run
+    in place of what they ran, by the number of the revision that they ran (None: the same again)."""
+
+    which: Which = Which()
+    sealed: bytes | None = None
+    revised: Mapping[int, Inputs] | None = None
+
+
+def retry(connection: Connection, target: Target, again: Again, first: int = 0) -> tuple[int, int | None]:
     """Give the ended jobs of a batch a new attempt.
 
     Args:
         connection: In the transaction of `targets.locked`.
         target: A job or a launch.
-        which: Which of them.
-        sealed: A new sealed token for the launch.
+        again: What is asked for.
         first: The ordinal with which the batch begins.
-        revised: What they run in place of what they ran, by the number of the revision that they ran; default: the same again.
 
     Returns:
         How many jobs are queued again, and the ordinal with which the next batch begins; None if there is no next batch.
@@ -116,14 +117,14 @@ def retry(
         QueueFull: The project has too many queued jobs. The first batch raises it if not all jobs of the launch fit.
     """
     _check_launch(connection, target)
-    rows = targets.locked_jobs(connection, target, first, which.sql(), which.values())
+    rows = targets.locked_jobs(connection, target, first, again.which.sql(), again.which.values())
     following = targets.following(connection, target, first)
     if not rows:
         return 0, following
-    groups = _groups(connection, target, rows, revised)
+    groups = _groups(connection, target, rows, again.revised)
     clusters = sorted({each for group in groups for each in held_clusters(connection, group.placement)})
-    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, which)
-    _renew_token(connection, target, sealed)
+    _check_room(connection, target, rows[0].project, len(rows) if first or following is None else None, again.which)
+    _renew_token(connection, target, again.sealed)
     for group in groups:
         new_attempts(connection, group.uids, revision=group.revision, placement=group.placement)
     connection.execute(_SHOW, {"gid": target.gid})

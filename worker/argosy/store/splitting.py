@@ -5,7 +5,6 @@ other media; `parent_gid` says of which. Asking again is answered by looking it 
 split has are not split again, and neither are those on which an earlier split has Succeeded.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -15,8 +14,7 @@ from argosy.errors import Conflict, InvalidRequest
 from argosy.states import State
 from argosy.store import cursors, notices, requests, retries, revisions, rows
 from argosy.store.conditions import TOLD_OF, ended, in_states, retry_due
-from argosy.store.retries import SINGLE, Which
-from argosy.store.revisions import Inputs
+from argosy.store.retries import SINGLE, Again, Which
 from argosy.store.targets import Target
 
 _REOPENED = in_states((State.LOST, State.DELETED, State.REJECTED), "a")
@@ -82,20 +80,17 @@ _COPY = text(
 def split(
     connection: Connection,
     target: Target,
-    which: Which,
-    sealed: bytes | None,
+    again: Again,
     child: UUID,
-    revised: Mapping[int, Inputs] | None = None,
 ) -> Split:
     """Make a launch of single-medium jobs of the failed batches of a job or a launch. The old jobs stay as they ended.
 
     Args:
         connection: In the transaction of `targets.locked`.
         target: A job or a launch.
-        which: Which of its ended batches.
-        sealed: The sealed token of the new launch; default: that of the old one.
+        again: Which of its ended batches, the token of the new launch (default: that of the old one), and what it runs in place of what the
+            batches ran: what the newest of these says.
         child: Version-1 UUID of the new launch.
-        revised: What it runs in place of what the batches ran, as in `retries.retry`. It runs what the newest of these says.
 
     Returns:
         The new launch; the unfinished one that has these media already; or none.
@@ -105,7 +100,7 @@ def split(
         InvalidRequest: The launch's token was wiped and is not given.
         QueueFull: The project has too many queued jobs.
     """
-    failed, newest = _failed(connection, target, which)
+    failed, newest = _failed(connection, target, again.which)
     unfinished = connection.execute(_UNFINISHED, {"gid": target.gid}).all()
     tried = set(connection.execute(_DONE, {"gid": target.gid}).scalars()).union(*(row.media_ids for row in unfinished))
     media = [medium for medium in failed if medium not in tried]
@@ -113,13 +108,14 @@ def split(
         present = (row for row in unfinished if not set(failed).isdisjoint(row.media_ids))
         return next((Split(row.gid, len(row.media_ids)) for row in present), Split())
     parent = connection.execute(_PARENT, {"gid": target.gid}).one()
-    if parent.token_wiped and sealed is None:
+    if parent.token_wiped and again.sealed is None:
         raise InvalidRequest(retries.WIPED)
     number, placement = newest, parent.placement_id
-    if revised is not None:
-        if newest not in revised:
+    if again.revised is not None:
+        if newest not in again.revised:
             raise Conflict("its jobs were retried meanwhile, with other inputs; say it again")
-        number, placement = revisions.put(connection, target.gid, revised[newest]), revised[newest].placement_id
+        inputs = again.revised[newest]
+        number, placement = revisions.put(connection, target.gid, inputs), inputs.placement_id
     retries.held_clusters(connection, placement)
     cursor = cursors.OwnCursor(connection)
     requests.check_gid(cursor, child)
@@ -129,11 +125,11 @@ def split(
         "child": child,
         "media": rows.array(media),
         "jobs": len(media),
-        "sealed": sealed,
+        "sealed": again.sealed,
         "revision": number,
     }
     connection.execute(_COPY, copy)
-    _give_up(connection, target, which)
+    _give_up(connection, target, again.which)
     connection.execute(_GIVE_UP_SPLITS, {"gid": target.gid, "media": rows.array(media)})
     notices.launch_accepted(cursor, child)
     return Split(child, len(media), True)

@@ -36,6 +36,17 @@ class Dag:
             raise InvalidSpec("sorting failed: graph with cycle") from error
         self.targets = sorted(self.tasks.keys() - {other for needed in self.needed.values() for other in needed})
 
+    def ancestors(self, task: str) -> list[str]:
+        """The tasks before a task, each once."""
+        found: dict[str, None] = {}
+        queue = list(self.needed[task])
+        while queue:
+            other = queue.pop()
+            if other not in found:
+                found[other] = None
+                queue += self.needed[other]
+        return list(found)
+
     def phase(self, tree: Tree, node: Node) -> str:
         """A DAG node's phase (`assessDAGPhase` of dag.go). An omitted task counts like the branch that led to it."""
         ends = dict.fromkeys((tree.id_of(f"{node['name']}.{target}") for target in self.targets), "")

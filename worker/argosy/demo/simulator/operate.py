@@ -271,7 +271,10 @@ class Operation:
             message = "omitted: depends condition not met"
             self._connect(parents, self._tree.add(name, "Skipped", node, task["template"], "Omitted", message))
             return
-        self._run_task(task, name, node, parents, self._ancestry(dag, task_name, node))
+        scope: dict[str, str] = {}
+        for other in dag.ancestors(task_name):
+            scope |= scopes.of_node(f"tasks.{other}", self._tree.find(f"{node['name']}.{other}"))
+        self._run_task(task, name, node, parents, scope)
 
     def _run_task(self, task: Json, name: str, node: Node, parents: list[Node], scope: Scope) -> None:
         task = templates.substitute(task, {**self._globals, **scope})
@@ -297,14 +300,3 @@ class Operation:
     def _connect(self, parents: list[Node], child: Node) -> None:
         for parent in parents:
             self._tree.connect(parent, child)
-
-    def _ancestry(self, dag: Dag, task_name: str, node: Node) -> dict[str, str]:
-        scope: dict[str, str] = {}
-        queue, seen = list(dag.needed[task_name]), set()
-        while queue:
-            other = queue.pop()
-            if other not in seen:
-                seen.add(other)
-                queue += dag.needed[other]
-                scope |= scopes.of_node(f"tasks.{other}", self._tree.find(f"{node['name']}.{other}"))
-        return scope
