@@ -112,7 +112,7 @@ async def test_an_object_that_can_never_be_taken_is_refused(
 ) -> None:
     body = orjson.loads(workflow(mine, container())) | change
 
-    with pytest.raises(answers.Refused):
+    with pytest.raises(answers.ObjectRefused):
         await workflows.create(orjson.dumps({key: value for key, value in body.items() if value is not None}))
 
 
@@ -232,5 +232,5 @@ async def test_the_data_of_our_secrets_is_immutable(cluster: Cluster, connection
     patch = orjson.dumps({"data": {"token": "c2Vjb25k"}})
 
     async with Connection(cluster.access("admin", cluster.admin_token)) as admin:
-        with pytest.raises(answers.Refused, match="immutable"):
+        with pytest.raises(answers.ObjectRefused, match="immutable"):
             await admin.call("patch", "secrets", path, body=patch, content_type="application/merge-patch+json")

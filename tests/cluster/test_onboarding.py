@@ -21,7 +21,7 @@ from argosy.client import Client
 from argosy.kube import granting, kubeconfig
 from argosy.kube.answers import ClusterDown, Health
 from argosy.kube.connection import Access, Connection
-from argosy.kube.tokens import Source
+from argosy.kube.tokens import TokenProvider
 from argosy.kube.workflows import Workflows
 from argosy.network.guard import inside
 from argosy.settings import Settings
@@ -105,7 +105,7 @@ cat {tmp_path}/credential
     return file
 
 
-def source_of(settings: Settings, at: LocalConnection, command: list[str]) -> Source:
+def source_of(settings: Settings, at: LocalConnection, command: list[str]) -> TokenProvider:
     """As a registered cluster has it."""
     row = Cluster(
         name="gpu", host=at.host, port=at.port, cert=at.ca, namespace=at.namespace, token_source={"command": command}
@@ -115,7 +115,7 @@ def source_of(settings: Settings, at: LocalConnection, command: list[str]) -> So
     return found
 
 
-def through(at: LocalConnection, source: Source) -> Connection:
+def through(at: LocalConnection, source: TokenProvider) -> Connection:
     return Connection(replace(access(at), source=source))
 
 
@@ -135,7 +135,7 @@ async def test_a_plugin_gives_the_token_where_the_processes_may_run_it(
     told = yaml.safe_load((tmp_path / "info").read_text())["spec"]["cluster"]
     assert told["server"] == source.server
     assert b64decode(told["certificate-authority-data"]).decode() == source.ca
-    async with through(local_cluster.connection, Source(command=source.command)) as connection:
+    async with through(local_cluster.connection, TokenProvider(command=source.command)) as connection:
         with pytest.raises(ClusterDown, match="ARGOSY_TOKEN_COMMANDS") as caught:
             await Workflows(connection).page(LABEL)
     assert caught.value.health is Health.UNAUTHORIZED
@@ -156,7 +156,9 @@ async def test_a_plugin_that_gives_no_token_makes_the_cluster_unauthorized_in_it
     file = tmp_path / "plugin"
     file.write_text(f"#!/bin/sh\n{script}\n")
     file.chmod(0o755)
-    async with through(local_cluster.connection, Source(command=(str(file),), allowed=(str(file),))) as connection:
+    async with through(
+        local_cluster.connection, TokenProvider(command=(str(file),), allowed=(str(file),))
+    ) as connection:
         with pytest.raises(ClusterDown, match=said):
             await Workflows(connection).page(LABEL)
 
@@ -168,7 +170,9 @@ async def test_a_plugin_that_does_not_end_is_killed_with_all_that_it_started(
     file = tmp_path / "plugin"
     file.write_text(f"#!/bin/sh\n(sleep 600) &\necho $! > {tmp_path}/child\n")
     file.chmod(0o755)
-    async with through(local_cluster.connection, Source(command=(str(file),), allowed=(str(file),))) as connection:
+    async with through(
+        local_cluster.connection, TokenProvider(command=(str(file),), allowed=(str(file),))
+    ) as connection:
         with pytest.raises(ClusterDown, match="not done after"):
             await Workflows(connection).page(LABEL)
     child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
@@ -182,7 +186,7 @@ async def test_a_token_file_is_read_again_and_only_below_its_directory(
     file.write_text("old\n")
     monkeypatch.setattr("argosy.kube.tokens._READ", 0.0)
     monkeypatch.setattr("argosy.kube.tokens._AGAIN", 0.0)
-    async with through(at, Source(file=str(file), directory=str(tmp_path))) as connection:
+    async with through(at, TokenProvider(file=str(file), directory=str(tmp_path))) as connection:
         with pytest.raises(ClusterDown):
             await Workflows(connection).page(LABEL)
         file.write_text(at.token + "\n")
@@ -190,7 +194,7 @@ async def test_a_token_file_is_read_again_and_only_below_its_directory(
     (tmp_path / "below").mkdir()
     outside = tmp_path / "below" / "link"
     outside.symlink_to(file)
-    async with through(at, Source(file=str(outside), directory=str(tmp_path / "below"))) as connection:
+    async with through(at, TokenProvider(file=str(outside), directory=str(tmp_path / "below"))) as connection:
         with pytest.raises(ClusterDown, match="ARGOSY_TOKEN_DIRECTORY"):
             await Workflows(connection).page(LABEL)
 

@@ -8,7 +8,7 @@ import pytest
 
 from argosy.kube import answers
 from argosy.kube.connection import Connection
-from argosy.kube.workflows import Event, Workflows
+from argosy.kube.workflows import WatchEvent, Workflows
 from argosy.labels import FINALIZER
 from tests.cluster.clusters import Cluster, delete
 from tests.cluster.manifests import FOR_EVER, LABEL, container, ended, running, workflow
@@ -16,9 +16,9 @@ from tests.cluster.manifests import FOR_EVER, LABEL, container, ended, running, 
 PATIENCE = 30.0
 
 
-async def until(events: AsyncIterator[Event], kind: str, name: str) -> list[Event]:
+async def until(events: AsyncIterator[WatchEvent], kind: str, name: str) -> list[WatchEvent]:
     """The events up to the first of a kind about a name, it included."""
-    collected: list[Event] = []
+    collected: list[WatchEvent] = []
     async with asyncio.timeout(PATIENCE):
         async for event in events:
             collected.append(event)
@@ -27,7 +27,7 @@ async def until(events: AsyncIterator[Event], kind: str, name: str) -> list[Even
     raise AssertionError(f"the watch ended without {kind} {name}: {collected}")
 
 
-async def first_event(workflows: Workflows, mine: str, version: str, silence: float = PATIENCE) -> Event:
+async def first_event(workflows: Workflows, mine: str, version: str, silence: float = PATIENCE) -> WatchEvent:
     """What a watch from a version tells first, of something that happens after it began."""
     async with workflows.watch(f"{LABEL}={mine}", version, silence) as events, asyncio.timeout(PATIENCE):
         await workflows.create(workflow(f"{mine}-during", container()))

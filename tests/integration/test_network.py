@@ -21,7 +21,7 @@ from yarl import URL
 
 from argosy import crypto
 from argosy.kube import answers
-from argosy.network.guard import Forbidden, inside
+from argosy.network.guard import ForbiddenAddress, inside
 from argosy.network.http import Http, TooLarge, Unanswered
 from argosy.notify.delivery import Undelivered
 from argosy.notify.webhook import Webhooks
@@ -227,7 +227,7 @@ def test_a_certificate_of_an_unknown_authority_or_of_another_name_is_refused(mon
 def test_an_address_that_may_not_be_asked_is_not_asked() -> None:
     with serving(said("200 OK\r\nContent-Length: 0")) as url, Http(inside()) as http:
         for each in (url, url.with_scheme("https"), url.with_host("localhost").with_scheme("https"), URL("/rest")):
-            with pytest.raises(Forbidden):
+            with pytest.raises(ForbiddenAddress):
                 http.request("GET", each, limit=9, seconds=5)
 
 

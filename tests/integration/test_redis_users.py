@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from redis.exceptions import NoPermissionError
 from sqlalchemy import Engine
 
-from argosy.processes.doctor import State, examine
+from argosy.processes.doctor import CheckState, examine
 from argosy.processes.wakeups import EXPAND, LAUNCH, Broker, WakeUps, broker
 from argosy.settings import Settings
 from tests.support import acl
@@ -49,7 +49,7 @@ def test_argosys_user_may_do_all_that_processes_do_and_nothing_else(restricted: 
     asked = [finding for finding in examine(restricted) if finding.check == "Redis"]
     used = {name.removeprefix("cmdstat_") for name, stats in admin.info("commandstats").items() if stats["calls"]}
     assert refused(admin) == []
-    assert [finding.state for finding in asked] == [State.OK]
+    assert [finding.state for finding in asked] == [CheckState.OK]
     (line,) = (line for line in acl.LINES if line.startswith("user argosy "))
     granted = {rule.removeprefix("+") for rule in line.split() if rule.startswith("+")}
     assert granted - used == set()

@@ -125,10 +125,10 @@ def test_jobs_of_media_are_not_guessed_before_it_is_known_what_is_left_out(
     refused = sent(registered, algorithm_name="unknown", media_ids=[8])
     expand(stage, refused)
     with engine.connect() as connection:
-        assert list(live.early(connection, live.Which(1, media=[8]), 7, 10)) == []
+        assert list(live.early(connection, live.LiveFilter(1, media=[8]), 7, 10)) == []
     expand(stage, waits)
     with engine.connect() as connection:
-        assert len(live.keys(connection, live.Which(1, media=[8]), 7, 10)) == 1
+        assert len(live.keys(connection, live.LiveFilter(1, media=[8]), 7, 10)) == 1
 
 
 def test_launches_from_before_the_migration_count(registered: Client, stage: Launching, engine: Engine) -> None:

@@ -20,8 +20,8 @@ from argosy.crypto import KeyRing
 from argosy.errors import InvalidRequest
 from argosy.kube.argo_server import ArgoServer
 from argosy.kube.connection import Access, Connection
-from argosy.kube.tokens import Source
-from argosy.network.guard import Forbidden, inside
+from argosy.kube.tokens import TokenProvider
+from argosy.network.guard import ForbiddenAddress, inside
 from argosy.settings import Settings
 from argosy.shapes.clusters import TokenSource
 from argosy.store import registry
@@ -67,7 +67,7 @@ def access_of(cluster: Cluster, settings: Settings) -> Access:
     )
 
 
-def _source(cluster: Cluster, settings: Settings) -> Source | None:
+def _source(cluster: Cluster, settings: Settings) -> TokenProvider | None:
     if not cluster.token_source:
         return None
     given = TokenSource.model_validate(cluster.token_source)
@@ -75,7 +75,7 @@ def _source(cluster: Cluster, settings: Settings) -> Source | None:
     server = ""
     if cluster.host is not None:
         server = str(URL.build(scheme="https", host=cluster.host, port=cluster.port, path=cluster.path))
-    return Source(given.file, tuple(given.command), directory, commands, server, cluster.cert)
+    return TokenProvider(given.file, tuple(given.command), directory, commands, server, cluster.cert)
 
 
 def check_hosts(settings: Settings, host: str | None, argo_server: str) -> None:
@@ -92,7 +92,7 @@ def check_hosts(settings: Settings, host: str | None, argo_server: str) -> None:
     for field, given in (("host", host), ("argo_server", URL(argo_server).raw_host)):
         try:
             inside(settings.trusted_hosts).check_host(given or "")
-        except Forbidden as error:
+        except ForbiddenAddress as error:
             raise InvalidRequest(f"{field}: {error}") from error
 
 

@@ -16,7 +16,7 @@ from argosy.errors import Conflict, NotConfigured, SealBroken
 from argosy.failpoints import failpoint
 from argosy.settings import Settings
 from argosy.store import sealed
-from argosy.store.sealed import Kind, Marks, Sealed
+from argosy.store.sealed import KeyMarks, Kind, Sealed
 
 _MARK = "argosy"
 """What the newest key has sealed."""
@@ -187,5 +187,5 @@ def _stands(ring: Ring, secret: bytes) -> bool | None:
     return False
 
 
-def _marks(ring: KeyRing, token_ring: TokenRing | None) -> Marks:
-    return Marks(ring.seal(_MARK), token_ring.public_keys[0] if token_ring else None)
+def _marks(ring: KeyRing, token_ring: TokenRing | None) -> KeyMarks:
+    return KeyMarks(ring.seal(_MARK), token_ring.public_keys[0] if token_ring else None)

@@ -353,7 +353,7 @@ def test_a_filter_of_many_media_costs_the_database_little(registered: World, eng
     gid, _ = launch(registered, algorithm_name="all", media_ids=list(range(300_000)))
     with engine.connect() as connection:
         connection.execute(text("SET statement_timeout = '2s'"))
-        found = list(live.early(connection, live.Which(1, None, range(299_000, 301_000)), 7, 10))
+        found = list(live.early(connection, live.LiveFilter(1, None, range(299_000, 301_000)), 7, 10))
         assert [(str(each.gid), str(each.uid)) for each in found] == [(gid, launch_uids(gid)[29])]
     assert registered.http.get("/rest/Jobs/1", params={"media_id": ",".join(map(str, range(1001)))}).status_code == 400
 

@@ -23,8 +23,8 @@ def status(message: str = "", reason: str = "", **details: Any) -> bytes:
         (404, status("workflows not found", "NotFound", name="job", kind="workflows"), answers.Missing),
         (410, status("too old", "Expired"), answers.Expired),
         (422, status("metadata.uid: Invalid value: field is immutable", "Invalid"), answers.OtherObject),
-        (422, status("spec.entrypoint: Required", "Invalid"), answers.Refused),
-        (400, status("cannot be handled as a Workflow", "BadRequest"), answers.Refused),
+        (422, status("spec.entrypoint: Required", "Invalid"), answers.ObjectRefused),
+        (400, status("cannot be handled as a Workflow", "BadRequest"), answers.ObjectRefused),
         (429, status("slow down", "TooManyRequests"), answers.Wait),
         (503, status("not ready", "ServiceUnavailable"), answers.Wait),
         # What a proxy says may come after the commit, whatever its code.

@@ -12,7 +12,7 @@ import pytest
 from argosy.errors import InvalidRequest, NotConfigured
 from argosy.kube import granting, tokens
 from argosy.kube.answers import ClusterDown
-from argosy.kube.tokens import Renewed, Source, expires
+from argosy.kube.tokens import Renewed, TokenProvider, expires
 
 
 def jwt(claims: object) -> str:
@@ -34,14 +34,14 @@ def test_any_other_token_is_no_fault(token: str) -> None:
 
 
 def test_only_what_the_settings_permit_is_run_or_read(tmp_path: Path) -> None:
-    Source(command=("aws", "eks"), allowed=("aws",)).check()
-    Source(file=str(tmp_path / "token"), directory=str(tmp_path)).check()
+    TokenProvider(command=("aws", "eks"), allowed=("aws",)).check()
+    TokenProvider(file=str(tmp_path / "token"), directory=str(tmp_path)).check()
     for source in (
-        Source(command=("aws", "eks")),
-        Source(command=("/tmp/aws",), allowed=("aws",)),
-        Source(file=str(tmp_path / "token")),
-        Source(file=str(tmp_path / ".." / "token"), directory=str(tmp_path)),
-        Source(file="/etc/passwd", directory=str(tmp_path)),
+        TokenProvider(command=("aws", "eks")),
+        TokenProvider(command=("/tmp/aws",), allowed=("aws",)),
+        TokenProvider(file=str(tmp_path / "token")),
+        TokenProvider(file=str(tmp_path / ".." / "token"), directory=str(tmp_path)),
+        TokenProvider(file="/etc/passwd", directory=str(tmp_path)),
     ):
         with pytest.raises(NotConfigured):
             source.check()
@@ -73,7 +73,7 @@ async def test_a_file_that_hangs_holds_up_nobody_for_long_and_is_read_once_it_an
     monkeypatch.setattr(tokens, "_LONGEST", 0.1)
     monkeypatch.setattr(tokens, "_AGAIN", 0.0)
     os.mkfifo(file := tmp_path / "token")
-    renewed = Renewed(Source(file=str(file), directory=str(tmp_path)))
+    renewed = Renewed(TokenProvider(file=str(file), directory=str(tmp_path)))
     for _ in range(3):
         with pytest.raises(ClusterDown, match="not done after"):
             await renewed.get()

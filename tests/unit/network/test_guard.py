@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from argosy.network.guard import Forbidden, Guard, Zone, inside, outside, zone
+from argosy.network.guard import ForbiddenAddress, Guard, Zone, inside, outside, zone
 from argosy.notify import sender
 
 HERE = ["127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "64:ff9b::127.0.0.1"]
@@ -41,7 +41,7 @@ def test_an_address_is_judged_by_its_value(addresses: list[str], where: Zone) ->
 def refused(guard: object, url: str) -> bool:
     try:
         guard.check_url(URL(url))  # type: ignore[attr-defined]
-    except Forbidden:
+    except ForbiddenAddress:
         return True
     return False
 
@@ -71,15 +71,15 @@ def test_what_an_operator_lists_may_be_here_and_in_the_clear_but_is_never_metada
         assert not refused(guard, "http://127.0.0.1:8080/rest")
         guard.check("localhost", "127.0.0.1")
         assert refused(guard, "http://127.0.0.2/")
-        with pytest.raises(Forbidden, match="never called"):
+        with pytest.raises(ForbiddenAddress, match="never called"):
             guard.check("localhost", "169.254.169.254")
     assert refused(inside(["169.254.169.254"]), "http://169.254.169.254/latest")
 
 
 def test_the_reason_says_which_setting_lists_hosts() -> None:
-    with pytest.raises(Forbidden, match=r"10\.0\.0\.1 .* not public; .* ARGOSY_WEBHOOK_HOSTS"):
+    with pytest.raises(ForbiddenAddress, match=r"10\.0\.0\.1 .* not public; .* ARGOSY_WEBHOOK_HOSTS"):
         outside().check_url(URL("https://10.0.0.1/"))
-    with pytest.raises(Forbidden, match=r"platform: only https .* ARGOSY_TRUSTED_HOSTS"):
+    with pytest.raises(ForbiddenAddress, match=r"platform: only https .* ARGOSY_TRUSTED_HOSTS"):
         inside().check_url(URL("http://platform/"))
 
 

@@ -23,7 +23,7 @@ from argosy.launch.judging import judge
 from argosy.shapes.given import Id, LaunchRequest
 from argosy.shapes.shown import AlgorithmShape, LaunchShape
 from argosy.store import cancels, live, reading
-from argosy.store.live import Which
+from argosy.store.live import LiveFilter
 
 router = APIRouter(responses=ERRORS)
 
@@ -48,7 +48,7 @@ def get_job_list(
     """Unfinished jobs of a project, and those that ended lately, newest launch first. `media_id` is a list, by commas: jobs with any of
     these. The header `X-Argosy-Cut` is there if there are more."""
     require(called.caller, project, Role.READ)
-    which = Which(project, uuid_of("gid", gid), ids("media_id", media_id))
+    which = LiveFilter(project, uuid_of("gid", gid), ids("media_id", media_id))
     begin, end = max(start or 0, 0), MOST if stop is None else min(max(stop, 0), MOST)
     found = _found(called.gateway, which, end + 1)
     cut = {"X-Argosy-Cut": f"the newest {MOST} jobs"} if len(found) > end == MOST else {}
@@ -138,7 +138,7 @@ def delete_job(called: Called, uid: str) -> dict[str, str]:
 def delete_job_list(called: Called, project: Id, gid: str | None = None, media_id: str | None = None) -> dict[str, str]:
     """Cancel the jobs that GetJobList has with the same filters, and leave them out of lists. Their records stay."""
     require(called.caller, project, Role.EXECUTE)
-    which = Which(project, uuid_of("gid", gid), ids("media_id", media_id))
+    which = LiveFilter(project, uuid_of("gid", gid), ids("media_id", media_id))
     client = called.gateway.client
     if which.gid is not None and not any(launch.project == project for launch in client.launches(gid=which.gid)):
         raise NotFound(f"launch {which.gid} does not exist in project {project}")
@@ -160,7 +160,7 @@ def delete_job_list(called: Called, project: Id, gid: str | None = None, media_i
     return {"message": _told(*sums)}
 
 
-def _targets(gateway: Gateway, which: Which) -> list[UUID]:
+def _targets(gateway: Gateway, which: LiveFilter) -> list[UUID]:
     """What to end: whole launches, or the jobs that have some media, as many as are listed at once."""
     if which.gid is not None and which.media is None:
         return [which.gid]
@@ -202,7 +202,7 @@ def _job(called: Called, uid: str, role: Role) -> dict[str, Any]:
 _ONE = "SELECT * FROM argosy.job WHERE uid = :uid"
 
 
-def _found(gateway: Gateway, which: Which, limit: int) -> list[live.EarlyJob | UUID]:
+def _found(gateway: Gateway, which: LiveFilter, limit: int) -> list[live.EarlyJob | UUID]:
     """Jobs of one moment: a launch that is cut in between would be there twice, or not at all. Of those that have rows only the uids: ten
     thousand rows would wait in memory for a caller who reads slowly."""
     engine = gateway.client.engine.execution_options(isolation_level="REPEATABLE READ")

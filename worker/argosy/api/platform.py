@@ -16,7 +16,7 @@ from yarl import URL
 from argosy import metrics
 from argosy.errors import ArgosyError, InvalidRequest
 from argosy.inputs import clean
-from argosy.network.guard import Forbidden, inside
+from argosy.network.guard import ForbiddenAddress, inside
 from argosy.network.http import Answer, Http, Unanswered
 from argosy.settings import Settings
 
@@ -101,7 +101,7 @@ class Platform:
         headers = {**credentials, "Accept": "application/json"} | ({"Content-Type": "application/json"} if body else {})
         try:
             return self._request(method, f"{self._root}/{what}", headers, body, limit)
-        except (Forbidden, ValueError) as error:
+        except (ForbiddenAddress, ValueError) as error:
             raise PlatformAway(f"ARGOSY_REST_URL: {error}") from None
 
     def download(self, url: str, limit: int) -> str:
@@ -126,7 +126,7 @@ class Platform:
             )
         try:
             answer = self._request("GET", url, {}, None, limit)
-        except (Forbidden, ValueError) as error:
+        except (ForbiddenAddress, ValueError) as error:
             raise InvalidRequest(f"upload_url: {error}") from None
         if answer.status != 200:
             raise InvalidRequest(f"upload_url: its host answers HTTP {answer.status}; upload the manifest again")

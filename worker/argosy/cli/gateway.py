@@ -116,12 +116,12 @@ def _check_platform(settings: Settings) -> None:
     """
     from yarl import URL
 
-    from argosy.network.guard import Forbidden, inside
+    from argosy.network.guard import ForbiddenAddress, inside
 
     if settings.auth == "platform":
         try:
             inside(settings.trusted_hosts).check_url(URL(settings.rest_url))
-        except (Forbidden, ValueError) as error:
+        except (ForbiddenAddress, ValueError) as error:
             raise NotConfigured(f"ARGOSY_REST_URL: {error}") from error
 
 

@@ -33,27 +33,27 @@ def doctor(output_format: Output = Format.TABLE) -> None:
 
     It changes nothing and asks no cluster; `argosy cluster check NAME` does that.
     """
-    from argosy.processes.doctor import State
+    from argosy.processes.doctor import CheckState
 
     found = _findings()
     if output.structured(output_format):
         output.data([asdict(finding) for finding in found], output_format)
     elif output_format is Format.NAME:
-        output.lines([finding.check for finding in found if finding.state is State.FAILED])
+        output.lines([finding.check for finding in found if finding.state is CheckState.FAILED])
     else:
         output.table(found, _COLUMNS)
-    if any(finding.state is State.FAILED for finding in found):
+    if any(finding.state is CheckState.FAILED for finding in found):
         raise typer.Exit(1)
 
 
 def _findings() -> Sequence[Finding]:
-    from argosy.processes.doctor import Finding, State, examine
+    from argosy.processes.doctor import CheckState, Finding, examine
 
     try:
         settings = configured()
     except NotConfigured as error:
-        return [Finding("settings", State.FAILED, str(error))]
-    return [Finding("settings", State.OK, "can be read"), *examine(settings)]
+        return [Finding("settings", CheckState.FAILED, str(error))]
+    return [Finding("settings", CheckState.OK, "can be read"), *examine(settings)]
 
 
 _COLUMNS: list[Column[Finding]] = [

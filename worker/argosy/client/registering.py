@@ -298,7 +298,7 @@ def _place(engine: Engine, settings: Settings, row: Cluster) -> "Mark | None":
     try:
         return clusters.place(engine, settings, row)
     except (answers.KubeError, NotConfigured) as error:
-        if isinstance(error.__cause__, guard.Forbidden):
+        if isinstance(error.__cause__, guard.ForbiddenAddress):
             raise InvalidRequest(f"host: {error.__cause__}") from error
         return None
 

@@ -11,7 +11,7 @@ from argosy.labels import LABEL_POD_WORKFLOW
 from argosy.shapes.history import ReasonShape
 from argosy.states import ENDED_EARLY, State
 from argosy.store.processes import TRACKER, WORKER
-from argosy.store.standing import Choice, Place, Standing, Step, Uncut
+from argosy.store.standing import Choice, JobStanding, QueuePlace, RunningStep, Uncut
 
 OLD = 60.0
 """Seconds without news of a cluster after which its jobs' status is called old."""
@@ -94,10 +94,10 @@ def of_uncut(launch: Uncut, cancelled: bool) -> Iterator[ReasonShape]:
 
 
 def of_job(
-    job: Standing,
+    job: JobStanding,
     choices: Sequence[Choice],
-    place: Place | None,
-    steps: Sequence[Step],
+    place: QueuePlace | None,
+    steps: Sequence[RunningStep],
     failed: FailedStep | None = None,
 ) -> Sequence[ReasonShape]:
     """Why a job is where it is, what must end first at the top.
@@ -118,7 +118,7 @@ def of_job(
     return [*_of_ended(job, choices, failed)]
 
 
-def _of_queued(job: Standing, choices: Sequence[Choice], place: Place | None) -> Iterator[ReasonShape]:
+def _of_queued(job: JobStanding, choices: Sequence[Choice], place: QueuePlace | None) -> Iterator[ReasonShape]:
     yield from _of_holds([each for each in choices if each.held_at is not None and each.held_at > job.queued_at])
     yield from _of_pauses(job)
     if not choices:
@@ -151,7 +151,7 @@ def _of_holds(held: Sequence[Choice]) -> Iterator[ReasonShape]:
         yield _reason(Code.CLUSTER_HELD, words, each.held or "", "argosy db reconcile")
 
 
-def _of_pauses(job: Standing) -> Iterator[ReasonShape]:
+def _of_pauses(job: JobStanding) -> Iterator[ReasonShape]:
     if job.project_paused is not None:
         words = f"project {job.project} is paused"
         yield _reason(Code.PROJECT_PAUSED, words, job.project_paused, f"argosy project resume {job.project}")
@@ -160,7 +160,7 @@ def _of_pauses(job: Standing) -> Iterator[ReasonShape]:
         yield _reason(Code.ALGORITHM_PAUSED, words, job.algorithm_paused, f"argosy algorithm resume {job.algorithm}")
 
 
-def _of_choice(job: Standing, at: Choice, choices: Sequence[Choice]) -> ReasonShape | None:
+def _of_choice(job: JobStanding, at: Choice, choices: Sequence[Choice]) -> ReasonShape | None:
     """Why a cluster takes nothing now; None if it may."""
     name = f"cluster {at.name}"
     if at.paused is not None:
@@ -201,7 +201,7 @@ def _open(at: Choice) -> bool:
     return not (at.paused is not None or at.held is not None or at.failing or (at.open_in or 0) > 0)
 
 
-def _of_submitting(job: Standing, choices: Sequence[Choice]) -> Iterator[ReasonShape]:
+def _of_submitting(job: JobStanding, choices: Sequence[Choice]) -> Iterator[ReasonShape]:
     if job.claim_in is not None and job.claim_in < 0:
         yield from _of_pauses(job)
         yield from (
@@ -223,7 +223,7 @@ _ROOM = {Code.CLUSTER_FULL, Code.CLUSTER_PACED, Code.PROJECT_LIMIT}
 """A claimed job has its slot already."""
 
 
-def _of_workflow(job: Standing, choices: Sequence[Choice], steps: Sequence[Step]) -> Iterator[ReasonShape]:
+def _of_workflow(job: JobStanding, choices: Sequence[Choice], steps: Sequence[RunningStep]) -> Iterator[ReasonShape]:
     pods = f"kubectl get pods -l {LABEL_POD_WORKFLOW}={job.name}"
     here = next((each for each in choices if each.id == job.cluster_id), None)
     if here is not None and here.held is not None:
@@ -262,7 +262,7 @@ def _of_workflow(job: Standing, choices: Sequence[Choice], steps: Sequence[Step]
         )
 
 
-def _of_ended(job: Standing, choices: Sequence[Choice], failed: FailedStep | None) -> Iterator[ReasonShape]:
+def _of_ended(job: JobStanding, choices: Sequence[Choice], failed: FailedStep | None) -> Iterator[ReasonShape]:
     if job.retries_left > 0 and job.state in (State.ERROR, State.LOST) and not job.cancel_requested:
         yield from _of_holds([each for each in choices if each.held_at is not None])
         if not choices:

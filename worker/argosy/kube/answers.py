@@ -109,11 +109,11 @@ class Denied(KubeError):
     """403 that is not about a quota: either the token lacks the permission or an admission rule refuses this one object."""
 
 
-class Refused(KubeError):
+class ObjectRefused(KubeError):
     """The cluster refuses this object and will always do so; the message holds the server's words."""
 
 
-class NeverFits(Refused):
+class NeverFits(ObjectRefused):
     """The object is larger than the cluster can store, so no earlier create of it can have succeeded either."""
 
 
@@ -202,7 +202,7 @@ def of_status(
         case 413:
             return NeverFits(message)
         case 400 | 405 | 406 | 415 | 422:
-            return Refused(message)
+            return ObjectRefused(message)
         case _ if _FULL in message:
             return Wait(f"{message}: the cluster's etcd is full", retry_after)
         case _ if any(words in message for words in _NEVER_FITS):

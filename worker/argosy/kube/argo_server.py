@@ -133,7 +133,7 @@ class ArgoServer(Connection):
         body = LintRequest(namespace=self.access.namespace, workflow=workflow, _check_type=False)
         try:
             answer = await self._send(self._workflows.lint_workflow(self.access.namespace, body, **_AS_FORMED))
-        except answers.Refused as error:
+        except answers.ObjectRefused as error:
             return str(error)
         with answers.understood():
             orjson.loads(answer)["spec"]["entrypoint"]
@@ -225,7 +225,7 @@ def of_answer(status: int, headers: Mapping[str, str], body: bytes, secrets: tup
             )
         case 2 | 3 | 9:
             # 2 is what its validation answers with.
-            return answers.Refused(words)
+            return answers.ObjectRefused(words)
         case 8 | 14:
             return answers.Wait(words)
         case _:

@@ -25,9 +25,9 @@ from yarl import URL
 
 from argosy.errors import NotConfigured
 from argosy.kube import answers
-from argosy.kube.tokens import Renewed, Source
+from argosy.kube.tokens import Renewed, TokenProvider
 from argosy.metrics import KUBE_CALLS
-from argosy.network.guard import Forbidden, Guard, Resolver, inside
+from argosy.network.guard import ForbiddenAddress, Guard, Resolver, inside
 
 Headers = dict[str, str]
 
@@ -73,7 +73,7 @@ class Access:
     argo_server_ca: str = field(default="", repr=False)
     guard: Guard = field(default=inside(), repr=False)
     path: str = ""
-    source: Source | None = None
+    source: TokenProvider | None = None
 
 
 class _Rest(RESTClientObject):
@@ -320,7 +320,7 @@ class Connection:
                 _METHODS[verb], url, headers=headers, data=body, timeout=timeout, allow_redirects=False
             ) as response:
                 yield response
-        except Forbidden as error:
+        except ForbiddenAddress as error:
             raise answers.ClusterDown(answers.Health.UNREACHABLE, f"not asked: {error}") from error
 
     def _deadline(self, timeout: float | None) -> aiohttp.ClientTimeout:
@@ -338,7 +338,7 @@ class Connection:
             return (
                 answers.Wait(str(error))
                 if f'cannot {verb} resource "{resource}"' in str(error)
-                else answers.Refused(str(error))
+                else answers.ObjectRefused(str(error))
             )
         return answers.ClusterDown(answers.Health.FORBIDDEN, f"{error}: grant the Role in clusters/jobcluster.yaml")
 

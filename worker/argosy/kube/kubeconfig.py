@@ -23,7 +23,7 @@ LIMIT = 4 << 20
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundContext:
     """What a context of a kubeconfig says.
 
     Attributes:
@@ -51,7 +51,7 @@ class Found:
     refused: str = ""
 
 
-def read(file: Path, context: str | None = None) -> Found:
+def read(file: Path, context: str | None = None) -> FoundContext:
     """What a context of a kubeconfig says.
 
     Args:
@@ -72,7 +72,7 @@ def read(file: Path, context: str | None = None) -> Found:
     if chosen.get("user"):
         user = _named(config, "users", "user", str(chosen["user"]), f"{file}: context {name!r}")
     host, port, path = _server(f"{file}: context {name!r}", cluster)
-    return Found(
+    return FoundContext(
         host,
         port,
         path,

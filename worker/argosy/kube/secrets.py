@@ -18,7 +18,7 @@ _PAGE = "500"
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSecret:
     """A secret on the cluster; `gid` is the launch's by its label, None where that is no launch's."""
 
     name: str
@@ -57,10 +57,10 @@ class Secrets:
             with answers.understood():
                 _told(orjson.loads(answer)["metadata"]["name"], name)
 
-    async def found(self, labels: Mapping[str, str]) -> list[Found]:
+    async def found(self, labels: Mapping[str, str]) -> list[FoundSecret]:
         """The secrets that have these labels. Nobody grants argosy to `get` one."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
-        found: list[Found] = []
+        found: list[FoundSecret] = []
         page = {"limit": _PAGE}
         while page:
             query = {"labelSelector": selector, **page}
@@ -88,13 +88,13 @@ class Secrets:
                 _told(document["details" if document["kind"] == "Status" else "metadata"]["uid"], uid)
 
 
-def _found(metadata: Mapping[str, Any]) -> Found:
+def _found(metadata: Mapping[str, Any]) -> FoundSecret:
     labels = metadata.get("labels") or {}
     try:
         gid = UUID(str(labels.get(LABEL_GID)))
     except ValueError:
         gid = None
-    return Found(str(metadata["name"]), str(metadata["uid"]), gid)
+    return FoundSecret(str(metadata["name"]), str(metadata["uid"]), gid)
 
 
 def _told(value: object, wanted: str) -> None:

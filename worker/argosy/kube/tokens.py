@@ -46,7 +46,7 @@ _LIMIT = 1 << 20
 
 
 @dataclass(frozen=True)
-class Source:
+class TokenProvider:
     """Where a token comes from.
 
     Attributes:
@@ -90,7 +90,7 @@ class Renewed:
         source: Where it comes from.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TokenProvider) -> None:
         self._source = source
         self._token = ""
         self._until = 0.0
@@ -170,7 +170,7 @@ class Renewed:
         return _credential(out)
 
 
-def _about(source: Source) -> dict[str, str]:
+def _about(source: TokenProvider) -> dict[str, str]:
     """The cluster as `provideClusterInfo` of a kubeconfig has it told. What it tells is no secret, so every plugin is told."""
     authority = {"certificate-authority-data": b64encode(source.ca.encode()).decode()} if source.ca else {}
     return {"server": source.server} | authority
@@ -222,7 +222,7 @@ def _usable(token: str) -> str:
     return token
 
 
-def _words(source: Source, error: Exception) -> str:
+def _words(source: TokenProvider, error: Exception) -> str:
     if isinstance(error, NotConfigured):
         return str(error)
     if isinstance(error, TimeoutError):

@@ -31,7 +31,7 @@ Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Event:
+class WatchEvent:
     """One event of a watch: `ADDED`, `MODIFIED`, `DELETED` or `BOOKMARK`, the object as it then was, and its resourceVersion."""
 
     type: str
@@ -107,7 +107,7 @@ class Workflows:
     @asynccontextmanager
     async def watch(
         self, selector: str, resource_version: str, silence: float = SILENCE
-    ) -> AsyncIterator[AsyncIterator[Event]]:
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         """Events after a list's resourceVersion, with bookmarks; ends when the server closes it.
 
         Raises:
@@ -192,7 +192,7 @@ class Workflows:
             raise answers.Unclear(f"workflow {name}: the answer is about another object")
 
 
-async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> AsyncIterator[Event]:
+async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> AsyncIterator[WatchEvent]:
     async for line in lines:
         with answers.understood():
             document = orjson.loads(line)
@@ -201,7 +201,7 @@ async def _events(lines: AsyncIterator[bytes], secrets: Collection[str]) -> Asyn
             version = "" if kind == "ERROR" else str(found["metadata"]["resourceVersion"])
         if kind == "ERROR":
             raise answers.of_status(code, found, secrets=secrets)
-        yield Event(kind, found, version)
+        yield WatchEvent(kind, found, version)
 
 
 def _workflow(body: bytes) -> Object:

@@ -14,7 +14,7 @@ from argosy.errors import Conflict, InvalidRequest, NotConfigured
 from argosy.failpoints import failpoint
 from argosy.inputs import clean
 from argosy.settings import Settings
-from argosy.shapes.given import LaunchRequest, Sender
+from argosy.shapes.given import LaunchRequest, Origin
 from argosy.store import cursors, database, requests
 
 
@@ -37,7 +37,7 @@ def accept(
     request: LaunchRequest,
     connection: Any = None,
     judge: requests.Judge | None = None,
-) -> requests.Written:
+) -> requests.WrittenLaunch:
     """Write a launch into the database.
 
     Args:
@@ -74,7 +74,7 @@ def _check_webhook(settings: Settings, request: LaunchRequest) -> None:
 def refuse(engine: Engine, payload: object, reason: str) -> None:
     """Write down why a launch message was refused, if it says whose it is: its gid then leads to the reason."""
     try:
-        sender = Sender.model_validate(payload)
+        sender = Origin.model_validate(payload)
     except ValidationError:
         return
     with suppress(Conflict), engine.begin() as own:

@@ -19,7 +19,7 @@ import orjson
 from yarl import URL
 
 from argosy.errors import InvalidRequest, MediaSourceError
-from argosy.network.guard import Forbidden, inside
+from argosy.network.guard import ForbiddenAddress, inside
 from argosy.network.http import Http, TooLarge, Unanswered
 from argosy.settings import Settings
 
@@ -106,7 +106,7 @@ class RestMediaSource:
             raise InvalidRequest(
                 f"GET {url}: a page of {self._settings.media_page} media exceeds {limit} bytes; lower ARGOSY_MEDIA_PAGE"
             ) from None
-        except (Forbidden, Unanswered, ValueError) as error:
+        except (ForbiddenAddress, Unanswered, ValueError) as error:
             raise MediaSourceError(f"GET {url}: {error}") from None
         if answer.status >= 500 or answer.status == 429:
             raise MediaSourceError(f"GET {url}: HTTP {answer.status}")

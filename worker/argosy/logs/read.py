@@ -56,7 +56,7 @@ class NotAsked(ArgosyError):
 
 
 @dataclass(frozen=True)
-class Source:
+class PodSource:
     """Where the pods of an attempt are."""
 
     cluster: Cluster
@@ -99,7 +99,7 @@ def job(engine: Engine, uid: UUID, attempt: int | None) -> JobShape:
         return reading.job(database, reading.Filter(uid=uid, attempt=attempt, hidden=True))
 
 
-def source(engine: Engine, found: JobShape) -> Source:
+def source(engine: Engine, found: JobShape) -> PodSource:
     """Where an attempt's pods are.
 
     Raises:
@@ -115,7 +115,7 @@ def source(engine: Engine, found: JobShape) -> Source:
             raise NotAsked(f"its cluster {found.cluster!r} is not registered any more") from None
     if not cluster.logs:
         raise NotAsked(f"logs of cluster {cluster.name!r} are off: argosy cluster update {cluster.name} --logs")
-    return Source(cluster, place.workflow, place.k8s_uid or "")
+    return PodSource(cluster, place.workflow, place.k8s_uid or "")
 
 
 def read(engine: Engine, settings: Settings, uid: UUID, wanted: Wanted, ask: bool = True) -> LogShape:
@@ -158,7 +158,7 @@ def _ask(engine: Engine, settings: Settings, found: JobShape, chosen: Chooser, w
         return _Said((str(error),))
 
 
-async def _said(at: Source, settings: Settings, found: JobShape, chosen: Chooser, wanted: Wanted) -> _Said:
+async def _said(at: PodSource, settings: Settings, found: JobShape, chosen: Chooser, wanted: Wanted) -> _Said:
     ends, limit = asyncio.get_running_loop().time() + _PATIENCE, asyncio.Semaphore(_AT_ONCE)
     tasks = {node.id: node.task for node in found.nodes}
     async with connect(at.cluster, settings) as connection:

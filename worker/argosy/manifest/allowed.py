@@ -5,17 +5,17 @@ from dataclasses import replace
 from typing import Any
 
 from argosy.errors import ManifestError
-from argosy.manifest.checks import RESTRICTED, TRUSTED, Place
+from argosy.manifest.checks import RESTRICTED, TRUSTED, ValuePath
 from argosy.manifest.document import Document, Path, spell
 from argosy.manifest.expressions import Use, refused, use_of
 from argosy.manifest.growth import growing
 from argosy.manifest.lists import lists
-from argosy.manifest.policy import NEVER, OPEN, TABLE, Row
+from argosy.manifest.policy import NEVER, OPEN, TABLE, TypePolicy
 from argosy.manifest.schema import definitions, type_of
 from argosy.manifest.volumes import memory_of_pods, unmounted
 from argosy.shapes.given import PROFILES, Policy
 
-_NOTHING = Row({})
+_NOTHING = TypePolicy({})
 
 
 def check_policy(document: Document, policy: Policy, cluster: str = "") -> Iterator[ManifestError]:
@@ -36,7 +36,7 @@ def check_policy(document: Document, policy: Policy, cluster: str = "") -> Itera
                 yield document.error(path, f"{spell(path)}: {problem}")
             for path, problem in lists(document):
                 yield document.error(path, f"{spell(path)}: {problem}")
-        place = Place(policy, cluster, (), {}, spec, any(_exit_handlers(spec)))
+        place = ValuePath(policy, cluster, (), {}, spec, any(_exit_handlers(spec)))
         for path, problem in _walk("Workflow", document.body, place):
             if not any(path[:end] in dropped for end in range(len(path) + 1)):
                 yield document.error(path, f"{spell(path)}: {problem}")
@@ -50,7 +50,7 @@ def _exit_handlers(value: Any) -> Iterator[bool]:
         yield from _exit_handlers(item)
 
 
-def _walk(kind: str, value: Any, at: Place, use: Use = Use.OTHER) -> Iterator[tuple[Path, str]]:
+def _walk(kind: str, value: Any, at: ValuePath, use: Use = Use.OTHER) -> Iterator[tuple[Path, str]]:
     """Check a value that has a type of the schema, and the values inside it; `use` is what becomes of it if it is a text."""
     if kind.startswith("["):
         for index, item in enumerate(value if isinstance(value, list) else ()):
@@ -98,7 +98,7 @@ def _parts(value: Any) -> Iterable[tuple[str | int, Any]]:
     return value.items() if isinstance(value, dict) else ()
 
 
-def _texts(value: Any, at: Place) -> Iterator[tuple[Path, str]]:
+def _texts(value: Any, at: ValuePath) -> Iterator[tuple[Path, str]]:
     """Check the texts in a value whose type has no list of fields."""
     if isinstance(value, list | dict):
         for step, item in _parts(value):
@@ -110,11 +110,11 @@ def _texts(value: Any, at: Place) -> Iterator[tuple[Path, str]]:
         yield at.path, why
 
 
-def _below(at: Place, step: str | int, holder: Mapping[str, Any]) -> Place:
+def _below(at: ValuePath, step: str | int, holder: Mapping[str, Any]) -> ValuePath:
     return replace(at, path=(*at.path, step), holder=holder)
 
 
-def _needs(level: str, at: Place) -> str:
+def _needs(level: str, at: ValuePath) -> str:
     if level == NEVER:
         return "not allowed on any cluster"
     of = f" of cluster {at.cluster}" if at.cluster else ""

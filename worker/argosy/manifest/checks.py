@@ -29,12 +29,12 @@ ITEM_TAGS = 100
 SEQUENCE = 10_000
 """The most calls that one `withSequence` may make."""
 
-Check = Callable[[Any, "Place"], str]
+Check = Callable[[Any, "ValuePath"], str]
 """Why a value is refused; empty where it is not."""
 
 
 @dataclass(frozen=True)
-class Place:
+class ValuePath:
     """Where a value is.
 
     Args:
@@ -61,7 +61,7 @@ def named(field: str, what: str) -> Check:
         what: What it lists names of, for the message.
     """
 
-    def check(value: Any, at: Place) -> str:
+    def check(value: Any, at: ValuePath) -> str:
         if not isinstance(value, str):
             return ""
         if "{{" in value:
@@ -73,12 +73,12 @@ def named(field: str, what: str) -> Check:
     return check
 
 
-def _unlisted(what: str, field: str, at: Place) -> str:
+def _unlisted(what: str, field: str, at: ValuePath) -> str:
     of = f"of cluster {at.cluster}" if at.cluster else "of a cluster"
     return f"{what} is not in {field}, in the policy {of}; the cluster's owner may list it there"
 
 
-def secret(value: Any, at: Place) -> str:
+def secret(value: Any, at: ValuePath) -> str:
     """Check a Secret's name: it must be on the policy's list, and no Secret of argosy."""
     if isinstance(value, str) and value.startswith(SECRET_PREFIX):
         return (
@@ -90,7 +90,7 @@ def secret(value: Any, at: Place) -> str:
 _LISTED_SECRET = named("secrets", "Secret")
 
 
-def account(value: Any, at: Place) -> str:
+def account(value: Any, at: ValuePath) -> str:
     """Check a ServiceAccount's name: it must be on the policy's list, and not argosy's own."""
     if value == OWN_ACCOUNT:
         return "argosy's own ServiceAccount may read every launch's token; no workflow may run as it"
@@ -100,12 +100,12 @@ def account(value: Any, at: Place) -> str:
 _LISTED_ACCOUNT = named("service_accounts", "ServiceAccount")
 
 
-def literal(value: Any, at: Place) -> str:
+def literal(value: Any, at: ValuePath) -> str:
     """Check that a name has no `{{…}}` that Argo would fill in."""
     return "a name here must be literal: Argo would fill in its {{…}} after this check" if "{{" in str(value) else ""
 
 
-def storage_class(value: Any, at: Place) -> str:
+def storage_class(value: Any, at: ValuePath) -> str:
     """Check a storage class: any, or one that the policy maps."""
     classes = at.policy.storage_classes
     if not classes or value in classes.values():
@@ -116,7 +116,7 @@ def storage_class(value: Any, at: Place) -> str:
 _MAPPED_CLASS = named("storage_classes", "storage class")
 
 
-def image(value: Any, at: Place) -> str:
+def image(value: Any, at: ValuePath) -> str:
     """An image: any, or one whose name begins with one that is listed, up to a slash, a tag or a digest."""
     listed = at.policy.registries
     if not listed or not isinstance(value, str):
@@ -152,19 +152,19 @@ def _is_host(part: str) -> bool:
     return "." in part or ":" in part or part == "localhost" or part != part.lower()
 
 
-def node_label(value: Any, at: Place) -> str:
+def node_label(value: Any, at: ValuePath) -> str:
     """The key of a label of nodes."""
     if not isinstance(value, str) or at.policy.profile == TRUSTED or value in at.policy.node_labels:
         return ""
     return _unlisted(f'the node label "{shorten(value)}"', "node_labels", at)
 
 
-def node_selector(value: Any, at: Place) -> str:
+def node_selector(value: Any, at: ValuePath) -> str:
     """One label of nodes, by its key."""
     return node_label(at.path[-1], at)
 
 
-def toleration(value: Any, at: Place) -> str:
+def toleration(value: Any, at: ValuePath) -> str:
     """A taint that is tolerated, by its key."""
     key = value.get("key") if isinstance(value, dict) else None
     if at.policy.profile == TRUSTED or key in at.policy.tolerations:
@@ -172,7 +172,7 @@ def toleration(value: Any, at: Place) -> str:
     return _unlisted(f'a toleration of "{shorten(str(key or "everything"))}"', "tolerations", at)
 
 
-def metadata(value: Any, at: Place) -> str:
+def metadata(value: Any, at: ValuePath) -> str:
     """A label or an annotation: they steer Argo, Kubernetes and argosy by their domains. With Argo's own on a pod one ended another's
     workflow."""
     key = str(at.path[-1])
@@ -196,7 +196,7 @@ _COMMON = "app.kubernetes.io"
 _OWN_LABELS = {"job_type", "project", "gid", "uid", "user"}
 
 
-def capabilities(value: Any, at: Place) -> str:
+def capabilities(value: Any, at: ValuePath) -> str:
     """Check the Linux capabilities that are added."""
     added = {str(each) for each in value} if isinstance(value, list) else set()
     if at.policy.profile == TRUSTED or added <= _USUAL_CAPABILITIES:
@@ -210,14 +210,14 @@ _USUAL_CAPABILITIES = {
 }  # fmt: skip
 
 
-def confined(value: Any, at: Place) -> str:
+def confined(value: Any, at: ValuePath) -> str:
     """Check a profile that confines a container, or what the container sees of /proc."""
     if at.policy.profile == TRUSTED or value in ("RuntimeDefault", "Default"):
         return ""
     return "only RuntimeDefault is allowed"
 
 
-def memory(value: Any, at: Place) -> str:
+def memory(value: Any, at: ValuePath) -> str:
     """Check the medium of an emptyDir: one in memory needs a size limit."""
     if value in ("", None) or at.policy.profile != RESTRICTED:
         return ""
@@ -239,7 +239,7 @@ _UNITS = {"": 1, **{f"{unit}i": 1 << 10 * (at + 1) for at, unit in enumerate("KM
 }
 
 
-def ends(value: Any, at: Place) -> str:
+def ends(value: Any, at: ValuePath) -> str:
     """Check that a suspension ends by itself: a suspended workflow keeps its slot."""
     if value is False or at.policy.profile == TRUSTED:
         return ""
@@ -259,7 +259,7 @@ LONGEST_SUSPENSION = 7 * 86_400
 """Seconds."""
 
 
-def calls(value: Any, at: Place) -> str:
+def calls(value: Any, at: ValuePath) -> str:
     """How many calls a sequence makes, where that is a number."""
     if "{{" in str(value) and at.policy.profile == RESTRICTED:
         return "a number that is filled in could be any; use withParam with a list"
@@ -274,14 +274,14 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DIGITS = 18
 
 
-def width(value: Any, at: Place) -> str:
+def width(value: Any, at: ValuePath) -> str:
     """How the items of a sequence are written."""
     if at.policy.profile == TRUSTED or re.fullmatch(r"[^%{]{0,100}%0?\d{0,2}[dxXv][^%{]{0,100}", str(value)):
         return ""
     return "write one number of up to two digits' width, such as host-%02d"
 
 
-def many(value: Any, at: Place) -> str:
+def many(value: Any, at: ValuePath) -> str:
     """How many items a loop has, where they stand in the manifest, and what their fields are called. Argo keeps a copy of the whole list
     for each, and fills `{{item.KEY}}` into the task as JSON: a strange key became fields of the task."""
     if at.policy.profile == TRUSTED:

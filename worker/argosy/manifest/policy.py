@@ -38,7 +38,7 @@ NEVER = "never"
 
 
 @dataclass(frozen=True)
-class Row:
+class TypePolicy:
     """The decisions about a type's fields.
 
     Args:
@@ -56,14 +56,14 @@ class Row:
 
 def _row(
     allow: str = "", baseline: str = "", trusted: str = "", never: str = "", ignored: str = "", **checks: Check
-) -> Row:
+) -> TypePolicy:
     levels = dict.fromkeys((*allow.split(), *checks), RESTRICTED)
     levels |= dict.fromkeys(baseline.split(), BASELINE)
     levels |= dict.fromkeys(trusted.split(), TRUSTED)
     levels |= dict.fromkeys(never.split(), NEVER)
     each = {name: check for name, check in checks.items() if check in _OF_ITEMS}
     whole = {name: check for name, check in checks.items() if check not in _OF_ITEMS}
-    return Row(levels, whole, each, frozenset(ignored.split()))
+    return TypePolicy(levels, whole, each, frozenset(ignored.split()))
 
 
 _OF_ITEMS = {metadata, node_selector, toleration}
@@ -79,7 +79,7 @@ _ARTIFACT = (
 )
 _CALL = "arguments continueOn hooks inline name onExit template templateRef when withSequence"
 
-TABLE: dict[str, Row] = {
+TABLE: dict[str, TypePolicy] = {
     # The workflow. argosy itself sets the metadata and the fields that decide where it runs and is recorded.
     "Workflow": _row("apiVersion kind spec", ignored="metadata"),
     "WorkflowSpec": _row(

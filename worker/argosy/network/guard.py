@@ -53,7 +53,7 @@ Found = tuple[socket.AddressFamily, str]
 """An address of a name."""
 
 
-class Forbidden(InvalidRequest):
+class ForbiddenAddress(InvalidRequest):
     """An address that may not be connected to."""
 
 
@@ -105,7 +105,7 @@ class Guard:
         """
         host = url.raw_host or ""
         if url.scheme != "https" and not (url.scheme == "http" and host in self.trusted):
-            raise Forbidden(
+            raise ForbiddenAddress(
                 f"{host or 'the address'}: only https is allowed; hosts that may be asked by plain http are listed in {self.setting}"
             )
         self.check_host(host)
@@ -120,7 +120,7 @@ class Guard:
             self.check(host, host)
         except ValueError:
             if _is_number(host):
-                raise Forbidden(f"{host}: write the IP address as four numbers") from None
+                raise ForbiddenAddress(f"{host}: write the IP address as four numbers") from None
 
     def check(self, host: str, address: str) -> None:
         """Check an address of a host.
@@ -131,19 +131,21 @@ class Guard:
         """
         where = zone(address)
         if where is Zone.NEVER:
-            raise Forbidden(
+            raise ForbiddenAddress(
                 f"{host} is, or leads to, an address that is never called (link-local, metadata, multicast, reserved)"
             )
         if where is Zone.PUBLIC or host in self.trusted or (where is Zone.PRIVATE and self.private):
             return
         what = "this machine" if where is Zone.HERE else "a network that is not public"
-        raise Forbidden(f"{host} is, or leads to, {what}; hosts for which that is right are listed in {self.setting}")
+        raise ForbiddenAddress(
+            f"{host} is, or leads to, {what}; hosts for which that is right are listed in {self.setting}"
+        )
 
     def lookup(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> "Future[list[Found]]":
         """Begin to resolve a host: to its addresses, each of them checked.
 
         In threads of their own, because a name server may be slow for as long as it likes, and the process's threads work with the
-        database. The result raises `Forbidden` if one of the addresses may not be connected to, and OSError if there is none.
+        database. The result raises `ForbiddenAddress` if one of the addresses may not be connected to, and OSError if there is none.
         """
         return _threads(self.setting).submit(self._addresses, host, port, family)
 

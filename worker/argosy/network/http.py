@@ -20,7 +20,7 @@ from yarl import URL
 
 from argosy.errors import ArgosyError, InvalidRequest
 from argosy.inputs import clean
-from argosy.network.guard import Forbidden, Guard
+from argosy.network.guard import ForbiddenAddress, Guard
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class Http:
         """
         self._guard.check_url(url)
         if not url.raw_host:
-            raise Forbidden("the address names no host")
+            raise ForbiddenAddress("the address names no host")
         sent = {"Accept-Encoding": "gzip" if packed else "identity", **(headers or {})}
         _ends.set(time.monotonic() + seconds)
         try:

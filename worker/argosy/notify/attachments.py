@@ -15,7 +15,7 @@ from yarl import URL
 
 from argosy.crypto import open_token
 from argosy.errors import ArgosyError, NotConfigured, SealBroken
-from argosy.network.guard import Forbidden, inside
+from argosy.network.guard import ForbiddenAddress, inside
 from argosy.network.http import Http, TooLarge, Unanswered
 from argosy.settings import Settings
 
@@ -29,7 +29,7 @@ _ANSWER_BYTES = 1 << 20
 """Of the platform's answer."""
 
 
-class Away(ArgosyError):
+class NotFetched(ArgosyError):
     """What a mail attaches cannot be fetched now; try again."""
 
 
@@ -82,7 +82,7 @@ def _urls(http: Http, place: str, token: str, wanted: Sequence[dict[str, Any]]) 
     try:
         return {str(each["key"]): str(each["url"]) for each in orjson.loads(answer)}
     except (orjson.JSONDecodeError, TypeError, KeyError):
-        raise Away("the platform's answer to DownloadInfo is no list of addresses") from None
+        raise NotFetched("the platform's answer to DownloadInfo is no list of addresses") from None
 
 
 def _objects(
@@ -119,12 +119,12 @@ def _answer(
         answer = http.request(method, URL(url, encoded=True), headers, body, limit=limit, seconds=seconds)
     except TooLarge:
         raise _Never(f"all attachments of a mail have {_BYTES >> 20} MiB at most") from None
-    except Forbidden as error:
+    except ForbiddenAddress as error:
         raise _Never(str(error)) from None
     except Unanswered as error:
-        raise Away(f"attachments: {error}") from None
+        raise NotFetched(f"attachments: {error}") from None
     if answer.status >= 500 or answer.status == 429:
-        raise Away(f"attachments: HTTP {answer.status}")
+        raise NotFetched(f"attachments: HTTP {answer.status}")
     if answer.status not in (200, 201):
         raise _Never(f"not there, or not for who launched (HTTP {answer.status})")
     return answer.body

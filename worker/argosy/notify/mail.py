@@ -143,7 +143,7 @@ class Mails:
         try:
             async with asyncio.timeout(_FETCHING):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except (attachments.Away, TimeoutError) as error:
+        except (attachments.NotFetched, TimeoutError) as error:
             why = str(error) or f"attachments: not fetched within {_FETCHING:.0f} s"
             if notification.tries <= _PATIENT:
                 raise Undelivered(why) from error

@@ -14,7 +14,7 @@ from yarl import URL
 from argosy.crypto import webhook_keys
 from argosy.inputs import clean
 from argosy.network import broken
-from argosy.network.guard import Forbidden, Resolver, outside
+from argosy.network.guard import ForbiddenAddress, Resolver, outside
 from argosy.notify.delivery import Undelivered
 from argosy.settings import Settings
 from argosy.store.outbox import Notification
@@ -57,10 +57,10 @@ class Webhooks:
                 url, data=body, headers=self._headers(notification, body), allow_redirects=False
             ) as answer:
                 status = answer.status  # what it says is nobody's business
-        except Forbidden as error:
+        except ForbiddenAddress as error:
             raise Undelivered(str(error), final=True) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            if isinstance(error.__cause__, Forbidden):
+            if isinstance(error.__cause__, ForbiddenAddress):
                 raise Undelivered(str(error.__cause__), final=True) from error
             raise Undelivered(f"no answer: {clean(broken.words(error), limit=300)}") from error
         if not 200 <= status < 300:

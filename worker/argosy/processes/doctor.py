@@ -30,7 +30,7 @@ _LEAST = 14
 """The oldest PostgreSQL."""
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -44,7 +44,7 @@ class Finding:
     """What a check found, and what to do about it."""
 
     check: str
-    state: State
+    state: CheckState
     text: str
     do: str = ""
 
@@ -83,12 +83,12 @@ def examine(settings: Settings) -> Sequence[Finding]:
         engine = database.engine(settings, pool_size=1)
         found += _database(engine)
     except NotConfigured as error:
-        found.append(Finding("database", State.FAILED, str(error)))
-    readable = all(finding.state is not State.FAILED for finding in found)
+        found.append(Finding("database", CheckState.FAILED, str(error)))
+    readable = all(finding.state is not CheckState.FAILED for finding in found)
     patient = Patient(settings, engine if readable else None)
     for check in CHECKS:
         if check.reads and not readable:
-            found.append(Finding(check.name, State.SKIPPED, "the database cannot be read"))
+            found.append(Finding(check.name, CheckState.SKIPPED, "the database cannot be read"))
         else:
             found += _looked(check, patient)
     if engine is not None:
@@ -101,9 +101,9 @@ def _looked(check: Check, patient: Patient) -> Iterator[Finding]:
     try:
         yield from check.look(patient)
     except NotAllowed as error:
-        yield Finding(check.name, State.FAILED, str(error))
+        yield Finding(check.name, CheckState.FAILED, str(error))
     except DBAPIError as error:
-        yield Finding(check.name, State.FAILED, str(error.orig), "see what the user in ARGOSY_DATABASE_URL may do")
+        yield Finding(check.name, CheckState.FAILED, str(error.orig), "see what the user in ARGOSY_DATABASE_URL may do")
 
 
 # Of the server that answers.
@@ -119,23 +119,26 @@ def _database(engine: Engine) -> Iterator[Finding]:
             version, major, reads = connection.execute(_SERVER).one()
     except OperationalError as error:
         yield Finding(
-            "database", State.FAILED, reason_of(error), "check ARGOSY_DATABASE_URL and that PostgreSQL answers there"
+            "database",
+            CheckState.FAILED,
+            reason_of(error),
+            "check ARGOSY_DATABASE_URL and that PostgreSQL answers there",
         )
         return
     if reads:
         do = "let ARGOSY_DATABASE_URL lead to the primary, or free its disk"
-        yield Finding("database", State.FAILED, "this server only reads: it is a standby, or was set so", do)
+        yield Finding("database", CheckState.FAILED, "this server only reads: it is a standby, or was set so", do)
         return
     if major < _LEAST:
-        yield Finding("database", State.FAILED, f"PostgreSQL {version}", f"argosy needs {_LEAST} or newer")
-    yield Finding("database", State.OK, f"PostgreSQL {version}")
+        yield Finding("database", CheckState.FAILED, f"PostgreSQL {version}", f"argosy needs {_LEAST} or newer")
+    yield Finding("database", CheckState.OK, f"PostgreSQL {version}")
     try:
         schema.check(engine)
     except NotConfigured as error:
-        yield Finding("schema", State.FAILED, str(error))
+        yield Finding("schema", CheckState.FAILED, str(error))
         return
     with engine.connect() as connection:
-        yield Finding("schema", State.OK, f"at {schema.revision(connection)}, this argosy knows {schema.NEWEST}")
+        yield Finding("schema", CheckState.OK, f"at {schema.revision(connection)}, this argosy knows {schema.NEWEST}")
 
 
 _NOW = text("SELECT clock_timestamp()")
@@ -148,11 +151,11 @@ def _clock(patient: Patient) -> Iterator[Finding]:
         after = datetime.now(UTC)
     ahead = max((before - there).total_seconds(), (there - after).total_seconds(), 0.0)
     if ahead <= _SKEW:
-        yield Finding("clock", State.OK, "that of this host agrees with the database's")
+        yield Finding("clock", CheckState.OK, "that of this host agrees with the database's")
         return
     words = f"that of this host is {ahead:.0f} s {'ahead of' if before > there else 'behind'} the database's"
     yield Finding(
-        "clock", State.FAILED, words, "set both by NTP; gids are refused and certificates fail where clocks differ"
+        "clock", CheckState.FAILED, words, "set both by NTP; gids are refused and certificates fail where clocks differ"
     )
 
 
@@ -162,16 +165,16 @@ def _redis(patient: Patient) -> Iterator[Finding]:
         version = asked.client.info("server").get("redis_version", "")
         asked.ask()
     except NotConfigured as error:
-        yield Finding("Redis", State.FAILED, str(error))
+        yield Finding("Redis", CheckState.FAILED, str(error))
     except RedisError as error:
         yield Finding(
             "Redis",
-            State.FAILED,
+            CheckState.FAILED,
             words_of(error),
             "check ARGOSY_REDIS_URL, and that Redis or Valkey answers there and can be written to",
         )
     else:
-        yield Finding("Redis", State.OK, f"answers, version {version}")
+        yield Finding("Redis", CheckState.OK, f"answers, version {version}")
 
 
 def _keys(patient: Patient) -> Iterator[Finding]:
@@ -179,30 +182,30 @@ def _keys(patient: Patient) -> Iterator[Finding]:
     try:
         KeyRing(settings.keys)
     except NotConfigured as error:
-        yield Finding("keys", State.FAILED, str(error))
+        yield Finding("keys", CheckState.FAILED, str(error))
     else:
-        yield Finding("keys", State.OK, f"ARGOSY_KEYS has {len(settings.keys)}, the first one seals")
+        yield Finding("keys", CheckState.OK, f"ARGOSY_KEYS has {len(settings.keys)}, the first one seals")
 
 
 def _token_keys(patient: Patient) -> Iterator[Finding]:
     settings = patient.settings
     if settings.token_public_key is None:
         words = "ARGOSY_TOKEN_PUBLIC_KEY is not set: launches have no token here"
-        yield Finding("token keys", State.WARNING, words, "argosy keys makes a pair")
+        yield Finding("token keys", CheckState.WARNING, words, "argosy keys makes a pair")
         return
     try:
         sealed = seal_token("try", settings.token_public_key)
         if settings.token_private_key is not None:
             open_token(sealed, settings.token_private_key)
     except (NotConfigured, SealBroken) as error:
-        yield Finding("token keys", State.FAILED, str(error), "set both keys of one pair: argosy keys")
+        yield Finding("token keys", CheckState.FAILED, str(error), "set both keys of one pair: argosy keys")
         return
     has = (
         "the pair fits"
         if settings.token_private_key is not None
         else "the public key can be used; workers need the other one"
     )
-    yield Finding("token keys", State.OK, has)
+    yield Finding("token keys", CheckState.OK, has)
 
 
 def _sealed(patient: Patient) -> Iterator[Finding]:
@@ -212,20 +215,22 @@ def _sealed(patient: Patient) -> Iterator[Finding]:
         sealing.check(engine, settings, tokens=settings.token_private_key is not None, first=False)
         found = sealing.survey(engine, settings)
     except NotConfigured as error:
-        yield Finding("sealed", State.FAILED, str(error))
+        yield Finding("sealed", CheckState.FAILED, str(error))
         return
     for kind, name in found.broken[:_SHOWN]:
-        yield Finding("sealed", State.WARNING, f"no key opens the token of {kind} {name}", _AGAIN[kind].format(name))
+        yield Finding(
+            "sealed", CheckState.WARNING, f"no key opens the token of {kind} {name}", _AGAIN[kind].format(name)
+        )
     if len(found.broken) > _SHOWN:
-        yield Finding("sealed", State.WARNING, f"nor those of {len(found.broken) - _SHOWN} others")
+        yield Finding("sealed", CheckState.WARNING, f"nor those of {len(found.broken) - _SHOWN} others")
     if found.older:
         words = f"{found.older} secrets are sealed by an older key"
-        yield Finding("sealed", State.WARNING, words, "argosy secrets rotate, and then remove it")
+        yield Finding("sealed", CheckState.WARNING, words, "argosy secrets rotate, and then remove it")
     if found.unseen:
         words = "tokens of launches are not looked at: ARGOSY_TOKEN_PRIVATE_KEY is not set here"
-        yield Finding("sealed", State.SKIPPED, words)
+        yield Finding("sealed", CheckState.SKIPPED, words)
     if not (found.broken or found.older):
-        yield Finding("sealed", State.OK, "the first key opens all that is looked at")
+        yield Finding("sealed", CheckState.OK, "the first key opens all that is looked at")
 
 
 _SHOWN = 10
@@ -245,17 +250,17 @@ def _clusters(patient: Patient) -> Iterator[Finding]:
     with Session(patient.engine) as session:
         found = registry.clusters(session)
     if not found:
-        yield Finding("clusters", State.WARNING, "none is registered", "argosy cluster add")
+        yield Finding("clusters", CheckState.WARNING, "none is registered", "argosy cluster add")
     for cluster in found:
         do = f"argosy cluster check {cluster.name}"
         if cluster.held_at is not None:
             words = f"cluster {cluster.name} is held: {cluster.held_reason}"
-            yield Finding("clusters", State.WARNING, words, "argosy db reconcile")
+            yield Finding("clusters", CheckState.WARNING, words, "argosy db reconcile")
         elif cluster.health != "ok":
             words = ": ".join(filter(None, (f"cluster {cluster.name} is {cluster.health}", cluster.health_message)))
-            yield Finding("clusters", State.WARNING, words, do)
+            yield Finding("clusters", CheckState.WARNING, words, do)
         else:
-            yield Finding("clusters", State.OK, f"cluster {cluster.name} is ok, as of its last sign")
+            yield Finding("clusters", CheckState.OK, f"cluster {cluster.name} is ok, as of its last sign")
 
 
 def _processes(patient: Patient) -> Iterator[Finding]:
@@ -263,13 +268,13 @@ def _processes(patient: Patient) -> Iterator[Finding]:
         alive = processes.alive(connection)
     for kind in (WORKER, TRACKER):
         if not any(process.kind == kind for process in alive):
-            yield Finding("processes", State.WARNING, f"no {kind} is alive", f"start one: argosy {kind}")
+            yield Finding("processes", CheckState.WARNING, f"no {kind} is alive", f"start one: argosy {kind}")
     for process in alive:
         who = f"{process.kind} {process.host}/{process.pid}, version {process.version}"
         if process.trouble:
-            yield Finding("processes", State.WARNING, f"{who}: {process.trouble}", "see its log")
+            yield Finding("processes", CheckState.WARNING, f"{who}: {process.trouble}", "see its log")
         else:
-            yield Finding("processes", State.OK, f"{who}, is ready")
+            yield Finding("processes", CheckState.OK, f"{who}, is ready")
 
 
 CHECKS: Sequence[Check] = (

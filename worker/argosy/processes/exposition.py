@@ -29,7 +29,7 @@ PROCESS = (
 """What a pool shows of its processes; their usual names."""
 
 
-class Pool(MultiProcessCollector):
+class PoolMetrics(MultiProcessCollector):
     """The sum of a pool's processes, without gauges that were taken away, which the library cannot remove from shared files, and without
     gauges of processes that were killed.
 
@@ -90,5 +90,5 @@ def registry() -> CollectorRegistry:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return REGISTRY
     made = CollectorRegistry()
-    made.register(Pool(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    made.register(PoolMetrics(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     return made

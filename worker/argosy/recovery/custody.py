@@ -39,7 +39,7 @@ class Held(ArgosyError):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Comparison:
     """The result of comparing row and mark. `why` is the reason to hold the cluster, empty if all is well. `lost`: the database has lost at
     most this many seconds of commits, nothing else is wrong, and workflows that have ended since are kept by the finalizer; else None."""
 
@@ -47,7 +47,7 @@ class Finding:
     lost: float | None = None
 
 
-def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Finding:
+def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Comparison:
     """Compare a mark with the row of the database that reads it. Pure.
 
     Args:
@@ -72,9 +72,9 @@ def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Fi
             "if the former one is gone for good: argosy cluster remove --abandon",
         )
     if mark is None or (row.identity and mark.uid != row.identity):
-        return Finding()
+        return Comparison()
     if mark.holder != database:
-        return Finding(
+        return Comparison(
             f"another database looks after the workflows there (epoch {mark.epoch}, written {mark.written}); if this database has "
             "replaced that one, or was restored from it: argosy db reconcile; if it is a copy of that one, remove the cluster here"
         )
@@ -83,8 +83,8 @@ def judge(mark: Mark | None, row: Marked, database: str, twin: str | None) -> Fi
             f"this database is older than the cluster: it knows epoch {row.epoch}, the cluster {mark.epoch}, written {mark.written}; "
             "it was restored, or lost commits in a fail-over; run: argosy db reconcile"
         )
-        return Finding(why, _lost(mark, row, why))
-    return Finding()
+        return Comparison(why, _lost(mark, row, why))
+    return Comparison()
 
 
 def _lost(mark: Mark, row: Marked, why: str) -> float | None:
@@ -139,7 +139,7 @@ class Custody:
         """Whether the same database server answers as at the last `look`: another one may have lost commits."""
         return holds.server(connection) == self._server
 
-    async def keep(self, lease: str, epoch: int) -> Finding:
+    async def keep(self, lease: str, epoch: int) -> Comparison:
         """Write the next epoch. If row and mark do not fit, hold the cluster instead.
 
         Args:
@@ -154,7 +154,7 @@ class Custody:
         row, database, twin = await asyncio.to_thread(self._row, mark)
         known = row.epoch  # the epoch that is judged; `row` may be replaced below
         if row.version != self._version:
-            return Finding(row.held)  # the address or credentials have changed: this connection is out of date
+            return Comparison(row.held)  # the address or credentials have changed: this connection is out of date
         if row.identity and (mark is None or mark.uid != row.identity) and await self._proven():
             row = replace(
                 row, identity="", epoch=0
@@ -170,14 +170,14 @@ class Custody:
             try:
                 mark = await self._marks.create(database, 0, await asyncio.to_thread(self._now))
             except NameTaken:
-                return Finding(row.held)  # another process has just made it; read it with the next beat
+                return Comparison(row.held)  # another process has just made it; read it with the next beat
         # If the last epoch was written to the row but not to the mark, write it now.
         following = row.epoch if row.identity == mark.uid and row.epoch > mark.epoch else mark.epoch + 1
         at = await asyncio.to_thread(self._intend, mark.uid, following, (lease, epoch))
         if at is not None:
             await self._marks.write(mark, database, following, at)
         # The row knows the mark's last epoch, so no commits before it are lost.
-        return Finding(row.held, 0.0 if row.held == holds.DOUBTED and row.finalizer else None)
+        return Comparison(row.held, 0.0 if row.held == holds.DOUBTED and row.finalizer else None)
 
     def _uncontested(self, mark: Mark) -> bool:
         """Whether nobody has written the mark for long enough since it was found to be ahead. If the former primary still runs, its tracker

@@ -37,7 +37,7 @@ from argosy.recovery.custody import Custody, judge
 from argosy.settings import Settings
 from argosy.store import holds, reconciling, registry, strays
 from argosy.store.installation import identity
-from argosy.store.reconciling import Lost, Moved, Row, Waiting
+from argosy.store.reconciling import HeldAttempt, Lost, Misplaced, Waiting
 from argosy.store.registered import Cluster
 
 RESTORED = "the database was restored; decide what becomes of its jobs: argosy db reconcile"
@@ -85,7 +85,7 @@ class Findings:
     foreign: list[str] = field(default_factory=list)
     superseded: list[Key] = field(default_factory=list)
     awaited: list[Lost] = field(default_factory=list)
-    moved: list[Moved] = field(default_factory=list)
+    moved: list[Misplaced] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -219,17 +219,19 @@ def _bounded(text_: str, bits: int) -> int:
     return number
 
 
-def _credible(engine: Engine, seen: Iterable[_Seen]) -> list[Moved]:
+def _credible(engine: Engine, seen: Iterable[_Seen]) -> list[Misplaced]:
     """Where attempts are, for those workflows whose labels can be true."""
     told = [it.lost for it in seen if it.lost is not None]
     with engine.begin() as connection:
         plausible = reconciling.plausible(connection, told)
     return [
-        Moved(it.uid, it.number, it.cluster_id, it.name, it.k8s_uid) for it in told if (it.uid, it.number) in plausible
+        Misplaced(it.uid, it.number, it.cluster_id, it.name, it.k8s_uid)
+        for it in told
+        if (it.uid, it.number) in plausible
     ]
 
 
-def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places: Mapping[Key, Moved]) -> Findings:
+def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places: Mapping[Key, Misplaced]) -> Findings:
     found = Findings(cluster.name, cluster.held_reason)
     with engine.begin() as connection:
         rows = reconciling.unfinished(connection, cluster.id)
@@ -252,7 +254,7 @@ def _classify(engine: Engine, cluster: Cluster, seen: list[_Seen] | str, places:
     return found
 
 
-def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], places: Mapping[Key, Moved]) -> None:
+def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], places: Mapping[Key, Misplaced]) -> None:
     """Sort the workflows that the cluster has."""
     for it in seen:
         if it.key is not None and it.key in known:
@@ -264,7 +266,7 @@ def _sort(found: Findings, seen: Iterable[_Seen], known: set[Key], places: Mappi
 
 
 def _sort_rows(
-    found: Findings, rows: Iterable[Row], there: set[Key], cluster_id: int, places: Mapping[Key, Moved]
+    found: Findings, rows: Iterable[HeldAttempt], there: set[Key], cluster_id: int, places: Mapping[Key, Misplaced]
 ) -> None:
     """Sort the rows whose workflows it does not have. A job may have run on another held cluster, or a later attempt of it."""
     newest: dict[UUID, int] = {}

@@ -176,7 +176,7 @@ class Parameter(In):
     value: Annotated[str | int | float | bool | None, BeforeValidator(_storable)] = None
 
 
-class Sender(BaseModel):
+class Origin(BaseModel):
     """What a launch message that cannot be used says of where it comes from; of project 0 and user 0 where it does not say it."""
 
     gid: UUID

@@ -61,7 +61,7 @@ _PARAMETER = (
 
 
 @dataclass
-class Choice:
+class Conditions:
     """What a filter says, as conditions in SQL.
 
     `of_jobs` are on attempt `a`, `of_launches` on launch `l`, `both` on either (`{0}`). `ordinal` is that of the one job of each launch
@@ -96,9 +96,9 @@ class Choice:
         return "" if self.ordinal is None else f", {self.ordinal} AS ordinal"
 
 
-def read(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> Choice:
+def read(connection: Connection, where: JobFilter, allowed: Collection[int] | None) -> Conditions:
     """All that the filter says but for which of the unfinished jobs are being cancelled (`status`), and the page."""
-    chosen = Choice({"projects": projects(connection, where, allowed)}, _states(connection, where))
+    chosen = Conditions({"projects": projects(connection, where, allowed)}, _states(connection, where))
     for conditions, known in ((chosen.both, _TIMES), (chosen.of_jobs, _OF_JOBS), (chosen.of_launches, _OF_LAUNCHES)):
         for name, sql in known.items():
             if (value := getattr(where, name)) is not None:

@@ -143,7 +143,7 @@ def find(
     return JobPage(items=found, cursor=cursor(found[-1]) if found and len(uids) > where.limit else None)
 
 
-def _launches_lead(connection: Connection, chosen: choosing.Choice) -> bool:
+def _launches_lead(connection: Connection, chosen: choosing.Conditions) -> bool:
     """Whether launches are asked for their jobs, because the jobs are too many to ask each for its launch. States without jobs are left
     out."""
     if not chosen.of_launches:
@@ -173,13 +173,17 @@ def count(connection: Connection, where: JobFilter, allowed: Collection[int] | N
     return JobCounts(counts={status: jobs for status, jobs in sorted(counts.items()) if jobs > 0}, more=more)
 
 
-def _sizes(connection: Connection, chosen: choosing.Choice) -> dict[str, int]:
+def _sizes(connection: Connection, chosen: choosing.Conditions) -> dict[str, int]:
     """Jobs of each state that has some, whatever the filter says of launches; up to `MOST` and one more."""
     return _counted(connection, chosen, chosen.jobs(), chosen.states)
 
 
 def _counted(
-    connection: Connection, chosen: choosing.Choice, conditions: str, states: Collection[str], most: int | None = None
+    connection: Connection,
+    chosen: choosing.Conditions,
+    conditions: str,
+    states: Collection[str],
+    most: int | None = None,
 ) -> dict[str, int]:
     """Jobs of each of these states that has some, up to a most (`MOST`) and one more."""
     if not states:
@@ -189,7 +193,7 @@ def _counted(
     return {row.state: row.jobs for row in rows if row.jobs}
 
 
-def _by_launch(connection: Connection, chosen: choosing.Choice, states: Collection[str]) -> dict[str, int]:
+def _by_launch(connection: Connection, chosen: choosing.Conditions, states: Collection[str]) -> dict[str, int]:
     if not states:
         return {}
     if chosen.ordinal is None:
@@ -201,7 +205,7 @@ def _by_launch(connection: Connection, chosen: choosing.Choice, states: Collecti
     return {row.state: row.jobs for row in connection.execute(text(statement), values) if row.jobs}
 
 
-def _size(connection: Connection, chosen: choosing.Choice) -> int:
+def _size(connection: Connection, chosen: choosing.Conditions) -> int:
     """Launches that are meant, whatever the filter says of jobs; up to `MOST` and one more."""
     statement = _SIZE.format(of_launches=chosen.launches(), ordinal="")
     return int(connection.execute(text(statement), chosen.values | {"most": MOST + 1}).scalar_one())
@@ -242,7 +246,7 @@ def launches(connection: Connection, where: JobFilter, allowed: Collection[int] 
     return LaunchList(items=found, cursor=f"{found[-1].gid.hex:0<64}" if more else None)
 
 
-def _with_such_jobs(connection: Connection, chosen: choosing.Choice, where: JobFilter) -> str:
+def _with_such_jobs(connection: Connection, chosen: choosing.Conditions, where: JobFilter) -> str:
     """SQL: whether launch `l` has a job as the filter says; its values are added. Empty if it says nothing of jobs."""
     jobs_only = where.error is not None or where.cluster is not None or where.index is not None
     if not jobs_only and not where.statuses:

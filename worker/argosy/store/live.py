@@ -45,7 +45,7 @@ _JOBS = reading.statement("SELECT * FROM argosy.job WHERE uid = ANY (CAST(:uids 
 
 
 @dataclass(frozen=True)
-class Which:
+class LiveFilter:
     """Which jobs of a project; None does not filter. `media` means jobs with any of these."""
 
     project: int
@@ -53,7 +53,7 @@ class Which:
     media: Sequence[int] | None = None
 
 
-def keys(connection: Connection, which: Which, days: int, limit: int) -> list[UUID]:
+def keys(connection: Connection, which: LiveFilter, days: int, limit: int) -> list[UUID]:
     """Unfinished jobs and those that ended within some days, newest launch first, in the order of their batches."""
     statement = _KEYS.format(
         gid="" if which.gid is None else " AND l.gid = :gid",
@@ -108,7 +108,7 @@ class EarlyJob:
     created_at: datetime
 
 
-def early(connection: Connection, which: Which, days: int, limit: int) -> Iterator[EarlyJob]:
+def early(connection: Connection, which: LiveFilter, days: int, limit: int) -> Iterator[EarlyJob]:
     """Jobs whose launch is not cut yet, or was rejected or cancelled before, where their number is known."""
     statement = _EARLY.format(
         gid="" if which.gid is None else " AND gid = :gid",

@@ -34,7 +34,7 @@ _BATCH = 1000
 
 
 @dataclass(frozen=True)
-class Row:
+class HeldAttempt:
     """The newest attempt of a job that may have a workflow on a held cluster. A `queued` one was queued before the hold, so it may run
     there; an `error` or `lost` one is due for an automatic retry, which may have happened already."""
 
@@ -73,7 +73,7 @@ class Lost:
 
 
 @dataclass(frozen=True)
-class Moved:
+class Misplaced:
     """A workflow on a held cluster other than the one that its attempt was claimed for, or of an attempt that is queued."""
 
     uid: UUID
@@ -91,7 +91,7 @@ _MOVE = text(
 )
 
 
-def move(connection: Connection, moved: Moved) -> None:
+def move(connection: Connection, moved: Misplaced) -> None:
     """Record the cluster where an attempt's workflow was found; it is read there next."""
     gid = connection.execute(
         _MOVE,
@@ -114,10 +114,10 @@ _UNFINISHED = text(
 )
 
 
-def unfinished(connection: Connection, cluster_id: int) -> list[Row]:
+def unfinished(connection: Connection, cluster_id: int) -> list[HeldAttempt]:
     """Attempts whose workflow a held cluster must have, or may have had and ended."""
     rows = connection.execute(_UNFINISHED, {"cluster": cluster_id})
-    return [Row(**row._mapping) for row in rows]
+    return [HeldAttempt(**row._mapping) for row in rows]
 
 
 # Launches that may have been cut in commits that the database lost.

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, text
 
 from argosy.batches import JobUids, count, made, ordinal
 from argosy.errors import Conflict, InvalidRequest, NotFound, QueueFull
-from argosy.shapes.given import LaunchRequest, Sender
+from argosy.shapes.given import LaunchRequest, Origin
 from argosy.shapes.mails import EmailSpec
 from argosy.store import notices, rows
 from argosy.store.conditions import DELAYED, GID_NODE, READY, UIDS_NODE, ended
@@ -74,7 +74,7 @@ def _sha256(fields: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenLaunch:
     """A launch row: whether it is `new`; how many jobs it will have (None if that is not known yet: for a query, if media that are done
     are left out, or for an algorithm that is not registered); its state; and how many jobs of its project are queued before it."""
 
@@ -130,7 +130,7 @@ Judge = Callable[[Cursor, LaunchRequest], None]
 """Looks at a request that is about to be written, and raises what is wrong with it."""
 
 
-def insert(cursor: Cursor, request: LaunchRequest, retention_days: int, judge: Judge | None = None) -> Written:
+def insert(cursor: Cursor, request: LaunchRequest, retention_days: int, judge: Judge | None = None) -> WrittenLaunch:
     """Write a launch and its notice in the cursor's transaction; the same request again makes no second launch.
 
     Args:
@@ -188,7 +188,9 @@ def insert(cursor: Cursor, request: LaunchRequest, retention_days: int, judge: J
     row = cursor.fetchone()
     if row is not None:
         notices.launch_accepted(cursor, request.gid)
-        return Written(True, _jobs(request, row[0]), "accepted", _queued(cursor, request.project, request.gid, _FAR))
+        return WrittenLaunch(
+            True, _jobs(request, row[0]), "accepted", _queued(cursor, request.project, request.gid, _FAR)
+        )
     return _repeated(cursor, request, fingerprint, retention_days)
 
 
@@ -196,7 +198,7 @@ def _mail(spec: EmailSpec | None) -> str | None:
     return None if spec is None else rows.json(spec.model_dump(exclude_none=True))
 
 
-def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retention_days: int) -> Written:
+def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retention_days: int) -> WrittenLaunch:
     """The launch that already has the request's gid, if its request was the same. Raises as `insert`."""
     cursor.execute(
         "SELECT request_digest, files_per_job, state, jobs FROM argosy.launch WHERE gid = %s", (str(request.gid),)
@@ -212,7 +214,7 @@ def _repeated(cursor: Cursor, request: LaunchRequest, fingerprint: str, retentio
     cursor.execute("SELECT count(*) FROM argosy.attempt WHERE gid = %s AND state = 'queued'", (str(request.gid),))
     own = int(cursor.fetchone()[0])
     jobs = row[3] if row[2] == "expanded" else _jobs(request, row[1])
-    return Written(False, jobs, row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
+    return WrittenLaunch(False, jobs, row[2], max(_queued(cursor, request.project, request.gid, _FAR) - own, 0))
 
 
 # Retention does not delete it before this transaction ends.
@@ -282,7 +284,7 @@ def forget_refused(connection: Connection, gid: UUID) -> None:
     connection.execute(_FORGET, {"gid": gid})
 
 
-def refuse(cursor: Cursor, sender: Sender, reason: str) -> None:
+def refuse(cursor: Cursor, sender: Origin, reason: str) -> None:
     """Write a launch that cannot be read as a rejected one, so that whoever sent it learns why from its gid.
 
     Raises:

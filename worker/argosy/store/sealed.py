@@ -81,7 +81,7 @@ def reseal(connection: Connection, row: Sealed, sealed: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Marks:
+class KeyMarks:
     """By which keys this installation seals: something that its newest key has sealed, and the public key of its launch tokens. None until
     the first process with keys has begun."""
 
@@ -113,13 +113,13 @@ _REMARK = text(
 )
 
 
-def marks(connection: Connection) -> Marks:
+def marks(connection: Connection) -> KeyMarks:
     """By which keys this installation seals."""
     row = connection.execute(_MARKS).one()
-    return Marks(None if row.keys_mark is None else bytes(row.keys_mark), row.token_key)
+    return KeyMarks(None if row.keys_mark is None else bytes(row.keys_mark), row.token_key)
 
 
-def mark(connection: Connection, own: Marks) -> Marks:
+def mark(connection: Connection, own: KeyMarks) -> KeyMarks:
     """Say by which keys this installation seals, where nobody has said so yet. Returns what holds now."""
     connection.execute(_MARK, vars(own))
     return marks(connection)
@@ -137,7 +137,7 @@ def alone(engine: Engine) -> Iterator[bool]:
                 connection.execute(_NO_LONGER)
 
 
-def hold(connection: Connection, *, shared: bool) -> Marks:
+def hold(connection: Connection, *, shared: bool) -> KeyMarks:
     """By which keys this installation seals; that does not change until the transaction ends.
 
     Args:
@@ -148,6 +148,6 @@ def hold(connection: Connection, *, shared: bool) -> Marks:
     return marks(connection)
 
 
-def remark(connection: Connection, own: Marks) -> None:
+def remark(connection: Connection, own: KeyMarks) -> None:
     """Say by which keys this installation seals from now on; without a `token_key` the present one stays."""
     connection.execute(_REMARK, vars(own))

@@ -20,7 +20,7 @@ time-out."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class JobStanding:
     """A job with its newest attempt. What ends in `_in` are seconds from now, in `_for` seconds until now; None where there is none."""
 
     uid: UUID
@@ -74,12 +74,12 @@ _JOB = text(
 )
 
 
-def job(connection: Connection, uid: UUID) -> Standing | None:
+def job(connection: Connection, uid: UUID) -> JobStanding | None:
     """Where a job stands; None if it has no row."""
     row = connection.execute(_JOB, {"uid": uid}).one_or_none()
     if row is None:
         return None
-    return Standing(**{**row._mapping, "state": State(row.state), "seen_for": row.seen_for or 0.0})
+    return JobStanding(**{**row._mapping, "state": State(row.state), "seen_for": row.seen_for or 0.0})
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ _CHOICES = text(
 )
 
 
-def choices(connection: Connection, standing: Standing, *, words: bool) -> Sequence[Choice]:
+def choices(connection: Connection, standing: JobStanding, *, words: bool) -> Sequence[Choice]:
     """The registered clusters that may take a job.
 
     Args:
@@ -136,7 +136,7 @@ def _own(at: Choice) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class QueuePlace:
     """A queued job's place: how many jobs of its own user, and how many of the project's other users are queued before it (counted up to a
     bound); how many projects wait for the same clusters; and its project's share of them, 0 to 1."""
 
@@ -170,7 +170,7 @@ _PLACE = text(
 )
 
 
-def place(connection: Connection, standing: Standing) -> Place:
+def place(connection: Connection, standing: JobStanding) -> QueuePlace:
     """A queued job's place in the queue."""
     parameters = {
         "placement": standing.placement_id,
@@ -180,7 +180,7 @@ def place(connection: Connection, standing: Standing) -> Place:
         "seq": standing.seq,
         "far": _FAR,
     }
-    return Place(**connection.execute(_PLACE, parameters).one()._mapping)
+    return QueuePlace(**connection.execute(_PLACE, parameters).one()._mapping)
 
 
 # Steps that wait or run, the longest first.
@@ -192,7 +192,7 @@ _STEPS = text(
 
 
 @dataclass(frozen=True)
-class Step:
+class RunningStep:
     """A step of a workflow that has not ended, for so many seconds."""
 
     task: str
@@ -202,10 +202,10 @@ class Step:
     seconds: float | None
 
 
-def steps(connection: Connection, standing: Standing) -> Sequence[Step]:
+def steps(connection: Connection, standing: JobStanding) -> Sequence[RunningStep]:
     """The steps of a job's workflow that wait or run; a few."""
     found = connection.execute(_STEPS, {"uid": standing.uid, "number": standing.number})
-    return [Step(**row._mapping) for row in found]
+    return [RunningStep(**row._mapping) for row in found]
 
 
 @dataclass(frozen=True)

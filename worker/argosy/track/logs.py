@@ -180,7 +180,7 @@ class LogKeeper:
             except TimeoutError as error:
                 self._tell(error)
                 return found, "missed"
-            except (answers.Missing, answers.Refused) as error:
+            except (answers.Missing, answers.ObjectRefused) as error:
                 log.info(
                     "log not there",
                     cluster=self._at.name,

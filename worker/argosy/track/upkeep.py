@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from argosy.kube import answers
 from argosy.kube.workflows import Workflows
 from argosy.metrics import CLUSTER_UP, MARK_AGE, WATCH_LAST
-from argosy.recovery.custody import BEAT, Custody, Finding
+from argosy.recovery.custody import BEAT, Comparison, Custody
 from argosy.store import ending, holds, pacing, queue, strays, tracking
 from argosy.track.absences import Absences
 from argosy.track.debts import Debts
@@ -56,7 +56,7 @@ class Upkeep:
     ) -> None:
         self._at, self._workflows, self._custody, self._writer, self._debts = at, workflows, custody, writer, debts
         self._absences, self._release_after = absences, release_after
-        self._finding = Finding()
+        self._finding = Comparison()
         self._server = ""
         self._kept = 0.0
 

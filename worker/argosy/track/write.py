@@ -31,7 +31,7 @@ from argosy.track.logs import LogKeeper
 from argosy.track.offloaded import Offloaded
 from argosy.track.standing import Standing
 from argosy.track.verdicts import Verdict, decide
-from argosy.track.written import Hashes, Written
+from argosy.track.written import Hashes, WrittenNodes
 
 FLUSH = 0.2
 """Seconds for which changes are collected into one transaction."""
@@ -69,7 +69,7 @@ class Writer:
         self.ending = Ending(at, pods, self._pods_told)
         self.offloaded = Offloaded(server, at.name, self._put, self._recorded)
         self.flushing = asyncio.Lock()
-        self._written = Written()
+        self._written = WrittenNodes()
         self._later: dict[str, tuple[Sighting, float]] = {}
         self._again: dict[str, Sighting] = {}
         self._strangers: set[str] = set()

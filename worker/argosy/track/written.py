@@ -13,7 +13,7 @@ from argosy.kube.status import Sighting
 Hashes: TypeAlias = "array[int]"
 
 
-class Written:
+class WrittenNodes:
     """The nodes that this tracker has written of the workflows of one cluster."""
 
     def __init__(self) -> None:

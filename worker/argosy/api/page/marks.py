@@ -33,7 +33,7 @@ def ordered(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 @dataclass(frozen=True)
-class Part:
+class BarPart:
     """A piece of a bar of counts, in thousandths of its width."""
 
     status: str
@@ -42,7 +42,7 @@ class Part:
     width: float
 
 
-def parts(counts: Mapping[str, int]) -> Iterator[Part]:
+def parts(counts: Mapping[str, int]) -> Iterator[BarPart]:
     """The pieces of a bar: what ended well from the left, what failed beside it, then what runs and what waits. Each that is there can be
     seen, however small its part is."""
     shown = [(status, counts[status]) for status in _ALONG if counts.get(status)]
@@ -51,7 +51,7 @@ def parts(counts: Mapping[str, int]) -> Iterator[Part]:
     widths = [max(1000 * count / total, least) for _, count in shown]
     scale, x = 1000 / sum(widths) if widths else 1, 0.0
     for (status, count), width in zip(shown, widths, strict=True):
-        yield Part(status, count, round(x, 1), round(width * scale, 1))
+        yield BarPart(status, count, round(x, 1), round(width * scale, 1))
         x += width * scale
 
 

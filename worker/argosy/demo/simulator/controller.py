@@ -12,11 +12,11 @@ import orjson
 import structlog
 
 from argosy.demo.simulator.known import check_known, check_valid
-from argosy.demo.simulator.nodes import FINAL, Node, Tree
+from argosy.demo.simulator.nodes import FINAL, Node, NodeTree
 from argosy.demo.simulator.operate import Operation
 from argosy.demo.simulator.pods import Play
 from argosy.demo.simulator.statuses import WORKFLOWS, Object, StatusError
-from argosy.demo.simulator.store import Revision, Store, now
+from argosy.demo.simulator.store import Change, Store, now
 from argosy.demo.simulator.templates import InvalidSpec, NotSimulated
 
 POD_SECONDS = 0.2
@@ -68,7 +68,7 @@ class Controller:
         self._due[uid] = None
         self._wake.set()
 
-    def _see(self, change: Revision) -> None:
+    def _see(self, change: Change) -> None:
         if change.resource is not WORKFLOWS:
             return
         metadata = change.object["metadata"]
@@ -147,7 +147,7 @@ class _Run:
     def __init__(self, name: str, uid: str, controller: Controller) -> None:
         self.name = name
         self.uid = uid
-        self.tree = Tree(name)
+        self.tree = NodeTree(name)
         self.started = ""
         self.finished = False
         self.past_deadline = False

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from argosy.demo.simulator.nodes import FAILED, FINAL, Node, Tree
+from argosy.demo.simulator.nodes import FAILED, FINAL, Node, NodeTree
 from argosy.demo.simulator.templates import InvalidSpec, Json, NotSimulated
 
 _DEPENDENCY = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_]*)(?:\.([A-Z][A-Za-z]+))?")
@@ -47,7 +47,7 @@ class Dag:
                 queue += self.needed[other]
         return list(found)
 
-    def phase(self, tree: Tree, node: Node) -> str:
+    def phase(self, tree: NodeTree, node: Node) -> str:
         """A DAG node's phase (`assessDAGPhase` of dag.go). An omitted task counts like the branch that led to it."""
         ends = dict.fromkeys((tree.id_of(f"{node['name']}.{target}") for target in self.targets), "")
         queue = [(id_, "Succeeded") for id_ in node.get("children", [])]

@@ -14,7 +14,7 @@ _WITHOUT_POD = ("StepGroup", "TaskGroup", "Skipped")
 _SEPARATOR = re.compile(r"^(\[\d+\])?\.")
 
 
-class Tree:
+class NodeTree:
     """The nodes of one workflow, by id.
 
     Args:

@@ -9,14 +9,14 @@ from typing import Protocol
 
 from argosy.demo.simulator import retries, scopes, templates
 from argosy.demo.simulator.dag import Dag, continues, satisfied
-from argosy.demo.simulator.nodes import FAILED, FINAL, Node, Tree, fnv32a
+from argosy.demo.simulator.nodes import FAILED, FINAL, Node, NodeTree, fnv32a
 from argosy.demo.simulator.pods import Play, play_of
 from argosy.demo.simulator.templates import Json, NotSimulated, Scope
 
 _ATTEMPT = re.compile(r"\((\d+)\)$")
 
 
-class Pods(Protocol):
+class WorkflowPods(Protocol):
     """The pods of one workflow."""
 
     def start(self, node: Node, play: Play) -> None:
@@ -42,7 +42,7 @@ class Operation:
         default_seconds: How long a pod runs by default.
     """
 
-    def __init__(self, workflow: Json, tree: Tree, pods: Pods, default_seconds: float) -> None:
+    def __init__(self, workflow: Json, tree: NodeTree, pods: WorkflowPods, default_seconds: float) -> None:
         self._name: str = workflow["metadata"]["name"]
         self._spec: Json = workflow["spec"]
         self._templates = {template["name"]: template for template in self._spec.get("templates") or []}

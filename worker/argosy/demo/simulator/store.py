@@ -28,7 +28,7 @@ _KEPT = ("name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "
 
 
 @dataclass(frozen=True, slots=True)
-class Revision:
+class Change:
     """One step of the history: `ADDED`, `MODIFIED` or `DELETED`."""
 
     revision: int
@@ -51,7 +51,7 @@ class Store:
         self.compacted = 1
         self.closed = False
         self._objects: dict[Resource, dict[str, Object]] = {}
-        self._history: list[Revision] = []
+        self._history: list[Change] = []
         self._snapshots: OrderedDict[tuple[Resource, int], list[Object]] = OrderedDict()
         self._waiting: set[asyncio.Event] = set()
 
@@ -172,7 +172,7 @@ class Store:
             metadata["generation"] += 1
         return self._write(resource, old | {"metadata": metadata}, old)
 
-    def since(self, revision: int) -> Iterable[Revision]:
+    def since(self, revision: int) -> Iterable[Change]:
         """The changes after a revision.
 
         Raises:
@@ -207,16 +207,16 @@ class Store:
         self.revision += 1
         new = new | {"metadata": new["metadata"] | {"resourceVersion": str(self.revision)}}
         self._objects.setdefault(resource, {})[new["metadata"]["name"]] = new
-        self._remember(Revision(self.revision, resource, "MODIFIED" if old else "ADDED", new, old))
+        self._remember(Change(self.revision, resource, "MODIFIED" if old else "ADDED", new, old))
         return new
 
     def _remove(self, resource: Resource, old: Object) -> None:
         self.revision += 1
         del self._objects[resource][old["metadata"]["name"]]
         last = old | {"metadata": old["metadata"] | {"resourceVersion": str(self.revision)}}
-        self._remember(Revision(self.revision, resource, "DELETED", last, old))
+        self._remember(Change(self.revision, resource, "DELETED", last, old))
 
-    def _remember(self, change: Revision) -> None:
+    def _remember(self, change: Change) -> None:
         self._history.append(change)
         if len(self._history) >= 2 * HISTORY:
             del self._history[:-HISTORY]

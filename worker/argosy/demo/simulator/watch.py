@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from argosy.demo.simulator.selectors import Selector
 from argosy.demo.simulator.statuses import Object, Resource, StatusError
-from argosy.demo.simulator.store import Revision, Store
+from argosy.demo.simulator.store import Change, Store
 
 BOOKMARK_SECONDS = 60.0
 BOOKMARK_BEFORE_END = 2.0
@@ -88,7 +88,7 @@ class Watch:
             lines.append(self._bookmark(self.store.revision, {"annotations": {"k8s.io/initial-events-end": "true"}}))
         return lines
 
-    def _visible(self, change: Revision) -> list[bytes]:
+    def _visible(self, change: Change) -> list[bytes]:
         """The change as a client sees it that knows only the objects of the selector: an object can begin or cease to match."""
         if change.resource is not self.resource:
             return []
