@@ -1,13 +1,15 @@
-"""`argosy` processes that start in a fraction of the time: forked from one that has imported the libraries which argosy uses.
+"""`argosy` processes that start in a fraction of the time: forked from one that has imported what they would import.
 
-Most of the processor time that a test with processes takes is their import of the same libraries. Everything of argosy's own, and
-prometheus-client, which decides at its import where metrics go, is still imported by each process itself. A keeper stands between the two:
-it says which process it has started, waits for its end and says how it ended.
+Most of the processor time that a test with processes takes is their import of the same code. Only prometheus-client, which decides at its
+import where metrics go, and what imports it, is still imported by each process itself, and failpoints.py is read anew. A keeper stands
+between the two: it says which process it has started, waits for its end and says how it ended.
 """
 
 import functools
+import gc
 import importlib
 import os
+import pkgutil
 import runpy
 import signal
 import socket
@@ -19,6 +21,9 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import orjson
+
+import argosy
+from argosy import failpoints
 
 _LIBRARIES = (
     *(
@@ -42,6 +47,9 @@ _LIBRARIES = (
     ),
     *("sqlmodel", "structlog", "typer", "yaml", "yarl"),
 )
+
+_APART = ("argosy.demo", "argosy.cli.__main__", "argosy.store.migrations")
+"""What a process runs, or does not need."""
 
 _ROOT = Path(__file__).parents[2]
 
@@ -108,9 +116,8 @@ def _serve(asked: socket.socket) -> None:
     """Fork a keeper for each process that is asked for, until nobody can ask any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers leave nothing behind
-    for name in _LIBRARIES:
-        importlib.import_module(name)
-    assert "prometheus_client" not in sys.modules
+    _import_most()
+    gc.freeze()  # or a collection in a process would copy all of it
     while True:
         frame, files, _, _ = socket.recv_fds(asked, _FRAME, 2)
         if not frame:
@@ -120,6 +127,27 @@ def _serve(asked: socket.socket) -> None:
             _keep(socket.socket(fileno=files[0]), files[1], orjson.loads(frame))
         for file in files:
             os.close(file)
+
+
+class _NoMetrics:
+    """Finds no prometheus-client."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == "prometheus_client":
+            raise ModuleNotFoundError(name)
+
+
+def _import_most() -> None:
+    """Import everything that can be without prometheus-client."""
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    sys.meta_path.insert(0, finder := _NoMetrics())
+    for module in pkgutil.walk_packages(argosy.__path__, "argosy."):
+        if not module.name.startswith(_APART):
+            with suppress(ModuleNotFoundError):
+                importlib.import_module(module.name)
+    sys.meta_path.remove(finder)
+    assert "prometheus_client" not in sys.modules
 
 
 def _keep(told: socket.socket, log: int, wanted: dict[str, Any]) -> NoReturn:
@@ -146,6 +174,7 @@ def _become(log: int, wanted: dict[str, Any]) -> NoReturn:
     os.chdir(wanted["directory"])
     os.environ.clear()
     os.environ.update(wanted["environment"])
+    importlib.reload(failpoints)
     sys.argv = ["argosy", *wanted["command"]]
     runpy.run_module("argosy.cli", run_name="__main__", alter_sys=True)
     sys.exit()
