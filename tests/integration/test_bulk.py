@@ -18,6 +18,7 @@ from argosy.states import State
 from argosy.store import bulks
 from tests.support.cli import started
 from tests.support.jobs import launched, registered, run, stage, statuses
+from tests.support.launching import HELLO
 from tests.support.readme import exported
 
 __all__ = ["registered", "stage"]
@@ -57,6 +58,26 @@ def test_only_what_failed_is_retried_and_what_changed_meanwhile_is_told(
     assert sorted(statuses(registered, gid)) == ["Failed", "Queued", "Queued", "Succeeded"]
 
 
+def test_what_failed_runs_what_is_registered_now_and_a_launch_without_its_algorithm_is_told(
+    registered: Client, stage: Launching, engine: Engine
+) -> None:
+    first = launched(registered, stage, 2)
+    run(engine, State.FAILED, 2)
+    other = launched(registered, stage, 1)
+    run(engine, State.FAILED, 1)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE argosy.launch SET algorithm_name = 'gone' WHERE gid = :gid"), {"gid": other})
+    registered.update_algorithm("hello", manifest=HELLO.replace("hello-", "mended-"))
+    prepared = registered.prepare("retry_latest", JobFilter(project=(1,)), user=8)
+    assert prepared.counts == {"Failed": 3}
+    report = registered.act(prepared.id)
+    (refused,) = report.refused
+    assert (report.verb, report.done, refused.gid) == ("retry_latest", 2, other)
+    assert "unknown algorithm 'gone'" in refused.why
+    assert registered.outdated(first) is None, "they run what is registered"
+    assert statuses(registered, first) == ["Queued"] * 2
+
+
 def test_one_launch_that_cannot_be_retried_keeps_no_other_back(
     registered: Client, stage: Launching, engine: Engine
 ) -> None:
@@ -81,8 +102,8 @@ def test_an_interrupted_work_goes_on(registered: Client, stage: Launching, monke
 
     turns = iter((1, 2))
 
-    def dies(connection: Connection, bulk: BulkShape, sealed: bytes | None) -> bool:
-        done = go_on(connection, bulk, sealed)
+    def dies(connection: Connection, bulk: BulkShape, sealed: bytes | None, latest: bulks.Latest) -> bool:
+        done = go_on(connection, bulk, sealed, latest)
         if next(turns) == 2:  # what it did in this transaction is undone
             raise KeyboardInterrupt
         return done

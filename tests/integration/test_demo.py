@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,11 +30,12 @@ def leftovers(directory: Path) -> list[str]:
 
 
 @pytest.fixture
-def directory() -> Path:
+def directory() -> Iterator[Path]:
     """Short, because a socket's path must fit 107 bytes; the server's own user must be able to enter."""
-    made = Path(tempfile.mkdtemp(prefix="demo-"))
-    made.chmod(0o755)
-    return made
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
+        made = Path(name)
+        made.chmod(0o755)
+        yield made
 
 
 def environment(directory: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from argosy.launch.expand import Launching
 from argosy.states import State
 from tests.support.cli import Run, error
 from tests.support.jobs import launched, registered, run, stage, statuses
+from tests.support.launching import HELLO
 
 __all__ = ["registered", "stage"]
 
@@ -48,6 +49,18 @@ def test_what_fits_is_given_a_priority_then_cancelled_then_retried_and_each_is_t
     assert "--priority" not in argosy("bulk", "act", bulk).stdout, "again does nothing twice"
     assert registered.get(registered.list(gid=gid)[1].uid).attempt == 2
     assert "is not the id of work" in error(argosy("bulk", "show", str(gid)), 1)
+
+
+def test_what_failed_is_retried_with_what_is_registered_now(
+    argosy: Run, registered: Client, engine: Engine, gid: UUID
+) -> None:
+    run(engine, State.FAILED, 3)
+    asked = error(argosy("bulk", "retry", "--latest", "--gid", str(gid)), 2)
+    assert "Retry 3 jobs (3 Failed) with what is registered now? Say --yes" in asked
+    registered.update_algorithm("hello", manifest=HELLO.replace("hello-", "mended-"))
+    done = argosy("bulk", "retry", "--latest", "--gid", str(gid), "--yes")
+    assert re.search(r"^done +3 queued again, with what is registered now$", done.stdout, re.MULTILINE), done.output
+    assert registered.outdated(gid) is None, "they run what is registered"
 
 
 def test_with_what_it_was_not_done_is_told_with_the_reason(

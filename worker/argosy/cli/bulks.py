@@ -14,7 +14,7 @@ from argosy.cli import arguments, output
 from argosy.cli import filter_options as options
 from argosy.cli.arguments import Yes
 from argosy.cli.commands import App
-from argosy.cli.launch_options import RetryToken
+from argosy.cli.launch_options import Latest, RetryToken
 from argosy.cli.launching import Unsuccessful
 from argosy.cli.output import Column, Format, Output
 from argosy.cli.session import client
@@ -32,7 +32,11 @@ Id = Annotated[UUID, typer.Argument(help="Id of the work, as it was printed befo
 
 _choosing = partial(options.choosing, needed=True)
 
-_DONE = {"cancel": "cancelled, or Cancelling until their workflows have ended", "retry": "queued again"}
+_DONE = {
+    "cancel": "cancelled, or Cancelling until their workflows have ended",
+    "retry": "queued again",
+    "retry_latest": "queued again, with what is registered now",
+}
 
 
 @app.command()
@@ -46,11 +50,15 @@ def cancel(chosen: dict[str, Any], yes: Yes = False, output_format: Output = For
 @app.command()
 @_choosing
 def retry(
-    chosen: dict[str, Any], token_file: RetryToken = None, yes: Yes = False, output_format: Output = Format.TABLE
+    chosen: dict[str, Any],
+    latest: Latest = False,
+    token_file: RetryToken = None,
+    yes: Yes = False,
+    output_format: Output = Format.TABLE,
 ) -> None:
     """Retry all jobs that fit; without --status, --failed or --error those that failed, were lost, deleted or cancelled."""
     with client() as opened:
-        _prepared(opened, "retry", chosen, yes, output_format, token_file=token_file)
+        _prepared(opened, "retry_latest" if latest else "retry", chosen, yes, output_format, token_file=token_file)
 
 
 @app.command()
@@ -94,8 +102,11 @@ def _prepared(
     if not bulk.count and not bulk.launches:
         output.note("no job fits; what there is: argosy list with the same filter")
     else:
-        asked = {"cancel": "Cancel", "retry": "Retry"}.get(verb, f"Give priority {priority} to")
-        arguments.confirmed(f"{asked} {_chosen(bulk)}?", yes)
+        asked = {"cancel": "Cancel", "retry": "Retry", "retry_latest": "Retry"}.get(
+            verb, f"Give priority {priority} to"
+        )
+        how = " with what is registered now" if verb == "retry_latest" else ""
+        arguments.confirmed(f"{asked} {_chosen(bulk)}{how}?", yes)
         output.note(f"begun; if it is interrupted, go on with: argosy bulk act {bulk.id}")
         bulk = _done(opened, bulk.id, token_file)
     _tell(bulk, output_format)

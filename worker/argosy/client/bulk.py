@@ -1,16 +1,19 @@
 """The part of the client that does something with all jobs that a filter chooses: prepare it, look at the count, act, read the report."""
 
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import Field, SkipValidation
 from sqlalchemy import Engine
 
 from argosy.failpoints import failpoint
 from argosy.inputs import checked
+from argosy.launch import inputs
 from argosy.shapes.bulk import BulkShape, Verb
 from argosy.shapes.filters import JobFilter
 from argosy.shapes.given import AnyId, Id, uuid_of
 from argosy.store import bulks
+from argosy.store.revisions import Inputs
 
 Priority = Annotated[int, Field(ge=-100, le=100)]
 
@@ -33,7 +36,8 @@ class Bulks:
         """Write down the jobs that a filter chooses now, and with which it can be done. Nothing is done yet.
 
         Args:
-            verb: `cancel` them, `retry` them (without a status in the filter, those that failed), or give them a `priority`.
+            verb: `cancel` them, `retry` them (without a status in the filter, those that failed), the same with the manifest, parameters,
+                clusters and deadlines that are registered now (`retry_latest`), or give them a `priority`.
             where: Which jobs. For a cancel also launches that have no jobs yet, where the filter says nothing of their jobs.
             user: Who asks.
             projects: The projects in which they may; None means all.
@@ -61,10 +65,13 @@ class Bulks:
         more = True
         while more:
             with self.engine.begin() as connection:
-                more = bulks.go_on(connection, found, sealed)
+                more = bulks.go_on(connection, found, sealed, self._latest)
                 failpoint("bulk.doing")
             failpoint("bulk.done")
         return self.bulk(bulk)
+
+    def _latest(self, gid: UUID) -> dict[int, Inputs]:
+        return inputs.revise(self.engine, gid, None, latest=True, given=[])
 
     @checked
     def bulk(self, bulk: AnyId) -> BulkShape:

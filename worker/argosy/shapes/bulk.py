@@ -8,8 +8,11 @@ from pydantic import BaseModel
 
 from argosy.shapes.filters import JobFilter
 
-Verb = Literal["cancel", "retry", "priority"]
-"""What is done with each job."""
+Verb = Literal["cancel", "retry", "retry_latest", "priority"]
+"""What is done with each job; `retry_latest` runs what is registered now, not what the job ran."""
+
+RETRIES = frozenset[Verb]({"retry", "retry_latest"})
+"""Those that give a job a new attempt."""
 
 
 class Refused(BaseModel):

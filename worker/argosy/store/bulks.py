@@ -5,7 +5,7 @@ So what matches the filter later is not touched, an interrupted work goes on whe
 it. A job that has a newer attempt since, or that somebody else has ended, is left as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Row, text
 
 from argosy.batches import ordinal
 from argosy.errors import ArgosyError, InvalidRequest, NotFound
-from argosy.shapes.bulk import BulkShape, Refused, Verb
+from argosy.shapes.bulk import RETRIES, BulkShape, Refused, Verb
 from argosy.shapes.filters import JobFilter
 from argosy.states import FINAL, UNFINISHED, State, rest_status
 from argosy.store import cancels, finding, notices, retries, rows, targets
 from argosy.store.conditions import in_states, retry_due
+from argosy.store.revisions import Inputs
 from argosy.store.targets import Target
 
 BATCH = 500
@@ -35,7 +36,7 @@ _MOST = 100_000
 
 _FITS: dict[str, str] = {
     "cancel": f"({in_states(UNFINISHED, 'a')} OR {retry_due('a')})",
-    "retry": in_states(FINAL, "a"),
+    **dict.fromkeys(RETRIES, in_states(FINAL, "a")),
     "priority": "a.state = 'queued'",
 }
 """SQL: whether it can be done with attempt `a`, by the verb."""
@@ -82,7 +83,7 @@ def prepare(
     Args:
         connection: In a transaction.
         verb: What is to be done.
-        where: With which jobs; without a status, `retry` takes those that failed.
+        where: With which jobs; without a status, a retry takes those that failed.
         allowed: The projects in which the caller may do it; None means all.
         user: Who asks.
         priority: The new one, with the verb `priority`.
@@ -92,7 +93,7 @@ def prepare(
     """
     if (priority is None) == (verb == "priority"):
         raise InvalidRequest("priority: goes with the verb priority, and with no other")
-    if verb == "retry" and not where.statuses and where.error is None:
+    if verb in RETRIES and not where.statuses and where.error is None:
         where = where.but(status=tuple(sorted(str(state).capitalize() for state in retries.FAILED)))
     connection.execute(_FORGET, {"days": _DAYS})
     made = {"verb": verb, "chosen": where.but(cursor=None).model_dump_json(), "user": user, "priority": priority}
@@ -180,6 +181,10 @@ _NOTE = text(
 )
 
 
+Latest = Callable[[UUID], Mapping[int, Inputs]]
+"""What the jobs of a launch would run if they ran what is registered now, by the number of the revision that they ran."""
+
+
 @dataclass(frozen=True)
 class _Note:
     key: UUID
@@ -192,13 +197,14 @@ def begin(connection: Connection, bulk: UUID) -> BulkShape:
     return report(connection, bulk)
 
 
-def go_on(connection: Connection, bulk: BulkShape, sealed: bytes | None) -> bool:
+def go_on(connection: Connection, bulk: BulkShape, sealed: bytes | None, latest: Latest) -> bool:
     """Do it with the next jobs.
 
     Args:
         connection: In a transaction of its own.
         bulk: Which.
         sealed: The API token for launches whose own was wiped.
+        latest: Asked with `retry_latest`.
 
     Returns:
         Whether there were any.
@@ -211,7 +217,7 @@ def go_on(connection: Connection, bulk: BulkShape, sealed: bytes | None) -> bool
     whys: dict[UUID, str] = {}
     try:
         with connection.begin_nested():
-            whys = _do(connection, bulk, gid, found, sealed)
+            whys = _do(connection, bulk, gid, found, sealed, latest)
     except ArgosyError as error:
         whys = {row.key: str(error) for row in found}
     notes = [_Note(row.key, whys.get(row.key, "")) for row in found]
@@ -220,7 +226,7 @@ def go_on(connection: Connection, bulk: BulkShape, sealed: bytes | None) -> bool
 
 
 def _do(
-    connection: Connection, bulk: BulkShape, gid: UUID, found: Sequence[Row[Any]], sealed: bytes | None
+    connection: Connection, bulk: BulkShape, gid: UUID, found: Sequence[Row[Any]], sealed: bytes | None, latest: Latest
 ) -> dict[UUID, str]:
     """Do it with these jobs of a launch. Returns those with which it was not done, and why."""
     if targets.locked(connection, gid, None).gid != gid:
@@ -235,16 +241,16 @@ def _do(
     same = [row.key for row in found if row.key in now and _unchanged(bulk.verb, row, now[row.key])]
     for row in found:
         if row.key not in now:
-            whys[row.key] = "it had ended" if bulk.verb != "retry" else "it is not there any more, or has not ended"
+            whys[row.key] = "it had ended" if bulk.verb not in RETRIES else "it is not there any more, or has not ended"
         elif row.key not in same:
             whys[row.key] = "it has a newer attempt, or ended in another way, since it was chosen"
     if same:
-        _act(connection, bulk, Target(gid, uids=same), sealed)
+        _act(connection, bulk, Target(gid, uids=same), sealed, latest)
     return whys
 
 
 def _unchanged(verb: Verb, then: Row[Any], now: Row[Any]) -> bool:
-    return bool(then.number == now.number and (verb != "retry" or then.state == now.state))
+    return bool(then.number == now.number and (verb not in RETRIES or then.state == now.state))
 
 
 # Queued jobs, whose rows are locked.
@@ -254,14 +260,15 @@ _PRIORITY = text(
 )
 
 
-def _act(connection: Connection, bulk: BulkShape, target: Target, sealed: bytes | None) -> None:
+def _act(connection: Connection, bulk: BulkShape, target: Target, sealed: bytes | None, latest: Latest) -> None:
     if bulk.verb == "cancel":
         cancels.cancel(connection, target)
     elif bulk.verb == "priority":
         connection.execute(_PRIORITY, {"priority": bulk.priority, "uids": target.uids})
         notices.queues_go_on(connection)
     else:
-        again = retries.Again(retries.Which(FINAL))
+        revised = latest(target.gid) if bulk.verb == "retry_latest" else None
+        again = retries.Again(retries.Which(FINAL), revised=revised)
         try:
             with connection.begin_nested():
                 retries.retry(connection, target, again)
