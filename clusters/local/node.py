@@ -34,6 +34,10 @@ BUSYBOX = [f"docker.io/library/{name}" for name in ("busybox:1.35", "alpine:3.22
 PYTHON = "docker.io/library/python:3.12-slim"
 """The name under which this machine's Python is served, for the example that has a script."""
 CGROUPS = Path("/sys/fs/cgroup")
+
+_SHARES = str(16 * 1024)
+"""Of the processors, where others want them too: as many as sixteen processes outside have, because a node is about as many. By default all
+pods together would have what one process has, and beside a few busy ones none would ever be ready."""
 IMPORT_SECONDS = 300.0
 PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 
@@ -69,6 +73,8 @@ def cgroups(name: str) -> list[Path]:
         directory = hierarchy / name
         directory.mkdir()
         made.append(directory)
+        if (shares := directory / "cpu.shares").exists():
+            shares.write_text(_SHARES)
         if hierarchy.name == "cpuset":
             for file in ("cpuset.cpus", "cpuset.mems"):
                 (directory / file).write_text((hierarchy / file).read_text())

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import parse_qsl, urlencode
@@ -101,6 +102,7 @@ class Proxy:
         self._certificate = self.issue()
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self._downs = 0
         self._rules: list[Rule] = []
         self.ca = self._authority.cert_pem.bytes().decode()
         self.port = 0
@@ -135,13 +137,15 @@ class Proxy:
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         (certificate or self._certificate).configure_cert(context)
-        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=context, backlog=512)
+        accept = partial(self._accept, self._downs)
+        self._server = await asyncio.start_server(accept, HOST, self.port, ssl=context, backlog=512)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
         """Refuse connections, and end those that there are."""
         if self._server is None:
             return
+        self._downs += 1
         self._server.close()
         serving = list(self._serving)
         for task in serving:
@@ -190,7 +194,10 @@ class Proxy:
                 return action
         return self.decide(request)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, downs: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if downs != self._downs:  # its handshake ends after the server that took it was closed
+            writer.transport.abort()
+            return
         task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
