@@ -36,8 +36,8 @@ PYTHON = "docker.io/library/python:3.12-slim"
 CGROUPS = Path("/sys/fs/cgroup")
 
 _SHARES = str(16 * 1024)
-"""Of the processors, where others want them too: as many as sixteen processes outside have, because a node is about as many. By default all
-pods together would have what one process has, and beside a few busy ones none would ever be ready."""
+"""The node's share of the processors where others want them too: that of sixteen processes outside. By default all its pods together would
+get what one process gets, and beside a few busy ones none would ever be ready."""
 IMPORT_SECONDS = 300.0
 PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
 

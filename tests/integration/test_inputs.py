@@ -47,6 +47,7 @@ CALLS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "cancel": ({"key": UID}, ("project",)),
     "delete": ({"key": UID}, ("project",)),
     "retry": ({"key": UID}, ("project", "failed_only", "token", "where", "latest", "extra_params")),
+    "split": ({"key": UID}, ("project", "failed_only", "token", "where", "latest", "extra_params")),
     "pause": ({"project": 3}, ("cluster", "algorithm", "reason")),
     "resume": ({"project": 3}, ("cluster", "algorithm")),
     "set_project": ({"project": 3}, ("weight", "max_queued")),

@@ -4,7 +4,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -69,13 +69,12 @@ def gateway(settings: Settings, directory: Path, **variables: str) -> Iterator[G
     ):
         ends = time.monotonic() + 60
         while True:
-            try:
-                http.get("/readyz").raise_for_status()
-                break
-            except httpx.TransportError:
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < ends
-                time.sleep(0.1)
+            with suppress(httpx.TransportError):
+                if http.get("/readyz").is_success:
+                    break
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < ends
+            time.sleep(0.1)
         yield process, http, f"http://127.0.0.1:{metrics_port}/metrics"
 
 

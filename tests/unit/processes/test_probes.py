@@ -83,5 +83,8 @@ def test_a_defect_in_an_answer_is_logged_and_the_next_one_comes(
         with pytest.raises(httpx.RemoteProtocolError):
             told(f"{address}/livez")
         assert told(f"{address}/readyz") == (200, "ok\n")
-    assert [line["event"] for line in logged] == ["a probe or scrape could not be answered"]
+    told_of = [
+        line["event"] for line in logged if line["log_level"] != "debug"
+    ]  # a scrape of the test before may end only now
+    assert told_of == ["a probe or scrape could not be answered"]
     assert capfd.readouterr() == ("", "")
