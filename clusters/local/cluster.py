@@ -35,7 +35,7 @@ from clusters.local.recipe import HOST, Recipe, hold_argo_health_port
 HERE = Path(__file__).parent
 NAMESPACE = "argosy"
 TOKEN_SECONDS = 365 * 24 * 3600
-NODE_SECONDS = 120.0
+NODE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)

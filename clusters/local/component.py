@@ -11,7 +11,7 @@ from argosy.errors import ArgosyError
 from clusters.local.guard import Guard
 
 REPOSITORY = Path(__file__).parent.parent.parent
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 POLL_SECONDS = 0.05
 LOG_LINES = 15
 

@@ -14,7 +14,7 @@ from clusters.local.component import POLL_SECONDS, START_SECONDS, ClusterError
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVED = "/apis/argoproj.io/v1alpha1"
-ADMISSION_SECONDS = 60.0
+ADMISSION_SECONDS = 180.0
 
 
 def install_definitions(admin: httpx.Client, directory: Path) -> None:

@@ -35,8 +35,8 @@ PYTHON = "docker.io/library/python:3.12-slim"
 """The name under which this machine's Python is served, for the example that has a script."""
 CGROUPS = Path("/sys/fs/cgroup")
 
-_SHARES = str(16 * 1024)
-"""The node's share of the processors where others want them too: that of sixteen processes outside. By default all its pods together would
+_SHARES = str(4 * 1024)
+"""The node's share of the processors where others want them too: that of four processes outside. By default all its pods together would
 get what one process gets, and beside a few busy ones none would ever be ready."""
 IMPORT_SECONDS = 300.0
 PATH = "PATH=/usr/local/bin:/usr/bin:/bin"

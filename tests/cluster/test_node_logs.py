@@ -269,7 +269,7 @@ async def test_a_log_is_followed_on_the_page_and_stays_there_when_its_pod_is_gon
             page = await browser.new_page()
             await page.context.add_cookies([{"name": "argosy_token", "value": token, "url": f"{url}/ui/"}])
             await page.goto(f"{url}/ui/job/{stands().uid}/log")
-            text = page.locator(".log pre")
+            text = page.locator(".log pre").first
             await expect(page.locator("#live-state")).to_have_text("Following")
             await expect(text).to_contain_text("line 1\n")
             await expect(text).to_contain_text("line 9\n", timeout=60_000)
@@ -278,11 +278,11 @@ async def test_a_log_is_followed_on_the_page_and_stays_there_when_its_pod_is_gon
             )
             await asyncio.to_thread(local_node.kubectl, "delete", "pod", "-n", "argosy", pod)
             await expect(page.locator("#log-note")).to_have_text("pods that are gone: counts", timeout=60_000)
-            await expect(text.first).to_contain_text("line 9\n")
+            await expect(text).to_contain_text("line 9\n")
             at.cancel(stands().uid)
             await ended(at)
             await expect(page.locator(".facts")).to_contain_text("Cancelled", timeout=60_000)
-            await expect(text.first).to_contain_text("line 9\n")
+            await expect(text).to_contain_text("line 9\n")
             await expect(page.locator("#live-state")).to_have_text("Live")
         app.state.hub.stop()
 

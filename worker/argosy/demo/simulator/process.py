@@ -16,7 +16,7 @@ import orjson
 from argosy.demo.simulator.controller import POD_SECONDS
 from argosy.errors import ArgosyError
 
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 _STOP_SECONDS = 5.0
 
 
