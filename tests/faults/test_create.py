@@ -83,6 +83,13 @@ async def test_a_create_that_commits_after_it_was_given_up_is_still_one(
     assert creates(job.uid) == 1
 
 
+async def podless(there: Connection, name: str) -> bool:
+    """Whether the pods of a workflow are gone: another one of its name would take them for its own."""
+    path = f"/api/v1/namespaces/{there.access.namespace}/pods"
+    query = {"labelSelector": f"workflows.argoproj.io/workflow={name}"}
+    return not orjson.loads(await there.call("list", "pods", path, query=query))["items"]
+
+
 async def test_a_create_that_commits_after_its_workflow_was_removed_is_terminated_and_changes_nothing(
     proxied: Client, proxy: Proxy, impatient: Settings, there: Connection, engine: Engine
 ) -> None:
@@ -96,6 +103,7 @@ async def test_a_create_that_commits_after_its_workflow_was_removed_is_terminate
         await workflows.terminate(job.id, (await workflows.get(job.id))["metadata"]["uid"])
         await finished(proxied, launched.gid)
         await remove(there, job.id)
+        await become(bool, podless, there, job.id)
         before, alarms, held = rows(engine), strangers(), proxy.saw("create")[0]
         late.set()
         await until(lambda: held.status, lambda status: status == 201)

@@ -25,7 +25,7 @@ async def terminated(workflows: Workflows, name: str, k8s_uid: str) -> None:
     """Return when Argo has ended an object that was told to."""
 
     found = await become(lambda found: found.get("status", {}).get("phase") == "Failed", workflows.get, name)
-    assert (found["metadata"]["uid"], found["spec"]["shutdown"]) == (k8s_uid, "Terminate")
+    assert (found["metadata"]["uid"], found["spec"].get("shutdown")) == (k8s_uid, "Terminate"), found["status"]
 
 
 async def becomes(client: Client, health: str, words: str = "") -> None:
