@@ -20,12 +20,12 @@ from tests.support.stack import finished, running
 
 @pytest.mark.timeout(600)
 def test_a_short_audit_loses_nothing_and_doubles_nothing() -> None:
-    command = [sys.executable, "-m", "tests.faults", "audit", "--launches", "72", "--json"]
+    command = [sys.executable, "-m", "tests.faults", "audit", "--launches", "120", "--json"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False)
     figures = orjson.loads(done.stdout)
     assert {name: figures[name] for name in WRONG} == dict.fromkeys(WRONG, 0)
     assert done.returncode == 0
-    assert sum(figures["statuses"].values()) + figures["forgotten"] == figures["launches"] >= 72
+    assert sum(figures["statuses"].values()) + figures["forgotten"] == figures["launches"] >= 120
     assert figures["faults"].keys() >= {fault.__name__ for fault in FAULTS}
     assert len(figures["request_faults"]) >= 5
     assert figures["witness_gaps"] == 0

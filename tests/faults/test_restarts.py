@@ -22,7 +22,7 @@ from tests.faults.processes import SHORT, Process
 from tests.faults.world import World, opened
 from tests.support.stack import until
 
-JOBS = 36
+JOBS = 60
 
 FAKETIME = find_spec("libfaketime")
 
@@ -38,7 +38,7 @@ class Cutter:
         committed: Whether the server gets the COMMIT before its client is cut off.
     """
 
-    ENOUGH = 15
+    ENOUGH = 25
 
     def __init__(self, server: Path, committed: bool) -> None:
         self._server, self._committed = server, committed
@@ -116,7 +116,7 @@ async def test_every_job_ends_well_when_redis_is_flushed_before_and_in_mid_load(
     world.flush()
     world.fleet.worker()
     world.fleet.worker()
-    for ended in (1, 6, 12):
+    for ended in (1, 10, 20):
         await in_mid_load(world, gid, ended)
         world.flush()
     await world.whole(gid, JOBS, 120)
@@ -129,7 +129,7 @@ async def test_every_job_ends_well_when_redis_is_restarted_under_load(
         settings, client, local_cluster, own_valkey.url, tmp_path, ARGOSY_REDIS_URL=own_valkey.url, **SHORT
     ) as world:
         gid = load(world)
-        for ended in (1, 8):
+        for ended in (1, 15):
             await in_mid_load(world, gid, ended)
             await asyncio.to_thread(own_valkey.restart)
         await world.whole(gid, JOBS, 120)
@@ -140,7 +140,7 @@ async def test_every_job_ends_well_when_the_database_is_restarted_under_load(
 ) -> None:
     with on(settings, own_postgres.url, local_cluster, valkey, tmp_path) as world:
         gid = load(world)
-        for ended in (1, 8):
+        for ended in (1, 15):
             await in_mid_load(world, gid, ended)
             await asyncio.to_thread(own_postgres.restart)
         await world.whole(gid, JOBS, 120)
@@ -167,7 +167,7 @@ async def test_every_job_ends_well_when_connections_break_at_their_commit(
 
 async def test_every_job_ends_well_when_the_apiserver_is_restarted_under_load(world: World) -> None:
     gid = load(world)
-    for ended in (1, 8):
+    for ended in (1, 15):
         await in_mid_load(world, gid, ended)
         await asyncio.to_thread(world.local.apiserver.restart)
     # Argo drops what it could not write and looks again after 20 minutes; a controller that starts looks at once.
